@@ -1,0 +1,1 @@
+"""Protected aliases and a flight recorder for MLflow, with no inbound port."""
