@@ -1,0 +1,74 @@
+"""The one boundary between text that strangers wrote and everything that shows or stores it.
+
+Stock MLflow accepts NUL, newlines, ESC and bidirectional overrides in names, tags and comments. PostgreSQL
+refuses NUL, terminals obey ESC, a newline forges a second log line. The policy sees raw text; audit columns,
+logs, registry comments and reports see `visible` text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+
+NAME_LIMIT = 256
+TEXT_LIMIT = 4096
+
+# Formatting characters that reorder or hide what stands beside them (bidi controls, zero-width, BOM, tags).
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def visible(text: str, limit: int = TEXT_LIMIT) -> str:
+    """`text` on one line, with every control, bidi and surrogate character escaped, at most `limit` long.
+
+    Idempotent. A backslash stays a backslash, so the result is for reading; where the exact text matters the
+    raw value is stored as JSON beside it.
+    """
+    shown = "".join(_escape(character) for character in text[: limit + 1])
+    return shown if len(text) <= limit and len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def _escape(character: str) -> str:
+    if character in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[character]
+    if unicodedata.category(character) in _HIDDEN_CATEGORIES:
+        code = ord(character)
+        return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    return character
+
+
+def visible_name(name: str) -> str:
+    """A model name, version, tag key or person, as it may be shown and stored."""
+    return visible(name, NAME_LIMIT)
+
+
+def cut_at_word(text: str, limit_bytes: int, note: str = " […]") -> str:
+    """`text` in at most `limit_bytes` UTF-8 bytes, cut between words, with `note` where something is missing."""
+    if len(text.encode("utf-8", "replace")) <= limit_bytes:
+        return text
+    room = limit_bytes - len(note.encode())
+    kept = text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+    at_word, _, rest = kept.rpartition(" ")
+    return (at_word if at_word and len(rest) < 80 else kept) + note
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A registry text as evidence: the first 4,096 characters, and what proves the rest.
+
+    `sha256` is over the UTF-8 bytes of the whole text (lone surrogates replaced), `length` in characters.
+    """
+
+    head: str
+    length: int
+    sha256: str
+
+    @classmethod
+    def of(cls, raw: str) -> Text:
+        digest = hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
+        return cls(raw[:TEXT_LIMIT], len(raw), digest)
+
+    @property
+    def whole(self) -> bool:
+        return self.length <= TEXT_LIMIT
