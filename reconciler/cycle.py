@@ -1,0 +1,341 @@
+"""One pass: settle what the last one left, list, judge, record, act, confirm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import TypeVar
+
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.engine import evaluate
+from reconciler.domain.evidence import Evidence
+from reconciler.domain.policy import Policy
+from reconciler.domain.request import Request
+from reconciler.domain.text import visible_name
+from reconciler.domain.times import duration_text
+from reconciler.domain.verdict import Verdict, VerdictKind
+from reconciler.ports import (
+    AuditLog,
+    CycleNote,
+    Listed,
+    Pending,
+    Registry,
+    RegistryError,
+    Standing,
+    Unavailable,
+    Waiting,
+)
+
+_T = TypeVar("_T")
+
+# How many are read again, acted on and confirmed together: fewer is a narrower window, more is fewer calls.
+_ACTED_ON_TOGETHER = 10
+JUDGED_TOGETHER = 50
+_MAX_ATTEMPTS = 8
+_FIRST_RETRY = timedelta(seconds=30)
+_LONGEST_RETRY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInForce:
+    policy: Policy
+    digest: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a person follows: kind is decided, abstained or outcome."""
+
+    kind: str
+    request: Request
+    text: str
+    decision_id: str | None = None
+    verdict: str | None = None
+
+
+@dataclass(slots=True)
+class CycleSummary:
+    """What a cycle did. `unavailable` says what could not be reached; `in_error` counts requests left in error."""
+
+    mode: Mode
+    open: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    abstentions: Counter[str] = field(default_factory=Counter)
+    in_error: int = 0
+    in_doubt: int = 0
+    unavailable: str | None = None
+    stopped: bool = False
+    duration: timedelta = timedelta()
+
+    @property
+    def ok(self) -> bool:
+        return self.unavailable is None and not self.in_error
+
+    @property
+    def sentence(self) -> str:
+        if self.unavailable is not None and not self.verdicts:
+            return f"nothing decided: {self.unavailable}"
+        parts = [f"{self.open} open"]
+        parts += [f"{count} {word}" for word, count in sorted((self.verdicts + self.outcomes).items())]
+        parts += [f"{count} left alone ({code})" for code, count in sorted(self.abstentions.items())]
+        parts += [f"{self.in_doubt} to be confirmed by the next cycle"] if self.in_doubt else []
+        parts += [f"{self.in_error} in error"] if self.in_error else []
+        parts += ["stopped early"] if self.stopped else []
+        parts += [self.unavailable] if self.unavailable is not None else []
+        return f"{', '.join(parts)}; mode {self.mode}, {duration_text(round_to_millis(self.duration))}"
+
+
+def round_to_millis(duration: timedelta) -> timedelta:
+    return timedelta(milliseconds=round(duration.total_seconds() * 1000))
+
+
+def retry_after(attempts: int) -> timedelta:
+    """30 s, 1 min, 2 min … at most an hour."""
+    return min(_FIRST_RETRY * 2 ** min(attempts, 12), _LONGEST_RETRY)
+
+
+class Cycle:
+    """Passes over the ports. Make one for the life of the process; `run` is one pass.
+
+    Raises from `run`: AuditUnavailable, with nothing done that is not recorded.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        audit: AuditLog,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        on_event: Callable[[Event], None] = lambda event: None,
+        deadline: timedelta | None = None,
+        everything_is_due: bool = False,
+    ) -> None:
+        self._registry = registry
+        self._audit = audit
+        self._stop = stop
+        self._on_event = on_event
+        self._deadline = deadline
+        self._everything_is_due = everything_is_due
+
+    def run(self, in_force: PolicyInForce, mode: Mode) -> CycleSummary:
+        """One pass. One bad request delays only itself; an unreachable registry ends the pass."""
+        started = monotonic()
+        summary = CycleSummary(mode)
+        self._registry.begin(self._deadline)
+        self._audit.keep_policy(in_force.digest, in_force.text)
+        try:
+            self._settle(summary)
+            self._decide(in_force, mode, summary)
+        except RegistryError as error:
+            summary.unavailable = str(error)
+        summary.duration = timedelta(seconds=monotonic() - started)
+        self._audit.note_cycle(CycleNote(summary.sentence, summary.ok, mode, in_force.digest, summary.duration))
+        return summary
+
+    # --- settle ----------------------------------------------------------------------------------------------
+
+    def _settle(self, summary: CycleSummary) -> None:
+        due = [one for one in self._audit.pending() if one.due or self._everything_is_due]
+        self._carry_out(due, summary)
+
+    # --- list, judge, record ---------------------------------------------------------------------------------
+
+    def _decide(self, in_force: PolicyInForce, mode: Mode, summary: CycleSummary) -> None:
+        listed = self._list(in_force.policy)
+        summary.open = len(listed)
+        undecided = self._undecided(listed, mode)
+        waiting: list[Waiting] = []
+        for batch in batches(self._due(undecided), JUDGED_TOGETHER):
+            if self._stopping(summary):
+                break
+            decisions = [one for one in self._judge(batch, in_force, mode, waiting, summary) if one]
+            self._carry_out([Pending(one, 0, True) for one in decisions], summary)
+        self._keep_picture(listed, waiting, mode, summary)
+
+    def _list(self, policy: Policy) -> list[Listed]:
+        listed = self._registry.open_requests(policy.governed_targets())
+        typed = [one.request for one in listed if not one.stamped]
+        first = self._audit.first_seen(typed) if typed else {}
+        return [
+            one if one.stamped else replace(one, request=one.request.seen_first(seen.id, seen.at))
+            for one in listed
+            for seen in [first.get(one.request.key)]
+            if one.stamped or seen
+        ]  # fmt: skip
+
+    def _undecided(self, listed: Sequence[Listed], mode: Mode) -> list[Listed]:
+        settled = self._audit.settled([one.request.key for one in listed], mode) if listed else set()
+        return sorted((one for one in listed if one.request.key not in settled), key=lambda one: one.request.order)
+
+    def _due(self, listed: Sequence[Listed]) -> list[Listed]:
+        if self._everything_is_due or not listed:
+            return list(listed)
+        aside = self._audit.set_aside([one.request.key for one in listed])
+        return [one for one in listed if one.request.key not in aside]
+
+    def _judge(
+        self,
+        batch: Sequence[Listed],
+        in_force: PolicyInForce,
+        mode: Mode,
+        waiting: list[Waiting],
+        summary: CycleSummary,
+    ) -> Iterator[Decision | None]:
+        for one, verdict, found in verdicts(self._registry, in_force.policy, batch, self._audit.now()):
+            if verdict.kind is VerdictKind.ABSTAIN:
+                waiting.append(self._abstained(one.request, verdict, summary))
+            else:
+                yield self._record(Judged(one.request, verdict, found, mode, in_force.digest), summary)
+
+    def _abstained(self, request: Request, verdict: Verdict, summary: CycleSummary) -> Waiting:
+        summary.abstentions[verdict.reason_code] += 1
+        unreadable = verdict.reason_code == "unreadable"
+        summary.in_error += unreadable
+        self._tell("abstained", request, f"abstain ({verdict.reason_code}): {verdict.reason}")
+        return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None)
+
+    def _record(self, judged: Judged, summary: CycleSummary) -> Decision | None:
+        decision = self._audit.record(judged)
+        if decision is None:
+            return None
+        summary.verdicts[PAST_TENSE[decision.verdict]] += 1
+        self._tell("decided", judged.request, f"{decision.verdict}: {decision.reason}", decision)
+        return decision if judged.acts else None
+
+    def _keep_picture(
+        self, listed: Sequence[Listed], waiting: Sequence[Waiting], mode: Mode, summary: CycleSummary
+    ) -> None:
+        if not listed and not self._had_open:
+            return
+        self._had_open = bool(listed)
+        self._audit.reconcile_open([one.request for one in listed], waiting)
+        if mode is not Mode.OBSERVE:
+            self._stamp(listed, {one.request.key for one in waiting}, summary)
+
+    # The first pass always writes the picture: what an earlier process left may be out of date.
+    _had_open = True
+
+    def _stamp(self, listed: Sequence[Listed], waiting: set[str], summary: CycleSummary) -> None:
+        """Gives what was typed by hand, and stays open, its id and time in the registry too."""
+        for one in listed:
+            if one.stamped or one.request.key not in waiting:
+                continue
+            try:
+                self._registry.stamp(one.request)
+            except RegistryError:
+                # It keeps its id in the database; the stamp is tried again by the next cycle.
+                summary.in_error += 1
+
+    # --- act, confirm ----------------------------------------------------------------------------------------
+
+    def _carry_out(self, pending: Sequence[Pending], summary: CycleSummary) -> None:
+        """Read how they stand, act on those still open, read again, conclude."""
+        for batch in batches(pending, _ACTED_ON_TOGETHER):
+            standings = self._registry.standings([one.decision for one in batch])
+            still_open = [one for one in batch if not self._concluded(one.decision, standings, summary)]
+            # A decision of a stricter mode is left as it is while the mode does not allow the act.
+            allowed = [one for one in still_open if summary.mode.acts_on(one.decision.verdict)]
+            done = [one.decision for one in allowed if not self._stopping(summary) and self._act(one, summary)]
+            if done:
+                self._confirm(done, summary)
+
+    def _act(self, pending: Pending, summary: CycleSummary) -> bool:
+        """Whether the registry took every step."""
+        try:
+            self._registry.act(pending.decision)
+        except RegistryError as error:
+            self._not_done(pending, error, summary)
+            return False
+        return True
+
+    def _not_done(self, pending: Pending, error: RegistryError, summary: CycleSummary) -> None:
+        decision = pending.decision
+        attempts = pending.attempts + 1
+        summary.in_error += 1
+        if isinstance(error, Unavailable) or attempts < _MAX_ATTEMPTS:
+            # It may have happened all the same: the next cycle reads, and never assumes.
+            self._audit.attempted(decision.decision_id, str(error), retry_after(attempts - 1))
+            self._tell("outcome", decision.request, f"not confirmed: {error}", decision)
+        else:
+            self._conclude(decision, OutcomeKind.FAILED, f"given up after {attempts} attempts: {error}", summary)
+
+    def _confirm(self, decisions: Sequence[Decision], summary: CycleSummary) -> None:
+        try:
+            standings = self._registry.standings(decisions)
+        except RegistryError as error:
+            summary.in_doubt += len(decisions)
+            summary.unavailable = str(error)
+            return
+        for decision in decisions:
+            if not self._concluded(decision, standings, summary):
+                summary.in_doubt += 1
+
+    def _concluded(self, decision: Decision, standings: dict[str, Standing], summary: CycleSummary) -> bool:
+        standing = standings[decision.decision_id]
+        if standing.open:
+            return False
+        kind, detail = conclusion(decision, standing)
+        self._conclude(decision, kind, detail, summary)
+        return True
+
+    def _conclude(self, decision: Decision, kind: OutcomeKind, detail: str, summary: CycleSummary) -> None:
+        self._audit.conclude(decision.decision_id, Outcome(kind, detail))
+        summary.outcomes[str(kind)] += 1
+        self._tell("outcome", decision.request, f"{kind}: {detail}", decision)
+
+    # --- telling ---------------------------------------------------------------------------------------------
+
+    def _stopping(self, summary: CycleSummary) -> bool:
+        summary.stopped = summary.stopped or self._stop()
+        return summary.stopped
+
+    def _tell(self, kind: str, request: Request, text: str, decision: Decision | None = None) -> None:
+        self._on_event(event(kind, request, text, decision))
+
+
+PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+
+
+def verdicts(
+    registry: Registry, policy: Policy, batch: Sequence[Listed], now: datetime
+) -> Iterator[tuple[Listed, Verdict, Evidence]]:
+    """The evidence of a whole batch, and each request's verdict on it."""
+    wanted = [(one, policy.needs(one.request.model, one.request.target)) for one in batch]
+    evidence = registry.evidence(wanted, now)
+    for one in batch:
+        found = evidence[one.request.key]
+        yield one, evaluate(policy, one.request, found, now), found
+
+
+def event(kind: str, request: Request, text: str, decision: Decision | None = None) -> Event:
+    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
+    if decision is None:
+        return Event(kind, request, f"{place}: {text}")
+    return Event(kind, request, f"{place}: {text}", decision.decision_id, str(decision.verdict))
+
+
+def conclusion(decision: Decision, standing: Standing) -> tuple[OutcomeKind, str]:
+    """What became of a decision whose request is no longer open, told from what the registry shows."""
+    if not standing.exists:
+        return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
+    if standing.decision_id == decision.decision_id:
+        return OutcomeKind.APPLIED, "the registry shows this decision"
+    if decision.verdict is VerdictKind.APPROVE and standing.holds:
+        return OutcomeKind.UNATTRIBUTED, "the version holds the target, and nothing tells who put it there"
+    return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by somebody else"
+
+
+def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,86 @@
+"""What the policy says of a request, with every reason as data and one text for all readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.domain.text import cut_at_word, visible
+
+
+class Result(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # could not tell
+
+
+class VerdictKind(StrEnum):
+    APPROVE = "approve"
+    REJECT = "reject"
+    ABSTAIN = "abstain"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One condition of one rule, judged. `code` is stable for machines; texts are already visible.
+
+    `source` says where the observed value was read: run, logged model, dataset, step, or version.
+    """
+
+    rule: str
+    check: str
+    result: Result
+    code: str
+    expected: str
+    observed: str
+    observed_number: float | None = None
+    source: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.check}: {self.observed}; required: {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason_code` is all_checks_passed, checks_failed, no_policy, unreadable, missing or waiting."""
+
+    kind: VerdictKind
+    reason_code: str
+    checks: tuple[CheckResult, ...] = ()
+    rules: tuple[str, ...] = ()
+    archive_existing: bool = False
+
+    @property
+    def rule(self) -> str:
+        """The names of the rules that matched, joined by a comma."""
+        return ", ".join(self.rules)
+
+    @property
+    def reason(self) -> str:
+        """The same words in the registry, in `explain`, in the log and in the report. At most 4,000 bytes."""
+        return cut_at_word(_REASONS[self.kind](self), 4000)
+
+
+def _approved(verdict: Verdict) -> str:
+    return "every check passed: " + "; ".join(f"{one.check} is {one.observed}" for one in verdict.checks)
+
+
+def _rejected(verdict: Verdict) -> str:
+    failed = [one for one in verdict.checks if one.result is Result.FAILED]
+    count = f"{len(failed)} of {len(verdict.checks)} checks failed"
+    return f"{count}: " + "; ".join(f"{one.sentence} ({one.rule})" for one in failed)
+
+
+def _abstained(verdict: Verdict) -> str:
+    if verdict.reason_code == "no_policy":
+        return "no rule of the policy covers this model and target, so it is left alone"
+    open_checks = [one for one in verdict.checks if one.result is Result.UNKNOWN]
+    return "could not tell: " + "; ".join(f"{one.sentence} ({visible(one.rule)})" for one in open_checks)
+
+
+_REASONS = {
+    VerdictKind.APPROVE: _approved,
+    VerdictKind.REJECT: _rejected,
+    VerdictKind.ABSTAIN: _abstained,
+}

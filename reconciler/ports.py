@@ -1,0 +1,185 @@
+"""What a cycle needs of the world, and the errors the world may answer with.
+
+Adapters translate their libraries' errors into these and raise nothing else on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome
+from reconciler.domain.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.request import Request
+from reconciler.domain.target import Target
+
+
+class RegistryError(Exception):
+    """The registry did not do what was asked. The message is one line for people."""
+
+
+class Unavailable(RegistryError):
+    """Could not tell: no answer, a broken one, or "later". After a write it may or may not have happened."""
+
+
+class Refused(RegistryError):
+    """Not allowed (401, 403)."""
+
+
+class NotFound(RegistryError):
+    """The registry says definitely that there is no such thing."""
+
+
+class Conflict(RegistryError):
+    """The registry's state forbids it (409)."""
+
+
+class Invalid(RegistryError):
+    """The registry calls the request malformed (400); repeating it will not help."""
+
+
+class AuditUnavailable(Exception):
+    """The audit database cannot be reached or cannot record. Nothing may be done without it."""
+
+
+class SchemaMismatch(Exception):
+    """The audit database is of another revision, or no audit database; the message names the remedy."""
+
+
+class AlreadyServed(Exception):
+    """Another daemon serves this SQLite file; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A request, with what the listing told of its version on the way (None: the listing tells nothing).
+
+    `stamped` is False for a value typed by hand, which has neither id nor time of its own yet.
+    """
+
+    request: Request
+    version: VersionFacts | None
+    stamped: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a request stands in the registry now.
+
+    `open`: this very request is still there. `exists`: the version does. `holds`: the version holds the target
+    (None: not looked at). `decision_id`: the decision that the registry shows for this version and target.
+    """
+
+    open: bool
+    exists: bool = True
+    holds: bool | None = None
+    decision_id: str | None = None
+
+
+class Registry(Protocol):
+    """An MLflow registry that holds transition requests. Every method may raise a `RegistryError`."""
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def workspace(self) -> str: ...
+
+    def begin(self, deadline: timedelta | None) -> None:
+        """A cycle starts: whatever is asked of the registry after `deadline` from now raises Unavailable."""
+
+    def open_requests(self, targets: Collection[Target]) -> list[Listed]:
+        """Every open request for these targets, or an error: a list that was not read to its end is no list."""
+
+    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
+        """Evidence by request key. What cannot be read is `Unreadable` inside, not an error."""
+
+    def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
+        """How the requests of these decisions stand now, by decision id."""
+
+    def stamp(self, request: Request) -> None:
+        """Writes the request's id and time into the registry, where it was typed by hand."""
+
+    def act(self, decision: Decision) -> None:
+        """Approves or rejects. May be called again after any failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSeen:
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why an open request is not decided or not concluded yet. `retry_at` None: at the next cycle."""
+
+    request: Request
+    code: str
+    detail: str
+    retry_in: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A decision without an outcome. `attempts` counts acts that were tried; `due` is False while it is set aside."""
+
+    decision: Decision
+    attempts: int
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CycleNote:
+    """What `status` tells of the last cycle of one daemon."""
+
+    sentence: str
+    ok: bool
+    mode: Mode
+    policy_digest: str
+    duration: timedelta
+
+
+class AuditLog(Protocol):
+    """The audit database. Every method may raise `AuditUnavailable`, and then has changed nothing."""
+
+    def now(self) -> datetime:
+        """The database's clock."""
+
+    def keep_policy(self, digest: str, text: str) -> None:
+        """Keeps the policy's text, once per digest."""
+
+    def first_seen(self, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
+        """When each of these hand-typed requests was first seen, by fingerprint and place; new ones get id and time.
+
+        Returned by `Request.key` of the request as passed. What is no longer listed is forgotten by `reconcile_open`.
+        """
+
+    def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
+        """The keys that need no verdict: decided in this mode, or by an acting decision in any."""
+
+    def set_aside(self, keys: Collection[str]) -> set[str]:
+        """The keys whose next attempt is not due yet."""
+
+    def record(self, judged: Judged) -> Decision | None:
+        """Commits the decision with its checks; with outcome `observed` where the mode does not act.
+
+        None: another daemon decided this request first.
+        """
+
+    def pending(self) -> list[Pending]:
+        """Acting decisions without an outcome, oldest first."""
+
+    def attempted(self, decision_id: str, detail: str, retry_in: timedelta) -> None:
+        """Counts one act that did not succeed, and sets the decision aside for `retry_in`."""
+
+    def conclude(self, decision_id: str, outcome: Outcome) -> None:
+        """Records what became of a decision."""
+
+    def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
+        """Replaces the working picture of open requests: all that were listed, and why those waiting wait."""
+
+    def note_cycle(self, note: CycleNote) -> None:
+        """Keeps the sentence of the last cycle of this daemon."""

@@ -1,0 +1,1 @@
+"""Adapters to MLflow registries: they translate and decide nothing."""

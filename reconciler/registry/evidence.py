@@ -1,0 +1,309 @@
+"""Gathering evidence for a whole batch of requests in few calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from reconciler.domain.evidence import (
+    Absent,
+    Evidence,
+    LoggedModelFacts,
+    Needs,
+    Reading,
+    RunFacts,
+    Unreadable,
+    VersionFacts,
+    number,
+)
+from reconciler.domain.text import visible_name
+from reconciler.ports import Invalid, Listed, NotFound, RegistryError, Unavailable
+from reconciler.registry.transport import Number, TooLarge, Transport
+from reconciler.registry.versions import API, get_version, rows_of, version_facts
+
+# A page of logged models holds at most 50.
+_CHUNK = 50
+# Above this many experiments the ids alone make a search heavier than single reads.
+_MANY_EXPERIMENTS = 2000
+_COPY_DEPTH = 5
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LOGGED_MODEL = re.compile(r"models:/(m-[A-Za-z0-9_-]{1,62})/?")
+_COPIED_VERSION = re.compile(r"models:/([^/]+)/(\d+)/?", re.DOTALL)
+
+T = TypeVar("T")
+Found = Mapping[str, Any] | Absent | Unreadable
+
+
+class EvidenceReader:
+    """Reads versions from the registry, runs and logged models from the tracking server."""
+
+    def __init__(self, registry: Transport, tracking: Transport) -> None:
+        self._registry = registry
+        self._tracking = tracking
+        self._experiments: list[str] | None = None
+
+    def read(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
+        """Evidence by request key; whatever could not be read is `Unreadable` within it."""
+        versions = {listed.request.key: self._version(listed) for listed, _ in wanted}
+        models = {key: self._logged_model_id(facts) for key, facts in versions.items()}
+        runs = self._runs(_run_ids(versions, wanted))
+        logged = self._logged_models(_model_ids(models, wanted))
+        return {
+            listed.request.key: Evidence(
+                read_at=now,
+                version=_only_needed(versions[listed.request.key], needs),
+                run=_run_fact(versions[listed.request.key], runs, needs),
+                logged_model=_logged_model_fact(models[listed.request.key], logged, needs),
+            )
+            for listed, needs in wanted
+        }
+
+    # --- versions --------------------------------------------------------------------------------------------
+
+    def _version(self, listed: Listed) -> VersionFacts | Absent | Unreadable:
+        if listed.version is not None:
+            return listed.version
+        request = listed.request
+        return self._answer(
+            lambda: version_facts(get_version(self._registry, request.model, request.version)),
+            Absent("version_missing", "the registry has no such model version"),
+        )
+
+    def _logged_model_id(self, version: VersionFacts | Absent | Unreadable) -> str | Absent | Unreadable:
+        """The logged model that the version is made of, through copies of copies."""
+        if not isinstance(version, VersionFacts):
+            return version
+        source = version.source
+        for _ in range(_COPY_DEPTH):
+            if found := _LOGGED_MODEL.fullmatch(source):
+                return found.group(1)
+            copied = _COPIED_VERSION.fullmatch(source)
+            if not copied:
+                return Absent("no_logged_model", "the version was not made from a logged model")
+            name, number = copied.groups()
+            origin = self._answer(
+                lambda name=name, number=number: version_facts(get_version(self._registry, name, number)),  # type: ignore[misc]
+                Absent("no_logged_model", "the version is a copy of one that is gone"),
+            )
+            if not isinstance(origin, VersionFacts):
+                return origin
+            source = origin.source
+        return Absent("no_logged_model", f"the version is a copy of a copy, more than {_COPY_DEPTH} deep")
+
+    def _answer(self, read: Callable[[], T], absent: Absent) -> T | Absent | Unreadable:
+        try:
+            return read()
+        except NotFound:
+            return absent
+        except RegistryError as error:
+            return Unreadable(str(error))
+
+    # --- runs ------------------------------------------------------------------------------------------------
+
+    def _runs(self, ids: Sequence[str]) -> dict[str, Found]:
+        found = self._batch(ids, self._search_runs)
+        # A search shows only what the account may see: it cannot prove that a run is not there. A read can.
+        return found | {id: self._get_run(id) for id in ids if id not in found}
+
+    def _search_runs(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+        body = {
+            "experiment_ids": experiments,
+            "filter": f"attributes.run_id IN ({_quoted(ids)})",
+            "run_view_type": "ALL",
+            "max_results": len(ids),
+        }
+        rows = rows_of(self._tracking.search(f"{API}/runs/search", body), "runs")
+        return {str(_info(row).get("run_id")): row for row in rows}
+
+    def _get_run(self, id: str) -> Found:
+        def read() -> Found:
+            return _member(self._tracking.get(f"{API}/runs/get", {"run_id": id}), "run")
+
+        return self._answer(read, Absent("run_not_found", f"run {visible_name(id)} does not exist"))
+
+    # --- logged models ---------------------------------------------------------------------------------------
+
+    def _logged_models(self, ids: Sequence[str]) -> dict[str, Found]:
+        found = self._batch(ids, self._search_logged_models)
+        return found | {id: self._get_logged_model(id) for id in ids if id not in found}
+
+    def _search_logged_models(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+        body = {
+            "experiment_ids": experiments,
+            "filter": f"model_id IN ({_quoted(ids)})",
+            "max_results": len(ids),
+        }
+        rows = rows_of(self._tracking.search(f"{API}/logged-models/search", body), "models")
+        return {str(_info(row).get("model_id")): row for row in rows}
+
+    def _get_logged_model(self, id: str) -> Found:
+        def read() -> Found:
+            return _member(self._tracking.get(f"{API}/logged-models/{id}"), "model")
+
+        return self._answer(read, Absent("no_logged_model", f"logged model {visible_name(id)} does not exist"))
+
+    # --- batches ---------------------------------------------------------------------------------------------
+
+    def _batch(
+        self, ids: Sequence[str], search: Callable[[Sequence[str], Sequence[str]], dict[str, Found]]
+    ) -> dict[str, Found]:
+        """What searches find of `ids`. Failing to search is no answer: those ids are read one by one."""
+        if len(ids) < 2:
+            return {}
+        found: dict[str, Found] = {}
+        try:
+            # A run may be younger than what is remembered of the experiments; then they are read once more.
+            for refresh in (False, True):
+                missing = [id for id in ids if id not in found]
+                known = self._experiments is not None
+                experiments = self._experiment_ids(refresh) if missing else []
+                if not experiments or len(experiments) > _MANY_EXPERIMENTS:
+                    break
+                for chunk in _chunks(missing):
+                    found |= search(chunk, experiments)
+                if not known:
+                    break
+        except (TooLarge, Invalid, NotFound):
+            return found
+        except RegistryError as error:
+            return {id: Unreadable(str(error)) for id in ids} | found
+        return found
+
+    def _experiment_ids(self, refresh: bool) -> list[str]:
+        """Every experiment's id, remembered: a search for runs must name the experiments it looks into."""
+        if self._experiments is None or refresh:
+            self._experiments = self._read_experiments()
+        return self._experiments
+
+    def _read_experiments(self) -> list[str]:
+        ids: list[str] = []
+        token = ""
+        while len(ids) <= _MANY_EXPERIMENTS:
+            body = {"view_type": "ALL", "max_results": 1000, **({"page_token": token} if token else {})}
+            page = self._tracking.search(f"{API}/experiments/search", body)
+            ids += [str(row.get("experiment_id")) for row in rows_of(page, "experiments")]
+            token = page.get("next_page_token") or ""
+            if not token:
+                break
+        return ids
+
+
+def _run_ids(versions: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:
+    facts = [versions[listed.request.key] for listed, needs in wanted if needs.run]
+    return sorted({one.run_id for one in facts if isinstance(one, VersionFacts) and _ID.fullmatch(one.run_id)})
+
+
+def _model_ids(models: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:
+    ids = [models[listed.request.key] for listed, needs in wanted if needs.logged_model]
+    return sorted({one for one in ids if isinstance(one, str)})
+
+
+def _only_needed(version: VersionFacts | Absent | Unreadable, needs: Needs) -> VersionFacts | Absent | Unreadable:
+    if not isinstance(version, VersionFacts):
+        return version
+    return replace(version, tags={key: value for key, value in version.tags.items() if key in needs.tags})
+
+
+def _run_fact(
+    version: VersionFacts | Absent | Unreadable, runs: Mapping[str, Found], needs: Needs
+) -> RunFacts | Absent | Unreadable:
+    if not isinstance(version, VersionFacts):
+        return version
+    if not needs.run:
+        return Absent("not_asked", "no rule asks for the run")
+    if not version.run_id:
+        return Absent("no_run", "the version names no run")
+    if not _ID.fullmatch(version.run_id):
+        return Absent("run_not_found", f"{visible_name(version.run_id)} is not the id of a run")
+    row = runs[version.run_id]
+    return row if isinstance(row, Absent | Unreadable) else _run(row, needs)
+
+
+def _run(row: Mapping[str, Any], needs: Needs) -> RunFacts:
+    info = _info(row)
+    id = str(info.get("run_id"))
+    readings = [(str(one.get("key")), _reading(one, id)) for one in _metrics(row)]
+    return RunFacts(
+        run_id=id,
+        status=str(info.get("status") or ""),
+        lifecycle_stage=str(info.get("lifecycle_stage") or ""),
+        end_time=_int(info["end_time"]) if info.get("end_time") else None,
+        artifact_uri=str(info.get("artifact_uri") or ""),
+        metrics={key: reading for key, reading in readings if key in needs.metrics},
+    )
+
+
+def _logged_model_fact(
+    model: str | Absent | Unreadable, logged: Mapping[str, Found], needs: Needs
+) -> LoggedModelFacts | Absent | Unreadable:
+    if not isinstance(model, str):
+        return model
+    if not needs.logged_model:
+        return Absent("not_asked", "no rule asks for the logged model")
+    row = logged[model]
+    return row if isinstance(row, Absent | Unreadable) else _logged_model(row, needs)
+
+
+def _logged_model(row: Mapping[str, Any], needs: Needs) -> LoggedModelFacts:
+    info = _info(row)
+    metrics: dict[str, tuple[Reading, ...]] = {}
+    for one in _metrics(row):
+        key = str(one.get("key"))
+        if key in needs.metrics:
+            metrics[key] = (*metrics.get(key, ()), _reading(one, str(one.get("run_id") or "")))
+    return LoggedModelFacts(
+        model_id=str(info.get("model_id")),
+        source_run_id=str(info.get("source_run_id") or ""),
+        status=str(info.get("status") or ""),
+        metrics=metrics,
+    )
+
+
+def _reading(row: Mapping[str, Any], run_id: str) -> Reading:
+    raw = row.get("value", "")
+    text = raw.text if isinstance(raw, Number) else str(raw)
+    return Reading(
+        text=text[:64],
+        value=number(text[:64]),
+        step=_int(row.get("step") or 0),
+        timestamp=_int(row.get("timestamp") or 0),
+        run_id=run_id,
+        dataset_name=str(row.get("dataset_name") or ""),
+        dataset_digest=str(row.get("dataset_digest") or ""),
+    )
+
+
+def _int(value: Any) -> int:
+    """Proto JSON writes 64-bit numbers as strings, MLflow's own JSON as numbers."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _info(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    info = row.get("info")
+    return info if isinstance(info, dict) else {}
+
+
+def _metrics(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    data = row.get("data")
+    return rows_of(data, "metrics") if isinstance(data, dict) else []
+
+
+def _member(answer: Any, field: str) -> Mapping[str, Any]:
+    member = answer.get(field) if isinstance(answer, dict) else None
+    if not isinstance(member, dict):
+        raise Unavailable(f"the answer has no {field!r} where one belongs")
+    return member
+
+
+def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def _quoted(ids: Sequence[str]) -> str:
+    return ", ".join(f"'{id}'" for id in ids)

@@ -1,0 +1,93 @@
+"""Reading model versions of an MLflow registry over REST."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.text import Text
+from reconciler.ports import Unavailable
+from reconciler.registry.transport import TooLarge, Transport
+
+API = "/api/2.0/mlflow"
+
+# Tags are unbounded in number, so a page of versions can be of any size. Pages shrink when one is too large.
+_PAGE_SIZES = (1000, 50, 1)
+
+# A name outside this is not put into a filter: MLflow's filter grammar has no escape for quotes.
+_QUOTABLE = re.compile(r"[\w .@+-]+", re.ASCII)
+
+Row = Mapping[str, Any]
+
+
+def quotable(name: str) -> bool:
+    return bool(_QUOTABLE.fullmatch(name))
+
+
+def search_versions(transport: Transport, filter: str) -> list[Row]:
+    """Every version that matches, by name and version number, read to the end; each once.
+
+    Raises:
+        Unavailable: the list could not be read to its end, so there is no list.
+    """
+    for size in _PAGE_SIZES[:-1]:
+        try:
+            return _distinct(_pages(transport, filter, size))
+        except TooLarge:
+            continue
+    return _distinct(_pages(transport, filter, _PAGE_SIZES[-1]))
+
+
+def _pages(transport: Transport, filter: str, size: int) -> Iterator[Row]:
+    # Pages are offsets: in MLflow's default order (last updated first) rows would move while they are read.
+    query = {"filter": filter, "max_results": size, "order_by": ["name ASC", "version_number ASC"]}
+    token = ""
+    while True:
+        page = transport.get(f"{API}/model-versions/search", {**query, **({"page_token": token} if token else {})})
+        # A page may be short or empty and still not be the last: basic-auth filters rows after the query.
+        yield from rows_of(page, "model_versions")
+        following = page.get("next_page_token") or ""
+        if not following:
+            return
+        if following == token:
+            raise Unavailable("the registry's list of versions does not come to an end: it repeats its page token")
+        token = following
+
+
+def rows_of(answer: Any, field: str) -> list[Row]:
+    """The list under `field`; absent means empty, as proto JSON leaves empty lists out."""
+    rows = answer.get(field, []) if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Unavailable(f"the registry's answer has no list {field!r} where one belongs")
+    return rows
+
+
+def _distinct(rows: Iterable[Row]) -> list[Row]:
+    return list({(str(row.get("name")), str(row.get("version"))): row for row in rows}.values())
+
+
+def get_version(transport: Transport, model: str, version: str) -> Row:
+    """Raises NotFound when there is no such model or version."""
+    answer = transport.get(f"{API}/model-versions/get", {"name": model, "version": version})
+    row = answer.get("model_version") if isinstance(answer, dict) else None
+    if not isinstance(row, dict):
+        raise Unavailable("the registry's answer has no model version where one belongs")
+    return row
+
+
+def tags_of(row: Row) -> dict[str, str]:
+    """Tags by key; a tag without a value has the value ""."""
+    return {str(tag.get("key", "")): str(tag.get("value", "")) for tag in row.get("tags") or [] if tag}
+
+
+def version_facts(row: Row) -> VersionFacts:
+    return VersionFacts(
+        run_id=str(row.get("run_id") or ""),
+        source=str(row.get("source") or ""),
+        status=str(row.get("status") or ""),
+        current_stage=str(row.get("current_stage") or "None"),
+        description=Text.of(str(row.get("description") or "")),
+        tags={key: Text.of(value) for key, value in tags_of(row).items()},
+    )
