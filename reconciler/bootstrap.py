@@ -44,13 +44,13 @@ def make_registry(settings: Settings) -> TagsRegistry:
     if settings.registry.protocol == "transition-requests" or uri.startswith("databricks"):
         raise SettingsError(["registry.protocol: this release speaks the tags protocol only: set it to tags"])
     registry = _transport(settings, uri)
-    tracking_uri = settings.registry.tracking_uri or uri
+    tracking_uri = settings.tracking_uri()
     tracking = registry if tracking_uri == uri else _transport(settings, tracking_uri)
     return TagsRegistry(uri, settings.registry.workspace or "", registry, tracking)
 
 
 def _transport(settings: Settings, uri: str) -> Transport:
-    verify, cert = tls(settings.registry, os.environ)
+    verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
     return Transport(
         uri,
@@ -82,13 +82,13 @@ def audit_reader(settings: Settings) -> Iterator[AuditReader]:
 
 
 @contextmanager
-def _audit_log(settings: Settings) -> Iterator[SqlAuditLog]:
+def _audit_log(settings: Settings, registry: TagsRegistry) -> Iterator[SqlAuditLog]:
     url = settings.audit.url.get_secret_value()
     with lock.hold(url):
         engine = make_engine(url)
         try:
             schema.require_head(engine)
-            yield SqlAuditLog(engine, daemon_name())
+            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace)
         finally:
             engine.dispose()
 
@@ -111,7 +111,7 @@ def run_daemon(settings: Settings) -> int:
                 checked.set()
             return cycle.run(in_force, mode)
 
-        audit = SqlAuditLog(engine, daemon_name())
+        audit = SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace)
         deadline = settings.schedule.deadline
         cycle = Cycle(registry, audit, stop=stop.is_set, on_event=log_event, deadline=deadline)
         try:
@@ -128,7 +128,7 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     if dry_run:
         registry.begin(deadline)
         return explaining.preview(registry, in_force, mode, datetime.now(UTC), on_event)
-    with _audit_log(settings) as audit:
+    with _audit_log(settings, registry) as audit:
         cycle = Cycle(registry, audit, on_event=on_event, deadline=deadline, everything_is_due=True)
         return cycle.run(in_force, mode)
 

@@ -20,6 +20,7 @@ from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.ports import (
     AuditLog,
     CycleNote,
+    FirstSeen,
     Listed,
     Pending,
     Registry,
@@ -96,7 +97,7 @@ def round_to_millis(duration: timedelta) -> timedelta:
 
 def retry_after(attempts: int) -> timedelta:
     """30 s, 1 min, 2 min … at most an hour."""
-    return min(_FIRST_RETRY * 2 ** min(attempts, 12), _LONGEST_RETRY)
+    return min(_FIRST_RETRY * float(2 ** min(attempts, 12)), _LONGEST_RETRY)
 
 
 class Cycle:
@@ -161,12 +162,7 @@ class Cycle:
         listed = self._registry.open_requests(policy.governed_targets())
         typed = [one.request for one in listed if not one.stamped]
         first = self._audit.first_seen(typed) if typed else {}
-        return [
-            one if one.stamped else replace(one, request=one.request.seen_first(seen.id, seen.at))
-            for one in listed
-            for seen in [first.get(one.request.key)]
-            if one.stamped or seen
-        ]  # fmt: skip
+        return [one if one.stamped else _seen(one, first[one.request.key]) for one in listed]
 
     def _undecided(self, listed: Sequence[Listed], mode: Mode) -> list[Listed]:
         settled = self._audit.settled([one.request.key for one in listed], mode) if listed else set()
@@ -299,6 +295,10 @@ class Cycle:
 
 
 PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+
+
+def _seen(listed: Listed, first: FirstSeen) -> Listed:
+    return replace(listed, request=listed.request.seen_first(first.id, first.at))
 
 
 def verdicts(

@@ -91,7 +91,7 @@ class Evidence:
     logged_model: LoggedModelFacts | Absent | Unreadable
 
     def to_json(self) -> str:
-        """Canonical ASCII JSON: sorted keys, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
+        """ASCII JSON, keys sorted, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
         data = {
             "read_at": iso(self.read_at),
             "version": _fact_data(self.version),

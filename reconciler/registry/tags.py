@@ -182,9 +182,7 @@ class TagsRegistry:
         request = Request(self.uri, self.workspace, model, version, target, NOBODY, now, "", "", "")
         return Listed(request, version_facts(row), stamped=True)
 
-    def create(
-        self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime
-    ) -> Request:
+    def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """Files a request.
 
         Raises:

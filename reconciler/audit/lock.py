@@ -1,0 +1,57 @@
+"""SQLite serves one daemon; the second is told about the first."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from reconciler.domain.text import visible
+from reconciler.domain.times import iso
+from reconciler.ports import AlreadyServed, AuditUnavailable
+
+
+@contextlib.contextmanager
+def hold(url: str) -> Iterator[None]:
+    """Holds `<file>.lock` beside a SQLite database; nothing on PostgreSQL, which settles races itself.
+
+    Raises:
+        AlreadyServed: another process holds it.
+        AuditUnavailable: the lock file cannot be written.
+    """
+    location = make_url(url)
+    if location.get_backend_name() != "sqlite" or not location.database:
+        yield
+        return
+    path = Path(location.database + ".lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise AuditUnavailable(
+            f"lock file {path}: {error.strerror}: does the folder exist and may it be written?"
+        ) from None
+    try:
+        _take(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        # The kernel lets go of it when the process dies, however it dies.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        first = visible(os.pread(descriptor, 300, 0).decode("utf-8", "replace").strip()) or "another process"
+        database = path.name.removesuffix(".lock")
+        raise AlreadyServed(
+            f"{database} is served by {first}: SQLite serves one daemon; stop that one, or use PostgreSQL"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()} since {iso(datetime.now(UTC))}\n".encode(), 0)

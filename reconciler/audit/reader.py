@@ -1,0 +1,221 @@
+"""Reading the audit: lists, one decision whole, and a report; never in the daemon's way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, select
+from sqlalchemy import Text as SqlText
+
+from reconciler.audit.engine import audit_errors
+from reconciler.audit.tables import (
+    DaemonRow,
+    DecisionCheckRow,
+    DecisionRow,
+    OpenRequestRow,
+    OutcomeRow,
+    PendingActRow,
+    PolicyVersionRow,
+    UtcMillis,
+    db_now,
+)
+from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
+from reconciler.domain.times import iso
+
+_MOMENTS = {"decided_at", "requested_at", "outcome_at"}
+
+LISTED = (
+    "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
+    "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
+    "rule", "outcome", "outcome_at", "outcome_detail",
+)  # fmt: skip
+
+# The view is read as any auditor reads it; it is no table of the model, so that `db check` does not miss one.
+REGISTER = Table(
+    "decision_register",
+    MetaData(),
+    *(Column(name, UtcMillis if name in _MOMENTS else SqlText) for name in LISTED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """What is listed. `model` and `requester` may hold `*`; `since` is included, `until` is not."""
+
+    model: str | None = None
+    target: Target | None = None
+    verdict: str | None = None
+    requester: str | None = None
+    mode: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class AuditReader:
+    """Every method may raise AuditUnavailable. Times come as ISO 8601 text in UTC with milliseconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def decisions(self, only: DecisionFilter, limit: int | None = None) -> list[dict[str, Any]]:
+        """Newest first, with the fields of `LISTED`; `outcome` is None while a decision is pending."""
+        query = _filtered(select(REGISTER), only)
+        query = query.order_by(REGISTER.c.decided_at.desc(), REGISTER.c.decision_id).limit(limit)
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            return [_plain(row) for row in connection.execute(query)]
+
+    def decision(self, id: str) -> dict[str, Any]:
+        """One decision whole, by its id or the beginning of it.
+
+        Raises:
+            LookupError: there is none, or more than one.
+        """
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            full = _only_one(connection, id)
+            listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == full)).one()
+            return _plain(listed) | _whole(connection, full)
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Any]:
+        """What happened in a period: totals, per model, why versions failed, policies, and every decision."""
+        decisions = self.decisions(DecisionFilter(since=since, until=until))
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            failures = _failures(connection, {row["decision_id"] for row in decisions})
+            made_at = iso(connection.execute(select(db_now())).scalar_one())
+        return {
+            "made_at": made_at,
+            "since": iso(since) if since else None,
+            "until": iso(until) if until else None,
+            "decisions": len(decisions),
+            "by_verdict": _count(decisions, "verdict"),
+            "by_outcome": _count(decisions, "outcome"),
+            "by_mode": _count(decisions, "mode"),
+            "by_target": _count(decisions, "target"),
+            "by_model": _by_model(decisions),
+            "failed_checks": failures,
+            "policies": _count(decisions, "policy_digest"),
+            "pending": [row["decision_id"] for row in decisions if row["outcome"] is None],
+            "register": decisions,
+        }
+
+    def open_requests(self) -> list[dict[str, Any]]:
+        """The working picture of the last cycle, oldest first: what is open and what it waits for."""
+        query = select(OpenRequestRow.__table__).order_by(OpenRequestRow.first_seen_at)
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            return [_plain(row) for row in connection.execute(query)]
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Acting decisions that are pending or failed: what somebody should look at."""
+        tried = select(PendingActRow.attempts, PendingActRow.next_attempt_at, PendingActRow.last_detail)
+        joined = tried.add_columns(*REGISTER.c).select_from(
+            REGISTER.outerjoin(PendingActRow.__table__, PendingActRow.decision_id == REGISTER.c.decision_id)
+        )
+        query = joined.where(REGISTER.c.outcome.is_(None) | (REGISTER.c.outcome == "failed"))
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            return [_plain(row) for row in connection.execute(query.order_by(REGISTER.c.decided_at))]
+
+    def daemons(self) -> list[dict[str, Any]]:
+        """The last cycle of each daemon, the latest first, with its age in seconds by the database's clock."""
+        query = select(DaemonRow.__table__, db_now().label("now")).order_by(DaemonRow.last_cycle_at.desc())
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            return [_with_age(row) for row in connection.execute(query)]
+
+
+def _with_age(row: Row[Any]) -> dict[str, Any]:
+    values = dict(row._mapping)
+    age = values.pop("now") - values["last_cycle_at"]
+    return _plain_values(values) | {"age_seconds": round(age.total_seconds(), 3)}
+
+
+def _filtered(query: Select[Any], only: DecisionFilter) -> Select[Any]:
+    exact = {"verdict": only.verdict, "mode": only.mode, "outcome": only.outcome}
+    exact["target"] = str(only.target) if only.target else None
+    for name, value in exact.items():
+        if value is not None:
+            query = query.where(REGISTER.c[name] == value)
+    for name, glob in (("model", only.model), ("requester", only.requester)):
+        if glob is not None:
+            query = query.where(REGISTER.c[name].like(_like(visible_name(glob)), escape="\\"))
+    if only.since is not None:
+        query = query.where(REGISTER.c.decided_at >= only.since)
+    return query if only.until is None else query.where(REGISTER.c.decided_at < only.until)
+
+
+def _like(glob: str) -> str:
+    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%")
+
+
+def _plain(row: Row[Any]) -> dict[str, Any]:
+    return _plain_values(row._mapping)
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def _only_one(connection: Connection, id: str) -> str:
+    prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
+    found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
+    if not found:
+        raise LookupError(f"no decision begins with {visible_name(id)!r}: see `mlflow-reconciler audit list`")
+    if len(found) > 1 and id not in found:
+        raise LookupError(f"more than one decision begins with {visible_name(id)!r}: give more of the id")
+    return id if id in found else found[0]
+
+
+def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
+    decision = connection.execute(
+        select(DecisionRow.__table__, PolicyVersionRow.text.label("policy"))
+        .join(PolicyVersionRow, PolicyVersionRow.digest == DecisionRow.policy_digest)
+        .where(DecisionRow.decision_id == decision_id)
+    ).one()
+    checks = select(DecisionCheckRow.__table__).where(DecisionCheckRow.decision_id == decision_id)
+    outcomes = select(OutcomeRow.outcome, OutcomeRow.at, OutcomeRow.detail).where(OutcomeRow.decision_id == decision_id)
+    return {
+        "acts": decision.acts,
+        "archive_existing": decision.archive_existing,
+        "daemon": decision.daemon,
+        "product_version": decision.product_version,
+        "checks": [_check(row) for row in connection.execute(checks.order_by(DecisionCheckRow.position))],
+        "outcomes": [_plain(row) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
+        "request": json.loads(decision.request),
+        "evidence": json.loads(decision.evidence),
+        "policy": decision.policy,
+    }
+
+
+def _check(row: Row[Any]) -> dict[str, Any]:
+    values = dict(row._mapping)
+    del values["decision_id"], values["position"]
+    return {"check": values.pop("check_name"), **values}
+
+
+def _failures(connection: Connection, decisions: set[str]) -> list[dict[str, Any]]:
+    """Which checks failed how often, the most frequent first."""
+    query = select(
+        DecisionCheckRow.rule, DecisionCheckRow.check_name, DecisionCheckRow.code, DecisionCheckRow.decision_id
+    ).where(DecisionCheckRow.result == "failed")
+    rows = [row for row in connection.execute(query) if row.decision_id in decisions]
+    ranked = Counter((row.rule, row.check_name, row.code) for row in rows).most_common()
+    return [{"rule": rule, "check": check, "code": code, "count": many} for (rule, check, code), many in ranked]
+
+
+def _count(rows: Iterable[Mapping[str, Any]], field: str) -> dict[str, int]:
+    return dict(Counter(str(row[field] or "pending") for row in rows).most_common())
+
+
+def _by_model(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    models: dict[str, Counter[str]] = {}
+    for row in rows:
+        models.setdefault(row["model"], Counter())[row["verdict"]] += 1
+    return [
+        {"model": model, "approve": count["approve"], "reject": count["reject"]}
+        for model, count in sorted(models.items())
+    ]

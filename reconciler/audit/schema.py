@@ -1,0 +1,128 @@
+"""The schema's revision: upgraded only on purpose, and checked before anything is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect, text
+
+from reconciler.audit.engine import audit_errors, make_engine, shown_url
+from reconciler.audit.tables import Base
+from reconciler.ports import SchemaMismatch
+
+__all__ = ["check", "current", "head", "migrations_path", "require_head", "shown_url", "upgrade"]
+
+_UPGRADE = "run `mlflow-reconciler db upgrade`"
+# One number for all upgrades of audit databases, so that two of them wait for each other.
+_ADVISORY_LOCK = 0x6D6C_7265_636F
+
+
+def migrations_path() -> Path:
+    """Inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    return config
+
+
+def head() -> str:
+    """The revision that this version needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def current(url: str) -> str | None:
+    """The database's revision; None where it has no schema yet."""
+    engine = make_engine(url)
+    try:
+        with audit_errors(engine), engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(url: str) -> str:
+    """Brings the database to `head` in one transaction, and returns it.
+
+    Raises:
+        SchemaMismatch: it belongs to something else, or to a newer version.
+        AuditUnavailable: it cannot be reached or written.
+    """
+    engine = make_engine(url)
+    try:
+        with audit_errors(engine), engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
+            _refuse_strangers(connection, shown_url(url))
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+    return head()
+
+
+def _refuse_strangers(connection: Connection, where: str) -> None:
+    revision = _revision(connection)
+    if revision is None:
+        tables = inspect(connection).get_table_names()
+        if tables:
+            raise SchemaMismatch(
+                f"{where} holds other tables ({', '.join(sorted(tables)[:3])}, …): give the audit a database of its own"
+            )
+    elif revision not in _known_revisions():
+        raise SchemaMismatch(_newer(where, revision))
+
+
+def _known_revisions() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _newer(where: str, revision: str) -> str:
+    return f"{where} is at revision {revision}, which this version does not know: install the version that upgraded it"
+
+
+def require_head(engine: Engine) -> None:
+    """Raises SchemaMismatch, naming the remedy, unless the database is at `head`."""
+    where = engine.url.render_as_string(hide_password=True)
+    with audit_errors(engine), engine.connect() as connection:
+        revision = _revision(connection)
+    if revision is None:
+        raise SchemaMismatch(f"audit database {where} has no schema yet: {_UPGRADE}")
+    if revision not in _known_revisions():
+        raise SchemaMismatch(_newer(where, revision))
+    if revision != head():
+        raise SchemaMismatch(
+            f"audit database {where} is at revision {revision}, this version needs {head()}: {_UPGRADE}"
+        )
+
+
+def check(url: str) -> list[str]:
+    """How the database differs from what this version expects; empty when it does not."""
+    engine = make_engine(url)
+    try:
+        require_head(engine)
+        with audit_errors(engine), engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": False})
+            return [_difference(one) for one in compare_metadata(context, Base.metadata)]
+    finally:
+        engine.dispose()
+
+
+def _difference(difference: Any) -> str:
+    parts = difference if isinstance(difference, tuple) else difference[0]
+    return " ".join(str(getattr(part, "name", part)) for part in parts if part is not None)

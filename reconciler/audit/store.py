@@ -1,0 +1,360 @@
+"""Writing the audit: one transaction for each thing that happens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, Table, bindparam, delete, exists, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase
+
+from reconciler import __version__
+from reconciler.audit.engine import audit_errors
+from reconciler.audit.tables import (
+    DaemonRow,
+    DecisionCheckRow,
+    DecisionRow,
+    OpenRequestRow,
+    OutcomeRow,
+    PendingActRow,
+    PolicyVersionRow,
+    db_now,
+)
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.request import Request
+from reconciler.domain.text import visible, visible_name
+from reconciler.domain.verdict import CheckResult, VerdictKind
+from reconciler.ports import CycleNote, FirstSeen, Pending, Waiting
+
+# A statement with more parameters than this is refused by some build of SQLite.
+_CHUNK = 500
+
+_NOT_ACTED = {
+    Mode.OBSERVE: "mode observe: nothing was done",
+    Mode.APPROVE_ONLY: "mode approve-only: left for a person",
+}
+
+
+class SqlAuditLog:
+    """`AuditLog` of one registry and workspace, on SQLite or PostgreSQL. `daemon` names this process: host:pid."""
+
+    def __init__(self, engine: Engine, daemon: str, registry: str, workspace: str = "") -> None:
+        self._engine = engine
+        self._daemon = daemon
+        self._registry = visible_name(registry)
+        self._workspace = visible_name(workspace)
+        self._kept: set[str] = set()
+        self._noted = False
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            yield connection
+
+    def now(self) -> datetime:
+        with self._transaction() as connection:
+            return _now(connection)
+
+    def keep_policy(self, digest: str, text: str) -> None:
+        if digest in self._kept:
+            return
+        with self._transaction() as connection:
+            if connection.scalar(select(PolicyVersionRow.digest).where(PolicyVersionRow.digest == digest)) is None:
+                values = {"digest": digest, "text": _storable(text), "first_used_at": db_now()}
+                connection.execute(self._insert_new(PolicyVersionRow).values(values))
+        self._kept.add(digest)
+
+    # --- decisions -------------------------------------------------------------------------------------------
+
+    def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
+        found: set[str] = set()
+        with self._transaction() as connection:
+            for chunk in _chunks(keys):
+                known = select(DecisionRow.request_key).where(
+                    DecisionRow.request_key.in_(chunk), (DecisionRow.mode == mode) | DecisionRow.acts
+                )
+                found |= set(connection.scalars(known))
+        return found
+
+    def record(self, judged: Judged) -> Decision | None:
+        decision_id = str(uuid.uuid4())
+        with self._transaction() as connection:
+            values = _decision_values(judged, decision_id, self._daemon)
+            inserted = connection.execute(
+                self._insert_new(DecisionRow).values(values).returning(DecisionRow.decided_at)
+            ).one_or_none()
+            if inserted is None:
+                return None
+            checks = [_check_values(decision_id, at, check) for at, check in enumerate(judged.verdict.checks)]
+            if checks:
+                connection.execute(insert(DecisionCheckRow), checks)
+            if not judged.acts:
+                _add_outcome(connection, decision_id, Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[judged.mode]))
+        return _decision(judged, decision_id, inserted.decided_at)
+
+    def pending(self) -> list[Pending]:
+        with self._transaction() as connection:
+            now = _now(connection)
+            return [_pending(row, now) for row in connection.execute(self._mine(_PENDING, DecisionRow))]
+
+    def attempted(self, decision_id: str, detail: str, retry_in: timedelta) -> None:
+        with self._transaction() as connection:
+            due = _now(connection) + retry_in
+            again = update(PendingActRow).where(PendingActRow.decision_id == decision_id)
+            changes = {"attempts": PendingActRow.attempts + 1, "next_attempt_at": due, "last_detail": visible(detail)}
+            if connection.execute(again.values(changes)).rowcount == 0:
+                first = {"decision_id": decision_id, "attempts": 1, "next_attempt_at": due}
+                connection.execute(self._insert_new(PendingActRow).values(last_detail=visible(detail), **first))
+
+    def conclude(self, decision_id: str, outcome: Outcome) -> None:
+        with self._transaction() as connection:
+            _add_outcome(connection, decision_id, outcome)
+            connection.execute(delete(PendingActRow).where(PendingActRow.decision_id == decision_id))
+
+    # --- open requests ---------------------------------------------------------------------------------------
+
+    def first_seen(self, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
+        with self._transaction() as connection:
+            known = _known_places(connection, [place_of(request) for request in unstamped])
+            now = _now(connection)
+            new = [_open_values(one, now, key=None) for one in unstamped if place_of(one) not in known]
+            if new:
+                connection.execute(self._insert_new(OpenRequestRow), new)
+                known = _known_places(connection, [place_of(request) for request in unstamped])
+        return {
+            one.key: FirstSeen(known[place_of(one)].seen_id, known[place_of(one)].first_seen_at) for one in unstamped
+        }
+
+    def set_aside(self, keys: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        with self._transaction() as connection:
+            for chunk in _chunks(keys):
+                later = OpenRequestRow.next_attempt_at > db_now()
+                found |= set(
+                    connection.scalars(
+                        select(OpenRequestRow.request_key).where(OpenRequestRow.request_key.in_(chunk), later)
+                    )
+                )
+        return found
+
+    def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
+        places = {place_of(request): request for request in listed}
+        with self._transaction() as connection:
+            now = _now(connection)
+            known = set(connection.scalars(self._mine(select(OpenRequestRow.place), OpenRequestRow)))
+            gone = [{"gone": place} for place in known if place not in places]
+            if gone:
+                connection.execute(delete(OpenRequestRow).where(OpenRequestRow.place == bindparam("gone")), gone)
+            new = [_open_values(one, now, one.key) for place, one in places.items() if place not in known]
+            if new:
+                connection.execute(self._insert_new(OpenRequestRow), new)
+            seen = [{"at": place, "key": one.key, "asked": one.requested_at} for place, one in places.items()]
+            if seen:
+                connection.execute(_SEEN_AGAIN, seen)
+            self._tell_waiting(connection, waiting, now)
+
+    def _tell_waiting(self, connection: Connection, waiting: Sequence[Waiting], now: datetime) -> None:
+        # Those set aside are not judged, so what they wait for still holds.
+        not_aside = OpenRequestRow.next_attempt_at.is_(None) | (OpenRequestRow.next_attempt_at <= now)
+        nothing = {"waiting_code": None, "waiting_detail": None, "next_attempt_at": None}
+        connection.execute(self._mine(update(OpenRequestRow), OpenRequestRow).where(not_aside).values(nothing))
+        rows = [
+            {
+                "at": place_of(one.request),
+                "code": one.code,
+                "detail": visible(one.detail),
+                "due": None if one.retry_in is None else now + one.retry_in,
+            }
+            for one in waiting
+        ]
+        if rows:
+            connection.execute(_WAITS, rows)
+
+    # --- cycles ----------------------------------------------------------------------------------------------
+
+    def note_cycle(self, note: CycleNote) -> None:
+        values = {
+            "last_cycle_at": db_now(),
+            "sentence": visible(note.sentence),
+            "ok": note.ok,
+            "mode": str(note.mode),
+            "policy_digest": note.policy_digest,
+            "duration_ms": round(note.duration.total_seconds() * 1000),
+        }
+        with self._transaction() as connection:
+            mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
+            if connection.execute(mine.values(values)).rowcount == 0:
+                connection.execute(insert(DaemonRow).values(name=self._daemon, started_at=db_now(), **values))
+
+    def _mine(self, statement: Any, row: type[DecisionRow] | type[OpenRequestRow]) -> Any:
+        """Only this registry's rows: several daemons may share one database."""
+        return statement.where(row.registry == self._registry, row.workspace == self._workspace)
+
+    def _insert_new(self, row: type[DeclarativeBase]) -> Any:
+        """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
+        table = row.__table__
+        assert isinstance(table, Table)
+        if self._engine.dialect.name == "sqlite":
+            return sqlite.insert(table).on_conflict_do_nothing()
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def place_of(request: Request) -> str:
+    """SHA-256 (hex) of where a request stands and what stands there: its identity before it has one of its own."""
+    if request.requester.name:
+        return request.key
+    parts = [request.registry, request.workspace, request.model, request.version, str(request.target)]
+    parts.append(request.fingerprint)
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+
+
+def _storable(text: str) -> str:
+    """Text of our own users: NUL is what PostgreSQL cannot take, lone surrogates what UTF-8 cannot."""
+    return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
+
+
+def _now(connection: Connection) -> datetime:
+    moment: datetime = connection.execute(select(db_now())).scalar_one()
+    return moment
+
+
+def _chunks(keys: Collection[str]) -> Iterator[list[str]]:
+    ordered = sorted(keys)
+    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
+
+
+def _decision_values(judged: Judged, decision_id: str, daemon: str) -> dict[str, Any]:
+    request, verdict = judged.request, judged.verdict
+    return {
+        "decision_id": decision_id,
+        "request_key": request.key,
+        "decided_at": db_now(),
+        **_place_values(request),
+        "requester_assurance": str(request.requester.assurance),
+        "requested_at": request.requested_at,
+        "comment": visible(request.comment),
+        "mode": str(judged.mode),
+        "verdict": str(verdict.kind),
+        "acts": judged.acts,
+        "reason_code": verdict.reason_code,
+        "reason": verdict.reason,
+        "rule": visible(verdict.rule),
+        "policy_digest": judged.policy_digest,
+        "archive_existing": verdict.archive_existing,
+        "request": json.dumps(request.to_data(), sort_keys=True, ensure_ascii=True),
+        "evidence": judged.evidence.to_json(),
+        "product_version": __version__,
+        "daemon": daemon,
+    }
+
+
+def _place_values(request: Request) -> dict[str, Any]:
+    return {
+        "registry": visible_name(request.registry),
+        "workspace": visible_name(request.workspace),
+        "model": visible_name(request.model),
+        "version": visible_name(request.version),
+        "target": str(request.target),
+        "requester": visible_name(request.requester.name),
+    }
+
+
+def _check_values(decision_id: str, position: int, check: CheckResult) -> dict[str, Any]:
+    return {
+        "decision_id": decision_id,
+        "position": position,
+        "rule": check.rule,
+        "check_name": check.check,
+        "result": str(check.result),
+        "code": check.code,
+        "expected": check.expected,
+        "observed": check.observed,
+        "observed_number": check.observed_number,
+        "source": check.source,
+    }
+
+
+def _open_values(request: Request, now: datetime, key: str | None) -> dict[str, Any]:
+    return {
+        "place": place_of(request),
+        "request_key": key,
+        **_place_values(request),
+        "requested_at": request.requested_at if key else None,
+        "comment": visible(request.comment),
+        "seen_id": str(uuid.uuid4()),
+        "first_seen_at": now,
+        "last_seen_at": now,
+    }
+
+
+def _add_outcome(connection: Connection, decision_id: str, outcome: Outcome) -> None:
+    values = {"decision_id": decision_id, "outcome": str(outcome.kind), "detail": visible(outcome.detail)}
+    connection.execute(insert(OutcomeRow).values(at=db_now(), **values))
+
+
+def _decision(judged: Judged, decision_id: str, decided_at: datetime) -> Decision:
+    return Decision(
+        decision_id=decision_id,
+        decided_at=decided_at,
+        request=judged.request,
+        verdict=judged.verdict.kind,
+        reason=judged.verdict.reason,
+        mode=judged.mode,
+        policy_digest=judged.policy_digest,
+        rule=visible(judged.verdict.rule),
+        archive_existing=judged.verdict.archive_existing,
+    )
+
+
+_PENDING: Select[Any] = (
+    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.next_attempt_at)
+    .outerjoin(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
+    .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
+    .order_by(DecisionRow.id)
+)
+
+
+def _pending(row: Row[Any], now: datetime) -> Pending:
+    decision = Decision(
+        decision_id=row.decision_id,
+        decided_at=row.decided_at,
+        request=Request.from_data(json.loads(row.request)),
+        verdict=VerdictKind(row.verdict),
+        reason=row.reason,
+        mode=Mode(row.mode),
+        policy_digest=row.policy_digest,
+        rule=row.rule,
+        archive_existing=row.archive_existing,
+    )
+    return Pending(decision, row.attempts or 0, due=row.next_attempt_at is None or row.next_attempt_at <= now)
+
+
+_SEEN_AGAIN = (
+    update(OpenRequestRow)
+    .where(OpenRequestRow.place == bindparam("at"))
+    .values(request_key=bindparam("key"), requested_at=bindparam("asked"), last_seen_at=db_now())
+)
+_WAITS = (
+    update(OpenRequestRow)
+    .where(OpenRequestRow.place == bindparam("at"))
+    .values(
+        waiting_code=bindparam("code"),
+        waiting_detail=bindparam("detail"),
+        next_attempt_at=bindparam("due"),
+        attempts=OpenRequestRow.attempts + 1,
+    )
+)
+
+
+def _known_places(connection: Connection, places: Collection[str]) -> dict[str, Row[Any]]:
+    columns = select(OpenRequestRow.place, OpenRequestRow.seen_id, OpenRequestRow.first_seen_at)
+    rows = (
+        row for chunk in _chunks(places) for row in connection.execute(columns.where(OpenRequestRow.place.in_(chunk)))
+    )
+    return {row.place: row for row in rows}

@@ -1,0 +1,68 @@
+"""The commands by name. Each imports what it needs when it runs: `--help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from reconciler import __version__
+from reconciler.cli import audit, daemon, db, policy, requests
+from reconciler.cli.exits import DONE, guarded
+from reconciler.cli.options import Common
+
+app = typer.Typer(
+    name="mlflow-reconciler",
+    help="Protected aliases and a flight recorder for MLflow, with no inbound port.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+daemon.register(app)
+requests.register(app)
+app.add_typer(policy.app, name="policy")
+app.add_typer(audit.app, name="audit")
+app.add_typer(db.app, name="db")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mlflow-reconciler {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: mlflow-reconciler --config config.yaml once --dry-run")
+def before(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The configuration (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    Common.config, Common.log_format, Common.log_level = config, log_format, log_level
+
+
+def main() -> None:
+    """Runs one command and leaves with its exit code."""
+    sys.exit(guarded(_run))
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return code if isinstance(code, int) else DONE

@@ -1,0 +1,49 @@
+"""db upgrade, current and check."""
+
+from __future__ import annotations
+
+import typer
+
+from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.options import settings
+
+app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")
+
+
+def _url() -> str:
+    return settings().audit.url.get_secret_value()
+
+
+@app.command(epilog="Example: RECONCILER_AUDIT__URL=sqlite:///audit.db mlflow-reconciler db upgrade")
+def upgrade() -> int:
+    """Create the schema, or bring it to the revision of this version."""
+    from reconciler.audit import schema
+
+    print(schema.upgrade(_url()))
+    say(f"{schema.shown_url(_url())} is ready")
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler db current")
+def current() -> int:
+    """Print the database's revision; exit 1 where it has none."""
+    from reconciler.audit import schema
+
+    revision = schema.current(_url())
+    if revision is None:
+        say("no schema yet: run `mlflow-reconciler db upgrade`")
+        return NEGATIVE
+    print(revision)
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler db check")
+def check() -> int:
+    """Compare the database with what this version expects."""
+    from reconciler.audit import schema
+
+    differences = schema.check(_url())
+    for difference in differences:
+        print(difference)
+    say("the schema differs" if differences else f"the schema is at {schema.head()}, as expected")
+    return NEGATIVE if differences else DONE

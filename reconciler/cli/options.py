@@ -1,0 +1,59 @@
+"""What several commands share: the options, the settings, and the reading of times and targets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli.output import Format
+from reconciler.domain.target import Target
+from reconciler.domain.times import parse_duration, parse_iso
+
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How it is printed to stdout.")]
+SinceOption = Annotated[
+    str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
+]
+UntilOption = Annotated[str | None, typer.Option(help="Before this time, written as for --since.")]
+
+
+class Common:
+    """What stands before the command: `mlflow-reconciler --config FILE command`."""
+
+    config: Path | None = None
+    log_format: str | None = None
+    log_level: str | None = None
+
+
+def settings() -> Settings:
+    """Raises SettingsError, with every problem."""
+    from reconciler.settings import load_settings
+
+    log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
+    return load_settings(Common.config, log={key: value for key, value in log.items() if value})
+
+
+def target_of(text: str) -> Target:
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time, or a duration back from now."""
+    if text is None:
+        return None
+    try:
+        return parse_iso(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.now(UTC) - parse_duration(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time: use 2026-11-24, 2026-11-24T09:00 or 7d") from None

@@ -1,0 +1,39 @@
+"""policy validate and policy schema."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.exits import DONE, say
+from reconciler.cli.options import settings
+from reconciler.cli.output import write_json
+
+app = typer.Typer(no_args_is_help=True, help="Check a policy, or get its JSON Schema.")
+
+
+@app.command(epilog="Example: mlflow-reconciler policy validate policy.yaml")
+def validate(
+    path: Annotated[Path | None, typer.Argument(help="The policy (default: the configured one).")] = None,
+) -> int:
+    """Tell every mistake of a policy, with line and column."""
+    from reconciler.policy_file import read_policy
+
+    path = path or settings().policy_path()
+    loaded = read_policy(path)
+    for warning in loaded.warnings:
+        say(f"warning: {warning.in_file(str(path))}")
+    print(f"{path}: {len(loaded.policy.rules)} rules, digest {loaded.digest}")
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler policy schema > policy.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of a policy, for editors."""
+    from reconciler.domain.policy import Policy
+
+    write_json(Policy.model_json_schema(), sys.stdout)
+    return DONE

@@ -1,0 +1,125 @@
+"""Credentials and TLS from our settings, else from where MLflow users already keep them."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from reconciler.registry.transport import NoAuth
+from reconciler.settings import RegistrySettings, SettingsError
+
+
+class HeaderAuth(AuthBase):
+    """Sets the Authorization header. Its `repr` names the scheme only."""
+
+    def __init__(self, scheme: str, value: str) -> None:
+        self._scheme = scheme
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"{self._scheme} {self._value}"
+        return request
+
+    def __repr__(self) -> str:
+        return f"<{self._scheme} credentials>"
+
+
+def basic(username: str, password: str) -> HeaderAuth:
+    return HeaderAuth("Basic", base64.b64encode(f"{username}:{password}".encode()).decode())
+
+
+def resolve_auth(registry: RegistrySettings, environ: Mapping[str, str]) -> AuthBase:
+    """The first of: our settings, an MLflow auth plugin, MLflow's variables, MLflow's credentials file, none.
+
+    Raises:
+        SettingsError: what is configured cannot be used. MLflow itself would go on without credentials.
+    """
+    if registry.token is not None:
+        return HeaderAuth("Bearer", registry.token.get_secret_value())
+    if registry.username is not None and registry.password is not None:
+        return basic(registry.username, registry.password.get_secret_value())
+    if plugin := environ.get("MLFLOW_TRACKING_AUTH"):
+        return _plugin(plugin)
+    if environ.get("MLFLOW_TRACKING_AWS_SIGV4", "").lower() in {"true", "1"}:
+        return _sigv4()
+    return _from_mlflow(environ) or NoAuth()
+
+
+def _from_mlflow(environ: Mapping[str, str]) -> AuthBase | None:
+    """Basic wins over a token when both are set, as in MLflow's own client."""
+    stored = _credentials_file(environ)
+    username = environ.get("MLFLOW_TRACKING_USERNAME") or stored.get("mlflow_tracking_username")
+    password = environ.get("MLFLOW_TRACKING_PASSWORD") or stored.get("mlflow_tracking_password")
+    if username and password:
+        return basic(username, password)
+    token = environ.get("MLFLOW_TRACKING_TOKEN")
+    return HeaderAuth("Bearer", token) if token else None
+
+
+def _credentials_file(environ: Mapping[str, str]) -> Mapping[str, str]:
+    if not environ.get("HOME"):
+        return {}
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(Path(environ["HOME"]) / ".mlflow" / "credentials", encoding="utf-8")
+    except (configparser.Error, OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"~/.mlflow/credentials cannot be read: {type(error).__name__}"]) from None
+    return dict(parser["mlflow"]) if parser.has_section("mlflow") else {}
+
+
+def _plugin(name: str) -> AuthBase:
+    # Imported here: only who uses a plugin pays for MLflow's import.
+    from mlflow.tracking.request_auth.registry import fetch_auth
+
+    auth: Any = fetch_auth(name)
+    if auth is None:
+        raise SettingsError([f"MLFLOW_TRACKING_AUTH: no installed plugin is called {name!r}: install it, or unset it"])
+    return _Called(name, auth)
+
+
+class _Called(AuthBase):
+    """A plugin's auth object, which need not be an AuthBase."""
+
+    def __init__(self, name: str, auth: Any) -> None:
+        self._name = name
+        self._auth = auth
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        prepared: requests.PreparedRequest = self._auth(request)
+        return prepared
+
+    def __repr__(self) -> str:
+        return f"<credentials of plugin {self._name}>"
+
+
+def _sigv4() -> AuthBase:
+    try:
+        from requests_auth_aws_sigv4 import AWSSigV4
+    except ImportError:
+        message = "MLFLOW_TRACKING_AWS_SIGV4: needs the package requests-auth-aws-sigv4: install it, or unset it"
+        raise SettingsError([message]) from None
+    return _Called("aws-sigv4", AWSSigV4("execute-api"))
+
+
+def tls(environ: Mapping[str, str]) -> tuple[bool | str, str | None]:
+    """`verify` and `cert` for requests, from MLflow's variables.
+
+    Raises:
+        SettingsError: they contradict each other, or name files that cannot be read.
+    """
+    insecure = environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in {"true", "1"}
+    bundle = environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or environ.get("REQUESTS_CA_BUNDLE")
+    cert = environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
+    if insecure and environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
+        message = "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH exclude each other: unset one"
+        raise SettingsError([message])
+    for name, path in (("CA bundle", bundle), ("client certificate", cert)):
+        if path and not Path(path).exists():
+            raise SettingsError([f"{name} {path}: there is no such file"])
+    return (False if insecure else bundle or True), cert

@@ -1,0 +1,256 @@
+"""One HTTP transport to an MLflow server: bounded in time, bytes and tries; a write is sent once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from http.client import responses
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from reconciler.domain.text import visible
+from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError, Unavailable
+
+_CHUNK = 64 * 1024
+_LONGEST_RETRY_AFTER = 5.0
+_FIRST_PAUSE = 0.2
+_LATER = frozenset({429, 500, 502, 503, 504})
+
+
+class TooLarge(Unavailable):
+    """The reply is larger than is read."""
+
+
+class NoEndpoint(Unavailable):
+    """The server does not know this path at all: a 404 that is not MLflow's own."""
+
+
+class Number(float):
+    """A JSON number that keeps the text it was read as."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Number:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+class NoAuth(AuthBase):
+    """Sends no credentials. An auth callable, even this one, keeps requests from asking netrc for others."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _Retry(Exception):
+    """An error that a read may be tried again after, and how long the server asks to wait (seconds)."""
+
+    def __init__(self, error: Unavailable, wait: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.wait = wait
+
+
+class Transport:
+    """Calls to one server. Not for several threads at once.
+
+    `timeout` is the deadline of one call in seconds, from its first byte out to its last byte in, tries included.
+    `max_bytes` bounds one reply. `calls` and `bytes_read` count since the last `begin`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: AuthBase | None = None,
+        verify: bool | str = True,
+        cert: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+        max_bytes: int = 32 * 1024 * 1024,
+        retries: int = 2,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._base = base_url.rstrip("/")
+        self._session = requests.Session()
+        self._session.auth = auth or NoAuth()
+        self._session.verify = verify
+        self._session.cert = cert
+        self._session.headers.update({"Accept": "application/json", "User-Agent": "mlflow-reconciler"})
+        self._session.headers.update(headers or {})
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._retries = retries
+        self._sleep = sleep
+        self._cycle_ends: float | None = None
+        self.calls = 0
+        self.bytes_read = 0
+
+    def begin(self, deadline: float | None) -> None:
+        """Counters to zero; `deadline` seconds from now every call raises Unavailable."""
+        self.calls = self.bytes_read = 0
+        self._cycle_ends = None if deadline is None else time.monotonic() + deadline
+
+    def close(self) -> None:
+        self._session.close()
+
+    # --- calls -----------------------------------------------------------------------------------------------
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._read("GET", path, params=params)
+
+    def search(self, path: str, body: Mapping[str, Any]) -> Any:
+        """A POST that only reads, so that it may be tried again."""
+        return self._read("POST", path, json=body)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._write("POST", path, body)
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._write("PATCH", path, body)
+
+    def delete(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._write("DELETE", path, body)
+
+    def _write(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """Sent once: after an error it may or may not have happened, and only reading tells."""
+        try:
+            return self._send(method, path, self._ends(path), json=body)
+        except _Retry as retry:
+            raise retry.error from None
+
+    def _read(self, method: str, path: str, **arguments: Any) -> Any:
+        ends = self._ends(path)
+        for attempt in range(self._retries + 1):
+            try:
+                return self._send(method, path, ends, **arguments)
+            except _Retry as retry:
+                pause = _FIRST_PAUSE * 2**attempt if retry.wait is None else retry.wait
+                last = attempt == self._retries or time.monotonic() + pause >= ends
+                if last or pause > _LONGEST_RETRY_AFTER:
+                    raise retry.error from None
+                self._sleep(pause)
+        raise AssertionError("the last attempt either returns or raises")
+
+    def _ends(self, path: str) -> float:
+        now = time.monotonic()
+        if self._cycle_ends is not None and now >= self._cycle_ends:
+            raise Unavailable(f"{path}: not asked, the cycle's deadline has passed (schedule.deadline)")
+        return min(now + self._timeout, self._cycle_ends or now + self._timeout)
+
+    # --- one exchange ----------------------------------------------------------------------------------------
+
+    def _send(self, method: str, path: str, ends: float, **arguments: Any) -> Any:
+        self.calls += 1
+        left = max(ends - time.monotonic(), 0.01)
+        what = f"{method} {path}"
+        try:
+            with contextlib.closing(
+                self._session.request(
+                    method, self._base + path, timeout=left, allow_redirects=False, stream=True, **arguments
+                )
+            ) as reply:
+                body = self._body(reply, what, ends)
+        except requests.exceptions.SSLError as error:
+            raise Unavailable(f"{what}: TLS failed: {_cause(error)}") from None
+        except requests.Timeout:
+            raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s")) from None
+        except (requests.RequestException, OSError) as error:
+            raise _Retry(Unavailable(f"{what}: {_cause(error)}")) from None
+        return _understood(reply, body, what)
+
+    def _body(self, reply: requests.Response, what: str, ends: float) -> bytes:
+        """The whole body, within the cap and the deadline, however slowly it drips."""
+        parts: list[bytes] = []
+        size = 0
+        self._limit_waiting(reply, ends)
+        while part := reply.raw.read1(_CHUNK, decode_content=True):
+            size += len(part)
+            self.bytes_read += len(part)
+            if size > self._max_bytes:
+                raise TooLarge(f"{what}: the reply is larger than {self._max_bytes} bytes (registry.max_bytes)")
+            if time.monotonic() >= ends:
+                raise Unavailable(f"{what}: the reply was not complete within {self._timeout:g} s")
+            parts.append(part)
+            self._limit_waiting(reply, ends)
+        return b"".join(parts)
+
+    def _limit_waiting(self, reply: requests.Response, ends: float) -> None:
+        """The socket waits no longer than the call may: `timeout` of requests starts anew with every byte."""
+        connection = getattr(reply.raw, "connection", None) or getattr(reply.raw, "_connection", None)
+        if connection is not None and connection.sock is not None:
+            connection.sock.settimeout(max(ends - time.monotonic(), 0.01))
+
+
+# --- understanding a reply -----------------------------------------------------------------------------------
+
+
+def _understood(reply: requests.Response, body: bytes, what: str) -> Any:
+    status = reply.status_code
+    if 200 <= status < 300:
+        return _json_of(reply, body, what)
+    if 300 <= status < 400:
+        place = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
+        raise Unavailable(f"{what}: redirected to {visible(place, 100)}, which is not followed: is registry.uri right?")
+    raise _error_of(reply, body, what)
+
+
+def _json_of(reply: requests.Response, body: bytes, what: str) -> Any:
+    try:
+        return json.loads(body, parse_float=Number, parse_constant=Number)
+    except (ValueError, RecursionError):
+        kind = visible(reply.headers.get("Content-Type") or "no content type", 60)
+        raise Unavailable(f"{what}: answered with {kind} instead of JSON: is this an MLflow server?") from None
+
+
+def _error_of(reply: requests.Response, body: bytes, what: str) -> Exception:
+    status = reply.status_code
+    code, message = _mlflow_error(body)
+    said = f"{what}: {status} {code or responses.get(status, '')}".rstrip() + (f": {message}" if message else "")
+    if status in _LATER:
+        return _Retry(Unavailable(said), _retry_after(reply))
+    if status == 404 and not code:
+        return NoEndpoint(f"{what}: 404, the server has no such endpoint")
+    return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(said)
+
+
+_ERRORS: dict[int, type[RegistryError]] = {
+    401: Refused,
+    403: Refused,
+    404: NotFound,
+    408: Unavailable,
+    409: Conflict,
+}
+
+
+def _mlflow_error(body: bytes) -> tuple[str, str]:
+    """MLflow's `error_code` and `message`; empty where the body is something else."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", ""
+    if not isinstance(data, dict):
+        return "", ""
+    return visible(str(data.get("error_code") or ""), 60), visible(str(data.get("message") or ""), 300)
+
+
+def _retry_after(reply: requests.Response) -> float | None:
+    """Seconds, where the server says a number; a date or nonsense counts as not said."""
+    try:
+        return max(float(reply.headers.get("Retry-After", "")), 0.0)
+    except ValueError:
+        return None
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in a few words: the outer ones carry addresses and object names."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return visible(str(text), 200).lower()

@@ -1,0 +1,152 @@
+"""A registry in memory that can refuse, lie, die, and contains people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from reconciler.domain.decision import Decision
+from reconciler.domain.evidence import Absent, Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.target import Target
+from reconciler.domain.text import Text
+from reconciler.domain.verdict import VerdictKind
+from reconciler.ports import Listed, NotFound, RegistryError, Standing
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+Place = tuple[str, str, Target]
+
+
+@dataclass
+class FakeRegistry:
+    """What the registry holds, what it was told (`writes`), and what happens before its k-th operation.
+
+    `before[k]` runs before operation k (counted from 1): a person steps in, or an error is raised. `after[k]` runs
+    when the operation has taken effect: an error raised there is a reply that got lost.
+    """
+
+    uri: str = "http://registry.test"
+    workspace: str = ""
+    accuracy: dict[tuple[str, str], str] = field(default_factory=dict)
+    requests: dict[Place, Request] = field(default_factory=dict)
+    holders: dict[tuple[str, Target], str] = field(default_factory=dict)
+    shown: dict[Place, str] = field(default_factory=dict)
+    writes: list[tuple[str, str]] = field(default_factory=list)
+    before: dict[int, Callable[[], None]] = field(default_factory=dict)
+    after: dict[int, Callable[[], None]] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    operations: int = 0
+
+    # --- people ----------------------------------------------------------------------------------------------
+
+    def file(self, model: str, version: str, target: str = "Production", *, accuracy: str = "0.95") -> Request:
+        self.accuracy.setdefault((model, version), accuracy)
+        at = START + timedelta(milliseconds=len(self.requests) + self.operations)
+        goal = Target.parse(target)
+        asked_by = Requester("ada", Assurance.ASSERTED)
+        id = f"{model}-{version}-{at.timestamp()}"
+        request = Request(self.uri, self.workspace, model, version, goal, asked_by, at, "please", id, id)
+        self.requests[model, version, goal] = request
+        return request
+
+    def withdraw(self, request: Request) -> None:
+        del self.requests[request.model, request.version, request.target]
+
+    def delete_version(self, model: str, version: str) -> None:
+        del self.accuracy[model, version]
+        self.requests = {place: one for place, one in self.requests.items() if place[:2] != (model, version)}
+
+    # --- the port --------------------------------------------------------------------------------------------
+
+    def begin(self, deadline: timedelta | None) -> None:
+        pass
+
+    def open_requests(self, targets: Collection[Target]) -> list[Listed]:
+        with _Operation(self):
+            return [Listed(one, self._facts(one)) for one in self.requests.values() if one.target in targets]
+
+    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
+        with _Operation(self):
+            return {listed.request.key: self._evidence(listed.request, now) for listed, _ in wanted}
+
+    def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
+        with _Operation(self):
+            return {one.decision_id: self._standing(one.request) for one in decisions}
+
+    def stamp(self, request: Request) -> None:
+        self._write("stamp", request)
+
+    def act(self, decision: Decision) -> None:
+        request = decision.request
+        if (request.model, request.version) not in self.accuracy:
+            raise NotFound("no such version")
+        if decision.verdict is VerdictKind.APPROVE:
+            self._write("move", request)
+        self._write("tell", request, decision)
+        self._write("close", request)
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _write(self, what: str, request: Request, decision: Decision | None = None) -> None:
+        place = request.model, request.version, request.target
+        with _Operation(self):
+            self.writes.append((what, f"{request.model}/{request.version}"))
+            if what == "move":
+                self.holders[request.model, request.target] = request.version
+            if decision is not None:
+                self.shown[place] = decision.decision_id
+            if what == "close":
+                self.requests.pop(place, None)
+
+    def _standing(self, request: Request) -> Standing:
+        place = request.model, request.version, request.target
+        if place[:2] not in self.accuracy:
+            return Standing(open=False, exists=False)
+        now_there = self.requests.get(place)
+        holds = self.holders.get((request.model, request.target)) == request.version
+        is_open = now_there is not None and now_there.key == request.key
+        return Standing(is_open, holds=holds, decision_id=self.shown.get(place))
+
+    def _facts(self, request: Request) -> VersionFacts:
+        return VersionFacts(f"run-{request.version}", "", "READY", "None", Text.of(""))
+
+    def _evidence(self, request: Request, now: datetime) -> Evidence:
+        absent = Absent("no_logged_model", "none")
+        if request.model in self.unreadable:
+            return Evidence(now, self._facts(request), Unreadable("the run could not be read"), absent)
+        text = self.accuracy[request.model, request.version]
+        run = f"run-{request.version}"
+        metrics = {"validation_accuracy": Reading(text, float(text), 0, 0, run)}
+        return Evidence(now, self._facts(request), RunFacts(run, "FINISHED", "active", 1, "", metrics), absent)
+
+
+class _Operation:
+    """Counts one operation, and lets happen what is planned around it."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        self._registry = registry
+
+    def __enter__(self) -> None:
+        self._registry.operations += 1
+        self._number = self._registry.operations
+        self._registry.before.get(self._number, _nothing)()
+
+    def __exit__(self, *error: object) -> None:
+        self._registry.after.get(self._number, _nothing)()
+
+
+def _nothing() -> None:
+    pass
+
+
+def raising(error: RegistryError) -> Callable[[], None]:
+    def raise_it() -> None:
+        raise error
+
+    return raise_it
+
+
+def retyped(request: Request, comment: str) -> Request:
+    """The same place, asked for again in other words."""
+    return replace(request, comment=comment, id=f"{request.id}-again", fingerprint=comment)
