@@ -33,9 +33,8 @@ def hold(url: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise AuditUnavailable(
-            f"lock file {path}: {error.strerror}: does the folder exist and may it be written?"
-        ) from None
+        doubt = "does the folder exist, and may this user write there?"
+        raise AuditUnavailable(f"lock file {path}: {error.strerror}: {doubt}") from None
     try:
         _take(descriptor, path)
         yield

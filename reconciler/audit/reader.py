@@ -153,7 +153,7 @@ def _like(glob: str) -> str:
 
 
 def _plain(row: Row[Any]) -> dict[str, Any]:
-    return _plain_values(row._mapping)
+    return _plain_values(dict(row._mapping))
 
 
 def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
         "daemon": decision.daemon,
         "product_version": decision.product_version,
         "checks": [_check(row) for row in connection.execute(checks.order_by(DecisionCheckRow.position))],
-        "outcomes": [_plain(row) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
+        "outcomes": [_plain_values(dict(row._mapping)) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
         "request": json.loads(decision.request),
         "evidence": json.loads(decision.evidence),
         "policy": decision.policy,
@@ -215,7 +215,4 @@ def _by_model(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     models: dict[str, Counter[str]] = {}
     for row in rows:
         models.setdefault(row["model"], Counter())[row["verdict"]] += 1
-    return [
-        {"model": model, "approve": count["approve"], "reject": count["reject"]}
-        for model, count in sorted(models.items())
-    ]
+    return [{"model": model, "approve": n["approve"], "reject": n["reject"]} for model, n in sorted(models.items())]

@@ -106,9 +106,8 @@ def require_head(engine: Engine) -> None:
     if revision not in _known_revisions():
         raise SchemaMismatch(_newer(where, revision))
     if revision != head():
-        raise SchemaMismatch(
-            f"audit database {where} is at revision {revision}, this version needs {head()}: {_UPGRADE}"
-        )
+        gap = f"is at revision {revision}, this version needs {head()}"
+        raise SchemaMismatch(f"audit database {where} {gap}: {_UPGRADE}")
 
 
 def check(url: str) -> list[str]:

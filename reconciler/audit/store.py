@@ -127,9 +127,7 @@ class SqlAuditLog:
             if new:
                 connection.execute(self._insert_new(OpenRequestRow), new)
                 known = _known_places(connection, [place_of(request) for request in unstamped])
-        return {
-            one.key: FirstSeen(known[place_of(one)].seen_id, known[place_of(one)].first_seen_at) for one in unstamped
-        }
+        return {one.key: known[place_of(one)] for one in unstamped}
 
     def set_aside(self, keys: Collection[str]) -> set[str]:
         found: set[str] = set()
@@ -194,7 +192,7 @@ class SqlAuditLog:
 
     def _mine(self, statement: Any, row: type[DecisionRow] | type[OpenRequestRow]) -> Any:
         """Only this registry's rows: several daemons may share one database."""
-        return statement.where(row.registry == self._registry, row.workspace == self._workspace)
+        return statement.where(row.registry_uri == self._registry, row.workspace == self._workspace)
 
     def _insert_new(self, row: type[DeclarativeBase]) -> Any:
         """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
@@ -352,9 +350,10 @@ _WAITS = (
 )
 
 
-def _known_places(connection: Connection, places: Collection[str]) -> dict[str, Row[Any]]:
+def _known_places(connection: Connection, places: Collection[str]) -> dict[str, FirstSeen]:
     columns = select(OpenRequestRow.place, OpenRequestRow.seen_id, OpenRequestRow.first_seen_at)
-    rows = (
-        row for chunk in _chunks(places) for row in connection.execute(columns.where(OpenRequestRow.place.in_(chunk)))
-    )
-    return {row.place: row for row in rows}
+    known: dict[str, FirstSeen] = {}
+    for chunk in _chunks(places):
+        rows = connection.execute(columns.where(OpenRequestRow.place.in_(chunk)))
+        known |= {row.place: FirstSeen(row.seen_id, row.first_seen_at) for row in rows}
+    return known

@@ -86,14 +86,15 @@ class PolicyVersionRow(Base):
     first_used_at: Mapped[datetime] = mapped_column(UtcMillis)
 
 
+_ACTS = text("acts")
+
+
 class DecisionRow(Base):
     __tablename__ = "decisions"
     __table_args__ = (
         UniqueConstraint("request_key", "mode", name="uq_decisions_request_key_mode"),
         # At most one decision that acts, whatever the mode, the daemon and the crash.
-        Index(
-            "uq_decisions_acting", "request_key", unique=True, sqlite_where=text("acts"), postgresql_where=text("acts")
-        ),
+        Index("uq_decisions_acting", "request_key", unique=True, sqlite_where=_ACTS, postgresql_where=_ACTS),
         Index("ix_decisions_decided_at", "decided_at"),
         Index("ix_decisions_model", "model"),
     )
@@ -102,7 +103,8 @@ class DecisionRow(Base):
     decision_id: Mapped[str] = mapped_column(String(36), unique=True)
     request_key: Mapped[str] = mapped_column(String(64))
     decided_at: Mapped[datetime] = mapped_column(UtcMillis)
-    registry: Mapped[str] = mapped_column(Text)
+    # SQLAlchemy keeps the attribute name `registry` for itself.
+    registry_uri: Mapped[str] = mapped_column("registry", Text)
     workspace: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(Text)
     version: Mapped[str] = mapped_column(Text)
@@ -159,7 +161,8 @@ class OpenRequestRow(Base):
 
     place: Mapped[str] = mapped_column(String(64), primary_key=True)
     request_key: Mapped[str | None] = mapped_column(String(64), index=True)
-    registry: Mapped[str] = mapped_column(Text)
+    # SQLAlchemy keeps the attribute name `registry` for itself.
+    registry_uri: Mapped[str] = mapped_column("registry", Text)
     workspace: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(Text)
     version: Mapped[str] = mapped_column(Text)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reconciler.cli.exits import DONE
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
-from reconciler.cli.output import Format, write_csv, write_json, write_rows
-
-if TYPE_CHECKING:
-    from reconciler.audit.reader import DecisionFilter
+from reconciler.cli.output import Format, write_json, write_rows
 
 app = typer.Typer(no_args_is_help=True, help="Decisions, one decision whole, a report for a period.")
 
-TABLE = ("decided_at", "model", "version", "target", "requester", "verdict", "outcome", "reason")
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
     "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
@@ -52,8 +48,9 @@ def list_decisions(
     """List decisions, the newest first."""
     from reconciler import bootstrap
     from reconciler.audit.reader import DecisionFilter
+    from reconciler.audit.reports import decisions_text
 
-    only: DecisionFilter = DecisionFilter(
+    only = DecisionFilter(
         model=model,
         target=target_of(target) if target else None,
         verdict=verdict,
@@ -65,10 +62,10 @@ def list_decisions(
     )
     with bootstrap.audit_reader(settings()) as reader:
         rows = reader.decisions(only, limit)
-    if format is Format.CSV:
-        write_csv(rows, REGISTER, sys.stdout)
+    if format is Format.TABLE:
+        print(decisions_text(rows) if rows else "no decisions")
     else:
-        write_rows(rows, format, TABLE, sys.stdout)
+        write_rows(rows, format, REGISTER, sys.stdout)
     return DONE
 
 
@@ -104,32 +101,14 @@ def _show(whole: dict[str, Any]) -> None:
 def report(format: FormatOption = Format.TABLE, since: SinceOption = None, until: UntilOption = None) -> int:
     """Report a period: totals, why versions failed, and every decision."""
     from reconciler import bootstrap
+    from reconciler.audit.reports import report_text
 
     with bootstrap.audit_reader(settings()) as reader:
         made = reader.report(moment(since), moment(until))
     if format is Format.JSON:
         write_json(made, sys.stdout)
     elif format is Format.TABLE:
-        show_report(made)
-    elif format is Format.CSV:
-        write_csv(made["register"], REGISTER, sys.stdout)
+        print(report_text(made))
     else:
         write_rows(made["register"], format, REGISTER, sys.stdout)
     return DONE
-
-
-def show_report(made: dict[str, Any]) -> None:
-    """The report for people."""
-    print(f"Audit report, {made['since'] or 'from the beginning'} to {made['until'] or made['made_at']}")
-    for title, field in (("verdicts", "by_verdict"), ("outcomes", "by_outcome"), ("targets", "by_target")):
-        counted = ", ".join(f"{count} {word}" for word, count in made[field].items())
-        print(f"{title + ':':10} {counted or 'none'}")
-    policies = ", ".join(f"{digest[:12]} ({count})" for digest, count in made["policies"].items())
-    print(f"{'policies:':10} {policies or 'none'}")
-    if made["failed_checks"]:
-        print("\nwhy versions failed")
-        write_rows(made["failed_checks"], Format.TABLE, ("count", "check", "code", "rule"), sys.stdout)
-    print("\ndecisions")
-    write_rows(made["register"], Format.TABLE, TABLE, sys.stdout)
-    for pending in made["pending"]:
-        print(f"pending: decision {pending} has no outcome yet")

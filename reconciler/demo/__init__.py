@@ -1,0 +1,135 @@
+"""The whole loop on an embedded MLflow server: what a cycle decides, and what the audit then tells."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from reconciler import bootstrap
+from reconciler.audit import schema
+from reconciler.audit.reports import report_text
+from reconciler.cycle import Event
+from reconciler.demo import samples
+from reconciler.demo.server import ServerFailed, mlflow_server
+from reconciler.domain.target import Target
+from reconciler.settings import RegistrySettings, Settings, SettingsError, load_settings
+
+_PAUSE = 5.0
+
+
+def run_demo(serve: bool, directory: Path | None) -> int:
+    """Tells the story once; with `serve` it goes on deciding until Ctrl-C. Returns an exit code."""
+    if find_spec("mlflow.server") is None:
+        raise SettingsError(["the demo needs an MLflow server: pip install 'mlflow-reconciler[server]'"])
+    place = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with _progress("starting an MLflow server on loopback") as done, mlflow_server(place / "mlflow") as uri:
+            done.set()
+            _tell(uri, place)
+            if serve:
+                _go_on(uri, place)
+    except ServerFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _tell(uri: str, place: Path) -> None:
+    settings = _settings(uri, place)
+    _say(f"MLflow UI: {uri}")
+    _say("registering sample models with real runs, and a request for each")
+    samples.register(uri)
+    bootstrap.request_tool(settings).create("vision", "1", Target.parse("@champion"), "ada", "97 % on the holdout set")
+    schema.upgrade(settings.audit.url.get_secret_value())
+    _say("\none cycle of the daemon, in mode enforce:\n")
+    summary = bootstrap.run_once(settings, dry_run=False, on_event=_print_event)
+    _say(f"\n{summary.sentence}\n")
+    _ungoverned(settings)
+    _report(settings)
+    _say(f"\naudit database: {place / 'audit.db'}")
+    _say(f"policy:         {place / 'policy.yaml'}")
+
+
+def _settings(uri: str, place: Path) -> Settings:
+    policy = place / "policy.yaml"
+    policy.write_text(samples.POLICY, encoding="utf-8")
+    base = load_settings()
+    return base.model_copy(
+        update={
+            "registry": RegistrySettings(uri=uri),
+            "audit": base.audit.model_copy(update={"url": SecretStr(f"sqlite:///{place / 'audit.db'}")}),
+            "policy": policy,
+            "mode": "enforce",
+        }
+    )
+
+
+def _print_event(event: Event) -> None:
+    print(f"  {event.text}", flush=True)
+
+
+def _ungoverned(settings: Settings) -> None:
+    """No search is made for a target that no rule names, so a request for it is only seen when asked about."""
+    sample = samples.UNGOVERNED
+    explained = bootstrap.explain(settings, sample.model, "1", Target.parse(sample.target))
+    _say(
+        f"asked about {sample.model} version 1 to {sample.target}: {explained.verdict.kind}, {explained.verdict.reason}\n"
+    )
+
+
+def _report(settings: Settings) -> None:
+    with bootstrap.audit_reader(settings) as reader:
+        _say(report_text(reader.report(None, None)))
+
+
+def _go_on(uri: str, place: Path) -> None:
+    settings = _settings(uri, place)
+    _say(f"\nThe server stays up, and a cycle runs every {_PAUSE:g} s, until Ctrl-C. Try it:")
+    _say(f"  open {uri}/#/models/churn/versions/1 and add the tag transition_request.stage.Production")
+    try:
+        while True:
+            bootstrap.run_once(settings, dry_run=False, on_event=_print_event)
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:
+        _say("stopping")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[threading.Event]:
+    """A spinner on stderr until the event is set; a plain line where stderr is no terminal."""
+    from rich.console import Console
+
+    done = threading.Event()
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print(text, file=sys.stderr, flush=True)
+        yield done
+        return
+    spinner = threading.Thread(target=_spin, args=(console, text, done), daemon=True)
+    spinner.start()
+    try:
+        yield done
+    finally:
+        done.set()
+        spinner.join()
+
+
+def _spin(console: object, text: str, done: threading.Event) -> None:
+    from rich.console import Console
+
+    assert isinstance(console, Console)
+    with console.status(text):
+        done.wait()

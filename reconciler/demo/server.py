@@ -1,0 +1,99 @@
+"""A real MLflow server on loopback, for the demo, the tests and the benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import requests
+
+_STARTS_WITHIN = 90.0
+_STOPS_WITHIN = 15.0
+
+
+class ServerFailed(Exception):
+    """The server did not come up; the message ends with the last lines of its log."""
+
+
+@contextlib.contextmanager
+def mlflow_server(directory: Path, *arguments: str) -> Iterator[str]:
+    """Runs `mlflow server` on a free port until the block ends, and yields its address.
+
+    Its database, artifacts and log lie in `directory`. `arguments` are added to the command.
+
+    Raises:
+        ServerFailed: it died, or did not answer within 90 s.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    uri = f"http://127.0.0.1:{port}"
+    log = directory / "mlflow-server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  our own command line, no shell
+            _command(directory, port, *arguments),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            # A group of its own: the server's workers stop with it, and Ctrl-C reaches only us.
+            start_new_session=True,
+        )
+        try:
+            _wait_until_up(process, uri, log)
+            yield uri
+        finally:
+            _stop(process)
+
+
+def _command(directory: Path, port: int, *arguments: str) -> list[str]:
+    return [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{directory / 'mlflow.db'}",
+        "--artifacts-destination", str(directory / "artifacts"), *arguments,
+    ]  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """Without what points MLflow at another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], uri: str, log: Path) -> None:
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerFailed(f"the MLflow server stopped at once: {_tail(log)}")
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"{uri}/health", timeout=2).ok:
+                return
+        time.sleep(0.1)
+    raise ServerFailed(f"the MLflow server did not answer within {_STARTS_WITHIN:g} s: {_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return " | ".join(log.read_text(errors="replace").strip().splitlines()[-5:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
