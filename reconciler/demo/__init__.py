@@ -81,9 +81,8 @@ def _ungoverned(settings: Settings) -> None:
     """No search is made for a target that no rule names, so a request for it is only seen when asked about."""
     sample = samples.UNGOVERNED
     explained = bootstrap.explain(settings, sample.model, "1", Target.parse(sample.target))
-    _say(
-        f"asked about {sample.model} version 1 to {sample.target}: {explained.verdict.kind}, {explained.verdict.reason}\n"
-    )
+    verdict = explained.verdict
+    _say(f"asked about {sample.model} version 1 to {sample.target}: {verdict.kind}, {verdict.reason}\n")
 
 
 def _report(settings: Settings) -> None:

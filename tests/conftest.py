@@ -1,0 +1,43 @@
+"""Real servers for the whole session, and an environment in which only the test's own variables count."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.demo.server import mlflow_server
+from tests.postgres import PostgresServer
+
+
+@pytest.fixture(autouse=True)
+def only_the_tests_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "RECONCILER_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    # No credentials file and no netrc of the person who runs the tests.
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def audit_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/audit.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()

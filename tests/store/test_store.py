@@ -1,0 +1,356 @@
+"""The audit database on SQLite and on PostgreSQL, its schema built by the migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from reconciler.audit import lock, schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
+from reconciler.audit.store import SqlAuditLog
+from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.engine import evaluate
+from reconciler.domain.evidence import Absent, Evidence, Reading, RunFacts, VersionFacts
+from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.target import Target
+from reconciler.domain.text import Text
+from reconciler.domain.verdict import VerdictKind
+from reconciler.policy_file import LoadedPolicy, parse_policy
+from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, SchemaMismatch, Waiting
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+REGISTRY = "http://registry.test"
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+
+
+@dataclass
+class Audit:
+    url: str
+    engine: Engine
+    log: SqlAuditLog
+    reader: AuditReader
+    policy: LoadedPolicy
+
+    def judged(
+        self, model: str = "fraud", *, mode: Mode = Mode.ENFORCE, accuracy: str = "0.95", **changes: object
+    ) -> Judged:
+        asked_by = Requester("ada", Assurance.ASSERTED)
+        target = Target.parse("Production")
+        request = Request(REGISTRY, "", model, "1", target, asked_by, NOW, "please", f"id-{model}", f"fp-{model}")
+        request = replace(request, **changes)  # type: ignore[arg-type]
+        run = RunFacts(
+            "r1", "FINISHED", "active", 1, "", {"validation_accuracy": Reading(accuracy, float(accuracy), 0, 0)}
+        )
+        version = VersionFacts("r1", "", "READY", "None", Text.of("a\0b\ud800"))
+        evidence = Evidence(NOW, version, run, Absent("no_logged_model", "none"))
+        verdict = evaluate(self.policy.policy, request, evidence, NOW)
+        return Judged(request, verdict, evidence, mode, self.policy.digest)
+
+
+@pytest.fixture
+def audit(audit_url: str) -> Iterator[Audit]:
+    schema.upgrade(audit_url)
+    engine = make_engine(audit_url)
+    log = SqlAuditLog(engine, "test:1", REGISTRY)
+    policy = parse_policy(POLICY, "policy.yaml")
+    log.keep_policy(policy.digest, policy.text)
+    yield Audit(audit_url, engine, log, AuditReader(engine), policy)
+    engine.dispose()
+
+
+def test_a_recorded_decision_is_pending_until_it_is_concluded(audit: Audit) -> None:
+    decision = audit.log.record(audit.judged())
+    assert decision is not None
+    assert [one.decision for one in audit.log.pending()] == [decision]
+    audit.log.conclude(decision.decision_id, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert audit.log.pending() == []
+    [row] = audit.reader.decisions(DecisionFilter())
+    assert (row["verdict"], row["outcome"], row["outcome_detail"]) == ("approve", "applied", "shown")
+
+
+def test_a_request_is_decided_once_in_a_mode_and_acted_on_once_in_all(audit: Audit) -> None:
+    assert audit.log.record(audit.judged(mode=Mode.OBSERVE)) is not None
+    assert audit.log.record(audit.judged(mode=Mode.OBSERVE)) is None
+    assert audit.log.record(audit.judged(mode=Mode.ENFORCE)) is not None
+    assert audit.log.record(audit.judged(mode=Mode.APPROVE_ONLY)) is None
+    assert len(audit.reader.decisions(DecisionFilter())) == 2
+
+
+def test_settled_knows_the_mode_and_every_acting_decision(audit: Audit) -> None:
+    judged = audit.judged(mode=Mode.OBSERVE)
+    key = judged.request.key
+    audit.log.record(judged)
+    assert audit.log.settled([key], Mode.OBSERVE) == {key}
+    assert audit.log.settled([key], Mode.ENFORCE) == set()
+    audit.log.record(audit.judged(mode=Mode.ENFORCE))
+    assert audit.log.settled([key], Mode.APPROVE_ONLY) == {key}
+
+
+def test_what_does_not_act_is_observed_at_once(audit: Audit) -> None:
+    audit.log.record(audit.judged(mode=Mode.OBSERVE))
+    audit.log.record(audit.judged("churn", mode=Mode.APPROVE_ONLY, accuracy="0.5"))
+    assert audit.log.pending() == []
+    assert {row["outcome"] for row in audit.reader.decisions(DecisionFilter())} == {"observed"}
+
+
+def test_an_attempt_sets_a_decision_aside_and_counts(audit: Audit) -> None:
+    decision = audit.log.record(audit.judged())
+    assert decision is not None
+    audit.log.attempted(decision.decision_id, "403", timedelta(hours=1))
+    audit.log.attempted(decision.decision_id, "403", timedelta(hours=1))
+    [pending] = audit.log.pending()
+    assert (pending.attempts, pending.due) == (2, False)
+
+
+def test_another_registry_in_the_same_database_is_left_alone(audit: Audit) -> None:
+    other = SqlAuditLog(audit.engine, "test:2", "http://other.test")
+    audit.log.record(audit.judged())
+    assert other.pending() == []
+    audit.log.reconcile_open([audit.judged().request], [])
+    other.reconcile_open([], [])
+    assert len(audit.reader.open_requests()) == 1
+
+
+@pytest.mark.parametrize("table", ["decisions", "decision_checks", "outcomes", "policy_versions"])
+@pytest.mark.parametrize("change", ["UPDATE {table} SET {column} = {column}", "DELETE FROM {table}"])
+def test_history_can_be_neither_changed_nor_deleted(audit: Audit, table: str, change: str) -> None:
+    audit.log.record(audit.judged(mode=Mode.OBSERVE))
+    column = "text" if table == "policy_versions" else "decision_id"
+    with audit.engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+        connection.execute(text(change.format(table=table, column=column)))
+
+
+def test_history_can_be_neither_replaced_nor_truncated(audit: Audit) -> None:
+    audit.log.record(audit.judged(mode=Mode.OBSERVE))
+    if audit.engine.dialect.name == "sqlite":
+        wipes = ["INSERT OR REPLACE INTO policy_versions SELECT digest, 'forged', first_used_at FROM policy_versions",
+                 "INSERT OR REPLACE INTO decisions SELECT * FROM decisions"]  # fmt: skip
+    else:
+        wipes = ["TRUNCATE decisions CASCADE", "TRUNCATE outcomes", "TRUNCATE policy_versions CASCADE"]
+    for wipe in wipes:
+        with audit.engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(wipe))
+
+
+def test_hostile_text_is_stored_and_comes_back_exactly(audit: Audit) -> None:
+    model = "=cmd|calc\n\x1b[31m\0\u202e\ud800"
+    decision = audit.log.record(audit.judged(model, comment="\0" * 10))
+    assert decision is not None
+    [pending] = audit.log.pending()
+    assert pending.decision.request.model == model
+    [row] = audit.reader.decisions(DecisionFilter(model=model))
+    assert row["model"] == "=cmd|calc\\n\\u001b[31m\\u0000\\u202e\\ud800"
+    assert audit.reader.decision(decision.decision_id)["evidence"]["version"]["description"]["head"] == "a\0b\ud800"
+
+
+def test_a_stored_decision_is_judged_again_to_the_same_verdict(audit: Audit) -> None:
+    for accuracy in ("0.95", "0.5", "NaN", "Infinity"):
+        judged = audit.judged(f"m-{accuracy}", accuracy=accuracy)
+        again = evaluate(audit.policy.policy, judged.request, Evidence.from_json(judged.evidence.to_json()), NOW)
+        assert again == judged.verdict
+
+
+def test_a_typed_request_keeps_its_id_and_time_and_is_forgotten_when_it_is_gone(audit: Audit) -> None:
+    typed = audit.judged(requester=Requester("", Assurance.UNKNOWN)).request
+    first = audit.log.first_seen([typed])[typed.key]
+    assert audit.log.first_seen([typed])[typed.key] == first
+    audit.log.reconcile_open([typed.seen_first(first.id, first.at)], [])
+    assert audit.log.first_seen([typed])[typed.key] == first
+    audit.log.reconcile_open([], [])
+    assert audit.log.first_seen([typed])[typed.key] != first
+
+
+def test_what_waits_is_set_aside_until_its_next_attempt(audit: Audit) -> None:
+    request = audit.judged().request
+    audit.log.reconcile_open([request], [Waiting(request, "unreadable", "500", timedelta(hours=1))])
+    assert audit.log.set_aside([request.key]) == {request.key}
+    audit.log.reconcile_open([request], [])
+    assert audit.log.set_aside([request.key]) == {request.key}
+    [row] = audit.reader.open_requests()
+    assert (row["waiting_code"], row["attempts"]) == ("unreadable", 1)
+
+
+def test_the_register_is_filtered_by_each_field(audit: Audit) -> None:
+    audit.log.record(audit.judged("fraud_a"))
+    audit.log.record(audit.judged("churn", accuracy="0.1"))
+    models = lambda **only: sorted(row["model"] for row in audit.reader.decisions(DecisionFilter(**only)))  # noqa: E731
+    assert models(model="fraud*") == ["fraud_a"]
+    assert models(model="fraud%") == []
+    assert models(verdict="reject") == ["churn"]
+    assert models(requester="ada", target=Target.parse("Production")) == ["churn", "fraud_a"]
+    assert models(until=NOW) == []
+    assert models(since=NOW) == ["churn", "fraud_a"]
+    assert tuple(audit.reader.decisions(DecisionFilter())[0]) == LISTED
+
+
+def test_one_decision_is_shown_whole_by_the_beginning_of_its_id(audit: Audit) -> None:
+    decision = audit.log.record(audit.judged(accuracy="0.85"))
+    assert decision is not None
+    whole = audit.reader.decision(decision.decision_id[:8])
+    [check] = whole["checks"]
+    assert (check["check"], check["code"], check["observed"], check["observed_number"]) == (
+        "metric validation_accuracy", "below_min", "0.85", 0.85,
+    )  # fmt: skip
+    assert whole["policy"] == POLICY
+    with pytest.raises(LookupError, match="no decision begins with"):
+        audit.reader.decision("zzz")
+
+
+def test_a_report_counts_what_happened(audit: Audit) -> None:
+    audit.log.record(audit.judged("a", accuracy="0.1", mode=Mode.OBSERVE))
+    audit.log.record(audit.judged("b"))
+    report = audit.reader.report(None, None)
+    assert report["by_verdict"] == {"approve": 1, "reject": 1}
+    assert len(report["pending"]) == 1
+    assert report["failed_checks"][0]["code"] == "below_min"
+
+
+def test_status_tells_the_last_cycle_of_each_daemon(audit: Audit) -> None:
+    note = CycleNote("1 open", True, Mode.OBSERVE, audit.policy.digest, timedelta(seconds=1))
+    audit.log.note_cycle(note)
+    audit.log.note_cycle(replace(note, sentence="2 open"))
+    [daemon] = audit.reader.daemons()
+    assert (daemon["name"], daemon["sentence"], daemon["duration_ms"]) == ("test:1", "2 open", 1000)
+
+
+def test_the_migrated_schema_is_the_one_the_code_knows(audit: Audit) -> None:
+    assert schema.check(audit.url) == []
+    assert schema.current(audit.url) == schema.head()
+
+
+def test_upgrading_twice_changes_nothing(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    schema.upgrade(audit.url)
+    assert len(audit.log.pending()) == 1
+
+
+def test_another_revision_is_refused_with_the_remedy(audit: Audit) -> None:
+    with audit.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_future'"))
+    with pytest.raises(SchemaMismatch, match="install the version that upgraded it"):
+        schema.require_head(audit.engine)
+    with pytest.raises(SchemaMismatch):
+        schema.upgrade(audit.url)
+
+
+def test_an_empty_database_is_refused_with_the_command_that_mends_it(audit_url: str) -> None:
+    engine = make_engine(audit_url)
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
+        schema.require_head(engine)
+    engine.dispose()
+
+
+def test_a_database_of_something_else_is_not_taken_over(audit_url: str) -> None:
+    engine = make_engine(audit_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE customers (id INTEGER)"))
+    engine.dispose()
+    with pytest.raises(SchemaMismatch, match="a database of its own"):
+        schema.upgrade(audit_url)
+
+
+def test_a_file_that_is_no_database_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    path.write_text("this is a letter and not a database, and it is long enough to be looked at" * 30)
+    engine = make_engine(f"sqlite:///{path}")
+    with pytest.raises(SchemaMismatch, match="move the file away"):
+        schema.require_head(engine)
+
+
+def test_the_second_process_on_a_sqlite_file_is_told_about_the_first(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    with lock.hold(url), pytest.raises(AlreadyServed, match=r"served by pid \d+ on .* since 20"), lock.hold(url):
+        pass
+    with lock.hold(url):
+        pass
+
+
+def test_a_full_disk_records_nothing_and_is_over_when_there_is_room(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    audit = _audit(url)
+    pages = _pragma(audit.engine, "PRAGMA page_count")
+    _pragma(audit.engine, f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(AuditUnavailable, match="make room"):
+        _fill(audit)
+    before = len(audit.reader.decisions(DecisionFilter()))
+    _pragma(audit.engine, "PRAGMA max_page_count = 1000000")
+    assert audit.log.record(audit.judged("afterwards")) is not None
+    assert len(audit.reader.decisions(DecisionFilter())) == before + 1
+
+
+def _audit(url: str) -> Audit:
+    engine = make_engine(url)
+    # One connection, so that the limit of its pages holds for every statement.
+    engine.pool._max_overflow = 0  # type: ignore[attr-defined]
+    log = SqlAuditLog(engine, "test:1", REGISTRY)
+    policy = parse_policy(POLICY, "policy.yaml")
+    log.keep_policy(policy.digest, policy.text)
+    return Audit(url, engine, log, AuditReader(engine), policy)
+
+
+def _fill(audit: Audit) -> None:
+    for number in range(1000):
+        audit.log.record(audit.judged(f"model-{number}", comment="x" * 4000))
+
+
+def _pragma(engine: Engine, statement: str) -> int:
+    with engine.connect() as connection:
+        value: int = connection.exec_driver_sql(statement).scalar_one()
+        return value
+
+
+def test_a_revoked_insert_records_nothing_and_says_what_to_grant(audit: Audit) -> None:
+    if audit.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no roles")
+    with audit.engine.begin() as connection:
+        connection.execute(text("CREATE ROLE reader LOGIN"))
+        connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"))
+        connection.execute(text("GRANT INSERT, UPDATE ON open_requests, daemons, policy_versions TO reader"))
+    url = audit.engine.url.set(username="reader").render_as_string(hide_password=False)
+    engine = make_engine(url)
+    with pytest.raises(AuditUnavailable, match="grant the daemon's role INSERT"):
+        SqlAuditLog(engine, "test:2", REGISTRY).record(audit.judged())
+    engine.dispose()
+
+
+def test_a_database_that_is_not_there_is_unavailable_and_its_password_not_told() -> None:
+    engine = make_engine("postgresql+psycopg://daemon:s3cret@127.0.0.1:1/audit")
+    with pytest.raises(AuditUnavailable) as caught:
+        schema.require_head(engine)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_approval_is_told_in_one_sentence_with_its_decision(audit: Audit) -> None:
+    decision = audit.log.record(audit.judged())
+    assert decision is not None
+    assert decision.verdict is VerdictKind.APPROVE
+    assert f"(decision {decision.decision_id}, policy {audit.policy.digest[:12]})" in decision.sentence
+
+
+def test_creating_the_file_keeps_it_from_other_users(tmp_path: Path) -> None:
+    schema.upgrade(f"sqlite:///{tmp_path}/audit.db")
+    assert (tmp_path / "audit.db").stat().st_mode & 0o077 == 0
+
+
+def test_any_sql_client_reads_the_register(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    engine = create_engine(audit.url)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT model, verdict, outcome FROM decision_register")).all()
+    engine.dispose()
+    assert [tuple(row) for row in rows] == [("fraud", "approve", None)]
