@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from reconciler import __version__
 from reconciler.cli import audit, daemon, db, policy, requests
-from reconciler.cli.exits import DONE, guarded
+from reconciler.cli.exits import DONE, USAGE, guarded, say
 from reconciler.cli.options import Common
 
 app = typer.Typer(
@@ -58,11 +58,12 @@ def main() -> None:
 def _run() -> int:
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as leave:
+    except TyperException as error:
+        # A mistake in the command line; it knows how to tell the usage.
+        getattr(error, "show", lambda: say(str(error)))()
+        return USAGE
+    except typer.Exit as leave:
         return leave.exit_code
-    except click.Abort:
+    except typer.Abort:
         raise KeyboardInterrupt from None
     return code if isinstance(code, int) else DONE

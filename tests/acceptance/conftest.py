@@ -1,0 +1,149 @@
+"""The product as its users meet it: its command line against a real MLflow server."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from reconciler.registry.transport import Transport
+
+COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
+API = "/api/2.0/mlflow"
+REQUEST = "transition_request.stage.Production"
+DECISION = "transition_decision.stage.Production"
+_NAMES_IN_JSON = {"nan": "NaN", "inf": "Infinity"}
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Server:
+    """A person with the MLflow UI and a training script."""
+
+    uri: str
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        reply = requests.request(method, f"{self.uri}{API}/{path}", timeout=60, **arguments)
+        reply.raise_for_status()
+        return reply.json()
+
+    def version(
+        self, model: str, *, metric: float | None = None, run: bool = True, key: str = "validation_accuracy"
+    ) -> str:
+        """A new version of a new model, measured on a real run; returns the run's id."""
+        run_id = self._run(metric) if run else ""
+        self.call("POST", "registered-models/create", json={"name": model})
+        body = {"name": model, "source": f"runs:/{run_id}/model" if run else "s3://bucket/model"}
+        self.call("POST", "model-versions/create", json=body | ({"run_id": run_id} if run else {}))
+        return run_id
+
+    def _run(self, metric: float | None) -> str:
+        run = self.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
+        if metric is not None:
+            value: Any = (
+                metric if math.isfinite(metric) else str(metric).replace("nan", "NaN").replace("inf", "Infinity")
+            )
+            self.call(
+                "POST", "runs/log-metric", json={"run_id": run, "key": key, "value": value, "timestamp": 1, "step": 0}
+            )
+        self.call("POST", "runs/update", json={"run_id": run, "status": "FINISHED", "end_time": 2})
+        return str(run)
+
+    def tag(self, model: str, value: str, key: str = REQUEST) -> None:
+        self.call("POST", "model-versions/set-tag", json={"name": model, "version": "1", "key": key, "value": value})
+
+    def shown(self, model: str) -> dict[str, Any]:
+        row = self.call("GET", "model-versions/get", params={"name": model, "version": "1"})["model_version"]
+        row["tags"] = {tag["key"]: tag.get("value", "") for tag in row.get("tags", [])}
+        return dict(row)
+
+
+@dataclass
+class Product:
+    """The installed command, with an audit database and a policy of its own."""
+
+    uri: str
+    place: Path
+    mode: str = "enforce"
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "RECONCILER_REGISTRY__URI": self.uri,
+            "RECONCILER_AUDIT__URL": f"sqlite:///{self.place}/audit.db",
+            "RECONCILER_POLICY": str(self.place / "policy.yaml"),
+            "RECONCILER_MODE": self.mode,
+            "COLUMNS": "80",
+            **self.variables,
+        }
+
+    def policy(self, text: str) -> None:
+        (self.place / "policy.yaml").write_text(text, encoding="utf-8")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, *arguments], env=self.environment(), capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    def decisions(self, *arguments: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self.ok("audit", "list", "--format", "json", *arguments))
+        return rows
+
+
+@pytest.fixture
+def server(mlflow_uri: str) -> Iterator[Server]:
+    yield Server(mlflow_uri)
+    # Requests that a test left open would be listed by the next one.
+    _take_back(mlflow_uri)
+
+
+def _take_back(uri: str) -> None:
+    transport = Transport(uri)
+    for key in (REQUEST, "transition_request.alias.champion"):
+        found = transport.get(f"{API}/model-versions/search", {"filter": f"tags.`{key}` LIKE '%'"})
+        for row in found.get("model_versions", []):
+            transport.delete(
+                f"{API}/model-versions/delete-tag", {"name": row["name"], "version": row["version"], "key": key}
+            )
+    transport.close()
+
+
+@pytest.fixture
+def name() -> Callable[[str], str]:
+    """Model names that no other test uses."""
+    unique = f"{uuid.uuid4().hex[:8]}-{next(_numbers)}"
+    return lambda model: f"{model}-{unique}"
+
+
+@pytest.fixture
+def product(mlflow_uri: str, tmp_path: Path) -> Product:
+    product = Product(mlflow_uri, tmp_path)
+    product.policy(
+        "version: 1\n"
+        "rules:\n"
+        "  - name: production-accuracy\n"
+        '    targets: [Production, "@champion"]\n'
+        "    archive_existing: true\n"
+        "    require:\n"
+        "      - metric: validation_accuracy\n"
+        "        min: 0.90\n"
+    )
+    product.ok("db", "upgrade")
+    return product

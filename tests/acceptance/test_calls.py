@@ -1,0 +1,79 @@
+"""How many calls a cycle costs, counted on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.audit import schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
+from reconciler.domain.decision import Mode
+from reconciler.domain.target import Target
+from reconciler.policy_file import parse_policy
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transport import Transport
+from tests.acceptance.conftest import Server
+
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production, "@champion"]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+
+
+class Counted:
+    def __init__(self, uri: str, place: Path) -> None:
+        self.transport = Transport(uri)
+        self.registry = TagsRegistry(uri, "", self.transport, self.transport)
+        url = f"sqlite:///{place}/audit.db"
+        schema.upgrade(url)
+        loaded = parse_policy(POLICY, "policy.yaml")
+        self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+        self.cycle = Cycle(self.registry, SqlAuditLog(make_engine(url), "test:1", uri))
+
+    def run(self) -> CycleSummary:
+        return self.cycle.run(self.policy, Mode.ENFORCE)
+
+
+@pytest.mark.parametrize("versions", [10, 1000])
+def test_an_idle_cycle_is_one_call_for_each_governed_target_whatever_the_registrys_size(
+    server: Server, tmp_path: Path, name: Callable[[str], str], versions: int
+) -> None:
+    server.call("POST", "registered-models/create", json={"name": name("many")})
+    for _ in range(versions):
+        server.call("POST", "model-versions/create", json={"name": name("many"), "source": "s3://bucket/model"})
+    counted = Counted(server.uri, tmp_path)
+    counted.run()
+    assert counted.transport.calls == 2
+
+
+def test_a_decision_costs_at_most_three_writes_and_its_share_of_the_batchs_reads(
+    server: Server, tmp_path: Path, name: Callable[[str], str]
+) -> None:
+    counted = Counted(server.uri, tmp_path)
+    for number in range(20):
+        server.version(name(f"m{number}"), metric=0.94 if number % 2 else 0.5)
+        server.tag(name(f"m{number}"), "please")
+    summary = counted.run()
+    assert summary.verdicts == {"approved": 10, "rejected": 10}
+    writes = 10 * 3 + 10 * 2
+    # Two lists, experiments and runs for the evidence, and three readings for each batch of ten.
+    assert counted.transport.calls <= writes + 2 + 2 + 2 * 3
+    assert summary.outcomes == {"applied": 20}
+
+
+def test_what_is_asked_of_a_run_does_not_depend_on_how_many_runs_there_are(
+    server: Server, tmp_path: Path, name: Callable[[str], str]
+) -> None:
+    counted = Counted(server.uri, tmp_path)
+    for number in range(2, 4):
+        server.version(name(f"m{number}"), metric=0.94)
+        server.tag(name(f"m{number}"), "please", key=f"transition_request.alias.{Target.parse('@champion').name}")
+    counted.run()
+    assert counted.transport.calls <= 2 * 3 + 2 + 2 + 3

@@ -1,0 +1,115 @@
+"""The process itself: it decides, it is stopped, it is not alone, its registry goes away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.demo.server import mlflow_server
+from tests.acceptance.conftest import COMMAND, Product, Server
+
+Name = Callable[[str], str]
+
+
+def until(condition: Callable[[], bool], what: str, within: float = 60.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {within:g} s: {what}"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def daemon(product: Product, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    product.variables |= {"RECONCILER_SCHEDULE__INTERVAL": "0.5s", "RECONCILER_SCHEDULE__JITTER": "0"}
+    with log.open("wb") as output:
+        process = subprocess.Popen([COMMAND, "run"], env=product.environment(), stderr=output, stdout=output)
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_typed_request_is_decided_by_the_running_daemon_and_sigterm_ends_it(
+    server: Server, product: Product, name: Name, tmp_path: Path
+) -> None:
+    server.version(name("fraud"), metric=0.94)
+    log = tmp_path / "log"
+    with daemon(product, log) as process:
+        until(lambda: b"cycle: 0 open" in log.read_bytes(), "the first cycle")
+        server.tag(name("fraud"), "please")
+        until(lambda: server.shown(name("fraud"))["current_stage"] == "Production", "the version in Production")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert b"Traceback" not in log.read_bytes()
+    assert [row["outcome"] for row in product.decisions()] == ["applied"]
+
+
+def test_a_second_daemon_on_one_sqlite_file_exits_78_and_names_the_first(product: Product, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with daemon(product, log) as process:
+        until(lambda: b"cycle:" in log.read_bytes(), "the first cycle")
+        second = product.run("run")
+        assert second.returncode == 78
+        assert f"served by pid {process.pid} on " in second.stderr
+
+
+def test_a_registry_that_goes_away_gets_one_line_a_cycle_and_is_found_again(product: Product, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with mlflow_server(tmp_path / "own") as uri:
+        port = uri.rpartition(":")[2]
+        product.uri = uri
+        with daemon(product, log):
+            until(lambda: b"cycle: 0 open" in log.read_bytes(), "the first cycle")
+            os.kill(_listening_on(int(port)), signal.SIGSTOP)
+            product.variables["RECONCILER_REGISTRY__TIMEOUT"] = "1s"
+            until(lambda: b"nothing decided: GET" in log.read_bytes(), "a line that says so")
+            os.kill(_listening_on(int(port)), signal.SIGCONT)
+            lines = log.read_bytes().count(b"cycle: 0 open")
+            until(lambda: log.read_bytes().count(b"cycle: 0 open") > lines, "the next good cycle")
+    assert b"Traceback" not in log.read_bytes()
+
+
+def _listening_on(port: int) -> int:
+    import psutil
+
+    for connection in psutil.net_connections("tcp4"):
+        if connection.laddr and connection.laddr[1] == port and connection.status == "LISTEN" and connection.pid:
+            return connection.pid
+    pytest.fail(f"nobody listens on {port}")
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"RECONCILER_POLICY": "/nowhere/policy.yaml"}, "/nowhere/policy.yaml: cannot be read"),
+        ({"RECONCILER_MODE": "enforced"}, "RECONCILER_MODE: 'enforced'"),
+        ({"RECONCILER_REGISTRY__URI": "http://mlflow.example.com"}, "registry.allow_plaintext"),
+        ({"RECONCILER_REGISTRY__URI": "https://me:s3cret@mlflow.example.com"}, "user or password"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "once"])
+def test_a_wrong_configuration_exits_78_in_one_line(
+    product: Product, variables: dict[str, str], says: str, command: str
+) -> None:
+    product.variables = variables
+    done = product.run(command)
+    assert done.returncode == 78
+    assert says in done.stderr
+    assert "s3cret" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_database_without_a_schema_exits_78_with_the_command(product: Product, tmp_path: Path) -> None:
+    product.variables["RECONCILER_AUDIT__URL"] = f"sqlite:///{tmp_path}/other.db"
+    for command in ("run", "once", "status"):
+        done = product.run(command)
+        assert (done.returncode, "mlflow-reconciler db upgrade" in done.stderr) == (78, True), done.stderr

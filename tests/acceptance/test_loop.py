@@ -1,0 +1,219 @@
+"""Request → evidence → verdict → decision → act → confirm, on a real server by the real command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance.conftest import DECISION, REQUEST, Product, Server
+
+Name = Callable[[str], str]
+
+
+def test_a_request_typed_into_the_ui_moves_a_good_version(server: Server, product: Product, name: Name) -> None:
+    server.version(name("fraud"), metric=0.94)
+    server.tag(name("fraud"), "please")
+    product.ok("once")
+    shown = server.shown(name("fraud"))
+    [row] = product.decisions()
+    assert shown["current_stage"] == "Production"
+    assert REQUEST not in shown["tags"]
+    assert f"(decision {row['decision_id']}," in shown["tags"][DECISION]
+    assert (row["model"], row["version"], row["target"]) == (name("fraud"), "1", "Production")
+    assert (row["verdict"], row["outcome"], row["requester_assurance"]) == ("approve", "applied", "unknown")
+
+
+def test_a_failing_version_stays_and_a_tag_says_which_condition_it_misses(
+    server: Server, product: Product, name: Name
+) -> None:
+    server.version(name("churn"), metric=0.85)
+    server.tag(name("churn"), "please")
+    product.ok("once")
+    shown = server.shown(name("churn"))
+    assert shown["current_stage"] == "None"
+    assert REQUEST not in shown["tags"]
+    assert "metric validation_accuracy: 0.85; required: at least 0.9" in shown["tags"][DECISION]
+
+
+@pytest.mark.parametrize(
+    ("metric", "run", "code"),
+    [
+        (float("nan"), True, "not_finite"),
+        (float("inf"), True, "not_finite"),
+        (1.2, True, "out_of_bounds"),
+        (None, True, "metric_missing"),
+        (None, False, "no_run"),
+    ],
+)
+def test_a_value_that_is_none_is_rejected_with_its_own_code(
+    server: Server, product: Product, name: Name, metric: float | None, run: bool, code: str
+) -> None:
+    server.version(name("m"), metric=metric, run=run)
+    server.tag(name("m"), "please")
+    product.ok("once")
+    [row] = product.decisions()
+    whole = json.loads(product.ok("audit", "show", row["decision_id"], "--format", "json"))
+    assert row["verdict"] == "reject"
+    assert [check["code"] for check in whole["checks"]] == [code]
+    assert {"check", "expected", "observed", "result", "source"} <= set(whole["checks"][0])
+    assert {"evidence", "request", "outcomes"} <= set(whole)
+
+
+def test_a_metric_of_another_models_run_is_not_this_models(server: Server, product: Product, name: Name) -> None:
+    good = server.version(name("good"), metric=0.99)
+    other = server.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
+    body = {"experiment_id": "0", "name": "bad", "source_run_id": other}
+    model_id = server.call("POST", "logged-models", json=body)["model"]["info"]["model_id"]
+    server.call("POST", "registered-models/create", json={"name": name("bad")})
+    version = {"name": name("bad"), "source": f"models:/{model_id}", "model_id": model_id, "run_id": good}
+    server.call("POST", "model-versions/create", json=version)
+    server.tag(name("bad"), "please")
+    product.ok("once")
+    [row] = product.decisions()
+    whole = json.loads(product.ok("audit", "show", row["decision_id"], "--format", "json"))
+    assert whole["checks"][0]["code"] == "measured_on_other_run"
+
+
+def test_an_alias_moves_to_the_version_that_was_asked_for(server: Server, product: Product, name: Name) -> None:
+    server.version(name("vision"), metric=0.97)
+    product.ok("request", "create", name("vision"), "1", "@champion", "--requester", "ada", "--comment", "best")
+    product.ok("once")
+    assert server.shown(name("vision"))["aliases"] == ["champion"]
+    [row] = product.decisions()
+    assert (row["target"], row["requester"], row["requester_assurance"]) == ("@champion", "ada", "asserted")
+    assert row["comment"] == "best"
+
+
+def test_observe_records_and_writes_nothing_and_enforce_then_acts(server: Server, product: Product, name: Name) -> None:
+    server.version(name("fraud"), metric=0.94)
+    server.tag(name("fraud"), "please")
+    before = server.shown(name("fraud"))
+    product.mode = "observe"
+    product.ok("once")
+    product.ok("once")
+    assert server.shown(name("fraud")) == before
+    assert [(row["mode"], row["outcome"]) for row in product.decisions()] == [("observe", "observed")]
+    product.mode = "enforce"
+    product.ok("once")
+    assert server.shown(name("fraud"))["current_stage"] == "Production"
+
+
+def test_approve_only_leaves_a_failing_request_for_a_person(server: Server, product: Product, name: Name) -> None:
+    server.version(name("churn"), metric=0.5)
+    server.tag(name("churn"), "please")
+    product.mode = "approve-only"
+    product.ok("once")
+    assert server.shown(name("churn"))["tags"] == {REQUEST: "please"}
+
+
+def test_a_dry_run_says_what_would_be_decided_and_changes_nothing(server: Server, product: Product, name: Name) -> None:
+    server.version(name("fraud"), metric=0.94)
+    server.tag(name("fraud"), "please")
+    before = server.shown(name("fraud"))
+    done = product.run("once", "--dry-run")
+    assert done.returncode == 0
+    assert "would approve" in done.stderr
+    assert server.shown(name("fraud")) == before
+    assert product.decisions() == []
+
+
+def test_a_request_that_stays_open_is_stamped_with_an_id_and_a_time(
+    server: Server, product: Product, name: Name
+) -> None:
+    product.policy(
+        "version: 1\nrules:\n  - name: later\n    targets: [Production]\n"
+        "    require: [{metric: validation_accuracy, min: 0.9, grace: 1d}]\n"
+    )
+    server.version(name("slow"))
+    server.tag(name("slow"), "please")
+    product.ok("once")
+    stamped = json.loads(server.shown(name("slow"))["tags"][REQUEST])
+    assert (stamped["comment"], stamped["requester"]) == ("please", "")
+    product.ok("once")
+    assert json.loads(server.shown(name("slow"))["tags"][REQUEST]) == stamped
+    assert product.decisions() == []
+    [waiting] = json.loads(product.ok("status", "--json"))["open_requests"]
+    assert waiting["waiting_code"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["line\nbreak", "esc\x1b[31mred", "=cmd|calc!A0", 'it\'s "quoted" `here`', "bidi\u202etxt", "%', (1) --"],
+)
+def test_a_hostile_name_is_decided_like_any_other(server: Server, product: Product, name: Name, model: str) -> None:
+    server.version(model + name(""), metric=0.94)
+    server.tag(model + name(""), "please\0\x1b[2J")
+    done = product.run("once")
+    assert done.returncode == 0, done.stderr
+    assert server.shown(model + name(""))["current_stage"] == "Production"
+    assert not set(done.stderr) & {"\x1b", "\0", "\u202e"}
+    assert len([line for line in done.stderr.splitlines() if "approve:" in line]) == 1
+    cells = [cell for row in csv.reader(io.StringIO(product.ok("audit", "list", "--format", "csv"))) for cell in row]
+    assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@"))]
+
+
+def test_four_megabytes_of_tags_on_one_version_stop_nothing(server: Server, product: Product, name: Name) -> None:
+    server.version(name("heavy"), metric=0.94)
+    for number in range(40):
+        server.tag(name("heavy"), "x" * 100_000, key=f"ballast.{number}")
+    server.tag(name("heavy"), "please")
+    product.ok("once")
+    assert server.shown(name("heavy"))["current_stage"] == "Production"
+
+
+def test_explain_answers_by_exit_code_and_changes_nothing(server: Server, product: Product, name: Name) -> None:
+    server.version(name("fraud"), metric=0.94)
+    server.version(name("churn"), metric=0.5)
+    before = server.shown(name("fraud"))
+    assert product.run("explain", name("fraud"), "1", "Production").returncode == 0
+    assert product.run("explain", name("churn"), "1", "Production").returncode == 1
+    assert product.run("explain", name("churn"), "1", "Staging").returncode == 3
+    assert product.run("explain", name("churn"), "1", "Prod").returncode == 2
+    assert product.run("explain", name("churn"), "99", "Production").returncode == 1
+    told = json.loads(product.run("explain", name("churn"), "1", "Production", "--json").stdout)
+    assert (told["verdict"], told["checks"][0]["code"]) == ("reject", "below_min")
+    assert server.shown(name("fraud")) == before
+
+
+def test_requests_are_filed_listed_and_withdrawn(server: Server, product: Product, name: Name) -> None:
+    server.version(name("fraud"), metric=0.94)
+    id = product.ok("request", "create", name("fraud"), "1", "Production", "--requester", "ada").strip()
+    again = product.run("request", "create", name("fraud"), "1", "Production")
+    assert (again.returncode, "open already, by ada" in again.stderr) == (1, True)
+    listed = json.loads(product.ok("request", "list", "--format", "json"))
+    assert [(row["id"], row["requester"]) for row in listed if row["model"] == name("fraud")] == [(id, "ada")]
+    product.ok("request", "withdraw", name("fraud"), "1", "Production")
+    assert product.run("request", "withdraw", name("fraud"), "1", "Production").returncode == 1
+    assert REQUEST not in server.shown(name("fraud"))["tags"]
+
+
+def test_check_says_ok_line_by_line(server: Server, product: Product) -> None:
+    lines = product.ok("check").splitlines()
+    assert [line.split()[0] for line in lines] == ["OK"] * len(lines)
+    product.variables["RECONCILER_REGISTRY__URI"] = "http://127.0.0.1:1"
+    broken = product.run("check")
+    assert broken.returncode == 1
+    assert "FAIL registry: GET" in broken.stdout
+
+
+def test_a_registry_that_is_down_decides_nothing_and_exits_69(product: Product) -> None:
+    product.variables["RECONCILER_REGISTRY__URI"] = "http://127.0.0.1:1"
+    done = product.run("once")
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+    assert "nothing decided: GET /api/2.0/mlflow/model-versions/search: connection refused" in done.stderr
+    assert product.decisions() == []
+
+
+def test_status_and_report_are_readable(server: Server, product: Product, name: Name) -> None:
+    server.version(name("fraud"), metric=0.94)
+    server.tag(name("fraud"), "please")
+    product.ok("once")
+    assert "last cycle of" in product.ok("status")
+    report = product.ok("audit", "report")
+    assert "verdicts:  1 approve" in report
+    assert max(len(line) for line in report.splitlines()) <= 80
