@@ -60,7 +60,8 @@ def _run() -> int:
         code = app(standalone_mode=False)
     except TyperException as error:
         # A mistake in the command line; it knows how to tell the usage.
-        getattr(error, "show", lambda: say(str(error)))()
+        show = getattr(error, "show", None)
+        show() if show is not None else say(str(error))
         return USAGE
     except typer.Exit as leave:
         return leave.exit_code

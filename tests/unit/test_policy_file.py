@@ -1,0 +1,115 @@
+"""A policy's mistakes: all of them, each where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.domain.policy import MetricCheck, Policy
+from reconciler.policy_file import PolicyError, parse_policy, read_policy
+
+RULE = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text, "p.yaml")
+    return str(caught.value).splitlines()
+
+
+def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
+    text = RULE + (
+        "      - metric: a\n        min: 0.9\n        max: 0.5\n"
+        "      - tag: t\n        equals: 1\n        mathces: x\n"
+        "      - foo: 1\n"
+        "      - run: {max_age: 3 parsecs}\n"
+    )
+    assert problems(text) == [
+        "p.yaml:6:9: rules[0].require[0]: min 0.9 is larger than max 0.5",
+        "p.yaml:10:17: rules[0].require[1].equals: 1 is not text: put it in quotes",
+        "p.yaml:11:9: rules[0].require[1].mathces: is not known here: did you mean matches?",
+        "p.yaml:12:9: rules[0].require[2]: is not a check: give exactly one of metric, description, tag, run",
+        "p.yaml:13:24: rules[0].require[3].run.max_age: '3 parsecs' is not a duration: "
+        "use for example 90s, 10m, 1h30m or 30d",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "p.yaml:1:1: is empty"),
+        ("a: [", "p.yaml:1:5: is not YAML"),
+        ("version: 1\nversion: 1\n", "p.yaml:2:1: version: stands twice"),
+        ("version: 2\nrules: []\n", "p.yaml:1:10: version: 2: input should be 1"),
+        ("version: 1\nrules: []\n", "p.yaml:2:8: rules: "),
+        ("- 1\n", "p.yaml:1:1: "),
+        (RULE + "      - metric: a\n", "says neither min nor max"),
+        (RULE + "      - metric: a\n        min: .nan\n", "rules[0].require[0].min"),
+        (RULE + "      - {metric: a, min: 1, dataset: d}\n", "need source: logged_model"),
+        (RULE + '      - {tag: a, matches: "("}\n', "is not a regular expression of RE2"),
+        (RULE + "      - {tag: a, equals: x, one_of: [y]}\n", "exclude each other"),
+        ("version: 1\nrules: [{name: r, targets: [Prod], require: [{run: {}}]}]", "'Prod' is not a target"),
+        ("version: 1\nrules: [{name: r, targets: ['@latest'], require: [{run: {}}]}]", "reserved by MLflow"),
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+         "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c, *c]",
+         "is too large"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_where_it_stands(text: str, says: str) -> None:
+    assert any(says in line for line in problems(text)), problems(text)
+
+
+def test_two_rules_of_one_name_are_refused() -> None:
+    rule = "  - {name: r, targets: [Production], require: [{run: {}}]}\n"
+    assert problems("version: 1\nrules:\n" + rule + rule) == [
+        "p.yaml:4:12: rules[1].name: 'r' names two rules: reasons must tell them apart"
+    ]
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="cannot be read: No such file"):
+        read_policy(tmp_path / "none.yaml")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PolicyError, match="is not UTF-8"):
+        read_policy(tmp_path / "binary")
+
+
+def test_what_can_never_match_or_pass_is_a_warning() -> None:
+    text = (
+        "version: 1\nrules:\n  - name: r\n    models: ['a/b']\n    targets: ['@champion', '@champion']\n"
+        "    archive_existing: true\n    require:\n      - {metric: f1, min: 1.5}\n"
+    )
+    warnings = [str(one.in_file("p")) for one in parse_policy(text, "p").warnings]
+    assert [line.split(": ")[1] for line in warnings] == [
+        "rules[0].models[0]", "rules[0].targets", "rules[0].archive_existing", "rules[0].require[0]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metric", "bounded"),
+    [("validation_accuracy", True), ("val/f1_macro", True), ("AUC", True), ("precision_at_5", True),
+     ("rmse", False), ("inaccuracy", False), ("latency", False)],
+)  # fmt: skip
+def test_shares_are_bounded_by_their_name(metric: str, bounded: bool) -> None:
+    policy = parse_policy(RULE + f"      - {{metric: {metric}, min: 0.1}}\n", "p").policy
+    check = policy.rules[0].require[0]
+    assert isinstance(check, MetricCheck)
+    assert check.bounds == ((0.0, 1.0) if bounded else None)
+
+
+def test_bounds_can_be_taken_away() -> None:
+    check = parse_policy(RULE + "      - {metric: accuracy, min: 50, bounds: null}\n", "p").policy.rules[0].require[0]
+    assert isinstance(check, MetricCheck)
+    assert check.bounds is None
+
+
+def test_the_schema_names_every_check() -> None:
+    schema = str(Policy.model_json_schema())
+    for word in ("metric", "min_length", "one_of", "max_age", "on_missing", "grace", "archive_existing"):
+        assert word in schema
+
+
+def test_the_digest_is_of_the_text() -> None:
+    text = RULE + "      - run: {}\n"
+    assert parse_policy(text, "p").digest != parse_policy(text + "# comment\n", "p").digest
