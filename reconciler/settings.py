@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # `load_settings` passes the YAML file's content in; variables override it.
-        return EnvSettingsSource(settings_cls), _SecretFiles(settings_cls), init_settings, _MlflowDefaults(settings_cls)
+        return _Variables(settings_cls), _SecretFiles(settings_cls), init_settings, _MlflowDefaults(settings_cls)
 
     def registry_uri(self) -> str:
         """Raises SettingsError where no registry is named."""
@@ -151,6 +151,15 @@ class Settings(BaseSettings):
         if self.policy is None:
             raise SettingsError(["no policy is named: set policy or RECONCILER_POLICY to the path of a policy file"])
         return self.policy
+
+
+class _Variables(EnvSettingsSource):
+    """RECONCILER_<SECTION>__<KEY>, without those that name a secret's file."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        files = {f"{_variable(secret)}_FILE".lower() for secret in _SECRETS}
+        self.env_vars = {name: value for name, value in self.env_vars.items() if name.lower() not in files}
 
 
 class _Source(PydanticBaseSettingsSource):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
@@ -159,9 +160,9 @@ class Transport:
                 body = self._body(reply, what, ends)
         except requests.exceptions.SSLError as error:
             raise Unavailable(f"{what}: TLS failed: {_cause(error)}") from None
-        except requests.Timeout:
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
             raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s")) from None
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _Retry(Unavailable(f"{what}: {_cause(error)}")) from None
         return _understood(reply, body, what)
 

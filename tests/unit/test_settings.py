@@ -1,0 +1,127 @@
+"""The configuration: where it comes from, and how its mistakes are told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.settings import SettingsError, load_settings
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text("registry: {uri: https://file.test, timeout: 5s}\npolicy: policy.yaml\nmode: enforce\n")
+    return path
+
+
+def test_variables_win_over_the_file_and_the_file_over_the_defaults(
+    monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", "https://variable.test/")
+    settings = load_settings(config)
+    assert settings.registry_uri() == "https://variable.test"
+    assert settings.registry.timeout == timedelta(seconds=5)
+    assert settings.policy_path() == config.parent / "policy.yaml"
+    assert (settings.mode, settings.schedule.interval) == ("enforce", timedelta(seconds=60))
+
+
+def test_nothing_set_is_observe_and_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    assert settings.mode == "observe"
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_URI"):
+        settings.registry_uri()
+    with pytest.raises(SettingsError, match="RECONCILER_POLICY"):
+        settings.policy_path()
+
+
+def test_mlflows_variables_name_the_registry_and_where_its_runs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://runs.test")
+    assert load_settings().registry_uri() == "https://runs.test"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "https://registry.test")
+    settings = load_settings()
+    assert (settings.registry_uri(), settings.tracking_uri()) == ("https://registry.test", "https://runs.test")
+
+
+def test_secrets_come_from_files_and_from_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "registry.token").write_text("from-systemd\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    token = load_settings().registry.token
+    assert token is not None
+    assert token.get_secret_value() == "from-systemd"
+    (tmp_path / "named").write_text("from-file\n")
+    monkeypatch.setenv("RECONCILER_REGISTRY__TOKEN_FILE", str(tmp_path / "named"))
+    settings = load_settings()
+    assert settings.registry.token is not None
+    assert settings.registry.token.get_secret_value() == "from-file"
+    assert "from-file" not in repr(settings)
+
+
+def test_every_mistake_is_told_with_its_key_and_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", "https://me:s3cret@host")
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", "mysql://me:s3cret@host")
+    monkeypatch.setenv("RECONCILER_MODE", "enforced")
+    (tmp_path / "c.yaml").write_text("schedule: {interval: 0}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path / "c.yaml")
+    told = caught.value.problems
+    assert [line.split(": ")[0] for line in told] == [
+        "RECONCILER_REGISTRY__URI", "RECONCILER_AUDIT__URL", "RECONCILER_MODE", f"{tmp_path}/c.yaml",
+    ]  # fmt: skip
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [("RECONCILER_MOD", "RECONCILER_MODE"), ("RECONCILER_REGISTRY__URL", "RECONCILER_REGISTRY__URI")],
+)
+def test_a_variable_that_is_none_is_refused_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch, variable: str, hint: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(SettingsError, match=f"{variable}: is no setting: did you mean {hint}"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("registry: {timout: 3}", "registry.timout: is no setting: did you mean registry.timeout"),
+        ("mod: x", "mod: is no setting: did you mean mode"),
+        ("a: [", ":1:5: is not YAML"),
+        ("- 1", "holds no keys"),
+        ("registry: 3", "registry: 3"),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path / "c.yaml")
+    assert says in str(caught.value)
+
+
+def test_a_named_file_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECONCILER_CONFIG", str(tmp_path / "none.yaml"))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings()
+
+
+@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1", "127.9.9.9:80", "[::1]:5000"])
+def test_plain_text_is_for_this_host_only(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", f"http://{host}")
+    assert load_settings().registry_uri() == f"http://{host}"
+
+
+def test_plain_text_to_another_host_needs_to_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", "http://mlflow.test")
+    with pytest.raises(SettingsError, match="registry.allow_plaintext"):
+        load_settings().registry_uri()
+    monkeypatch.setenv("RECONCILER_REGISTRY__ALLOW_PLAINTEXT", "true")
+    assert load_settings().registry_uri() == "http://mlflow.test"
+
+
+def test_postgresql_addresses_get_the_driver_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", "postgres://u:p@h/d")
+    assert load_settings().audit.url.get_secret_value() == "postgresql+psycopg://u:p@h/d"

@@ -1,0 +1,240 @@
+"""The transport against servers that misbehave, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError, Unavailable
+from reconciler.registry.credentials import HeaderAuth, basic, resolve_auth, tls
+from reconciler.registry.transport import NoEndpoint, Number, TooLarge, Transport
+from reconciler.settings import RegistrySettings, SettingsError
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Server:
+    def __init__(self, uri: str, seen: list[dict[str, str]]) -> None:
+        self.uri = uri
+        self.seen = seen
+
+
+@contextlib.contextmanager
+def serving(answer: Answer) -> Iterator[Server]:
+    seen: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one(self) -> None:
+            seen.append({"method": self.command, "path": self.path, **dict(self.headers)})
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                answer(self)
+
+        do_GET = do_POST = do_DELETE = do_PATCH = handle_one
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Server(f"http://127.0.0.1:{server.server_address[1]}", seen)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def replying(status: int, body: str | bytes = "{}", **headers: str) -> Answer:
+    raw = body.encode() if isinstance(body, str) else body
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", str(len(raw)))
+        handler.end_headers()
+        handler.wfile.write(raw)
+
+    return answer
+
+
+def resetting(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.close()
+    handler.close_connection = True
+
+
+def dripping(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    stopped = threading.Event()
+    for _ in range(100):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        stopped.wait(0.1)
+
+
+def transport(uri: str, **settings: object) -> Transport:
+    return Transport(uri, sleep=lambda seconds: None, **settings)  # type: ignore[arg-type]
+
+
+def test_a_number_keeps_the_text_it_was_read_as() -> None:
+    with serving(replying(200, '{"value": 0.90, "big": 1e400, "none": NaN}')) as server:
+        got = transport(server.uri).get("/x")
+    assert isinstance(got["value"], Number)
+    assert [got[name].text for name in ("value", "big", "none")] == ["0.90", "1e400", "NaN"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, '{"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}', Invalid),
+        (401, "Permission denied", Refused),
+        (403, "<html>", Refused),
+        (404, '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "gone"}', NotFound),
+        (404, "<!doctype html>", NoEndpoint),
+        (409, "{}", Conflict),
+        (429, "{}", Unavailable),
+        (500, "{}", Unavailable),
+        (503, "{}", Unavailable),
+        (200, "<html>login</html>", Unavailable),
+        (200, "", Unavailable),
+        (200, "[" * 100_000, Unavailable),
+        (302, "", Unavailable),
+    ],
+)
+def test_an_answer_has_its_error_in_one_line(status: int, body: str, error: type[RegistryError]) -> None:
+    with serving(replying(status, body, Location="http://elsewhere.test/?token=x")) as server:
+        with pytest.raises(error) as caught:
+            transport(server.uri, retries=0).get("/api/x")
+        assert "GET /api/x" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert "token" not in str(caught.value)
+        assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("answer", [replying(500), replying(429, Retry_After="1"), resetting])
+def test_a_read_is_tried_three_times_and_a_write_is_sent_once(answer: Answer) -> None:
+    with serving(answer) as server:
+        client = transport(server.uri)
+        for call, times in [
+            (lambda: client.get("/x"), 3),
+            (lambda: client.search("/x", {}), 3),
+            (lambda: client.post("/x", {}), 1),
+            (lambda: client.patch("/x", {}), 1),
+            (lambda: client.delete("/x", {}), 1),
+        ]:
+            server.seen.clear()
+            with pytest.raises(Unavailable):
+                call()
+            assert len(server.seen) == times
+
+
+def test_a_long_retry_after_is_not_obeyed() -> None:
+    with serving(replying(503, Retry_After="600")) as server:
+        with pytest.raises(Unavailable):
+            transport(server.uri).get("/x")
+        assert len(server.seen) == 1
+
+
+def test_a_dripping_body_ends_with_the_deadline() -> None:
+    with serving(dripping) as server:
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match=r"within 0\.5 s"):
+            transport(server.uri, timeout=0.5, retries=0).get("/x")
+        assert time.monotonic() - started < 3
+
+
+def test_a_body_over_the_cap_is_not_read_to_its_end() -> None:
+    with serving(replying(200, b" " * 5_000_000)) as server:
+        client = transport(server.uri, max_bytes=1_000_000)
+        with pytest.raises(TooLarge, match="registry.max_bytes"):
+            client.get("/x")
+        assert client.bytes_read < 2_000_000
+
+
+def test_after_the_cycles_deadline_nothing_is_asked() -> None:
+    with serving(replying(200)) as server:
+        client = transport(server.uri)
+        client.begin(0)
+        with pytest.raises(Unavailable, match="deadline has passed"):
+            client.get("/x")
+        client.begin(10)
+        client.get("/x")
+        assert (client.calls, len(server.seen)) == (1, 1)
+
+
+def test_netrc_does_not_replace_the_credential(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login thief password thief\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving(replying(200)) as server:
+        transport(server.uri, auth=HeaderAuth("Bearer", "mine")).get("/x")
+        transport(server.uri).get("/x")
+    assert [one.get("Authorization") for one in server.seen] == ["Bearer mine", None]
+
+
+def test_nobody_listening_is_unavailable_without_an_address_in_the_message() -> None:
+    with pytest.raises(Unavailable, match="^GET /x: connection refused$"):
+        transport("http://127.0.0.1:1").get("/x")
+
+
+def test_what_a_server_says_comes_out_on_one_line() -> None:
+    said = json.dumps({"error_code": "X", "message": "a\n\x1b[31m" + "b" * 1000})
+    with serving(replying(400, said)) as server, pytest.raises(Invalid) as caught:
+        transport(server.uri).get("/x")
+    assert "a\\n\\u001b[31m" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+# --- credentials ---------------------------------------------------------------------------------------------
+
+
+def header(settings: RegistrySettings, environ: dict[str, str]) -> str | None:
+    with serving(replying(200)) as server:
+        transport(server.uri, auth=resolve_auth(settings, environ)).get("/x")
+    return server.seen[0].get("Authorization")
+
+
+def test_credentials_come_from_our_settings_then_from_where_mlflow_users_keep_them(tmp_path: Path) -> None:
+    mlflow = {"MLFLOW_TRACKING_USERNAME": "u", "MLFLOW_TRACKING_PASSWORD": "p", "MLFLOW_TRACKING_TOKEN": "t"}
+    nothing = RegistrySettings()
+    assert header(RegistrySettings.model_validate({"token": "ours"}), mlflow) == "Bearer ours"
+    assert header(nothing, mlflow) == "Basic dTpw"
+    assert header(nothing, {"MLFLOW_TRACKING_TOKEN": "t"}) == "Bearer t"
+    (tmp_path / ".mlflow").mkdir()
+    stored = "[mlflow]\nmlflow_tracking_username = u\nmlflow_tracking_password = p\n"
+    (tmp_path / ".mlflow" / "credentials").write_text(stored)
+    assert header(nothing, {"HOME": str(tmp_path)}) == "Basic dTpw"
+    assert header(nothing, {}) is None
+
+
+def test_a_plugin_that_is_not_installed_is_an_error_and_not_a_request_without_credentials() -> None:
+    with pytest.raises(SettingsError, match="no installed plugin is called 'nowhere'"):
+        resolve_auth(RegistrySettings(), {"MLFLOW_TRACKING_AUTH": "nowhere"})
+
+
+def test_credentials_do_not_show_themselves() -> None:
+    assert "s3cret" not in repr(basic("u", "s3cret")) + repr(RegistrySettings.model_validate({"token": "s3cret"}))
+
+
+def test_tls_settings_that_contradict_or_name_no_file_are_refused(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    assert tls({"MLFLOW_TRACKING_SERVER_CERT_PATH": str(bundle)}) == (str(bundle), None)
+    assert tls({"MLFLOW_TRACKING_INSECURE_TLS": "true"}) == (False, None)
+    with pytest.raises(SettingsError, match="exclude each other"):
+        tls({"MLFLOW_TRACKING_INSECURE_TLS": "true", "MLFLOW_TRACKING_SERVER_CERT_PATH": str(bundle)})
+    with pytest.raises(SettingsError, match="there is no such file"):
+        tls({"MLFLOW_TRACKING_CLIENT_CERT_PATH": str(tmp_path / "none.pem")})
