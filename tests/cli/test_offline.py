@@ -1,0 +1,114 @@
+"""The command line where no server is needed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.exits import code_of, guarded
+from reconciler.cli.output import Format, write_rows
+from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
+
+COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_is_quick_since_it_imports_neither_mlflow_nor_sqlalchemy() -> None:
+    code = (
+        "import sys; sys.argv = ['mlflow-reconciler', '--help']\n"
+        "from reconciler.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'mlflow', 'sqlalchemy', 'alembic', 'requests', 'apscheduler'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["explain", "a"], ["explain", "a", "1", "Prod"], ["audit", "list", "--since", "yesterday"],
+     ["audit", "list", "--verdict", "maybe"], ["audit", "list", "--format", "xml"], ["--nonsense"]],
+)  # fmt: skip
+def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nrules:\n  - name: r\n    targets: [Prod]\n    require: [{metric: a}]\n")
+    done = run("policy", "validate", str(policy))
+    assert done.returncode == 78
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [f"{policy}:4:15", f"{policy}:5:15"]
+    policy.write_text("version: 1\nrules: [{name: r, targets: [Production], require: [{run: {}}]}]\n")
+    assert run("policy", "validate", str(policy)).returncode == 0
+
+
+def test_the_schema_is_json() -> None:
+    assert "rules" in json.loads(run("policy", "schema").stdout)["properties"]
+
+
+def test_a_database_is_upgraded_checked_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/audit.db")
+    assert run("db", "current").returncode == 1
+    assert run("audit", "list").returncode == 78
+    assert run("db", "upgrade").stdout == "0001_decisions\n"
+    assert run("db", "current").stdout == "0001_decisions\n"
+    assert run("db", "check").returncode == 0
+    assert json.loads(run("audit", "list", "--format", "json").stdout) == []
+    assert run("audit", "list", "--format", "csv").stdout.startswith("decision_id,decided_at,registry,")
+    assert run("audit", "show", "nothing").returncode == 1
+    assert run("status").stdout == "no cycle has run yet\n"
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/none/audit.db")
+    assert run("audit", "list").returncode == 69
+
+
+ROWS = [{"model": '=cmd|calc!A0"', "n": "-0.5", "at": None, "note": "[red]\x1b[31m"}]
+
+
+def test_a_cell_is_never_a_formula_but_a_number_stays_one() -> None:
+    stream = io.StringIO()
+    write_rows(ROWS, Format.CSV, list(ROWS[0]), stream)
+    assert list(csv.reader(io.StringIO(stream.getvalue())))[1] == ["'=cmd|calc!A0\"", "-0.5", "", "[red]\\u001b[31m"]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t=", " =", "＝", "＠"])
+def test_whatever_a_spreadsheet_would_run_is_quoted(first: str) -> None:
+    stream = io.StringIO()
+    write_rows([{"a": f"{first}1+1"}], Format.CSV, ["a"], stream)
+    assert not stream.getvalue().splitlines()[1].lstrip('" ').startswith(("=", "+", "-", "@", "＝", "＠"))
+
+
+def test_a_table_takes_text_as_text() -> None:
+    stream = io.StringIO()
+    write_rows(ROWS, Format.TABLE, list(ROWS[0]), stream)
+    assert "[red]\\u001b[31m" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_json_lines_are_one_line_each() -> None:
+    stream = io.StringIO()
+    write_rows([{"a": "x\ny"}] * 2, Format.JSONL, ["a"], stream)
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"a": "x\ny"}] * 2
+
+
+def test_every_error_has_its_exit_code() -> None:
+    assert code_of(Unavailable("x")) == code_of(Refused("x")) == code_of(AuditUnavailable("x")) == 69
+    assert code_of(SchemaMismatch("x")) == 78
+    assert code_of(ZeroDivisionError()) is None
+
+
+def test_a_defect_of_ours_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: 1 // 0) == 70
+    assert capsys.readouterr().err.startswith("a defect in mlflow-reconciler: ZeroDivisionError")

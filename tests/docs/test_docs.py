@@ -1,0 +1,98 @@
+"""The documents name what is there, and what is there is documented."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from reconciler.audit.reader import REGISTER
+from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.cli.app import app
+from reconciler.settings import known_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def commands() -> Iterator[list[str]]:
+    root = typer.main.get_command(app)
+    for name, command in sorted(getattr(root, "commands", {}).items()):
+        inner = getattr(command, "commands", None)
+        yield from ([name, one] for one in sorted(inner)) if inner else [[name]]
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_command_is_documented_and_has_an_example(command: list[str]) -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    section = page.partition(f"## `mlflow-reconciler {' '.join(command)}`\n")[2].partition("\n## ")[0]
+    assert "Example: " in section
+    example = " ".join(section.partition("Example: ")[2].split())
+    assert f"mlflow-reconciler {' '.join(command)}" in example
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    for key in known_keys():
+        assert f"| `{'.'.join(key)}` | `RECONCILER_{'__'.join(key).upper()}` |" in page
+
+
+def test_every_column_an_auditor_meets_is_documented() -> None:
+    page = (ROOT / "docs/audit.md").read_text()
+    for column in REGISTER.c:
+        assert f"`{column.name}`" in page
+    for table in APPEND_ONLY:
+        section = page.partition(f"### `{table}`")[2].partition("\n#")[0]
+        documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+        assert documented == [column.name for column in Base.metadata.tables[table].columns]
+
+
+def test_every_result_code_of_the_checks_is_documented() -> None:
+    page = (ROOT / "docs/policy.md").read_text()
+    source = (ROOT / "reconciler/domain/checks.py").read_text()
+    codes = set(re.findall(r'Finding\(\s*"(\w+)"', source))
+    codes |= set(re.findall(r'(?:return|else|append\(\(|\[\() ?"(\w+_\w+)"', source))
+    assert len(codes) > 15
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_command_that_the_readme_shows_exists() -> None:
+    known = {tuple(command) for command in commands()}
+    shown = re.findall(r"mlflow-reconciler ((?:[a-z]+ ?){1,2})", (ROOT / "README.md").read_text())
+    for words in shown:
+        parts = tuple(shlex.split(words))
+        assert parts in known or parts[:1] in known, words
+
+
+def test_the_readmes_policy_is_a_policy() -> None:
+    from reconciler.policy_file import parse_policy
+
+    for page in ("README.md", "docs/policy.md"):
+        [policy] = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / page).read_text(), re.DOTALL)
+        assert parse_policy(policy, page).warnings == ()
+
+
+def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # Put together here, so that this file does not name what it looks for.
+    forbidden = [
+        "/" + "work/main",
+        "/" + "opt/pypi",
+        "file" + ":///" + "opt",
+        "pypi" + ".org/simple",
+        "--index" + "-url http",
+    ]
+    for name in listed.split():
+        text = (ROOT / name).read_text(errors="replace") if (ROOT / name).is_file() else ""
+        assert not [word for word in forbidden if word in text], name

@@ -1,0 +1,42 @@
+"""The wheel, in an environment without the checkout, brings its migrations."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_installed_wheel_upgrades_a_database(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = (tmp_path / "dist").glob("*.whl")
+    assert "reconciler/_migrations/versions/0001_decisions.py" in zipfile.ZipFile(wheel).namelist()
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    _lend_dependencies(python)
+    environment = {"PATH": os.environ["PATH"], "RECONCILER_AUDIT__URL": f"sqlite:///{tmp_path}/audit.db"}
+    command = [tmp_path / "venv/bin/mlflow-reconciler", "db"]
+    for action in ("upgrade", "check"):
+        done = subprocess.run(
+            [*command, action], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    where = [python, "-c", "import reconciler.audit.schema as s; print(s.migrations_path())"]
+    shown = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert shown.strip().startswith(str(tmp_path / "venv"))
+
+
+def _lend_dependencies(python: Path) -> None:
+    """The third-party packages of this environment; the product itself comes first, from the wheel."""
+    ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    (Path(site) / "zz-lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
