@@ -1,0 +1,214 @@
+"""Calls, decisions per second against a plain MlflowClient loop, and memory of the daemon.
+
+`make bench` prints the figures; `make bench BENCH_ARGS=--write` also writes docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import requests
+
+from reconciler.audit import schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, PolicyInForce
+from reconciler.demo.server import mlflow_server
+from reconciler.domain.decision import Mode
+from reconciler.policy_file import parse_policy
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transport import Transport
+
+API = "/api/2.0/mlflow"
+REQUEST = "transition_request.stage.Production"
+DECISION = "transition_decision.stage.Production"
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+ROUNDS, REQUESTS, CYCLES = 5, 30, 1000
+
+
+class Bench:
+    def __init__(self, uri: str, place: Path) -> None:
+        self.uri, self.place = uri, place
+        self.url = f"sqlite:///{place}/audit.db"
+        schema.upgrade(self.url)
+        self.transport = Transport(uri)
+        loaded = parse_policy(POLICY, "policy.yaml")
+        self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+        self.cycle = Cycle(
+            TagsRegistry(uri, "", self.transport, self.transport), SqlAuditLog(make_engine(self.url), "bench:1", uri)
+        )
+        self.session = requests.Session()
+        self.made = 0
+
+    def call(self, path: str, **body: object) -> dict[str, dict[str, dict[str, str]]]:
+        reply = self.session.post(f"{self.uri}{API}/{path}", json=body, timeout=60)
+        reply.raise_for_status()
+        answer: dict[str, dict[str, dict[str, str]]] = reply.json()
+        return answer
+
+    def model(self) -> str:
+        """A new model whose first version was measured on a run."""
+        self.made += 1
+        name = f"bench-{self.made}"
+        run = self.call("runs/create", experiment_id="0")["run"]["info"]["run_id"]
+        self.call("runs/log-metric", run_id=run, key="validation_accuracy", value=0.95, timestamp=1, step=0)
+        self.call("runs/update", run_id=run, status="FINISHED", end_time=2)
+        self.call("registered-models/create", name=name)
+        self.call("model-versions/create", name=name, source=f"runs:/{run}/model", run_id=run)
+        self.call("model-versions/set-tag", name=name, version="1", key=REQUEST, value="please")
+        return name
+
+
+def idle_calls(bench: Bench, versions: int) -> int:
+    name = f"many-{versions}"
+    bench.call("registered-models/create", name=name)
+    for _ in range(versions):
+        bench.call("model-versions/create", name=name, source="s3://bucket/model")
+    bench.cycle.run(bench.policy, Mode.ENFORCE)
+    return bench.transport.calls
+
+
+def ours(bench: Bench) -> tuple[float, float]:
+    """Decisions per second, and calls per decision."""
+    for _ in range(REQUESTS):
+        bench.model()
+    started = time.perf_counter()
+    summary = bench.cycle.run(bench.policy, Mode.ENFORCE)
+    seconds = time.perf_counter() - started
+    assert summary.outcomes == {"applied": REQUESTS}
+    return REQUESTS / seconds, bench.transport.calls / REQUESTS
+
+
+def plain(bench: Bench) -> float:
+    """Decisions per second of the loop that a user would write."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(bench.uri, bench.uri)
+    models = [bench.model() for _ in range(REQUESTS)]
+    started = time.perf_counter()
+    for model in models:
+        found = client.get_model_version(model, "1")
+        run = client.get_run(found.run_id)
+        assert run.data.metrics["validation_accuracy"] >= 0.9
+        client.transition_model_version_stage(model, "1", "Production")
+        client.set_model_version_tag(model, "1", DECISION, "approved")
+        client.delete_model_version_tag(model, "1", REQUEST)
+    return REQUESTS / (time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def daemon(bench: Bench, interval: float) -> Iterator[psutil.Process]:
+    policy = bench.place / "policy.yaml"
+    policy.write_text(POLICY)
+    url = f"sqlite:///{bench.place}/daemon.db"
+    schema.upgrade(url)
+    environment = {
+        **os.environ,
+        "RECONCILER_REGISTRY__URI": bench.uri,
+        "RECONCILER_AUDIT__URL": url,
+        "RECONCILER_POLICY": str(policy),
+        "RECONCILER_SCHEDULE__INTERVAL": str(interval),
+        "RECONCILER_SCHEDULE__JITTER": "0",
+        "RECONCILER_LOG__LEVEL": "info",
+    }
+    log = bench.place / "daemon.log"
+    with log.open("wb") as output:
+        command = [Path(sys.executable).with_name("mlflow-reconciler"), "run"]
+        process = subprocess.Popen(command, env=environment, stderr=output)
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def memory(bench: Bench) -> tuple[float, float]:
+    """Resident MB of `run` after 100 and after 1,000 idle cycles."""
+    log = bench.place / "daemon.log"
+    sizes = []
+    with daemon(bench, interval=0.03) as process:
+        for cycles in (100, CYCLES):
+            while log.read_bytes().count(b"cycle: ") < cycles:
+                time.sleep(0.1)
+            sizes.append(process.memory_info().rss / 1e6)
+    return sizes[0], sizes[1]
+
+
+def measure() -> list[str]:
+    with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder) / "mlflow") as uri:
+        bench = Bench(uri, Path(folder))
+        idle = [idle_calls(bench, versions) for versions in (10, 1000)]
+        rounds = [(ours(bench), plain(bench)) for _ in range(ROUNDS)]
+        rate, calls = (statistics.median(values) for values in zip(*(mine for mine, _ in rounds), strict=True))
+        other = statistics.median(theirs for _, theirs in rounds)
+        ratios = sorted(mine[0] / theirs for mine, theirs in rounds)
+        early, late = memory(bench)
+        decided = len(AuditReader(make_engine(bench.url)).decisions(DecisionFilter()))
+    return [
+        "| measured | figure |",
+        "|---|---|",
+        f"| calls of an idle cycle, one governed target, 10 versions | {idle[0]} |",
+        f"| the same, 1,000 versions | {idle[1]} |",
+        f"| calls per decision (approve), {REQUESTS} requests in a cycle | {calls:.2f}, of which 3 are writes |",
+        f"| decisions per second | {rate:.1f} |",
+        f"| the same by a plain MlflowClient loop | {other:.1f} |",
+        f"| ratio, median of {ROUNDS} pairs (least, most) | "
+        f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f}) |",
+        f"| resident memory of `run` after 100 idle cycles | {early:.1f} MB |",
+        f"| the same after {CYCLES:,} | {late:.1f} MB |",
+        f"| decisions recorded while this was measured | {decided} |",
+    ]
+
+
+def machine() -> str:
+    names = ", ".join(f"{name} {version(name)}" for name in ("mlflow", "sqlalchemy", "requests"))
+    hardware = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    return f"{hardware}, Python {platform.python_version()}, {names}"
+
+
+def page(table: list[str]) -> str:
+    return "\n".join(
+        [
+            "# Performance",
+            "",
+            "One `mlflow server` (one uvicorn worker, SQLite) on loopback and the product on the same machine:",
+            f"{machine()}.",
+            "Read the ratios. The plain loop does for each request: get version, get run, transition, set tag, delete",
+            "tag, and records nothing. Made by `make bench BENCH_ARGS=--write`.",
+            "",
+            *table,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="also write docs/performance.md")
+    arguments = parser.parse_args()
+    table = measure()
+    print("\n".join(table))
+    if arguments.write:
+        Path("docs/performance.md").write_text(page(table))
+
+
+main()
