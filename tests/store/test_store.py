@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -229,6 +230,11 @@ def test_status_tells_the_last_cycle_of_each_daemon(audit: Audit) -> None:
 def test_the_migrated_schema_is_the_one_the_code_knows(audit: Audit) -> None:
     assert schema.check(audit.url) == []
     assert schema.current(audit.url) == schema.head()
+
+
+def test_revisions_are_named_as_alembic_knows_them() -> None:
+    known = ScriptDirectory(str(schema.migrations_path())).walk_revisions()
+    assert sorted(script.revision for script in known) == schema.revisions()
 
 
 def test_upgrading_twice_changes_nothing(audit: Audit) -> None:
