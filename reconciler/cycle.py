@@ -49,13 +49,17 @@ class PolicyInForce:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a person follows: kind is decided, abstained or outcome."""
+    """Something that a person follows: kind is decided, abstained or outcome.
+
+    `expected`: an operator need not be told; whoever watches one cycle by hand is.
+    """
 
     kind: str
     request: Request
     text: str
     decision_id: str | None = None
     verdict: str | None = None
+    expected: bool = False
 
 
 @dataclass(slots=True)
@@ -192,7 +196,7 @@ class Cycle:
         summary.abstentions[verdict.reason_code] += 1
         unreadable = verdict.reason_code == "unreadable"
         summary.in_error += unreadable
-        self._tell("abstained", request, f"abstain ({verdict.reason_code}): {verdict.reason}")
+        self._tell("abstained", request, f"abstain ({verdict.reason_code}): {verdict.reason}", expected=True)
         return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None)
 
     def _record(self, judged: Judged, summary: CycleSummary) -> Decision | None:
@@ -282,7 +286,8 @@ class Cycle:
     def _conclude(self, decision: Decision, kind: OutcomeKind, detail: str, summary: CycleSummary) -> None:
         self._audit.conclude(decision.decision_id, Outcome(kind, detail))
         summary.outcomes[str(kind)] += 1
-        self._tell("outcome", decision.request, f"{kind}: {detail}", decision)
+        expected = kind is OutcomeKind.APPLIED
+        self._tell("outcome", decision.request, f"{kind}: {detail}", decision, expected)
 
     # --- telling ---------------------------------------------------------------------------------------------
 
@@ -290,8 +295,10 @@ class Cycle:
         summary.stopped = summary.stopped or self._stop()
         return summary.stopped
 
-    def _tell(self, kind: str, request: Request, text: str, decision: Decision | None = None) -> None:
-        self._on_event(event(kind, request, text, decision))
+    def _tell(
+        self, kind: str, request: Request, text: str, decision: Decision | None = None, expected: bool = False
+    ) -> None:
+        self._on_event(event(kind, request, text, decision, expected=expected))
 
 
 PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
@@ -312,11 +319,10 @@ def verdicts(
         yield one, evaluate(policy, one.request, found, now), found
 
 
-def event(kind: str, request: Request, text: str, decision: Decision | None = None) -> Event:
+def event(kind: str, request: Request, text: str, decision: Decision | None = None, *, expected: bool = False) -> Event:
     place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
-    if decision is None:
-        return Event(kind, request, f"{place}: {text}")
-    return Event(kind, request, f"{place}: {text}", decision.decision_id, str(decision.verdict))
+    id, verdict = (decision.decision_id, str(decision.verdict)) if decision else (None, None)
+    return Event(kind, request, f"{place}: {text}", id, verdict, expected)
 
 
 def conclusion(decision: Decision, standing: Standing) -> tuple[OutcomeKind, str]:

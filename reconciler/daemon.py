@@ -113,7 +113,7 @@ def log_cycle(summary: CycleSummary) -> None:
 
 
 def log_event(event: Event) -> None:
-    """One line for a decision, an abstention or an outcome."""
+    """One line for a decision; an abstention and the outcome that was to be expected only at level debug."""
     extra = {
         "event": event.kind,
         "decision_id": event.decision_id,
@@ -123,5 +123,5 @@ def log_event(event: Event) -> None:
         "verdict": event.verdict,
     }
     suffix = f" (decision {event.decision_id})" if event.decision_id else ""
-    level = LOGGER.debug if event.kind == "abstained" else LOGGER.info
+    level = LOGGER.debug if event.expected else LOGGER.info
     level(event.text + suffix, extra=extra)

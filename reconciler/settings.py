@@ -377,7 +377,9 @@ def _database_url(url: str) -> str:
     for short in ("postgresql://", "postgres://"):
         if url.startswith(short):
             return "postgresql+psycopg://" + url.removeprefix(short)
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+    if url.startswith("sqlite:///") and url != "sqlite:///":
+        if ":memory:" in url:
+            raise ValueError("keeps nothing: an audit in memory is none; use sqlite:///PATH")
         return url
     if url.startswith("postgresql+psycopg://"):
         return url

@@ -43,8 +43,10 @@ def _sqlite(url: str, read_only: bool) -> Engine:
     @event.listens_for(engine, "do_connect")
     def create_private(dialect: Any, record: Any, arguments: Any, keywords: Any) -> None:
         # Evidence and names are for those who may read the audit; SQLite would follow the umask.
-        if Path(path).parent.is_dir() and not Path(path).exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not Path(path).exists():
+            # Where this cannot be done SQLite cannot either, and it is SQLite's error that is translated.
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:

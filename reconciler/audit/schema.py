@@ -80,14 +80,22 @@ def upgrade(url: str) -> str:
 
 def _refuse_strangers(connection: Connection, where: str) -> None:
     revision = _revision(connection)
-    if revision is None:
-        tables = inspect(connection).get_table_names()
-        if tables:
-            raise SchemaMismatch(
-                f"{where} holds other tables ({', '.join(sorted(tables)[:3])}, …): give the audit a database of its own"
-            )
-    elif revision not in revisions():
-        raise SchemaMismatch(_newer(where, revision))
+    tables = inspect(connection).get_table_names()
+    if tables and revision is None:
+        raise SchemaMismatch(_strange(where, tables))
+    _refuse_unknown(connection, revision, where)
+
+
+def _refuse_unknown(connection: Connection, revision: str | None, where: str) -> None:
+    """A revision that is not ours: a later one where our tables are, else that of another program."""
+    if revision is None or revision in revisions():
+        return
+    tables = inspect(connection).get_table_names()
+    raise SchemaMismatch(_newer(where, revision) if "decisions" in tables else _strange(where, tables))
+
+
+def _strange(where: str, tables: list[str]) -> str:
+    return f"{where} holds other tables ({', '.join(sorted(tables)[:3])}, …): give the audit a database of its own"
 
 
 def _newer(where: str, revision: str) -> str:
@@ -99,10 +107,9 @@ def require_head(engine: Engine) -> None:
     where = engine.url.render_as_string(hide_password=True)
     with audit_errors(engine), engine.connect() as connection:
         revision = _revision(connection)
+        _refuse_unknown(connection, revision, where)
     if revision is None:
         raise SchemaMismatch(f"audit database {where} has no schema yet: {_UPGRADE}")
-    if revision not in revisions():
-        raise SchemaMismatch(_newer(where, revision))
     if revision != head():
         gap = f"is at revision {revision}, this version needs {head()}"
         raise SchemaMismatch(f"audit database {where} {gap}: {_UPGRADE}")

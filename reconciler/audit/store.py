@@ -35,6 +35,9 @@ from reconciler.ports import CycleNote, FirstSeen, Pending, Waiting
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
 
+# How long `status` tells of a daemon that runs no more.
+_REMEMBERED = timedelta(days=7)
+
 _NOT_ACTED = {
     Mode.OBSERVE: "mode observe: nothing was done",
     Mode.APPROVE_ONLY: "mode approve-only: left for a person",
@@ -50,7 +53,6 @@ class SqlAuditLog:
         self._registry = visible_name(registry)
         self._workspace = visible_name(workspace)
         self._kept: set[str] = set()
-        self._noted = False
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -189,6 +191,8 @@ class SqlAuditLog:
             mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
             if connection.execute(mine.values(values)).rowcount == 0:
                 connection.execute(insert(DaemonRow).values(name=self._daemon, started_at=db_now(), **values))
+                forgotten = DaemonRow.last_cycle_at < _now(connection) - _REMEMBERED
+                connection.execute(delete(DaemonRow).where(forgotten))
 
     def _mine(self, statement: Any, row: type[DecisionRow] | type[OpenRequestRow]) -> Any:
         """Only this registry's rows: several daemons may share one database."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -55,9 +56,27 @@ def main() -> None:
     sys.exit(guarded(_run))
 
 
+_COMMON = ("--config", "--log-format", "--log-level")
+
+
+def common_first(arguments: Sequence[str]) -> list[str]:
+    """`once --config FILE` means the same as `--config FILE once`, up to a `--`."""
+    first: list[str] = []
+    rest = list(arguments)
+    ends = rest.index("--") if "--" in rest else len(rest)
+    at = 0
+    while at < ends:
+        name, has_value, _ = rest[at].partition("=")
+        length = 0 if name not in _COMMON else 1 if has_value else 2
+        first += rest[at : at + length]
+        del rest[at : at + length]
+        ends, at = ends - length, at + (not length)
+    return first + rest
+
+
 def _run() -> int:
     try:
-        code = app(standalone_mode=False)
+        code = app(common_first(sys.argv[1:]), standalone_mode=False)
     except TyperException as error:
         # A mistake in the command line; it knows how to tell the usage.
         show = getattr(error, "show", None)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from reconciler.demo.server import mlflow_server
 from tests.acceptance.conftest import COMMAND, Product, Server
+from tests.unit.test_transport import serving
 
 Name = Callable[[str], str]
 
@@ -60,6 +63,52 @@ def test_a_second_daemon_on_one_sqlite_file_exits_78_and_names_the_first(product
         second = product.run("run")
         assert second.returncode == 78
         assert f"served by pid {process.pid} on " in second.stderr
+
+
+def test_a_second_signal_ends_the_daemon_at_once(product: Product, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(holding) as stuck:
+        product.variables |= {"RECONCILER_REGISTRY__URI": stuck.uri, "RECONCILER_REGISTRY__TIMEOUT": "60s"}
+        with daemon(product, log) as process:
+            until(lambda: bool(stuck.seen), "the first call")
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(3) == 130
+
+
+def test_a_registry_that_hangs_does_not_keep_the_daemon_beyond_ten_seconds(product: Product, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with serving(holding) as stuck:
+        product.variables |= {"RECONCILER_REGISTRY__URI": stuck.uri, "RECONCILER_REGISTRY__TIMEOUT": "60s"}
+        with daemon(product, log) as process:
+            until(lambda: bool(stuck.seen), "the first call")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(13) == 0
+    assert b"the next start settles what is open" in log.read_bytes()
+
+
+def holding(handler: BaseHTTPRequestHandler) -> None:
+    """Says nothing until the other side has gone."""
+    handler.connection.settimeout(30)
+    with contextlib.suppress(OSError):
+        handler.connection.recv(1)
+
+
+def test_the_log_has_one_line_for_a_decision_and_json_if_wanted(
+    server: Server, product: Product, name: Name, tmp_path: Path
+) -> None:
+    server.version(name("fraud"), metric=0.94)
+    server.tag(name("fraud"), "please")
+    product.variables["RECONCILER_LOG__FORMAT"] = "json"
+    log = tmp_path / "log"
+    with daemon(product, log):
+        until(lambda: b"1 approved" in log.read_bytes(), "the cycle that decides")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    [decided] = [line for line in lines if line.get("model") == name("fraud")]
+    assert (decided["event"], decided["verdict"], decided["version"]) == ("decided", "approve", "1")
+    assert decided["decision_id"] in decided["message"]
 
 
 def test_a_registry_that_goes_away_gets_one_line_a_cycle_and_is_found_again(product: Product, tmp_path: Path) -> None:

@@ -78,6 +78,31 @@ def test_a_metric_of_another_models_run_is_not_this_models(server: Server, produ
     assert whole["checks"][0]["code"] == "measured_on_other_run"
 
 
+def test_a_logged_models_own_metric_is_judged_on_the_dataset_that_the_policy_names(
+    server: Server, product: Product, name: Name
+) -> None:
+    product.policy(
+        "version: 1\nrules:\n  - name: holdout\n    targets: [Production]\n    require:\n"
+        "      - {metric: validation_accuracy, min: 0.9, source: logged_model, dataset: holdout}\n"
+    )
+    run = server.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
+    body = {"experiment_id": "0", "name": "m", "source_run_id": run}
+    model_id = server.call("POST", "logged-models", json=body)["model"]["info"]["model_id"]
+    point = {"run_id": run, "key": "validation_accuracy", "step": 0, "model_id": model_id}
+    for at, dataset, value in ((1, "train", 0.99), (2, "holdout", 0.93)):
+        seen = {"dataset_name": dataset, "dataset_digest": f"{dataset}-digest", "value": value, "timestamp": at}
+        server.call("POST", "runs/log-metric", json=point | seen)
+    server.call("POST", "registered-models/create", json={"name": name("m")})
+    version = {"name": name("m"), "source": f"models:/{model_id}", "model_id": model_id, "run_id": run}
+    server.call("POST", "model-versions/create", json=version)
+    server.tag(name("m"), "please")
+    product.ok("once")
+    [row] = product.decisions()
+    [check] = json.loads(product.ok("audit", "show", row["decision_id"], "--format", "json"))["checks"]
+    assert (row["verdict"], check["observed"]) == ("approve", "0.93")
+    assert check["source"] == f"logged model {model_id} dataset holdout (holdout-digest) step 0"
+
+
 def test_an_alias_moves_to_the_version_that_was_asked_for(server: Server, product: Product, name: Name) -> None:
     server.version(name("vision"), metric=0.97)
     product.ok("request", "create", name("vision"), "1", "@champion", "--requester", "ada", "--comment", "best")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.audit import schema
+from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
 from reconciler.cli.output import Format, write_rows
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
@@ -63,8 +65,8 @@ def test_a_database_is_upgraded_checked_and_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/audit.db")
     assert run("db", "current").returncode == 1
     assert run("audit", "list").returncode == 78
-    assert run("db", "upgrade").stdout == "0001_decisions\n"
-    assert run("db", "current").stdout == "0001_decisions\n"
+    assert run("db", "upgrade").stdout == f"{schema.head()}\n"
+    assert run("db", "current").stdout == f"{schema.head()}\n"
     assert run("db", "check").returncode == 0
     assert json.loads(run("audit", "list", "--format", "json").stdout) == []
     assert run("audit", "list", "--format", "csv").stdout.startswith("decision_id,decided_at,registry,")
@@ -72,6 +74,23 @@ def test_a_database_is_upgraded_checked_and_told(monkeypatch: pytest.MonkeyPatch
     assert run("status").stdout == "no cycle has run yet\n"
     monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/none/audit.db")
     assert run("audit", "list").returncode == 69
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["once", "--config", "c.yaml"], ["--config", "c.yaml", "once"]),
+        (["once", "--config=c.yaml", "--dry-run"], ["--config=c.yaml", "once", "--dry-run"]),
+        (
+            ["--log-level", "debug", "run", "--log-format", "json"],
+            ["--log-level", "debug", "--log-format", "json", "run"],
+        ),
+        (["explain", "--", "--config", "1", "Production"], ["explain", "--", "--config", "1", "Production"]),
+        (["once", "--config"], ["--config", "once"]),
+    ],
+)
+def test_common_options_may_stand_before_or_after_the_command(typed: list[str], meant: list[str]) -> None:
+    assert common_first(typed) == meant
 
 
 ROWS = [{"model": '=cmd|calc!A0"', "n": "-0.5", "at": None, "note": "[red]\x1b[31m"}]

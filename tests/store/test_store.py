@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
@@ -146,6 +148,22 @@ def test_history_can_be_neither_replaced_nor_truncated(audit: Audit) -> None:
             connection.execute(text(wipe))
 
 
+def test_on_sqlite_a_replacing_insert_does_not_find_a_decision_by_its_request(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    audit = _audit(url)
+    decision = audit.log.record(audit.judged())
+    assert decision is not None
+    columns = [column["name"] for column in inspect(audit.engine).get_columns("decisions")]
+    forged = {"id": "id + 1", "decision_id": "'forged'", "verdict": "'reject'"}
+    for change in ({}, {"mode": "'approve-only'"}):
+        values = ", ".join((forged | change).get(column, f'"{column}"') for column in columns)
+        # As any client does it: without our connection's recursive_triggers.
+        with closing(sqlite3.connect(tmp_path / "audit.db")) as stranger, stranger:
+            stranger.execute(f"INSERT OR REPLACE INTO decisions SELECT {values} FROM decisions")
+    assert [row["decision_id"] for row in audit.reader.decisions(DecisionFilter())] == [decision.decision_id]
+
+
 def test_hostile_text_is_stored_and_comes_back_exactly(audit: Audit) -> None:
     model = "=cmd|calc\n\x1b[31m\0\u202e\ud800"
     decision = audit.log.record(audit.judged(model, comment="\0" * 10))
@@ -266,6 +284,24 @@ def test_a_database_of_something_else_is_not_taken_over(audit_url: str) -> None:
     engine.dispose()
     with pytest.raises(SchemaMismatch, match="a database of its own"):
         schema.upgrade(audit_url)
+
+
+def test_the_database_of_another_program_that_uses_alembic_is_not_called_a_newer_version(audit_url: str) -> None:
+    engine = make_engine(audit_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE experiments (id INTEGER)"))
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('76601a5f987d')"))
+    with pytest.raises(SchemaMismatch, match="a database of its own"):
+        schema.require_head(engine)
+    engine.dispose()
+    with pytest.raises(SchemaMismatch, match="a database of its own"):
+        schema.upgrade(audit_url)
+
+
+def test_a_folder_that_may_not_be_written_is_told_in_one_line() -> None:
+    with pytest.raises(AuditUnavailable, match="may this user write there"):
+        schema.upgrade("sqlite:////proc/audit.db")
 
 
 def test_a_file_that_is_no_database_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""The demo, as somebody meets it who has just installed the product."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tests.acceptance.conftest import COMMAND
+
+
+def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: Path) -> None:
+    command = [COMMAND, "demo", "--directory", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "fraud-detector version 1 to Production: approve: every check passed: metric validation_accuracy is 0.94",
+        "churn version 1 to Production: reject: 1 of 1 checks failed: metric validation_accuracy: 0.85",
+        "recommender version 1 to Production: reject: 1 of 1 checks failed: metric validation_accuracy: NaN",
+        "legacy-scorer version 1 to Production: reject: 1 of 1 checks failed: metric validation_accuracy: the version",
+        "vision version 1 to @champion: approve",
+        "side-project version 1 to Production: abstain (no_policy)",
+        "asked about fraud-detector version 1 to Staging: abstain",
+        "verdicts:  4 reject, 2 approve",
+        f"audit database: {tmp_path / 'demo' / 'audit.db'}",
+    ):
+        assert line in done.stdout
+    assert re.search(r"pricing version 1 to Production: reject: .*: not logged on run \w{32}", done.stdout)
+    assert "Traceback" not in done.stderr
