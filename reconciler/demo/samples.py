@@ -50,8 +50,8 @@ def register(uri: str) -> None:
     with _quietly():
         from mlflow import MlflowClient
 
+        from reconciler.domain.tag_format import request_tag
         from reconciler.domain.target import Target
-        from reconciler.registry.tag_format import request_tag
 
         client = MlflowClient(uri, uri)
         experiment = client.create_experiment("demo")

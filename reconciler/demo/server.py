@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import requests
@@ -23,10 +23,11 @@ class ServerFailed(Exception):
 
 
 @contextlib.contextmanager
-def mlflow_server(directory: Path, *arguments: str) -> Iterator[str]:
+def mlflow_server(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Iterator[str]:
     """Runs `mlflow server` on a free port until the block ends, and yields its address.
 
-    Its database, artifacts and log lie in `directory`. `arguments` are added to the command.
+    Its database, artifacts and log lie in `directory`. `arguments` are added to the command, `variables` to its
+    environment, in which no variable of MLflow's or of the app's is left otherwise.
 
     Raises:
         ServerFailed: it died, or did not answer within 90 s.
@@ -41,7 +42,7 @@ def mlflow_server(directory: Path, *arguments: str) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env=_environment() | dict(variables or {}),
             # A group of its own: the server's workers stop with it, and Ctrl-C reaches only us.
             start_new_session=True,
         )
@@ -61,8 +62,9 @@ def _command(directory: Path, port: int, *arguments: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Without what points MLflow at another server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    """Without what points MLflow at another server, or is meant for one."""
+    ours = ("MLFLOW_", "_MLFLOW_", "TRANSITION_REQUESTS_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def _free_port() -> int:

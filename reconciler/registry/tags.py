@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from reconciler.domain.decision import Decision, decision_id_in
 from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
+from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Conflict, Listed, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_format import decision_tag, read_request, request_tag, request_value
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import (
     API,
@@ -58,8 +58,8 @@ class TagsRegistry:
     def _listed(self, row: Row, target: Target) -> Listed:
         value = tags_of(row).get(request_tag(target), "")
         model, version = place_of(row)
-        listed = read_request(self.uri, self.workspace, model, version, target, value)
-        return replace(listed, version=version_facts(row))
+        request, stamped = read_request(self.uri, self.workspace, model, version, target, value)
+        return Listed(request, version_facts(row), stamped)
 
     # --- evidence --------------------------------------------------------------------------------------------
 

@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.request import Assurance
+from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
 from reconciler.domain.target import Target
 from reconciler.ports import Listed
-from reconciler.registry.tag_format import decision_tag, read_request, request_tag, request_value
 
 PRODUCTION = Target.parse("Production")
 WRITTEN = {"id": "r-1", "requester": "ada", "requested_at": "2026-01-02T03:04:05.678Z", "comment": "please"}
 
 
 def read(value: str) -> Listed:
-    return read_request("http://r", "", "fraud", "7", PRODUCTION, value)
+    request, stamped = read_request("http://r", "", "fraud", "7", PRODUCTION, value)
+    return Listed(request, None, stamped)
 
 
 def test_the_tags_are_named_by_kind_and_target() -> None:

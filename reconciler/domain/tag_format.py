@@ -10,33 +10,49 @@ from typing import Any
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.times import iso, parse_iso
-from reconciler.ports import Listed
 
 # A value typed by hand has no time of its own; until it was seen it sorts before everything.
 _NOT_YET_SEEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+REQUEST_PREFIX = "transition_request."
+DECISION_PREFIX = "transition_decision."
+
+
 def request_tag(target: Target) -> str:
-    return f"transition_request.{target.kind}.{target.name}"
+    return f"{REQUEST_PREFIX}{target.kind}.{target.name}"
+
+
+def target_of_tag(key: str) -> Target | None:
+    """The target of a request tag, or None where the key names none."""
+    kind, _, name = key.removeprefix(REQUEST_PREFIX).partition(".")
+    try:
+        target = Target.parse(f"@{name}" if kind == "alias" else name)
+    except ValueError:
+        return None
+    return target if request_tag(target) == key else None
 
 
 def decision_tag(target: Target) -> str:
-    return f"transition_decision.{target.kind}.{target.name}"
+    return f"{DECISION_PREFIX}{target.kind}.{target.name}"
 
 
-def request_value(request: Request) -> str:
-    """What our command line, and a stamp, write into the request tag."""
+def request_value(request: Request, **more: str) -> str:
+    """What our command line, a stamp and the MLflow app write into the request tag."""
     data = {
         "id": request.id,
         "requester": request.requester.name,
         "requested_at": iso(request.requested_at),
         "comment": request.comment,
+        **more,
     }
     return json.dumps(data, ensure_ascii=False)
 
 
-def read_request(registry: str, workspace: str, model: str, version: str, target: Target, value: str) -> Listed:
-    """The request that a tag's value says: our JSON, or a comment that a person typed."""
+def read_request(
+    registry: str, workspace: str, model: str, version: str, target: Target, value: str
+) -> tuple[Request, bool]:
+    """The request that a tag's value says, and whether it is our JSON (else a comment that a person typed)."""
     fingerprint = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
     written = _written(value)
     if written is None:
@@ -44,7 +60,7 @@ def read_request(registry: str, workspace: str, model: str, version: str, target
     else:
         id, requester, at, comment = written
     request = Request(registry, workspace, model, version, target, requester, at, comment, id, fingerprint)
-    return Listed(request, version=None, stamped=written is not None)
+    return request, written is not None
 
 
 def _written(value: str) -> tuple[str, Requester, datetime, str] | None:

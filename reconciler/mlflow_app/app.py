@@ -1,0 +1,115 @@
+"""What `mlflow server --app-name transition-requests` serves."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.server import app as mlflow_flask_app
+from mlflow.utils.logging_utils import eprint
+
+from reconciler.mlflow_app.guard import Guard
+from reconciler.mlflow_app.identity import Identity, Seal
+from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, read_options
+from reconciler.mlflow_app.routes import Routes
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def _options() -> Options:
+    try:
+        return read_options(os.environ)
+    except OptionsError as error:
+        raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
+
+
+# Read while the module is loaded: `mlflow server` loads it before it starts any worker, so that a mistake is told
+# once and ends the command; a worker that fails would be started again and again.
+_OPTIONS = _options()
+
+
+def create_app(app: Flask = mlflow_flask_app) -> Any:
+    """MLflow's application with transition requests and protected targets, on basic-auth where that is asked for.
+
+    Returns:
+        An ASGI application under uvicorn (MLflow's default), else the WSGI application for gunicorn and waitress.
+
+    Raises:
+        MlflowException: a TRANSITION_REQUESTS_ variable is wrong, or the registry is not in a database.
+    """
+    _require_database()
+    identity = Identity(_OPTIONS)
+    seal = Seal(os.environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY") if _OPTIONS.basic_auth else None)
+    routes = Routes(_OPTIONS, identity, seal).add_to(app)
+    served = _on_basic_auth(app, routes) if _OPTIONS.basic_auth else _served(app)
+    guard = Guard(_OPTIONS, identity)
+    # After basic-auth's own hook: by then the caller is known.
+    app.before_request(guard.before)
+    app.after_request(guard.after)
+    _tell_once()
+    return served
+
+
+def __getattr__(name: str) -> Any:
+    """`application`, made when a server's worker asks for it.
+
+    The entry point names it and not the factory, since MLflow 3.17 writes a factory as `create_app()` for waitress,
+    which does not know that. The command `mlflow server` only looks whether it is a function.
+    """
+    if name != "application":
+        raise AttributeError(name)
+    if not os.environ.get("_MLFLOW_SGI_NAME"):
+        return "made by the worker that serves it"
+    globals()[name] = create_app()
+    return globals()[name]
+
+
+def _on_basic_auth(app: Flask, routes: list[tuple[str, str]]) -> Any:
+    from mlflow.server import auth
+
+    # Under MLflow's fail-closed default a route without a validator is refused. Ours decide by themselves.
+    auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(routes, lambda: True))
+    return auth.create_app(app)
+
+
+def _served(app: Flask) -> Any:
+    if os.environ.get("_MLFLOW_SGI_NAME", "uvicorn") != "uvicorn":
+        return app
+    from mlflow.server.fastapi_app import create_fastapi_app
+
+    return create_fastapi_app(app)
+
+
+def _require_database() -> None:
+    uri = os.environ.get("_MLFLOW_SERVER_REGISTRY_STORE") or os.environ.get("_MLFLOW_SERVER_FILE_STORE") or ""
+    if uri and not uri.startswith(_DATABASES):
+        raise MlflowException("transition requests need a model registry in a database", INVALID_PARAMETER_VALUE)
+
+
+def _tell_once() -> None:
+    """What an operator should know, told by one worker of the server and not by each."""
+    targets = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
+    sentence = f"transition requests: {targets} protected"
+    if not _OPTIONS.basic_auth:
+        sentence += f"; no authentication, so that anybody can approve (set {PREFIX}AUTH=basic-auth)"
+    if _first_of_this_server():
+        eprint(sentence)
+
+
+def _first_of_this_server() -> bool:
+    server = os.environ.get("_MLFLOW_SERVER_BOOT_ID")
+    if not server:
+        return True
+    mark = Path(tempfile.gettempdir()) / f"mlflow-transition-requests-{server}"
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True

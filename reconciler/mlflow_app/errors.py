@@ -1,0 +1,40 @@
+"""Errors with the status and code that Databricks answers with, as MLflow serialises them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+)
+
+
+class Answered(MlflowException):
+    """`{"error_code", "message"}` with a status of its own: MLflow answers 400 to what Databricks calls a conflict."""
+
+    def __init__(self, status: HTTPStatus, error_code: int, message: str) -> None:
+        super().__init__(message, error_code)
+        self._status = status
+
+    def get_http_status_code(self) -> int:
+        return int(self._status)
+
+
+def invalid(message: str) -> Answered:
+    return Answered(HTTPStatus.BAD_REQUEST, INVALID_PARAMETER_VALUE, message)
+
+
+def denied(message: str) -> Answered:
+    return Answered(HTTPStatus.FORBIDDEN, PERMISSION_DENIED, message)
+
+
+def missing(message: str) -> Answered:
+    return Answered(HTTPStatus.NOT_FOUND, RESOURCE_DOES_NOT_EXIST, message)
+
+
+def exists(message: str) -> Answered:
+    return Answered(HTTPStatus.CONFLICT, RESOURCE_ALREADY_EXISTS, message)

@@ -1,0 +1,101 @@
+"""Who calls, and what basic-auth lets them do with a model. The only module that knows basic-auth from inside."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from flask import g
+
+from reconciler.domain.request import Request
+from reconciler.domain.times import iso
+from reconciler.mlflow_app.options import Options
+
+
+class Level(IntEnum):
+    """MLflow's permissions on a model, in order."""
+
+    NONE = 0
+    READ = 1
+    EDIT = 2
+    MANAGE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`name` is "" where nobody is authenticated; then everybody may do everything."""
+
+    name: str
+    admin: bool = False
+
+    @property
+    def shown(self) -> str:
+        return self.name or "somebody unknown"
+
+
+class Identity:
+    """Answers who and what, under basic-auth or without any authentication."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def caller(self) -> Caller:
+        """Whoever sends the request being served; basic-auth has let nobody else come this far."""
+        if not self._options.basic_auth:
+            return Caller("")
+        auth = _auth_module()
+        name: str = g.mlflow_authenticated_user
+        return Caller(name, bool(auth.store.get_user(name).is_admin))
+
+    def level(self, caller: Caller, model: str) -> Level:
+        if not self._options.basic_auth or caller.admin:
+            return Level.MANAGE
+        auth = _auth_module()
+        for level, action in ((Level.MANAGE, "manage"), (Level.EDIT, "update"), (Level.READ, "read")):
+            if self._authorized(auth, caller, model, action):
+                return level
+        return Level.NONE
+
+    def _authorized(self, auth: Any, caller: Caller, model: str, action: str) -> bool:
+        # As basic-auth authorizes what is done to a version: the model's grant, and the versions' where there is one.
+        container = ("registered_model", model)
+        versions = auth.Requirement("registered_model_version", "*", action, fallback_if_no_grant=(container,))
+        return bool(auth.authorize(caller.name, container, [auth.Requirement(*container, action), versions]))
+
+    def may_approve(self, caller: Caller, model: str) -> bool:
+        if self._options.approvers:
+            return caller.name in self._options.approvers and self.level(caller, model) >= Level.READ
+        return self.level(caller, model) >= Level.MANAGE
+
+
+def _auth_module() -> Any:
+    # Importing it needs the extra mlflow[auth], which a server without authentication does not have.
+    from mlflow.server import auth
+
+    return auth
+
+
+class Seal:
+    """Proves that this server authenticated a requester: a tag alone proves nothing, anybody may have written it."""
+
+    def __init__(self, secret: str | None) -> None:
+        self._secret = secret
+
+    def of(self, request: Request) -> str | None:
+        """HMAC-SHA256 (hex) over place, target, id, requester and time; None without a secret."""
+        if not self._secret or not request.requester.name:
+            return None
+        parts = [
+            request.workspace, request.model, request.version, str(request.target), request.id,
+            request.requester.name, iso(request.requested_at),
+        ]  # fmt: skip
+        message = b"mlflow-reconciler request v1\0" + json.dumps(parts).encode()
+        return hmac.new(self._secret.encode(), message, hashlib.sha256).hexdigest()
+
+    def holds(self, request: Request, seal: object) -> bool:
+        expected = self.of(request)
+        return expected is not None and isinstance(seal, str) and hmac.compare_digest(expected, seal)

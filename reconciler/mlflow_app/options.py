@@ -1,0 +1,77 @@
+"""What the operator sets: TRANSITION_REQUESTS_* variables, read once when the server starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.domain.target import Target
+
+PREFIX = "TRANSITION_REQUESTS_"
+KNOWN = ("TARGETS", "AUTH", "APPROVERS", "SELF_APPROVAL")
+
+
+class OptionsError(Exception):
+    """A variable is wrong; the message names it and says what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`targets` are protected; `approvers` empty means whoever has MANAGE on the model."""
+
+    targets: frozenset[Target]
+    basic_auth: bool = False
+    approvers: frozenset[str] = frozenset()
+    self_approval: bool = False
+
+    def protects(self, target: Target) -> bool:
+        return target in self.targets
+
+
+def read_options(environ: Mapping[str, str]) -> Options:
+    """Raises OptionsError."""
+    _refuse_unknown(environ)
+    basic_auth = _auth(environ.get(f"{PREFIX}AUTH", ""))
+    approvers = frozenset(_words(environ.get(f"{PREFIX}APPROVERS", "")))
+    if approvers and not basic_auth:
+        raise OptionsError(f"{PREFIX}APPROVERS needs to know who calls: set {PREFIX}AUTH=basic-auth too")
+    if basic_auth and not environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY"):
+        raise OptionsError("basic-auth needs MLFLOW_FLASK_SERVER_SECRET_KEY: set it to a secret of your own")
+    return Options(
+        _targets(environ.get(f"{PREFIX}TARGETS", "Production")),
+        basic_auth,
+        approvers,
+        _self_approval(environ.get(f"{PREFIX}SELF_APPROVAL", "")),
+    )
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = [PREFIX + name for name in KNOWN]
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise OptionsError(f"{name}: is no option" + (f": did you mean {near[0]}?" if near else ""))
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _targets(text: str) -> frozenset[Target]:
+    try:
+        return frozenset(Target.parse(word) for word in _words(text))
+    except ValueError as error:
+        raise OptionsError(f"{PREFIX}TARGETS: {error}") from None
+
+
+def _auth(text: str) -> bool:
+    if text not in {"", "basic-auth"}:
+        raise OptionsError(f"{PREFIX}AUTH: {text!r} is not known: use basic-auth, or leave it out")
+    return text == "basic-auth"
+
+
+def _self_approval(text: str) -> bool:
+    if text not in {"", "allow", "deny"}:
+        raise OptionsError(f"{PREFIX}SELF_APPROVAL: {text!r} is not known: use allow or deny")
+    return text == "allow"

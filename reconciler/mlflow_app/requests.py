@@ -1,0 +1,267 @@
+"""The five calls: create, list, approve, reject, delete. What may be done is decided here, once."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.domain.request import NOBODY, Assurance, Request, Requester
+from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value, target_of_tag
+from reconciler.domain.target import Target
+from reconciler.domain.text import cut_at_word, visible_name
+from reconciler.domain.times import iso
+from reconciler.mlflow_app import wire
+from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
+from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
+from reconciler.mlflow_app.options import Options
+from reconciler.mlflow_app.store import Found, Registry
+from reconciler.mlflow_app.wire import Call
+
+# MySQL's TEXT, the smallest column that MLflow keeps a version's tag in, holds 65,535 bytes.
+_DECISION_BYTES = 60_000
+_CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An open request, the tag that it is, and whether it has an id and time of its own."""
+
+    request: Request
+    stamped: bool
+    found: Found
+
+
+class TransitionRequests:
+    """The calls of one server, for one caller at a time."""
+
+    def __init__(self, registry: Registry, identity: Identity, options: Options, seal: Seal) -> None:
+        self._registry = registry
+        self._identity = identity
+        self._options = options
+        self._seal = seal
+
+    # --- the calls -------------------------------------------------------------------------------------------
+
+    def create(self, call: Call, caller: Caller) -> dict[str, Any]:
+        model, version, target = call.model, call.version, call.target
+        self._require(self._identity.level(caller, model) >= Level.READ, f"reading model {model!r}")
+        self._refuse_prompt(model)
+        stage = self._stage_of(model, version)
+        requester = _requester(call.optional("requester"), caller)
+        now = datetime.now(UTC)
+        request = Request(
+            "", self._registry.workspace, model, version, target, requester, _millis(now), call.comment,
+            str(uuid.uuid4()), "",
+        )  # fmt: skip
+        with self._registry.transaction() as within:
+            filed = within.add_tag(model, version, request_tag(target), self._value(request))
+        if not filed:
+            raise self._open_already(model, version, target)
+        actions = self._actions(request, caller)
+        return {"request": wire.transition_request(request, True, actions) | {"id": request.id, "from_stage": stage}}
+
+    def list_open(self, call: Call, caller: Caller) -> dict[str, Any]:
+        if call.arguments.get("name") is not None or call.arguments.get("version") is not None:
+            return self._list_version(call, caller)
+        limit = call.max_results
+        found = self._registry.find(targets=call.targets, after=call.after, limit=limit + 1)
+        page = found[:limit]
+        answer = {"requests": self._shown(page, caller, call.flag("expand_model_version"))}
+        if len(found) > limit:
+            last = page[-1]
+            answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
+        return answer
+
+    def approve(self, call: Call, caller: Caller) -> dict[str, Any]:
+        archive = call.flag("archive_existing_versions")
+        target = call.target
+        if archive and target.name not in _CAN_BE_ARCHIVED:
+            raise invalid("archive_existing_versions goes with Staging and Production only.")
+        asked = self._decidable(call, caller)
+        own = bool(caller.name) and asked.request.requester.name == caller.name
+        if own and not self._options.self_approval:
+            raise denied("Nobody approves a request of their own: ask another approver.")
+        return self._resolve(asked, call, caller, "APPROVED_REQUEST", archive)
+
+    def reject(self, call: Call, caller: Caller) -> dict[str, Any]:
+        return self._resolve(self._decidable(call, caller), call, caller, "REJECTED_REQUEST")
+
+    def delete(self, call: Call, caller: Caller) -> dict[str, Any]:
+        asked = self._open(call)
+        creator = call.optional("creator")
+        if creator is not None and creator != asked.request.requester.name:
+            raise missing(f"No open request of {creator!r} for {asked.request.target}.")
+        own = asked.request.requester.name == caller.name
+        may = own or self._identity.level(caller, asked.request.model) >= Level.MANAGE
+        self._require(may, "withdrawing somebody else's request")
+        return self._resolve(asked, call, caller, "CANCELLED_REQUEST")
+
+    # --- listing ---------------------------------------------------------------------------------------------
+
+    def _list_version(self, call: Call, caller: Caller) -> dict[str, Any]:
+        model, version = call.model, call.version
+        self._require(self._identity.level(caller, model) >= Level.READ, f"reading model {model!r}")
+        self._stage_of(model, version)
+        found = self._registry.find(model=model, version=version, targets=call.targets)
+        return {"requests": self._shown(found, caller, call.flag("expand_model_version"))}
+
+    def _shown(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
+        levels = {model: self._identity.level(caller, model) for model in {one.model for one in found}}
+        rows = []
+        for one in found:
+            if levels[one.model] < Level.READ or (asked := self._read(one)) is None:
+                continue
+            actions = self._actions(asked.request, caller)
+            row = wire.listed(asked.request, asked.stamped, actions, one.stage)
+            if expand:
+                version = self._registry.mlflow.get_model_version(one.model, one.version)
+                row["model_version"] = wire.version_data(version)
+            rows.append(row)
+        return rows
+
+    def _actions(self, request: Request, caller: Caller) -> list[str]:
+        own = request.requester.name == caller.name
+        actions = []
+        if own or self._identity.level(caller, request.model) >= Level.MANAGE:
+            actions.append(wire.CANCEL)
+        if self._identity.may_approve(caller, request.model):
+            if not own or not caller.name or self._options.self_approval:
+                actions.append(wire.APPROVE)
+            actions.append(wire.REJECT)
+        return actions
+
+    # --- one request -----------------------------------------------------------------------------------------
+
+    def _open(self, call: Call) -> Open:
+        model, version, target = call.model, call.version, call.target
+        self._stage_of(model, version)
+        found = self._registry.find(model=model, version=version, targets=[target])
+        asked = self._read(found[0]) if found else None
+        if asked is None:
+            raise _nothing_open(model, version, target)
+        # Beyond Databricks: whoever names the request that was read decides about that one and no other.
+        if (id := call.optional("id")) is not None and id != asked.request.id:
+            raise _nothing_open(model, version, target, id)
+        return asked
+
+    def _decidable(self, call: Call, caller: Caller) -> Open:
+        may = self._identity.may_approve(caller, call.model)
+        who = "an approver" if self._options.approvers else "MANAGE on the model"
+        self._require(may, f"deciding about requests for {call.model!r}, which needs {who}")
+        return self._open(call)
+
+    def _resolve(
+        self, asked: Open, call: Call, caller: Caller, kind: str, archive_existing: bool = False
+    ) -> dict[str, Any]:
+        """Takes the request away first: of two who resolve it at once, one finds it gone. All or nothing."""
+        request, now = asked.request, datetime.now(UTC)
+        with self._registry.transaction() as within:
+            if not within.take_tag(asked.found):
+                raise _nothing_open(request.model, request.version, request.target)
+            if kind == "APPROVED_REQUEST":
+                move(within, request.model, request.version, request.target, archive_existing)
+            if kind != "CANCELLED_REQUEST":
+                sentence = _sentence(kind, now, caller, request, call.comment)
+                tell(within, request.model, request.version, request.target, sentence)
+            version = wire.version_data(within.mlflow.get_model_version(request.model, request.version))
+        at = round(now.timestamp() * 1000)
+        done = wire.activity(kind, request, caller.name, call.comment, at, asked.found.stage)
+        return {"activity": done, "model_version": version}
+
+    def open_on(self, model: str, version: str, caller: Caller) -> list[dict[str, Any]]:
+        """`open_requests` of Databricks' ModelVersionDatabricks."""
+        return self._shown(self._registry.find(model=model, version=version), caller, expand=False)
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _read(self, found: Found) -> Open | None:
+        """None for a tag whose name says no target, such as an alias that MLflow would not take."""
+        target = target_of_tag(found.key)
+        if target is None:
+            return None
+        request, stamped = read_request("", self._registry.workspace, found.model, found.version, target, found.value)
+        if stamped and self._seal.holds(request, _seal_in(found.value)):
+            request = replace(request, requester=Requester(request.requester.name, Assurance.AUTHENTICATED))
+        return Open(request, stamped, found)
+
+    def _value(self, request: Request) -> str:
+        seal = self._seal.of(request) if request.requester.assurance is Assurance.AUTHENTICATED else None
+        return request_value(request, **({"seal": seal} if seal else {}))
+
+    def _stage_of(self, model: str, version: str) -> str:
+        """Raises MlflowException, RESOURCE_DOES_NOT_EXIST, where there is no such version."""
+        return str(self._registry.mlflow.get_model_version(model, version).current_stage)
+
+    def _refuse_prompt(self, model: str) -> None:
+        if self._registry.mlflow.get_registered_model(model)._is_prompt():
+            raise invalid(f"{model!r} is a prompt: transition requests are for models.")
+
+    def _open_already(self, model: str, version: str, target: Target) -> Answered:
+        found = self._registry.find(model=model, version=version, targets=[target])
+        asked = self._read(found[0]) if found else None
+        if asked is None:
+            return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
+        who = visible_name(asked.request.requester.name) or "somebody unknown"
+        named = f"request {visible_name(asked.request.id)} of {who}"
+        return exists(f"{named} for version {version} of {model!r} to {target} is open already: withdraw it first.")
+
+    def _require(self, allowed: bool, what: str) -> None:
+        if not allowed:
+            raise denied(f"Permission denied: {what}.")
+
+
+def move(within: Registry, model: str, version: str, target: Target, archive_existing: bool) -> None:
+    if target.is_stage:
+        within.mlflow.transition_model_version_stage(model, version, target.name, archive_existing)
+    else:
+        within.mlflow.set_registered_model_alias(model, target.name, version)
+
+
+def tell(within: Registry, model: str, version: str, target: Target, sentence: str) -> None:
+    """Writes the decision beside the version, where MLflow's UI shows it."""
+    from mlflow.entities.model_registry import ModelVersionTag
+
+    tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, _DECISION_BYTES))
+    within.mlflow.set_model_version_tag(model, version, tag)
+
+
+def tell_direct(within: Registry, model: str, version: str, target: Target, caller: Caller, comment: str) -> None:
+    said = f"Moved {iso(datetime.now(UTC))} by {visible_name(caller.shown)}, without a request: {comment}"
+    tell(within, model, version, target, said)
+
+
+def _sentence(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
+    word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
+    asker = visible_name(request.requester.name) or "somebody unknown"
+    said = f": {comment}" if comment else ""
+    return f"{word} {iso(at)} by {visible_name(caller.shown)}, as {asker} asked{said}"
+
+
+def _requester(claimed: str | None, caller: Caller) -> Requester:
+    """The authenticated user, whatever the call claims; without authentication, what it claims."""
+    if caller.name:
+        if claimed is not None and claimed != caller.name:
+            raise invalid(f"Invalid value for parameter 'requester': the server knows you as {caller.name!r}.")
+        return Requester(caller.name, Assurance.AUTHENTICATED)
+    return Requester(claimed, Assurance.ASSERTED) if claimed else NOBODY
+
+
+def _nothing_open(model: str, version: str, target: Target, id: str | None = None) -> Answered:
+    which = f"request {id!r}" if id else "request"
+    return missing(f"No such {which} is open for version {version} of {model!r} to {target}.")
+
+
+def _seal_in(value: str) -> object:
+    try:
+        data = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return data.get("seal") if isinstance(data, dict) else None
+
+
+def _millis(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

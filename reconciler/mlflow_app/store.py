@@ -1,0 +1,147 @@
+"""MLflow's own registry store, and several of its steps in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
+from mlflow.server import handlers
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlModelVersionTag
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
+from reconciler.domain.target import STAGES, Target
+
+# What MLflow calls the stage of a version that was deleted; its tags stay behind.
+_DELETED = "Deleted_Internal"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Found:
+    """A request tag where it stands."""
+
+    model: str
+    version: str
+    key: str
+    value: str
+    stage: str
+
+
+def registry_store() -> SqlAlchemyStore:
+    """Raises MlflowException where the registry is not in a database."""
+    store = handlers._get_model_registry_store()
+    if not isinstance(store, SqlAlchemyStore):
+        raise MlflowException("transition requests need a model registry in a database", NOT_IMPLEMENTED)
+    return store
+
+
+class Registry:
+    """The store, with the few statements that MLflow has no method for. Made for one request to the server."""
+
+    def __init__(self, store: SqlAlchemyStore, session: Session | None = None) -> None:
+        self.mlflow: Any = store
+        self._session = session
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Registry]:
+        """All that is done through the yielded registry is committed together, or not at all."""
+        with self.mlflow.ManagedSessionMaker(read_only=False) as session:
+            bound = copy.copy(self.mlflow)
+            # Each method of the store opens, commits and closes a session of its own; here they share this one.
+            bound.ManagedSessionMaker = lambda read_only=True: contextlib.nullcontext(session)
+            yield Registry(bound, session)
+
+    @property
+    def workspace(self) -> str:
+        """The active workspace; "" on a server without workspaces."""
+        return str(self.mlflow._get_active_workspace()) if self.mlflow.supports_workspaces else ""
+
+    # --- request tags ----------------------------------------------------------------------------------------
+
+    def find(
+        self,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        targets: Sequence[Target] = (),
+        after: tuple[str, int, str] | None = None,
+        limit: int | None = None,
+    ) -> list[Found]:
+        """Request tags of versions that exist, by model, version and key; `targets` empty means all."""
+        tag = SqlModelVersionTag
+        wanted = (
+            select(tag.name, tag.version, tag.key, tag.value, SqlModelVersion.current_stage)
+            .join(SqlModelVersion, self._same_version(SqlModelVersion))
+            .where(self._here(), self._keys(targets), SqlModelVersion.current_stage != _DELETED)
+            .order_by(tag.name, tag.version, tag.key)
+        )
+        if model is not None:
+            wanted = wanted.where(tag.name == model)
+        if version is not None:
+            wanted = wanted.where(tag.version == int(version))
+        if after is not None:
+            wanted = wanted.where(_beyond(after))
+        with self._reading() as session:
+            rows = session.execute(wanted.limit(limit)).all()
+        return [Found(name, str(number), key, value or "", stage) for name, number, key, value, stage in rows]
+
+    def add_tag(self, model: str, version: str, key: str, value: str) -> bool:
+        """False where the tag is there already: of two who ask at once the database takes one."""
+        values = {"name": model, "version": int(version), "key": key, "value": value}
+        row = insert(SqlModelVersionTag).values(workspace=self.mlflow._get_active_workspace(), **values)
+        try:
+            self._inside().execute(row)
+        except IntegrityError:
+            return False
+        return True
+
+    def take_tag(self, found: Found) -> bool:
+        """Removes exactly this tag with exactly this value. False where somebody was faster."""
+        tag = SqlModelVersionTag
+        same = (tag.name == found.model, tag.version == int(found.version), tag.key == found.key)
+        gone = delete(tag).where(self._here(), *same, tag.value == found.value)
+        result: Any = self._inside().execute(gone.execution_options(synchronize_session=False))
+        return bool(result.rowcount == 1)
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _inside(self) -> Session:
+        assert self._session is not None, "only within a transaction"
+        return self._session
+
+    def _reading(self) -> contextlib.AbstractContextManager[Session]:
+        made: contextlib.AbstractContextManager[Session] = self.mlflow.ManagedSessionMaker(read_only=True)
+        return made
+
+    def _here(self) -> Any:
+        return SqlModelVersionTag.workspace == self.mlflow._get_active_workspace()
+
+    def _same_version(self, row: Any) -> Any:
+        tag = SqlModelVersionTag
+        return and_(row.workspace == tag.workspace, row.name == tag.name, row.version == tag.version)
+
+    def _keys(self, targets: Sequence[Target]) -> Any:
+        # Named keys are found through the primary key; LIKE reads every tag in databases that do not sort by bytes.
+        if targets:
+            return SqlModelVersionTag.key.in_([request_tag(target) for target in targets])
+        stages = [request_tag(Target.parse(stage)) for stage in STAGES]
+        return or_(SqlModelVersionTag.key.in_(stages), SqlModelVersionTag.key.like(f"{REQUEST_PREFIX}alias.%"))
+
+
+def _beyond(after: tuple[str, int, str]) -> Any:
+    """Behind this (model, version, key), spelled out: not every database compares rows."""
+    tag = SqlModelVersionTag
+    name, version, key = after
+    return or_(
+        tag.name > name,
+        and_(tag.name == name, tag.version > version),
+        and_(tag.name == name, tag.version == version, tag.key > key),
+    )

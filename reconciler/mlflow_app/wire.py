@@ -1,0 +1,163 @@
+"""Databricks' JSON: what is read from a call, and what it is answered with."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.utils.proto_json_utils import message_to_json
+
+from reconciler.domain.request import Request
+from reconciler.domain.target import Target
+from reconciler.mlflow_app.errors import invalid
+
+COMMENT_LIMIT = 65_535
+PAGE, LARGEST_PAGE = 1_000, 10_000
+
+CANCEL, APPROVE, REJECT = "CANCEL_TRANSITION_REQUEST", "APPROVE_TRANSITION_REQUEST", "REJECT_TRANSITION_REQUEST"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The arguments of a call: from the body, or from the query string where there is no body."""
+
+    arguments: Mapping[str, Any]
+    targets: Sequence[Target] = ()
+
+    def text(self, name: str) -> str:
+        value = self.optional(name)
+        if value is None:
+            raise invalid(f"Missing value for required parameter '{name}'.")
+        return value
+
+    def optional(self, name: str) -> str | None:
+        value = self.arguments.get(name)
+        if value is None:
+            return None
+        # Some clients send a version as a number.
+        if isinstance(value, int) and not isinstance(value, bool) and name == "version":
+            value = str(value)
+        if not isinstance(value, str) or not value:
+            raise invalid(f"Invalid value for parameter '{name}': a text that is not empty belongs here.")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.arguments.get(name, False)
+        if isinstance(value, str) and value.lower() in {"true", "false"}:
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise invalid(f"Invalid value for parameter '{name}': true or false belongs here.")
+        return value
+
+    @property
+    def model(self) -> str:
+        return self.text("name")
+
+    @property
+    def version(self) -> str:
+        version = self.text("version")
+        if not (version.isascii() and version.isdigit() and len(version) < 10):
+            raise invalid("Invalid value for parameter 'version': a whole number belongs here.")
+        return str(int(version))
+
+    @property
+    def target(self) -> Target:
+        return parse_target(self.text("stage"))
+
+    @property
+    def comment(self) -> str:
+        comment = self.optional("comment") or ""
+        if len(comment) > COMMENT_LIMIT:
+            raise invalid(f"Invalid value for parameter 'comment': at most {COMMENT_LIMIT} characters are taken.")
+        return comment
+
+    @property
+    def max_results(self) -> int:
+        text = str(self.arguments.get("max_results", PAGE))
+        if not text.isdigit() or not 1 <= int(text) <= LARGEST_PAGE:
+            raise invalid(f"Invalid value for parameter 'max_results': 1 to {LARGEST_PAGE} belongs here.")
+        return int(text)
+
+    @property
+    def after(self) -> tuple[str, int, str] | None:
+        token = self.optional("page_token") if self.arguments.get("page_token") else None
+        return read_token(token) if token else None
+
+
+def parse_target(text: str) -> Target:
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise invalid(f"Invalid value for parameter 'stage': {error}.") from None
+
+
+def page_token(model: str, version: str, key: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([model, int(version), key]).encode()).decode()
+
+
+def read_token(token: str) -> tuple[str, int, str]:
+    try:
+        model, version, key = json.loads(base64.urlsafe_b64decode(token.encode()))
+        return str(model), int(version), str(key)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise invalid("Invalid value for parameter 'page_token': only what a list returned belongs here.") from None
+
+
+# --- answers -------------------------------------------------------------------------------------------------
+
+
+def transition_request(request: Request, stamped: bool, actions: Sequence[str]) -> dict[str, Any]:
+    """Databricks' TransitionRequest. A value typed by hand has no time of its own, and gets none."""
+    shown: dict[str, Any] = {"activity_type": "REQUESTED_TRANSITION", "to_stage": str(request.target)}
+    shown["user_id"] = request.requester.name
+    if stamped:
+        shown["creation_timestamp"] = _millis(request)
+    if request.comment:
+        shown["comment"] = request.comment
+    return shown | {"available_actions": list(actions)}
+
+
+def listed(request: Request, stamped: bool, actions: Sequence[str], from_stage: str) -> dict[str, Any]:
+    """The Activity that `list` shows, with what our lists tell beyond Databricks'."""
+    shown = transition_request(request, stamped, actions)
+    return shown | {
+        "id": request.id,
+        "name": request.model,
+        "version": request.version,
+        "from_stage": from_stage,
+        "requester_assurance": str(request.requester.assurance),
+    }
+
+
+def activity(kind: str, request: Request, by: str, comment: str, at: int, from_stage: str) -> dict[str, Any]:
+    """What became of a request: APPROVED_REQUEST, REJECTED_REQUEST or CANCELLED_REQUEST."""
+    shown = {
+        "id": request.id,
+        "activity_type": kind,
+        "user_id": by,
+        "creation_timestamp": at,
+        "last_updated_timestamp": at,
+        "from_stage": from_stage,
+        "to_stage": str(request.target),
+    }
+    return shown | ({"comment": comment} if comment else {})
+
+
+def version_data(version: ModelVersion) -> dict[str, Any]:
+    """A model version as MLflow's own calls show it."""
+    data: dict[str, Any] = json.loads(message_to_json(version.to_proto()))
+    return data
+
+
+def model_data(model: RegisteredModel) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(message_to_json(model.to_proto()))
+    return data
+
+
+def _millis(request: Request) -> int:
+    return round(request.requested_at.timestamp() * 1000)
