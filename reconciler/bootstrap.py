@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from requests.auth import AuthBase
 
 from reconciler import explain as explaining
 from reconciler.audit import lock, schema
@@ -18,13 +22,19 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
 from reconciler.daemon import Daemon, log_event
 from reconciler.domain.decision import Mode
+from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
 from reconciler.explain import Explanation
 from reconciler.policy_file import PolicyError, read_policy
-from reconciler.ports import AuditUnavailable, Listed, RegistryError, SchemaMismatch
-from reconciler.registry.credentials import resolve_auth, tls
+from reconciler.ports import AuditUnavailable, Listed, Refused, RegistryError, SchemaMismatch, Unavailable
+from reconciler.registry.auto import AutoRegistry, Speaking, app_answers
+from reconciler.registry.budget import Budget
+from reconciler.registry.credentials import databricks, resolve_auth, tls
+from reconciler.registry.databricks import DatabricksRegistry
 from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from reconciler.settings import Settings, SettingsError
 
@@ -38,28 +48,65 @@ def daemon_name() -> str:
 # --- registry ------------------------------------------------------------------------------------------------
 
 
-def make_registry(settings: Settings) -> TagsRegistry:
-    """Raises SettingsError where the settings do not name a registry that this release can talk to."""
-    uri = settings.registry_uri()
-    if settings.registry.protocol == "transition-requests" or uri.startswith("databricks"):
-        raise SettingsError(["registry.protocol: this release speaks the tags protocol only: set it to tags"])
+def make_registry(settings: Settings) -> Speaking:
+    """Connects nothing yet. Raises SettingsError where the settings name no registry that can be talked to."""
+    uri, protocol = settings.registry_uri(), settings.registry.protocol
+    if settings.on_databricks:
+        if protocol == "tags":
+            raise SettingsError(["registry.protocol: Databricks has transition requests of its own: leave it out"])
+        return _databricks(settings, uri)
     registry = _transport(settings, uri)
     tracking_uri = settings.tracking_uri()
     tracking = registry if tracking_uri == uri else _transport(settings, tracking_uri)
-    return TagsRegistry(uri, settings.registry.workspace or "", registry, tracking)
+    workspace = settings.registry.workspace or ""
+    if protocol == "tags":
+        return TagsRegistry(uri, workspace, registry, tracking)
+
+    def choose() -> Speaking:
+        lists_all = app_answers(registry)
+        if lists_all:
+            return AppRegistry(uri, workspace, registry, tracking)
+        if lists_all is None:
+            return _swept(settings, uri, uri, resolve_auth(settings.registry, os.environ))
+        if protocol == "auto":
+            return TagsRegistry(uri, workspace, registry, tracking)
+        raise Unavailable(f"{uri} has no transition requests: install the app there, or set registry.protocol: tags")
+
+    return AutoRegistry(uri, workspace, choose)
 
 
-def _transport(settings: Settings, uri: str) -> Transport:
+def _databricks(settings: Settings, uri: str) -> DatabricksRegistry:
+    host, auth = databricks(uri)
+    # The address goes into every record: `databricks` alone would not tell which workspace it was.
+    return _swept(settings, host.rstrip("/"), host, auth)
+
+
+def _swept(settings: Settings, name: str, host: str, auth: AuthBase) -> DatabricksRegistry:
+    budget = Budget(settings.registry.budget)
+    # Threads enough to use the budget while calls take half a second each.
+    threads = min(max(round(settings.registry.budget / 2), 1), 8)
+    transports = [_transport(settings, host, auth, budget) for _ in range(threads)]
+    tracking = transports[0]
+    if settings.registry.tracking_uri not in {None, settings.registry.uri}:
+        tracking = _transport(settings, settings.tracking_uri())
+    # A cycle has more to do than to look.
+    sweep_for = min(settings.schedule.interval, settings.schedule.deadline) * 0.8
+    full = settings.registry.full_sweep
+    return DatabricksRegistry(name, transports, tracking, budget, full_sweep=full, sweep_for=sweep_for)
+
+
+def _transport(settings: Settings, uri: str, auth: AuthBase | None = None, budget: Budget | None = None) -> Transport:
     verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
     return Transport(
         uri,
-        auth=resolve_auth(settings.registry, os.environ),
+        auth=auth or resolve_auth(settings.registry, os.environ),
         verify=verify,
         cert=cert,
         headers={"X-MLFLOW-WORKSPACE": workspace} if workspace else {},
         timeout=settings.registry.timeout.total_seconds(),
         max_bytes=settings.registry.max_bytes,
+        pace=budget,
     )
 
 
@@ -82,7 +129,7 @@ def audit_reader(settings: Settings) -> Iterator[AuditReader]:
 
 
 @contextmanager
-def _audit_log(settings: Settings, registry: TagsRegistry) -> Iterator[SqlAuditLog]:
+def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
     url = settings.audit.url.get_secret_value()
     with lock.hold(url):
         engine = make_engine(url)
@@ -102,14 +149,20 @@ def run_daemon(settings: Settings) -> int:
     url, stop = settings.audit.url.get_secret_value(), threading.Event()
     with lock.hold(url):
         engine = make_engine(url)
-        checked = threading.Event()
+        checked, told = threading.Event(), threading.Event()
 
         def one_cycle() -> CycleSummary:
             # The database may be down when the daemon starts; its revision is checked when it can be reached.
             if not checked.is_set():
                 schema.require_head(engine)
                 checked.set()
-            return cycle.run(in_force, mode)
+            summary = cycle.run(in_force, mode)
+            # Likewise the registry: what may not be done there is told after the first cycle that reached it.
+            if not told.is_set() and summary.unavailable is None:
+                told.set()
+                with contextlib.suppress(RegistryError):
+                    tell_permissions(registry, in_force)
+            return summary
 
         audit = SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace)
         deadline = settings.schedule.deadline
@@ -146,14 +199,14 @@ def explain(settings: Settings, model: str, version: str, target: Target) -> Exp
 class RequestTool:
     """Files, lists and withdraws requests."""
 
-    registry: TagsRegistry
+    registry: Speaking
     targets: frozenset[Target]
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str) -> Request:
         return self.registry.create(model, version, target, requester, comment, datetime.now(UTC))
 
     def list(self) -> list[Listed]:
-        return self.registry.open_requests(self.targets)
+        return self.registry.open_requests(Scope.of_all_models(self.targets))
 
     def withdraw(self, model: str, version: str, target: Target) -> Request:
         return self.registry.withdraw(model, version, target, datetime.now(UTC))
@@ -206,11 +259,51 @@ def _check_database(settings: Settings) -> str:
 
 def _check_registry(settings: Settings) -> str:
     registry = make_registry(settings)
-    count = len(registry.open_requests(policy_in_force(settings).policy.governed_targets()))
-    return f"{registry.uri} answers by the tags protocol; {count} requests are open"
+    registry.probe()
+    return f"{registry.uri} answers by the {registry.protocol} protocol"
 
 
 def _check_permissions(settings: Settings) -> str:
-    """Only what can be told without writing: whether versions, and runs, may be read."""
-    make_registry(settings).probe()
-    return "registry and tracking server may be read; writing is not tried (it needs MANAGE under basic-auth)"
+    """Per governed model where the registry tells; else only whether versions and runs may be read."""
+    registry = make_registry(settings)
+    registry.probe()
+    if registry.protocol == "tags":
+        return "registry and tracking server may be read; writing is not tried (it needs MANAGE under basic-auth)"
+    scope = policy_in_force(settings).policy.scope()
+    levels = list(registry.levels(lambda model: bool(scope.targets_of(model))))
+    lacking = not_governable(scope, levels)
+    if lacking:
+        raise Refused(f"may not decide about {few(lacking)}: grant the account MANAGE, or name it an approver")
+    return f"may decide about all {len(levels)} governed models"
+
+
+# --- permissions ---------------------------------------------------------------------------------------------
+
+_DECIDING = frozenset({"CAN_MANAGE", "CAN_MANAGE_PRODUCTION_VERSIONS"})
+_STAGING = _DECIDING | {"CAN_MANAGE_STAGING_VERSIONS"}
+_SHOWN_MODELS = 10
+
+
+def not_governable(scope: Scope, levels: Iterable[tuple[str, str]]) -> list[str]:
+    """The models, with their level, about which the account may not decide what the policy governs."""
+    production = Target.parse("Production")
+    lacking = []
+    for model, level in levels:
+        enough = _DECIDING if production in scope.targets_of(model) else _STAGING
+        if level and level not in enough:
+            lacking.append(f"{visible_name(model)} ({level})")
+    return lacking
+
+
+def few(names: Sequence[str]) -> str:
+    """At most ten of them, and how many more."""
+    more = f" and {len(names) - _SHOWN_MODELS} more" if len(names) > _SHOWN_MODELS else ""
+    return ", ".join(names[:_SHOWN_MODELS]) + more
+
+
+def tell_permissions(registry: Speaking, in_force: PolicyInForce) -> None:
+    """Names, once, the governed models that this account may not decide about."""
+    scope = in_force.policy.scope()
+    lacking = not_governable(scope, registry.levels(lambda model: bool(scope.targets_of(model))))
+    if lacking:
+        logging.getLogger("reconciler").warning("may not decide about %s", few(lacking))

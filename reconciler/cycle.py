@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
@@ -26,7 +26,6 @@ from reconciler.ports import (
     Registry,
     RegistryError,
     Standing,
-    Unavailable,
     Waiting,
 )
 
@@ -62,6 +61,20 @@ class Event:
     expected: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An act that was tried: what its reply showed, or how it failed. Not `sent`: the cycle is stopping."""
+
+    pending: Pending
+    sent: bool = False
+    shown: Standing | None = None
+    error: RegistryError | None = None
+
+    @property
+    def decision(self) -> Decision:
+        return self.pending.decision
+
+
 @dataclass(slots=True)
 class CycleSummary:
     """What a cycle did. `unavailable` says what could not be reached; `in_error` counts requests left in error."""
@@ -75,6 +88,7 @@ class CycleSummary:
     in_doubt: int = 0
     unavailable: str | None = None
     stopped: bool = False
+    remark: str | None = None
     duration: timedelta = timedelta()
 
     @property
@@ -91,6 +105,7 @@ class CycleSummary:
         parts += [f"{self.in_doubt} to be confirmed by the next cycle"] if self.in_doubt else []
         parts += [f"{self.in_error} in error"] if self.in_error else []
         parts += ["stopped early"] if self.stopped else []
+        parts += [self.remark] if self.remark is not None else []
         parts += [self.unavailable] if self.unavailable is not None else []
         return f"{', '.join(parts)}; mode {self.mode}, {duration_text(round_to_millis(self.duration))}"
 
@@ -153,17 +168,18 @@ class Cycle:
     def _decide(self, in_force: PolicyInForce, mode: Mode, summary: CycleSummary) -> None:
         listed = self._list(in_force.policy)
         summary.open = len(listed)
+        summary.remark = self._registry.remark()
         undecided = self._undecided(listed, mode)
         waiting: list[Waiting] = []
         for batch in batches(self._due(undecided), JUDGED_TOGETHER):
             if self._stopping(summary):
                 break
             decisions = [one for one in self._judge(batch, in_force, mode, waiting, summary) if one]
-            self._carry_out([Pending(one, 0, True) for one in decisions], summary)
+            self._carry_out([Pending(one, 0, True) for one in decisions], summary, fresh=True)
         self._keep_picture(listed, waiting, mode, summary)
 
     def _list(self, policy: Policy) -> list[Listed]:
-        listed = self._registry.open_requests(policy.governed_targets())
+        listed = self._registry.open_requests(policy.scope())
         typed = [one.request for one in listed if not one.stamped]
         first = self._audit.first_seen(typed) if typed else {}
         return [one if one.stamped else _seen(one, first[one.request.key]) for one in listed]
@@ -233,53 +249,75 @@ class Cycle:
 
     # --- act, confirm ----------------------------------------------------------------------------------------
 
-    def _carry_out(self, pending: Sequence[Pending], summary: CycleSummary) -> None:
-        """Read how they stand, act on those still open, read again, conclude."""
+    def _carry_out(self, pending: Sequence[Pending], summary: CycleSummary, *, fresh: bool = False) -> None:
+        """Read how they stand, act on those still open, conclude from what the registry shows.
+
+        `fresh`: decided in this cycle, so that none of them was acted on before.
+        """
         for batch in batches(pending, _ACTED_ON_TOGETHER):
             standings = self._registry.standings([one.decision for one in batch])
-            still_open = [one for one in batch if not self._concluded(one.decision, standings, summary)]
+            still_open = [one for one in batch if not self._concluded(one.decision, standings, summary, not fresh)]
             # A decision of a stricter mode is left as it is while the mode does not allow the act.
             allowed = [one for one in still_open if summary.mode.acts_on(one.decision.verdict)]
-            done = [one.decision for one in allowed if not self._stopping(summary) and self._act(one, summary)]
-            if done:
-                self._confirm(done, summary)
+            self._confirm([self._act(one, summary) for one in self._one_a_place(allowed)], summary)
 
-    def _act(self, pending: Pending, summary: CycleSummary) -> bool:
-        """Whether the registry took every step."""
+    def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
+        """One act resolves every request for the same version and target; what it left is read by the next cycle."""
+        return list({one.decision.request.place: one for one in reversed(pending)}.values())[::-1]
+
+    def _act(self, pending: Pending, summary: CycleSummary) -> _Attempt:
+        if self._stopping(summary):
+            return _Attempt(pending)
         try:
-            self._registry.act(pending.decision)
+            return _Attempt(pending, sent=True, shown=self._registry.act(pending.decision))
         except RegistryError as error:
-            self._not_done(pending, error, summary)
-            return False
-        return True
+            return _Attempt(pending, sent=True, error=error)
 
-    def _not_done(self, pending: Pending, error: RegistryError, summary: CycleSummary) -> None:
-        decision = pending.decision
-        attempts = pending.attempts + 1
-        summary.in_error += 1
-        if isinstance(error, Unavailable) or attempts < _MAX_ATTEMPTS:
-            # It may have happened all the same: the next cycle reads, and never assumes.
-            self._audit.attempted(decision.decision_id, str(error), retry_after(attempts - 1))
-            self._tell("outcome", decision.request, f"not confirmed: {error}", decision)
-        else:
-            self._conclude(decision, OutcomeKind.FAILED, f"given up after {attempts} attempts: {error}", summary)
-
-    def _confirm(self, decisions: Sequence[Decision], summary: CycleSummary) -> None:
+    def _confirm(self, attempts: Sequence[_Attempt], summary: CycleSummary) -> None:
+        """What the replies do not show is read; an error tells nothing about what happened."""
+        sent = [one for one in attempts if one.sent]
+        standings = {one.decision.decision_id: one.shown for one in sent if one.shown is not None}
+        unknown = [one.decision for one in sent if one.shown is None]
         try:
-            standings = self._registry.standings(decisions)
+            standings |= self._registry.standings(unknown) if unknown else {}
         except RegistryError as error:
-            summary.in_doubt += len(decisions)
             summary.unavailable = str(error)
-            return
-        for decision in decisions:
-            if not self._concluded(decision, standings, summary):
-                summary.in_doubt += 1
+        for one in sent:
+            if one.decision.decision_id not in standings:
+                self._in_doubt(one, summary)
+            elif not self._concluded(one.decision, standings, summary, may_have_acted=True):
+                self._not_done(one, summary)
 
-    def _concluded(self, decision: Decision, standings: dict[str, Standing], summary: CycleSummary) -> bool:
+    def _in_doubt(self, attempt: _Attempt, summary: CycleSummary) -> None:
+        """The registry could not be read: it may have happened, and the next cycle finds out."""
+        if attempt.error is None:
+            summary.in_doubt += 1
+        else:
+            self._again(attempt, str(attempt.error), summary)
+
+    def _not_done(self, attempt: _Attempt, summary: CycleSummary) -> None:
+        """The registry was read, and still shows the request."""
+        said = str(attempt.error or "the registry took the act, and still shows the request")
+        attempts = attempt.pending.attempts + 1
+        if attempts < _MAX_ATTEMPTS:
+            self._again(attempt, said, summary)
+        else:
+            summary.in_error += 1
+            self._conclude(attempt.decision, OutcomeKind.FAILED, f"given up after {attempts} attempts: {said}", summary)
+
+    def _again(self, attempt: _Attempt, said: str, summary: CycleSummary) -> None:
+        summary.in_error += 1
+        decision = attempt.decision
+        self._audit.attempted(decision.decision_id, said, retry_after(attempt.pending.attempts))
+        self._tell("outcome", decision.request, f"not confirmed: {said}", decision)
+
+    def _concluded(
+        self, decision: Decision, standings: Mapping[str, Standing], summary: CycleSummary, may_have_acted: bool
+    ) -> bool:
         standing = standings[decision.decision_id]
         if standing.open:
             return False
-        kind, detail = conclusion(decision, standing)
+        kind, detail = conclusion(decision, standing, may_have_acted)
         self._conclude(decision, kind, detail, summary)
         return True
 
@@ -325,12 +363,14 @@ def event(kind: str, request: Request, text: str, decision: Decision | None = No
     return Event(kind, request, f"{place}: {text}", id, verdict, expected)
 
 
-def conclusion(decision: Decision, standing: Standing) -> tuple[OutcomeKind, str]:
+def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> tuple[OutcomeKind, str]:
     """What became of a decision whose request is no longer open, told from what the registry shows."""
     if not standing.exists:
         return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
     if standing.decision_id == decision.decision_id:
         return OutcomeKind.APPLIED, "the registry shows this decision"
+    if may_have_acted and not standing.tells_who:
+        return OutcomeKind.UNATTRIBUTED, "the request is gone, and nothing tells whether by this decision"
     if decision.verdict is VerdictKind.APPROVE and standing.holds:
         return OutcomeKind.UNATTRIBUTED, "the version holds the target, and nothing tells who put it there"
     return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by somebody else"

@@ -14,13 +14,13 @@ from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import Verdict, VerdictKind
-from reconciler.ports import Listed, Registry, RegistryError
+from reconciler.ports import Found, Listed, Registry, RegistryError
 
 
 class Asking(Registry, Protocol):
     """A registry in which one version can be looked up."""
 
-    def find(self, model: str, version: str, target: Target, now: datetime) -> Listed: ...
+    def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ def explain(
         Unavailable, Refused: the registry could not be asked.
     """
     found = registry.find(model, version, target, now)
-    listed = _as_seen_at(found, now)
+    listed = _as_seen_at(found.listed, now)
     [(_, verdict, evidence)] = verdicts(registry, in_force.policy, [listed], now)
-    return Explanation(listed.request, verdict, evidence, open_request=bool(found.request.id))
+    return Explanation(listed.request, verdict, evidence, open_request=found.open)
 
 
 def preview(
@@ -55,7 +55,7 @@ def preview(
     started = monotonic()
     summary = CycleSummary(mode)
     try:
-        listed = registry.open_requests(in_force.policy.governed_targets())
+        listed = registry.open_requests(in_force.policy.scope())
         summary.open = len(listed)
         for batch in batches([_as_seen_at(one, now) for one in listed], JUDGED_TOGETHER):
             for one, verdict, _ in verdicts(registry, in_force.policy, batch, now):

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
-from reconciler.domain.target import Target
 
 
 class RegistryError(Exception):
@@ -70,12 +70,22 @@ class Standing:
 
     `open`: this very request is still there. `exists`: the version does. `holds`: the version holds the target
     (None: not looked at). `decision_id`: the decision that the registry shows for this version and target.
+    `tells_who`: the registry shows decisions at all, so that another's is known to be another's.
     """
 
     open: bool
     exists: bool = True
     holds: bool | None = None
     decision_id: str | None = None
+    tells_who: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found when one version and target were asked about; not `open`: as if somebody asked now."""
+
+    listed: Listed
+    open: bool
 
 
 class Registry(Protocol):
@@ -90,8 +100,12 @@ class Registry(Protocol):
     def begin(self, deadline: timedelta | None) -> None:
         """A cycle starts: whatever is asked of the registry after `deadline` from now raises Unavailable."""
 
-    def open_requests(self, targets: Collection[Target]) -> list[Listed]:
-        """Every open request for these targets, or an error: a list that was not read to its end is no list."""
+    def open_requests(self, scope: Scope) -> list[Listed]:
+        """Every open request within the scope, or an error: a list that was not read to its end is no list.
+
+        A registry that must be looked through version by version lists what it looked at; `remark` then says
+        whether each is looked at as often as was promised. Ungoverned models may be listed too.
+        """
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key. What cannot be read is `Unreadable` inside, not an error."""
@@ -102,8 +116,14 @@ class Registry(Protocol):
     def stamp(self, request: Request) -> None:
         """Writes the request's id and time into the registry, where it was typed by hand."""
 
-    def act(self, decision: Decision) -> None:
-        """Approves or rejects. May be called again after any failure."""
+    def act(self, decision: Decision) -> Standing | None:
+        """Approves or rejects, and returns what the reply shows of it; None: only reading will tell.
+
+        May be called again after any failure.
+        """
+
+    def remark(self) -> str | None:
+        """What an operator should know of the last list, such as a promise that was not kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,10 @@ class RegistrySettings(_Section):
     token: SecretStr | None = Field(None, description="Bearer token; wins over username and password.")
     allow_plaintext: bool = Field(False, description="Allow http:// to other hosts than this one.")
     timeout: Duration = Field(timedelta(seconds=10), description="Deadline of one call, tries included.")
+    budget: float = Field(
+        10.0, gt=0, le=1000, description="Databricks: calls per second; the workspace's 40 are shared."
+    )
+    full_sweep: Duration = Field(timedelta(minutes=15), description="Databricks: each version is looked at this often.")
     max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="The largest reply that is read.")
 
     @field_validator("uri", "tracking_uri")
@@ -68,10 +72,10 @@ class RegistrySettings(_Section):
     def _address(cls, uri: str | None) -> str | None:
         return None if uri is None else address(uri)
 
-    @field_validator("timeout")
+    @field_validator("timeout", "full_sweep")
     @classmethod
-    def _some_time(cls, timeout: timedelta) -> timedelta:
-        return _positive(timeout)
+    def _some_time(cls, duration: timedelta) -> timedelta:
+        return _positive(duration)
 
 
 class AuditSettings(_Section):
@@ -145,6 +149,10 @@ class Settings(BaseSettings):
         uri = self.registry.tracking_uri or self.registry_uri()
         _refuse_plaintext(uri, self.registry.allow_plaintext)
         return uri
+
+    @property
+    def on_databricks(self) -> bool:
+        return is_databricks(self.registry_uri())
 
     def policy_path(self) -> Path:
         """Raises SettingsError where no policy is named."""
@@ -341,7 +349,7 @@ def address(uri: str) -> str:
     Raises:
         ValueError: not an address that can be used; the message repeats no credentials.
     """
-    if uri == "databricks" or uri.startswith("databricks://"):
+    if is_databricks(uri):
         return uri
     try:
         parts = urlsplit(uri)
@@ -355,6 +363,10 @@ def address(uri: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("has a query or fragment: use https://HOST[:PORT][/PATH]")
     return uri.rstrip("/")
+
+
+def is_databricks(uri: str) -> bool:
+    return uri == "databricks" or uri.startswith("databricks://")
 
 
 def _refuse_plaintext(uri: str, allowed: bool) -> None:

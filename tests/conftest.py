@@ -28,6 +28,15 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def app_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server with our app, which protects Production and @champion."""
+    targets = {"TRANSITION_REQUESTS_TARGETS": "Production,@champion"}
+    directory = tmp_path_factory.mktemp("app")
+    with mlflow_server(directory, "--app-name", "transition-requests", variables=targets) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     server = PostgresServer(tmp_path_factory.mktemp("postgres"))
     yield server

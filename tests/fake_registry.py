@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Absent, Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.policy import Scope
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
@@ -62,9 +63,9 @@ class FakeRegistry:
     def begin(self, deadline: timedelta | None) -> None:
         pass
 
-    def open_requests(self, targets: Collection[Target]) -> list[Listed]:
+    def open_requests(self, scope: Scope) -> list[Listed]:
         with _Operation(self):
-            return [Listed(one, self._facts(one)) for one in self.requests.values() if one.target in targets]
+            return [Listed(one, self._facts(one)) for one in self.requests.values() if one.target in scope.targets]
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         with _Operation(self):
@@ -76,6 +77,9 @@ class FakeRegistry:
 
     def stamp(self, request: Request) -> None:
         self._write("stamp", request)
+
+    def remark(self) -> None:
+        pass
 
     def act(self, decision: Decision) -> None:
         request = decision.request

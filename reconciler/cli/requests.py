@@ -104,7 +104,8 @@ def create(
     who = getpass.getuser() if requester is None else requester
     request = tool.create(model, version, target_of(target), who, comment)
     print(request.id)
-    say(f"filed: {visible_name(model)} version {visible_name(version)} to {request.target}, as {visible_name(who)}")
+    known_as = visible_name(request.requester.name) or "somebody unknown"
+    say(f"filed: {visible_name(model)} version {visible_name(version)} to {request.target}, as {known_as}")
     return DONE
 
 

@@ -13,6 +13,10 @@ from reconciler.domain.text import cut_at_word, visible_name
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import Verdict, VerdictKind
 
+# Every MLflow store takes a tag of this size; the comment of a transition request may be longer.
+TAG_BYTES = 4_900
+COMMENT_BYTES = 65_535
+
 
 class Mode(StrEnum):
     OBSERVE = "observe"  # decide and record, touch nothing
@@ -69,14 +73,13 @@ class Decision:
     rule: str
     archive_existing: bool
 
-    @property
-    def sentence(self) -> str:
-        """What is written beside the version: at most 4,900 bytes, which every MLflow store takes as a tag."""
+    def sentence(self, limit: int = TAG_BYTES) -> str:
+        """What the registry is told: who asked, why, what to do next; at most `limit` UTF-8 bytes."""
         word = "Approved" if self.verdict is VerdictKind.APPROVE else "Rejected"
         asker = visible_name(self.request.requester.name) or "somebody unknown"
         head = f"{word} {iso(self.decided_at)} (decision {self.decision_id}, policy {self.policy_digest[:12]})"
         advice = "" if self.verdict is VerdictKind.APPROVE else " Mend what is named, then ask again."
-        return cut_at_word(f"{head}, as {asker} asked: {self.reason}.", 4850) + advice
+        return cut_at_word(f"{head}, as {asker} asked: {self.reason}.", limit - len(advice)) + advice
 
 
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}),")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -258,6 +260,26 @@ class Rule(_Value):
         return target in self.targets and any(fnmatchcase(model, glob) for glob in self.models)
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is looked for: models (as globs) and the targets that somebody may ask for them."""
+
+    parts: tuple[tuple[tuple[str, ...], frozenset[Target]], ...]
+
+    @classmethod
+    def of_all_models(cls, targets: Iterable[Target]) -> Scope:
+        return cls(((("*",), frozenset(targets)),))
+
+    @property
+    def targets(self) -> frozenset[Target]:
+        return frozenset(target for _, targets in self.parts for target in targets)
+
+    def targets_of(self, model: str) -> frozenset[Target]:
+        """Empty for a model that nothing is looked for."""
+        matching = [targets for globs, targets in self.parts if any(fnmatchcase(model, glob) for glob in globs)]
+        return frozenset(target for targets in matching for target in targets)
+
+
 class Policy(_Value):
     """The rules of a registry. Every rule that matches a request must pass."""
 
@@ -270,6 +292,9 @@ class Policy(_Value):
 
     def governed_targets(self) -> frozenset[Target]:
         return self._targets
+
+    def scope(self) -> Scope:
+        return Scope(tuple((rule.models, frozenset(rule.targets)) for rule in self.rules))
 
     def rules_for(self, model: str, target: Target) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.matches(model, target))

@@ -60,6 +60,11 @@ class Request:
         return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
     @property
+    def place(self) -> tuple[str, str, str]:
+        """What one act addresses: model, version and target."""
+        return (self.model, self.version, str(self.target))
+
+    @property
     def order(self) -> tuple[datetime, str, str, str]:
         return (self.requested_at, self.model, self.version, str(self.target))
 

@@ -47,14 +47,14 @@ class TransitionRequests:
     # --- the calls -------------------------------------------------------------------------------------------
 
     def create(self, call: Call, caller: Caller) -> dict[str, Any]:
-        model, version, target = call.model, call.version, call.target
+        model, version, target, comment = call.model, call.version, call.target, call.comment
         self._require(self._identity.level(caller, model) >= Level.READ, f"reading model {model!r}")
         self._refuse_prompt(model)
         stage = self._stage_of(model, version)
         requester = _requester(call.optional("requester"), caller)
         now = datetime.now(UTC)
         request = Request(
-            "", self._registry.workspace, model, version, target, requester, _millis(now), call.comment,
+            "", self._registry.workspace, model, version, target, requester, _millis(now), comment,
             str(uuid.uuid4()), "",
         )  # fmt: skip
         with self._registry.transaction() as within:
@@ -68,9 +68,9 @@ class TransitionRequests:
         if call.arguments.get("name") is not None or call.arguments.get("version") is not None:
             return self._list_version(call, caller)
         limit = call.max_results
-        found = self._registry.find(targets=call.targets, after=call.after, limit=limit + 1)
+        found = self._registry.find(models=call.models, targets=call.targets, after=call.after, limit=limit + 1)
         page = found[:limit]
-        answer = {"requests": self._shown(page, caller, call.flag("expand_model_version"))}
+        answer: dict[str, Any] = {"requests": self._shown(page, caller, call.flag("expand_model_version"))}
         if len(found) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
@@ -106,7 +106,7 @@ class TransitionRequests:
         model, version = call.model, call.version
         self._require(self._identity.level(caller, model) >= Level.READ, f"reading model {model!r}")
         self._stage_of(model, version)
-        found = self._registry.find(model=model, version=version, targets=call.targets)
+        found = self._registry.find(models=[model], version=version, targets=call.targets)
         return {"requests": self._shown(found, caller, call.flag("expand_model_version"))}
 
     def _shown(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ class TransitionRequests:
     def _open(self, call: Call) -> Open:
         model, version, target = call.model, call.version, call.target
         self._stage_of(model, version)
-        found = self._registry.find(model=model, version=version, targets=[target])
+        found = self._registry.find(models=[model], version=version, targets=[target])
         asked = self._read(found[0]) if found else None
         if asked is None:
             raise _nothing_open(model, version, target)
@@ -174,7 +174,7 @@ class TransitionRequests:
 
     def open_on(self, model: str, version: str, caller: Caller) -> list[dict[str, Any]]:
         """`open_requests` of Databricks' ModelVersionDatabricks."""
-        return self._shown(self._registry.find(model=model, version=version), caller, expand=False)
+        return self._shown(self._registry.find(models=[model], version=version), caller, expand=False)
 
     # --- inside ----------------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class TransitionRequests:
             raise invalid(f"{model!r} is a prompt: transition requests are for models.")
 
     def _open_already(self, model: str, version: str, target: Target) -> Answered:
-        found = self._registry.find(model=model, version=version, targets=[target])
+        found = self._registry.find(models=[model], version=version, targets=[target])
         asked = self._read(found[0]) if found else None
         if asked is None:
             return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
@@ -237,6 +237,9 @@ def tell_direct(within: Registry, model: str, version: str, target: Target, call
 def _sentence(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
     word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
     asker = visible_name(request.requester.name) or "somebody unknown"
+    if comment.startswith(f"{word} "):
+        # A sentence such as the daemon's, which says all that, and why.
+        return comment + (f" (By {visible_name(caller.name)}.)" if caller.name else "")
     said = f": {comment}" if comment else ""
     return f"{word} {iso(at)} by {visible_name(caller.shown)}, as {asker} asked{said}"
 
@@ -244,8 +247,6 @@ def _sentence(kind: str, at: datetime, caller: Caller, request: Request, comment
 def _requester(claimed: str | None, caller: Caller) -> Requester:
     """The authenticated user, whatever the call claims; without authentication, what it claims."""
     if caller.name:
-        if claimed is not None and claimed != caller.name:
-            raise invalid(f"Invalid value for parameter 'requester': the server knows you as {caller.name!r}.")
         return Requester(caller.name, Assurance.AUTHENTICATED)
     return Requester(claimed, Assurance.ASSERTED) if claimed else NOBODY
 

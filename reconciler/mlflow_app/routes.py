@@ -108,17 +108,20 @@ _LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_MA
 
 
 def read_call() -> Call:
-    """Arguments from the query string for GET, from JSON where there is a body, from the query string else."""
-    targets = [wire.parse_target(text) for text in request.args.getlist("target")]
+    """Arguments from the query string for GET, from JSON where there is a body, from the query string else.
+
+    `target` and `model` may be repeated in the query of a list.
+    """
+    query = request.args
     if request.method == "GET":
-        return Call(request.args.to_dict(), targets)
-    body = request.get_data(cache=True)
-    if not body:
-        return Call(request.args.to_dict(), targets)
+        targets = [wire.parse_target(text) for text in query.getlist("target")]
+        return Call(query.to_dict(), targets, query.getlist("model"))
+    if not request.get_data(cache=True):
+        return Call(query.to_dict())
     data = request.get_json(force=True, silent=True)
     if not isinstance(data, dict):
         raise invalid("The body is not a JSON object.")
-    return Call(data | request.args.to_dict() if request.method == "DELETE" else data, targets)
+    return Call(data | query.to_dict() if request.method == "DELETE" else data)
 
 
 def _json(data: dict[str, Any]) -> Response:

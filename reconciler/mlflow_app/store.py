@@ -69,13 +69,13 @@ class Registry:
     def find(
         self,
         *,
-        model: str | None = None,
+        models: Sequence[str] = (),
         version: str | None = None,
         targets: Sequence[Target] = (),
         after: tuple[str, int, str] | None = None,
         limit: int | None = None,
     ) -> list[Found]:
-        """Request tags of versions that exist, by model, version and key; `targets` empty means all."""
+        """Request tags of versions that exist, by model, version and key; no `models` or `targets` means all."""
         tag = SqlModelVersionTag
         wanted = (
             select(tag.name, tag.version, tag.key, tag.value, SqlModelVersion.current_stage)
@@ -83,8 +83,8 @@ class Registry:
             .where(self._here(), self._keys(targets), SqlModelVersion.current_stage != _DELETED)
             .order_by(tag.name, tag.version, tag.key)
         )
-        if model is not None:
-            wanted = wanted.where(tag.name == model)
+        if models:
+            wanted = wanted.where(tag.name.in_(list(models)))
         if version is not None:
             wanted = wanted.where(tag.version == int(version))
         if after is not None:

@@ -28,6 +28,7 @@ class Call:
 
     arguments: Mapping[str, Any]
     targets: Sequence[Target] = ()
+    models: Sequence[str] = ()
 
     def text(self, name: str) -> str:
         value = self.optional(name)

@@ -11,6 +11,8 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
+from reconciler.domain.text import visible
+from reconciler.ports import Refused
 from reconciler.registry.transport import NoAuth
 from reconciler.settings import RegistrySettings, SettingsError
 
@@ -105,6 +107,44 @@ def _sigv4() -> AuthBase:
         message = "MLFLOW_TRACKING_AWS_SIGV4: needs the package requests-auth-aws-sigv4: install it, or unset it"
         raise SettingsError([message]) from None
     return _Called("aws-sigv4", AWSSigV4("execute-api"))
+
+
+class DatabricksAuth(AuthBase):
+    """Whatever way in a Databricks profile or environment names: token, OAuth, a cloud's own login."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        try:
+            request.headers.update(self._config.authenticate())
+        except (ValueError, OSError) as error:
+            # The SDK's message may repeat what it was given; the first line of it is about the way in.
+            raise Refused(f"databricks credentials cannot be had: {type(error).__name__}") from None
+        if self._config.workspace_id:
+            request.headers["X-Databricks-Workspace-Id"] = str(self._config.workspace_id)
+        return request
+
+    def __repr__(self) -> str:
+        return "<databricks credentials>"
+
+
+def databricks(uri: str) -> tuple[str, AuthBase]:
+    """The workspace's address and credentials, for `databricks` or `databricks://PROFILE`.
+
+    Raises:
+        SettingsError: databricks-sdk finds no credentials.
+    """
+    # Imported here: only who uses Databricks pays for the SDK's import.
+    from databricks.sdk.core import Config
+
+    profile = uri.removeprefix("databricks").removeprefix("://") or None
+    try:
+        config = Config(profile=profile)
+    except ValueError as error:
+        said = visible(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
+        raise SettingsError([f"registry.uri: {uri}: no Databricks credentials: {said}"]) from None
+    return str(config.host), DatabricksAuth(config)
 
 
 def tls(environ: Mapping[str, str]) -> tuple[bool | str, str | None]:

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.domain.decision import Decision, decision_id_in
+from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.policy import Scope
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Conflict, Listed, NotFound, Standing, Unavailable
+from reconciler.ports import Conflict, Found, Listed, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.tag_reading import decided, place, place_of, rows_with_tag, standing_of
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import (
     API,
     Row,
     get_version,
-    quotable,
     search_versions,
     tags_of,
     version_facts,
 )
 
-Place = tuple[str, str]
-
 
 class TagsRegistry:
     """`Registry` over tags. `uri` carries no credentials; `workspace` is "" where the server has none."""
+
+    protocol = "tags"
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         self.uri = uri
@@ -48,8 +49,8 @@ class TagsRegistry:
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, targets: Collection[Target]) -> list[Listed]:
-        found = [self._listed(row, target) for target in sorted(targets) for row in self._rows_with(target)]
+    def open_requests(self, scope: Scope) -> list[Listed]:
+        found = [self._listed(row, target) for target in sorted(scope.targets) for row in self._rows_with(target)]
         return sorted(found, key=lambda listed: listed.request.order)
 
     def _rows_with(self, target: Target) -> list[Row]:
@@ -77,8 +78,11 @@ class TagsRegistry:
         request = decision.request
         if decision.verdict is VerdictKind.APPROVE:
             self._move(request, decision.archive_existing)
-        self._set_tag(request, decision_tag(request.target), decision.sentence)
+        self._set_tag(request, decision_tag(request.target), decision.sentence())
         self._delete_tag(request)
+
+    def remark(self) -> None:
+        """Every cycle's list is whole."""
 
     def _move(self, request: Request, archive_existing: bool) -> None:
         where = {"name": request.model, "version": request.version}
@@ -109,34 +113,17 @@ class TagsRegistry:
         standings: dict[str, Standing] = {}
         for target, group in by_target.items():
             standings |= self._open_of(target, group)
-            standings |= self._decided_of(target, [one for one in group if one.decision_id not in standings])
-            for decision in group:
+            rest = [one for one in group if one.decision_id not in standings]
+            standings |= decided(self._transport, target, rest)
+            for decision in rest:
                 if decision.decision_id not in standings:
                     standings[decision.decision_id] = self._standing_of(decision)
         return standings
 
     def _open_of(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        rows = self._rows_by_place(request_tag(target), decisions)
+        rows = rows_with_tag(self._transport, request_tag(target), decisions)
         still = [one for one in decisions if (row := rows.get(place(one.request))) and self._shows(row, one.request)]
         return {one.decision_id: Standing(open=True) for one in still}
-
-    def _decided_of(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """Only those whose version names this very decision; of the others nothing can be said yet."""
-        rows = self._rows_by_place(decision_tag(target), decisions)
-        standings = {}
-        for one in decisions:
-            row = rows.get(place(one.request))
-            if row and _decision_shown(row, target) == one.decision_id:
-                standings[one.decision_id] = Standing(open=False, decision_id=one.decision_id)
-        return standings
-
-    def _rows_by_place(self, key: str, decisions: Iterable[Decision]) -> dict[Place, Row]:
-        names = sorted({one.request.model for one in decisions if quotable(one.request.model)})
-        if not names:
-            return {}
-        listed = ", ".join(f"'{name}'" for name in names)
-        rows = search_versions(self._transport, f"name IN ({listed}) AND tags.`{key}` LIKE '%'")
-        return {place_of(row): row for row in rows}
 
     def _standing_of(self, decision: Decision) -> Standing:
         request = decision.request
@@ -144,11 +131,7 @@ class TagsRegistry:
             row = get_version(self._transport, request.model, request.version)
         except NotFound:
             return Standing(open=False, exists=False)
-        return Standing(
-            open=self._shows(row, request),
-            holds=_holds(row, request.target),
-            decision_id=_decision_shown(row, request.target),
-        )
+        return standing_of(row, request.target, open=self._shows(row, request))
 
     def _shows(self, row: Row, request: Request) -> bool:
         """Whether the row holds this very request: the same text, or the same id, requester and time."""
@@ -168,19 +151,19 @@ class TagsRegistry:
         self._transport.get(f"{API}/model-versions/search", {"max_results": 1})
         self._tracking.search(f"{API}/experiments/search", {"max_results": 1})
 
+    def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+        """Nothing: a plain MLflow server tells nobody what they may do."""
+        return iter(())
+
     # --- for people who ask ----------------------------------------------------------------------------------
 
-    def find(self, model: str, version: str, target: Target, now: datetime) -> Listed:
-        """The open request for this version and target, or one as it would be if somebody asked now.
-
-        Raises:
-            NotFound: there is no such version.
-        """
+    def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
+        """Raises NotFound where there is no such version."""
         row = get_version(self._transport, model, version)
         if request_tag(target) in tags_of(row):
-            return self._listed(row, target)
+            return Found(self._listed(row, target), open=True)
         request = Request(self.uri, self.workspace, model, version, target, NOBODY, now, "", "", "")
-        return Listed(request, version_facts(row), stamped=True)
+        return Found(Listed(request, version_facts(row)), open=False)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """Files a request.
@@ -190,36 +173,18 @@ class TagsRegistry:
             NotFound: there is no such version.
         """
         found = self.find(model, version, target, now)
-        if found.request.id:
-            who = visible_name(found.request.requester.name) or "somebody unknown"
+        if found.open:
+            who = visible_name(found.listed.request.requester.name) or "somebody unknown"
             raise Conflict(f"a request for {target} is open already, by {who}: withdraw it first")
         asked_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
-        request = replace(found.request, requester=asked_by, comment=comment, id=str(uuid.uuid4()))
+        request = replace(found.listed.request, requester=asked_by, comment=comment, id=str(uuid.uuid4()))
         self._set_tag(request, request_tag(target), request_value(request))
         return request
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
         """Takes an open request back. Raises NotFound when none is open."""
         found = self.find(model, version, target, now)
-        if not found.request.id:
+        if not found.open:
             raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
-        self._delete_tag(found.request)
-        return found.request
-
-
-def place(request: Request) -> Place:
-    return request.model, request.version
-
-
-def place_of(row: Row) -> Place:
-    return str(row.get("name", "")), str(row.get("version", ""))
-
-
-def _decision_shown(row: Row, target: Target) -> str | None:
-    return decision_id_in(tags_of(row).get(decision_tag(target), ""))
-
-
-def _holds(row: Row, target: Target) -> bool:
-    if target.is_stage:
-        return row.get("current_stage") == target.name
-    return target.name in (row.get("aliases") or [])
+        self._delete_tag(found.listed.request)
+        return found.listed.request

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from http.client import responses
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -29,6 +29,20 @@ class TooLarge(Unavailable):
 
 class NoEndpoint(Unavailable):
     """The server does not know this path at all: a 404 that is not MLflow's own."""
+
+
+class PlainlyRefused(Refused):
+    """A 403 that is not MLflow's own JSON: basic-auth says so also to paths that nobody serves."""
+
+
+class Pace(Protocol):
+    """Spaces calls to a server that others use too."""
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for a place, at most so long; False when none came free."""
+
+    def slow_down(self) -> None:
+        """The server said that there were too many."""
 
 
 class Number(float):
@@ -76,6 +90,7 @@ class Transport:
         timeout: float = 10.0,
         max_bytes: int = 32 * 1024 * 1024,
         retries: int = 2,
+        pace: Pace | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._base = base_url.rstrip("/")
@@ -88,6 +103,7 @@ class Transport:
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._retries = retries
+        self._pace = pace
         self._sleep = sleep
         self._cycle_ends: float | None = None
         self.calls = 0
@@ -119,10 +135,15 @@ class Transport:
     def delete(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._write("DELETE", path, body)
 
-    def _write(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+    def delete_by_query(self, path: str, query: Mapping[str, Any]) -> Any:
+        return self._write("DELETE", path, None, query)
+
+    def _write(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None = None
+    ) -> Any:
         """Sent once: after an error it may or may not have happened, and only reading tells."""
         try:
-            return self._send(method, path, self._ends(path), json=body)
+            return self._send(method, path, self._ends(path), json=body, params=query)
         except _Retry as retry:
             raise retry.error from None
 
@@ -148,9 +169,11 @@ class Transport:
     # --- one exchange ----------------------------------------------------------------------------------------
 
     def _send(self, method: str, path: str, ends: float, **arguments: Any) -> Any:
+        what = f"{method} {path}"
+        if self._pace is not None and not self._pace.wait(ends - time.monotonic()):
+            raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
         self.calls += 1
         left = max(ends - time.monotonic(), 0.01)
-        what = f"{method} {path}"
         try:
             with contextlib.closing(
                 self._session.request(
@@ -164,6 +187,8 @@ class Transport:
             raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s")) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _Retry(Unavailable(f"{what}: {_cause(error)}")) from None
+        if reply.status_code == 429 and self._pace is not None:
+            self._pace.slow_down()
         return _understood(reply, body, what)
 
     def _body(self, reply: requests.Response, what: str, ends: float) -> bytes:
@@ -218,6 +243,8 @@ def _error_of(reply: requests.Response, body: bytes, what: str) -> Exception:
         return _Retry(Unavailable(said), _retry_after(reply))
     if status == 404 and not code:
         return NoEndpoint(f"{what}: 404, the server has no such endpoint")
+    if status == 403 and not code:
+        return PlainlyRefused(said)
     return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(said)
 
 

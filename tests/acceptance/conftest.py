@@ -32,6 +32,7 @@ class Server:
     """A person with the MLflow UI and a training script."""
 
     uri: str
+    protocol: str = "tags"
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         reply = requests.request(method, f"{self.uri}{API}/{path}", timeout=60, **arguments)
@@ -59,6 +60,19 @@ class Server:
 
     def tag(self, model: str, value: str, key: str = REQUEST) -> None:
         self.call("POST", "model-versions/set-tag", json={"name": model, "version": "1", "key": key, "value": value})
+
+    def ask(self, model: str, comment: str = "please") -> None:
+        """Version 1 to Production, by whatever way this server has."""
+        if self.protocol == "tags":
+            self.tag(model, comment)
+            return
+        body = {"name": model, "version": "1", "stage": "Production", "comment": comment}
+        self.call("POST", "transition-requests/create", json=body)
+
+    def asked(self, model: str) -> str | None:
+        """The comment of the open request."""
+        value = self.shown(model)["tags"].get(REQUEST)
+        return json.loads(value)["comment"] if value and value.startswith("{") else value
 
     def shown(self, model: str) -> dict[str, Any]:
         row = self.call("GET", "model-versions/get", params={"name": model, "version": "1"})["model_version"]
@@ -106,12 +120,16 @@ class Product:
 
 @pytest.fixture
 def server(mlflow_uri: str) -> Iterator[Server]:
-    yield Server(mlflow_uri)
+    yield from served(mlflow_uri, "tags")
+
+
+def served(uri: str, protocol: str) -> Iterator[Server]:
+    yield Server(uri, protocol)
     # Requests that a test left open would be listed by the next one.
-    _take_back(mlflow_uri)
+    (_take_tags_back if protocol == "tags" else _withdraw_all)(uri)
 
 
-def _take_back(uri: str) -> None:
+def _take_tags_back(uri: str) -> None:
     transport = Transport(uri)
     for key in (REQUEST, "transition_request.alias.champion"):
         found = transport.get(f"{API}/model-versions/search", {"filter": f"tags.`{key}` LIKE '%'"})
@@ -119,6 +137,14 @@ def _take_back(uri: str) -> None:
             transport.delete(
                 f"{API}/model-versions/delete-tag", {"name": row["name"], "version": row["version"], "key": key}
             )
+    transport.close()
+
+
+def _withdraw_all(uri: str) -> None:
+    transport = Transport(uri)
+    for row in transport.get(f"{API}/transition-requests/list")["requests"]:
+        body = {"name": row["name"], "version": row["version"], "stage": row["to_stage"]}
+        transport.delete(f"{API}/transition-requests/delete", body)
     transport.close()
 
 
@@ -130,8 +156,8 @@ def name() -> Callable[[str], str]:
 
 
 @pytest.fixture
-def product(mlflow_uri: str, tmp_path: Path) -> Product:
-    product = Product(mlflow_uri, tmp_path)
+def product(server: Server, tmp_path: Path) -> Product:
+    product = Product(server.uri, tmp_path)
     product.policy(
         "version: 1\n"
         "rules:\n"

@@ -381,7 +381,7 @@ def test_an_approval_is_told_in_one_sentence_with_its_decision(audit: Audit) -> 
     decision = audit.log.record(audit.judged())
     assert decision is not None
     assert decision.verdict is VerdictKind.APPROVE
-    assert f"(decision {decision.decision_id}, policy {audit.policy.digest[:12]})" in decision.sentence
+    assert f"(decision {decision.decision_id}, policy {audit.policy.digest[:12]})" in decision.sentence()
 
 
 def test_creating_the_file_keeps_it_from_other_users(tmp_path: Path) -> None:

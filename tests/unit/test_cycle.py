@@ -155,6 +155,8 @@ def test_a_version_deleted_before_the_act_is_superseded_and_the_others_are_decid
 def test_a_lost_reply_is_settled_by_reading_and_the_act_is_not_called_applied_before(bench: Bench) -> None:
     bench.registry.file("fraud", "1")
     bench.registry.after[6] = raising(Unavailable("DELETE delete-tag: connection reset"))
+    # The reading after it fails too: nothing is known, and nothing is assumed.
+    bench.registry.before[7] = raising(Unavailable("GET search: connection reset"))
     first = bench.cycle()
     assert bench.decisions() == [("fraud", "approve", None)]
     assert first.in_error == 1

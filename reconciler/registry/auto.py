@@ -1,0 +1,109 @@
+"""Finding out, once, which protocol a server speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from reconciler.domain.decision import Decision
+from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.policy import Scope
+from reconciler.domain.request import Request
+from reconciler.domain.target import Target
+from reconciler.ports import Found, Invalid, Listed, Registry, Standing
+from reconciler.registry.transport import NoEndpoint, PlainlyRefused, Transport
+from reconciler.registry.versions import API
+
+
+class Speaking(Registry, Protocol):
+    """A registry of either protocol, with what people ask of it."""
+
+    @property
+    def protocol(self) -> str: ...
+
+    def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
+
+    def create(
+        self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime
+    ) -> Request: ...
+
+    def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request: ...
+
+    def probe(self) -> None: ...
+
+    def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]: ...
+
+
+def app_answers(transport: Transport) -> bool | None:
+    """Whether the server lists every open request in one call; None: it has the calls, but not that one.
+
+    Raises:
+        RegistryError: could not tell.
+    """
+    try:
+        transport.get(f"{API}/transition-requests/list", {"max_results": 1})
+    except (NoEndpoint, PlainlyRefused):
+        return False
+    except Invalid:
+        return None
+    return True
+
+
+class AutoRegistry:
+    """Chooses at the first call that reaches the server, and is from then on what it chose."""
+
+    def __init__(self, uri: str, workspace: str, choose: Callable[[], Speaking]) -> None:
+        self.uri = uri
+        self.workspace = workspace
+        self._choose = choose
+        self._chosen: Speaking | None = None
+        self._deadline: timedelta | None = None
+
+    def _it(self) -> Speaking:
+        if self._chosen is None:
+            self._chosen = self._choose()
+            self._chosen.begin(self._deadline)
+        return self._chosen
+
+    @property
+    def protocol(self) -> str:
+        return self._it().protocol
+
+    def begin(self, deadline: timedelta | None) -> None:
+        self._deadline = deadline
+        if self._chosen is not None:
+            self._chosen.begin(deadline)
+
+    def open_requests(self, scope: Scope) -> list[Listed]:
+        return self._it().open_requests(scope)
+
+    def remark(self) -> str | None:
+        return self._it().remark()
+
+    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
+        return self._it().evidence(wanted, now)
+
+    def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
+        return self._it().standings(decisions)
+
+    def stamp(self, request: Request) -> None:
+        self._it().stamp(request)
+
+    def act(self, decision: Decision) -> Standing | None:
+        return self._it().act(decision)
+
+    def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
+        return self._it().find(model, version, target, now)
+
+    def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
+        return self._it().create(model, version, target, requester, comment, now)
+
+    def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
+        return self._it().withdraw(model, version, target, now)
+
+    def probe(self) -> None:
+        self._it().probe()
+
+    def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+        return self._it().levels(covers)

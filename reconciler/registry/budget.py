@@ -1,0 +1,76 @@
+"""A budget of calls per second, shared by every thread that talks to one server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+_WINDOW = 1.0
+_LEAST = 0.5
+# How long after a 429 the full budget is used again, in steps of a doubling.
+_RECOVERY = 30.0
+
+
+class Budget:
+    """At most `per_second` calls in any second; fewer for a while after the server complained.
+
+    `clock` and `sleep` are in seconds. Safe for several threads.
+    """
+
+    def __init__(
+        self,
+        per_second: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._full = per_second
+        self._rate = per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._sent: deque[float] = deque()
+        self._slowed_at: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Calls per second that are allowed now."""
+        with self._lock:
+            self._recover()
+            return self._rate
+
+    def wait(self, seconds: float) -> bool:
+        with self._lock:
+            self._recover()
+            now = self._clock()
+            at = max(now, self._next_free())
+            if at - now > seconds:
+                return False
+            self._sent.append(at)
+        # The place is taken; who comes now gets a later one.
+        if at > now:
+            self._sleep(at - now)
+        return True
+
+    def slow_down(self) -> None:
+        with self._lock:
+            self._rate = max(self._rate / 2, min(_LEAST, self._full))
+            self._slowed_at = self._clock()
+
+    def _next_free(self) -> float:
+        """When one more call still keeps every second within the budget, and calls apart from each other."""
+        count = max(int(self._rate), 1)
+        # A rate below one a second widens the window instead; a little more than the window, since clocks are coarse.
+        window = _WINDOW * max(1.0, count / self._rate) * 1.02
+        while len(self._sent) > count:
+            self._sent.popleft()
+        if len(self._sent) < count:
+            return 0.0
+        return self._sent[-count] + window
+
+    def _recover(self) -> None:
+        if self._slowed_at is None or self._clock() - self._slowed_at < _RECOVERY:
+            return
+        self._rate = min(self._rate * 2, self._full)
+        self._slowed_at = None if self._rate == self._full else self._clock()

@@ -1,0 +1,192 @@
+"""A Databricks workspace registry: no list of all requests, so its versions are swept within a budget of calls."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+from reconciler.domain.decision import Decision
+from reconciler.domain.policy import Scope
+from reconciler.domain.request import Assurance
+from reconciler.domain.target import Target
+from reconciler.ports import Listed, NotFound, RegistryError, Standing
+from reconciler.registry.budget import Budget
+from reconciler.registry.sweep import Place, Sweep
+from reconciler.registry.tag_reading import holds
+from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
+from reconciler.registry.transport import Transport
+from reconciler.registry.versions import API, Row, get_version, rows_of
+
+# The workspace's own page size; more versions of one model than this come in pages.
+_VERSIONS_A_PAGE = 10_000
+
+Looked = tuple[Place, list[Listed] | RegistryError]
+LookAll = Callable[[Sequence[Place]], Iterable[Looked]]
+
+
+class DatabricksRegistry(TransitionRequests):
+    """`transports`: one for each thread that looks, the first also for everything else. All share `budget`."""
+
+    protocol = "transition-requests"
+
+    def __init__(
+        self,
+        uri: str,
+        transports: Sequence[Transport],
+        tracking: Transport,
+        budget: Budget,
+        *,
+        full_sweep: timedelta,
+        sweep_for: timedelta,
+        clock: Callable[[], float] = time.monotonic,
+        look_all: LookAll | None = None,
+    ) -> None:
+        super().__init__(uri, "", transports[0], tracking, RequestFormat(uri, "", Assurance.AUTHENTICATED))
+        self._transports = transports
+        self._budget = budget
+        self._clock = clock
+        self._full = full_sweep.total_seconds()
+        self._sweep_for = sweep_for.total_seconds()
+        self._look_all = look_all or self._look_in_threads
+        self._sweep = Sweep(self._full, clock)
+        self._enumerated: dict[str, float] = {}
+        self._failed: str | None = None
+
+    def begin(self, deadline: timedelta | None) -> None:
+        super().begin(deadline)
+        for transport in self._transports[1:]:
+            transport.begin(deadline.total_seconds() if deadline else None)
+
+    # --- request ---------------------------------------------------------------------------------------------
+
+    def open_requests(self, scope: Scope) -> list[Listed]:
+        """What is open on the versions that it was time to look at; every open request is looked at each time."""
+        ends = self._clock() + self._sweep_for
+        self._discover(scope, ends)
+        places = self._sweep.plan(max(int((ends - self._clock()) * self._budget.rate), 1))
+        found: list[Listed] = []
+        errors: list[RegistryError] = []
+        for place, answer in self._look_all(places):
+            if isinstance(answer, NotFound):
+                self._sweep.forget(place)
+            elif isinstance(answer, RegistryError):
+                errors.append(answer)
+            else:
+                asked = [one for one in answer if one.request.target in scope.targets_of(place[0])]
+                self._sweep.looked(place, requested=bool(asked))
+                found += asked
+        self._note(errors, len(places))
+        return sorted(found, key=lambda listed: listed.request.order)
+
+    def remark(self) -> str | None:
+        said = [one for one in (self._failed, self._sweep.remark()) if one]
+        return "; ".join(said) or None
+
+    def _note(self, errors: Sequence[RegistryError], looked: int) -> None:
+        """Some that could not be looked at come again; where none could, the registry cannot be reached."""
+        if errors and len(errors) == looked:
+            raise errors[0]
+        self._failed = f"{len(errors)} of {looked} versions could not be looked at: {errors[0]}" if errors else None
+
+    # --- what there is to look at ----------------------------------------------------------------------------
+
+    def _discover(self, scope: Scope, ends: float) -> None:
+        """New versions by the models' latest ones; the rest by a list of each model's versions, once in a sweep."""
+        models = {str(row.get("name", "")): row for row in self.models()}
+        governed = {name: row for name, row in models.items() if _stages(scope.targets_of(name))}
+        self._sweep.forget_models_but(governed.keys())
+        for name, row in governed.items():
+            self._sweep.learn(self._latest(name, row))
+        for name in sorted(governed, key=lambda name: self._enumerated.get(name, float("-inf"))):
+            due = self._clock() - self._enumerated.get(name, float("-inf")) >= self._full
+            # Half of the time belongs to looking, even while there is much to discover.
+            if not due or self._clock() >= ends - self._sweep_for / 2:
+                break
+            self._enumerate(name)
+        if all(name in self._enumerated for name in governed):
+            self._sweep.learned_all()
+
+    def _latest(self, model: str, row: Row) -> Iterator[Place]:
+        """The newest version, and those between it and the newest known: numbers are given in order."""
+        versions = [one.get("version") for one in rows_of(row, "latest_versions")]
+        newest = max((int(one) for one in versions if isinstance(one, str | int) and str(one).isdigit()), default=0)
+        known = self._sweep.newest(model)
+        return ((model, str(number)) for number in range(known + 1 if known else newest, newest + 1) if number)
+
+    def _enumerate(self, model: str) -> None:
+        quoted = model.replace("'", "\\'")
+        query = {"filter": f"name='{quoted}'", "max_results": _VERSIONS_A_PAGE, "order_by": ["version DESC"]}
+        versions: set[str] = set()
+        token = ""
+        while True:
+            page = self._transport.get(f"{API}/model-versions/search", query | ({"page_token": token} if token else {}))
+            versions |= {str(row.get("version")) for row in rows_of(page, "model_versions")}
+            following = page.get("next_page_token") or ""
+            if not following or following == token:
+                break
+            token = following
+        self._sweep.learn((model, version) for version in sorted(versions) if version.isdigit())
+        self._sweep.keep_only(model, versions)
+        self._enumerated[model] = self._clock()
+
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    def _look_in_threads(self, places: Sequence[Place]) -> Iterator[Looked]:
+        free: queue.SimpleQueue[Transport] = queue.SimpleQueue()
+        for transport in self._transports:
+            free.put(transport)
+        with ThreadPoolExecutor(len(self._transports)) as threads:
+            yield from threads.map(lambda place: self._look_with(free, place), places)
+
+    def _look_with(self, free: queue.SimpleQueue[Transport], place: Place) -> Looked:
+        with _borrowed(free) as transport:
+            return place, self.look(transport, place)
+
+    def look(self, transport: Transport, place: Place) -> list[Listed] | RegistryError:
+        try:
+            return list(self._read_rows(transport, *place))
+        except RegistryError as error:
+            return error
+
+    # --- confirm ---------------------------------------------------------------------------------------------
+
+    def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
+        """A list for each version, and the version itself where the request is gone."""
+        open_keys: dict[Place, set[str] | None] = {}
+        for place in {(one.request.model, one.request.version) for one in decisions}:
+            try:
+                open_keys[place] = {listed.request.key for listed in self.requests_of(*place)}
+            except NotFound:
+                open_keys[place] = None
+        return {one.decision_id: self._standing(one, open_keys) for one in decisions}
+
+    def _standing(self, decision: Decision, open_keys: dict[Place, set[str] | None]) -> Standing:
+        request = decision.request
+        keys = open_keys[request.model, request.version]
+        if keys is None:
+            return Standing(open=False, exists=False, tells_who=False)
+        if request.key in keys:
+            return Standing(open=True, tells_who=False)
+        try:
+            row = get_version(self._transport, request.model, request.version)
+        except NotFound:
+            return Standing(open=False, exists=False, tells_who=False)
+        return Standing(open=False, holds=holds(row, request.target), tells_who=False)
+
+
+def _stages(targets: Iterable[Target]) -> list[Target]:
+    """A workspace registry has no aliases, so nobody can be asked for one there."""
+    return [target for target in targets if target.is_stage]
+
+
+@contextmanager
+def _borrowed(free: queue.SimpleQueue[Transport]) -> Iterator[Transport]:
+    transport = free.get()
+    try:
+        yield transport
+    finally:
+        free.put(transport)
