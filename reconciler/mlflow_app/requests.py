@@ -111,14 +111,14 @@ class TransitionRequests:
 
     def _shown(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
         levels = {model: self._identity.level(caller, model) for model in {one.model for one in found}}
+        versions = self._registry.versions(found) if expand and found else {}
         rows = []
         for one in found:
             if levels[one.model] < Level.READ or (asked := self._read(one)) is None:
                 continue
             actions = self._actions(asked.request, caller)
             row = wire.listed(asked.request, asked.stamped, actions, one.stage)
-            if expand:
-                version = self._registry.mlflow.get_model_version(one.model, one.version)
+            if (version := versions.get((one.model, one.version))) is not None:
                 row["model_version"] = wire.version_data(version)
             rows.append(row)
         return rows

@@ -30,7 +30,7 @@ from reconciler.registry.versions import API, Row, get_version, rows_of, version
 _CALLS = f"{API}/transition-requests"
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 _PAGE = 1000
-_PAGES = (1000, 50, 1)
+_PAGES = (10_000, 1000, 50, 1)
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = {VerdictKind.APPROVE: "APPROVED_REQUEST", VerdictKind.REJECT: "REJECTED_REQUEST"}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from databricks.sdk import WorkspaceClient
 
 from reconciler.audit import schema
 from reconciler.audit.engine import make_engine
@@ -15,8 +16,9 @@ from reconciler.domain.decision import Mode
 from reconciler.domain.target import Target
 from reconciler.policy_file import parse_policy
 from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
-from tests.acceptance.conftest import Server
+from tests.acceptance.conftest import Server, served
 
 POLICY = """\
 version: 1
@@ -28,9 +30,9 @@ rules:
 
 
 class Counted:
-    def __init__(self, uri: str, place: Path) -> None:
+    def __init__(self, uri: str, place: Path, kind: type[TagsRegistry] | type[AppRegistry] = TagsRegistry) -> None:
         self.transport = Transport(uri)
-        self.registry = TagsRegistry(uri, "", self.transport, self.transport)
+        self.registry = kind(uri, "", self.transport, self.transport)
         url = f"sqlite:///{place}/audit.db"
         schema.upgrade(url)
         loaded = parse_policy(POLICY, "policy.yaml")
@@ -77,3 +79,47 @@ def test_what_is_asked_of_a_run_does_not_depend_on_how_many_runs_there_are(
         server.tag(name(f"m{number}"), "please", key=f"transition_request.alias.{Target.parse('@champion').name}")
     counted.run()
     assert counted.transport.calls <= 2 * 3 + 2 + 2 + 3
+
+
+@pytest.fixture
+def app_server(app_uri: str) -> Iterator[Server]:
+    yield from served(app_uri, "transition-requests")
+
+
+@pytest.mark.parametrize("open_requests", [0, 60])
+def test_with_the_app_an_idle_cycle_is_one_call_whatever_is_open(
+    app_server: Server, tmp_path: Path, name: Callable[[str], str], open_requests: int
+) -> None:
+    counted = Counted(app_server.uri, tmp_path, AppRegistry)
+    for number in range(open_requests):
+        app_server.version(name(f"m{number}"), metric=0.5)
+        app_server.ask(name(f"m{number}"))
+    counted.cycle.run(counted.policy, Mode.OBSERVE)
+    counted.cycle.run(counted.policy, Mode.OBSERVE)
+    assert counted.transport.calls == 1
+
+
+def test_with_the_app_a_decision_is_one_write_and_a_share_of_one_re_read(
+    app_server: Server, tmp_path: Path, name: Callable[[str], str]
+) -> None:
+    counted = Counted(app_server.uri, tmp_path, AppRegistry)
+    for number in range(20):
+        app_server.version(name(f"m{number}"), metric=0.94 if number % 2 else 0.5)
+        app_server.ask(name(f"m{number}"))
+    summary = counted.run()
+    assert summary.outcomes == {"applied": 20}
+    # One list; experiments and runs for the evidence; a re-read for each batch of ten; an act for each request.
+    assert counted.transport.calls == 1 + 2 + 2 + 20
+
+
+def test_with_the_app_one_request_of_the_official_client_is_listed_once_and_approved_once(
+    app_server: Server, tmp_path: Path, name: Callable[[str], str]
+) -> None:
+    app_server.version(name("fraud"), metric=0.94)
+    client = WorkspaceClient(host=app_server.uri, token="none", auth_type="pat").model_registry
+    client.create_transition_request(name("fraud"), "1", "Production", comment="by the SDK")
+    counted = Counted(app_server.uri, tmp_path, AppRegistry)
+    assert counted.run().outcomes == {"applied": 1}
+    # List, the run, re-read, approve.
+    assert counted.transport.calls == 4
+    assert list(client.list_transition_requests(name("fraud"), "1")) == []

@@ -1,0 +1,211 @@
+"""One world, three registries: tags and the app on real MLflow servers, Databricks as the worst double."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from reconciler.audit import schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
+from reconciler.domain.decision import Mode
+from reconciler.policy_file import parse_policy
+from reconciler.ports import Unavailable
+from reconciler.registry.auto import Speaking
+from reconciler.registry.budget import Budget
+from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transition_requests import AppRegistry
+from reconciler.registry.transport import Transport
+from tests.acceptance.conftest import Server, served
+from tests.databricks_double import Asked, Workspace, workspace
+
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production]
+    archive_existing: true
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+ACTS = ("transition-requests/approve", "transition-requests/reject", "model-versions/transition-stage",
+        "model-versions/set-tag", "model-versions/delete-tag")  # fmt: skip
+
+
+class Faulty(Transport):
+    """A transport whose network fails on demand, before the server hears of a call or after it has answered."""
+
+    fail_before: str = ""
+    fail_after: str = ""
+    sent: list[str]
+
+    def _send(self, method: str, path: str, ends: float, **arguments: Any) -> Any:
+        if self.fail_before and path.endswith(self.fail_before):
+            self.fail_before = ""
+            raise Unavailable(f"{method} {path}: connection refused")
+        self.__dict__.setdefault("sent", []).append(path)
+        answer = super()._send(method, path, ends, **arguments)
+        if self.fail_after and path.endswith(self.fail_after):
+            self.fail_after = ""
+            raise Unavailable(f"{method} {path}: connection reset")
+        return answer
+
+    @property
+    def acts(self) -> list[str]:
+        return [path for path in self.__dict__.get("sent", []) if path.endswith(ACTS)]
+
+
+class World(Protocol):
+    """What people do, and what they then see."""
+
+    registry: Speaking
+    transport: Faulty
+    tells_who: bool
+    act: str
+
+    def version(self, model: str, accuracy: float) -> None: ...
+    def ask(self, model: str, comment: str = "please") -> None: ...
+    def withdraw(self, model: str) -> None: ...
+    def approve_by_hand(self, model: str) -> None: ...
+    def delete(self, model: str) -> None: ...
+    def stage(self, model: str) -> str: ...
+
+
+@dataclass
+class OnMlflow:
+    server: Server
+    transport: Faulty = field(init=False)
+    registry: Speaking = field(init=False)
+    tells_who: bool = True
+
+    def __post_init__(self) -> None:
+        self.transport = Faulty(self.server.uri, retries=0)
+        kind = TagsRegistry if self.server.protocol == "tags" else AppRegistry
+        self.registry = kind(self.server.uri, "", self.transport, self.transport)
+
+    @property
+    def act(self) -> str:
+        return "delete-tag" if self.server.protocol == "tags" else "transition-requests/approve"
+
+    def version(self, model: str, accuracy: float) -> None:
+        self.server.version(model, metric=accuracy)
+
+    def ask(self, model: str, comment: str = "please") -> None:
+        self.server.ask(model, comment)
+
+    def withdraw(self, model: str) -> None:
+        where = {"name": model, "version": "1"}
+        if self.server.protocol == "tags":
+            body = {**where, "key": "transition_request.stage.Production"}
+            self.server.call("DELETE", "model-versions/delete-tag", json=body)
+        else:
+            self.server.call("DELETE", "transition-requests/delete", json={**where, "stage": "Production"})
+
+    def approve_by_hand(self, model: str) -> None:
+        body = {"name": model, "version": "1", "stage": "Production"}
+        if self.server.protocol == "tags":
+            self.server.call("POST", "model-versions/transition-stage", json=body)
+            self.withdraw(model)
+        else:
+            self.server.call("POST", "transition-requests/approve", json=body)
+
+    def delete(self, model: str) -> None:
+        self.server.call("DELETE", "model-versions/delete", json={"name": model, "version": "1"})
+
+    def stage(self, model: str) -> str:
+        return str(self.server.shown(model)["current_stage"])
+
+
+@dataclass
+class OnDatabricks:
+    workspace: Workspace
+    transport: Faulty = field(init=False)
+    registry: Speaking = field(init=False)
+    tells_who: bool = False
+    act: str = "transition-requests/approve"
+    asked: dict[str, Asked] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.transport = Faulty(self.workspace.uri, retries=0)
+        others = [Transport(self.workspace.uri) for _ in range(2)]
+        self.registry = DatabricksRegistry(
+            self.workspace.uri, [self.transport, *others], self.transport, Budget(500),
+            full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
+        )  # fmt: skip
+
+    def version(self, model: str, accuracy: float) -> None:
+        self.workspace.version(model, str(accuracy))
+
+    def ask(self, model: str, comment: str = "please") -> None:
+        self.asked[model] = self.workspace.ask(model, comment=comment)
+
+    def withdraw(self, model: str) -> None:
+        self.workspace.withdraw(self.asked[model])
+
+    def approve_by_hand(self, model: str) -> None:
+        body = {"name": model, "version": "1", "stage": "Production", "archive_existing_versions": False}
+        assert self.workspace.approve(body)[0] == 200
+
+    def delete(self, model: str) -> None:
+        del self.workspace.models[model]["1"]
+
+    def stage(self, model: str) -> str:
+        return self.workspace.models[model]["1"].stage
+
+
+@pytest.fixture(params=["tags", "app", "databricks"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "databricks":
+        with workspace() as double:
+            yield OnDatabricks(double)
+        return
+    protocol, uri = ("tags", "mlflow_uri") if request.param == "tags" else ("transition-requests", "app_uri")
+    for server in served(request.getfixturevalue(uri), protocol):
+        yield OnMlflow(server)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def model() -> str:
+    return f"m-{uuid.uuid4().hex[:8]}-{next(_numbers)}"
+
+
+class Daemon:
+    """Cycles over one registry, and what the audit then says."""
+
+    def __init__(self, registry: Speaking, place: Path) -> None:
+        url = f"sqlite:///{place}/audit.db"
+        schema.upgrade(url)
+        self.engine = make_engine(url)
+        loaded = parse_policy(POLICY, "policy.yaml")
+        self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+        self._cycle = Cycle(registry, SqlAuditLog(self.engine, "test:1", registry.uri), everything_is_due=True)
+
+    def cycle(self) -> CycleSummary:
+        return self._cycle.run(self.policy, Mode.ENFORCE)
+
+    def decisions(self) -> list[tuple[str, str | None]]:
+        """Verdict and outcome of each, the oldest first."""
+        rows = AuditReader(self.engine).decisions(DecisionFilter(), None)
+        return [(row["verdict"], row["outcome"]) for row in reversed(rows)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return AuditReader(self.engine).decisions(DecisionFilter(), None)
+
+
+@pytest.fixture
+def daemon(world: World, tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(world.registry, tmp_path)
+    yield daemon
+    daemon.engine.dispose()

@@ -1,0 +1,271 @@
+"""A Databricks workspace registry as the worst reading of its documents has it, over real HTTP.
+
+Several people may ask for one target; lists carry no ids; an approval closes every request for its target and names
+none; nothing tells on a version who decided. On demand its lists lag, and it answers 500 after it has acted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Reply = tuple[int, dict[str, Any]]
+START = 1_700_000_000_000
+
+
+@dataclass
+class Version:
+    stage: str = "None"
+    run_id: str = ""
+
+
+@dataclass
+class Asked:
+    model: str
+    version: str
+    stage: str
+    user: str
+    at: int
+    comment: str = ""
+
+    def row(self) -> dict[str, Any]:
+        shown = {"creation_timestamp": self.at, "user_id": self.user, "to_stage": self.stage}
+        shown["activity_type"] = "REQUESTED_TRANSITION"
+        return shown | ({"comment": self.comment} if self.comment else {})
+
+
+@dataclass
+class Workspace:
+    """What the workspace holds, and its own record of what it was told (`acts`) and asked (`calls`)."""
+
+    models: dict[str, dict[str, Version]] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    requests: list[Asked] = field(default_factory=list)
+    acts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    calls: list[tuple[str, str, float]] = field(default_factory=list)
+    lagging: list[Asked] = field(default_factory=list)
+    before: Callable[[str, str], Reply | None] = lambda method, path: None
+    after: Callable[[str, str], Reply | None] = lambda method, path: None
+    level: str = "CAN_MANAGE"
+    uri: str = ""
+    _ticks: Any = field(default_factory=lambda: itertools.count(START))
+    _lock: Any = field(default_factory=threading.RLock)
+
+    # --- people ----------------------------------------------------------------------------------------------
+
+    def version(self, model: str, accuracy: str | None = None) -> str:
+        """A new version; its number."""
+        versions = self.models.setdefault(model, {})
+        number = str(max((int(one) for one in versions), default=0) + 1)
+        run = f"run{next(self._ticks)}" if accuracy is not None else ""
+        versions[number] = Version(run_id=run)
+        if accuracy is not None:
+            self.runs[run] = accuracy
+        return number
+
+    def ask(
+        self, model: str, version: str = "1", stage: str = "Production", user: str = "ada", comment: str = ""
+    ) -> Asked:
+        asked = Asked(model, version, stage, user, next(self._ticks), comment)
+        self.requests.append(asked)
+        return asked
+
+    def withdraw(self, asked: Asked) -> None:
+        self.requests.remove(asked)
+
+    def lag(self) -> None:
+        """Lists go on showing what is open now, whatever happens."""
+        self.lagging = list(self.requests)
+
+    # --- the API ---------------------------------------------------------------------------------------------
+
+    def answer(self, method: str, path: str, arguments: dict[str, Any]) -> Reply:
+        with self._lock:
+            self.calls.append((method, path, time.monotonic()))
+            early = self.before(method, path)
+            if early is not None:
+                return early
+            handler = _ROUTES.get((method, path))
+            reply = handler(self, arguments) if handler else (404, {})
+            return self.after(method, path) or reply
+
+    def search_models(self, arguments: dict[str, Any]) -> Reply:
+        rows = [{"name": name, "latest_versions": self._latest(name)} for name in sorted(self.models)]
+        return 200, {"registered_models": rows} if rows else {}
+
+    def _latest(self, name: str) -> list[dict[str, Any]]:
+        newest: dict[str, int] = {}
+        for number, version in self.models[name].items():
+            newest[version.stage] = max(int(number), newest.get(version.stage, 0))
+        return [{"name": name, "version": str(number), "current_stage": stage} for stage, number in newest.items()]
+
+    def get_model(self, arguments: dict[str, Any]) -> Reply:
+        return 200, {"registered_model_databricks": {"name": arguments["name"], "permission_level": self.level}}
+
+    def search_versions(self, arguments: dict[str, Any]) -> Reply:
+        wanted = arguments.get("filter", "")
+        if not wanted.startswith("name='"):
+            return _error(400, "INVALID_PARAMETER_VALUE", "a filter that names a model is required")
+        name = wanted[6:-1].replace("\\'", "'")
+        numbers = sorted(self.models.get(name, {}), key=int, reverse=True)
+        rows = [self._row(name, number) for number in numbers]
+        return 200, {"model_versions": rows} if rows else {}
+
+    def get_version(self, arguments: dict[str, Any]) -> Reply:
+        if self._missing(arguments):
+            return _gone()
+        return 200, {"model_version": self._row(arguments["name"], arguments["version"])}
+
+    def _row(self, name: str, number: str) -> dict[str, Any]:
+        version = self.models[name][number]
+        row = {"name": name, "version": number, "current_stage": version.stage, "status": "READY"}
+        return row | ({"run_id": version.run_id, "source": f"runs:/{version.run_id}/model"} if version.run_id else {})
+
+    def list_requests(self, arguments: dict[str, Any]) -> Reply:
+        if "name" not in arguments or "version" not in arguments:
+            return _error(400, "INVALID_PARAMETER_VALUE", "name and version are required")
+        if self._missing(arguments):
+            return _gone()
+        shown = self.requests + [one for one in self.lagging if one not in self.requests]
+        rows = [one.row() for one in shown if (one.model, one.version) == (arguments["name"], arguments["version"])]
+        return 200, {"requests": rows} if rows else {}
+
+    def create(self, arguments: dict[str, Any]) -> Reply:
+        if self._missing(arguments):
+            return _gone()
+        if arguments.get("comment") == "":
+            return _error(400, "INVALID_PARAMETER_VALUE", "comment is empty")
+        if any(one.user == "svc" for one in self._matching(arguments)):
+            return _error(409, "RESOURCE_ALREADY_EXISTS", "already requested")
+        asked = self.ask(
+            arguments["name"], arguments["version"], arguments["stage"], "svc", arguments.get("comment", "")
+        )
+        return 200, {"request": asked.row()}
+
+    def approve(self, arguments: dict[str, Any]) -> Reply:
+        if not isinstance(arguments.get("archive_existing_versions"), bool):
+            return _error(400, "INVALID_PARAMETER_VALUE", "archive_existing_versions is required")
+        return self._resolve("APPROVED_REQUEST", arguments)
+
+    def reject(self, arguments: dict[str, Any]) -> Reply:
+        return self._resolve("REJECTED_REQUEST", arguments)
+
+    def delete(self, arguments: dict[str, Any]) -> Reply:
+        found = [one for one in self._matching(arguments) if one.user == arguments.get("creator")]
+        if not found:
+            return _gone()
+        self.withdraw(found[0])
+        return 200, {"activity": {"activity_type": "CANCELLED_REQUEST"}}
+
+    def _resolve(self, kind: str, arguments: dict[str, Any]) -> Reply:
+        if self._missing(arguments):
+            return _gone()
+        matching = self._matching(arguments)
+        if not matching:
+            return _error(400, "INVALID_STATE", "there is no such request")
+        self.requests = [one for one in self.requests if one not in matching]
+        self.acts.append((kind, arguments))
+        version = self.models[arguments["name"]][arguments["version"]]
+        if kind == "APPROVED_REQUEST":
+            if arguments["archive_existing_versions"]:
+                for other in self.models[arguments["name"]].values():
+                    other.stage = "Archived" if other.stage == arguments["stage"] else other.stage
+            version.stage = arguments["stage"]
+        return 200, {"activity": {"activity_type": kind, "to_stage": arguments["stage"], "user_id": "svc"}}
+
+    def _matching(self, arguments: dict[str, Any]) -> list[Asked]:
+        wanted = (arguments["name"], arguments["version"], arguments["stage"])
+        return [one for one in self.requests if (one.model, one.version, one.stage) == wanted]
+
+    def _missing(self, arguments: dict[str, Any]) -> bool:
+        return arguments["version"] not in self.models.get(arguments["name"], {})
+
+    # --- runs ------------------------------------------------------------------------------------------------
+
+    def search_experiments(self, arguments: dict[str, Any]) -> Reply:
+        return 200, {"experiments": [{"experiment_id": "1"}]}
+
+    def search_runs(self, arguments: dict[str, Any]) -> Reply:
+        named = [run for run in self.runs if f"'{run}'" in arguments.get("filter", "")]
+        return 200, {"runs": [self._run(run) for run in named]}
+
+    def get_run(self, arguments: dict[str, Any]) -> Reply:
+        run = arguments["run_id"]
+        return (200, {"run": self._run(run)}) if run in self.runs else _gone()
+
+    def _run(self, run: str) -> dict[str, Any]:
+        info = {"run_id": run, "status": "FINISHED", "lifecycle_stage": "active", "end_time": START, "artifact_uri": ""}
+        value = float(self.runs[run])
+        metric = {"key": "validation_accuracy", "value": value, "timestamp": START, "step": 0}
+        return {"info": info, "data": {"metrics": [metric]}}
+
+
+def _error(status: int, code: str, message: str) -> Reply:
+    return status, {"error_code": code, "message": message}
+
+
+def _gone() -> Reply:
+    return _error(404, "RESOURCE_DOES_NOT_EXIST", "not found")
+
+
+API = "/api/2.0/mlflow/"
+_ROUTES: dict[tuple[str, str], Callable[[Workspace, dict[str, Any]], Reply]] = {
+    ("GET", f"{API}registered-models/search"): Workspace.search_models,
+    ("GET", f"{API}databricks/registered-models/get"): Workspace.get_model,
+    ("GET", f"{API}model-versions/search"): Workspace.search_versions,
+    ("GET", f"{API}model-versions/get"): Workspace.get_version,
+    ("GET", f"{API}transition-requests/list"): Workspace.list_requests,
+    ("POST", f"{API}transition-requests/create"): Workspace.create,
+    ("POST", f"{API}transition-requests/approve"): Workspace.approve,
+    ("POST", f"{API}transition-requests/reject"): Workspace.reject,
+    ("DELETE", f"{API}transition-requests/delete"): Workspace.delete,
+    ("POST", f"{API}experiments/search"): Workspace.search_experiments,
+    ("POST", f"{API}runs/search"): Workspace.search_runs,
+    ("GET", f"{API}runs/get"): Workspace.get_run,
+}
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Workspace]:
+    """Serves one on loopback until the block ends; its address is `uri`."""
+    held = Workspace()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # Without it each small answer waits for an acknowledgement.
+        disable_nagle_algorithm = True
+
+        def serve(self) -> None:
+            parts = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            arguments = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+            status, data = held.answer(self.command, parts.path, arguments | (json.loads(body) if body else {}))
+            text = json.dumps(data).encode()
+            with contextlib.suppress(OSError):
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json" if data else "text/html")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+        do_GET = do_POST = do_DELETE = serve
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    held.uri = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield held
+    finally:
+        server.shutdown()
+        server.server_close()
