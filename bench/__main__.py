@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from bench import app
 from reconciler.audit import schema
 from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
@@ -154,8 +155,13 @@ def memory(bench: Bench) -> tuple[float, float]:
 
 
 def measure() -> list[str]:
-    with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder) / "mlflow") as uri:
-        bench = Bench(uri, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        return _of_tags(Path(folder)) + app.measure(Path(folder))
+
+
+def _of_tags(folder: Path) -> list[str]:
+    with mlflow_server(folder / "mlflow") as uri:
+        bench = Bench(uri, folder)
         idle = [idle_calls(bench, versions) for versions in (10, 1000)]
         rounds = [(ours(bench), plain(bench)) for _ in range(ROUNDS)]
         rate, calls = (statistics.median(values) for values in zip(*(mine for mine, _ in rounds), strict=True))
@@ -193,7 +199,8 @@ def page(table: list[str]) -> str:
             "One `mlflow server` (one uvicorn worker, SQLite) on loopback and the product on the same machine:",
             f"{machine()}.",
             "Read the ratios. The plain loop does for each request: get version, get run, transition, set tag, delete",
-            "tag, and records nothing. Made by `make bench BENCH_ARGS=--write`.",
+            "tag, and records nothing. With the app: on a server that has it; pairs alternate between two servers call",
+            "by call. Made by `make bench BENCH_ARGS=--write`.",
             "",
             *table,
             "",

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos import model_registry_pb2 as proto
 from mlflow.server import handlers
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX
 from reconciler.domain.target import Target
@@ -150,8 +150,9 @@ def _transition(targets: Targets) -> Iterator[Change]:
     elif call.archive_existing_versions and archived in targets:
         instead = "leave archive_existing_versions out"
         yield Change("Archiving other versions", archived, call.name, call.version, instead)
-    for held in _held_by(call.name, call.version, targets):
-        if held.is_stage and into is not None and held != into:
+    stages = frozenset(target for target in targets if target.is_stage)
+    for held in _held_by(call.name, call.version, stages):
+        if into is not None and held != into:
             instead = _ask(call.name, call.version, into)
             yield Change(f"Moving a version out of {held}", held, call.name, call.version, instead)
 
@@ -227,21 +228,34 @@ def _held_by(model: str, version: str | None, targets: Targets) -> list[Target]:
     return [held for number, held in _holders(model, targets) if wanted is None or number == wanted]
 
 
+# Built once: most calls only pass through here.
+_OF_STAGE = select(SqlModelVersion.version, SqlModelVersion.current_stage).where(
+    SqlModelVersion.workspace == bindparam("workspace"),
+    SqlModelVersion.name == bindparam("model"),
+    SqlModelVersion.current_stage.in_(bindparam("held", expanding=True)),
+)
+_OF_ALIAS = select(SqlRegisteredModelAlias.version, SqlRegisteredModelAlias.alias).where(
+    SqlRegisteredModelAlias.workspace == bindparam("workspace"),
+    SqlRegisteredModelAlias.name == bindparam("model"),
+    SqlRegisteredModelAlias.alias.in_(bindparam("held", expanding=True)),
+)
+
+
 def _holders(model: str, targets: Targets) -> list[tuple[str, Target]]:
+    """By version number."""
     store: Any = registry_store()
+    where = {"workspace": store._get_active_workspace(), "model": model}
     stages = [target.name for target in targets if target.is_stage]
     aliases = [target.name for target in targets if not target.is_stage]
-    version, alias = SqlModelVersion, SqlRegisteredModelAlias
-    active = store._get_active_workspace()
-    of_stage = select(version.version, version.current_stage).where(
-        version.workspace == active, version.name == model, version.current_stage.in_(stages)
-    )
-    of_alias = select(alias.version, alias.alias).where(
-        alias.workspace == active, alias.name == model, alias.alias.in_(aliases)
-    )
-    with store.ManagedSessionMaker(read_only=True) as session:
-        held = [(str(row[0]), Target.parse(row[1])) for row in session.execute(of_stage)] if stages else []
-        return held + [(str(row[0]), Target.parse(f"@{row[1]}")) for row in session.execute(of_alias)]
+    held: list[tuple[str, Target]] = []
+    with store.engine.connect() as connection:
+        if stages:
+            rows = connection.execute(_OF_STAGE, {**where, "held": stages})
+            held += [(str(version), Target.parse(stage)) for version, stage in rows]
+        if aliases:
+            rows = connection.execute(_OF_ALIAS, {**where, "held": aliases})
+            held += [(str(version), Target.parse(f"@{alias}")) for version, alias in rows]
+    return held
 
 
 def _alias_holder(model: str, name: str) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 from flask import Flask, Response, request
@@ -46,7 +48,9 @@ class Routes:
             for rule in handlers._get_paths(f"/mlflow/{path}"):
                 app.add_url_rule(rule, f"transition_requests_{name}", answering, methods=[method])
                 added.append((rule, method))
-        return added
+        page = handlers._add_static_prefix("/transition-requests")
+        app.add_url_rule(page, "transition_requests_page", show_page, methods=["GET"])
+        return [*added, (page, "GET")]
 
     def _answering(self, view: View) -> Callable[[], Response]:
         def answer() -> Response:
@@ -122,6 +126,16 @@ def read_call() -> Call:
     if not isinstance(data, dict):
         raise invalid("The body is not a JSON object.")
     return Call(data | query.to_dict() if request.method == "DELETE" else data)
+
+
+def show_page() -> Response:
+    """A page on which people ask and see what is open; it shows nothing by itself and calls what clients call."""
+    nonce = secrets.token_urlsafe(16)
+    html = resources.files("reconciler.mlflow_app").joinpath("page.html").read_text(encoding="utf-8")
+    html = html.replace("@NONCE@", nonce).replace("@PREFIX@", handlers._add_static_prefix(""))
+    own = f"'nonce-{nonce}'"
+    policy = f"default-src 'none'; script-src {own}; style-src {own}; connect-src 'self'; frame-ancestors 'none'"
+    return Response(html, mimetype="text/html", headers={"Content-Security-Policy": policy})
 
 
 def _json(data: dict[str, Any]) -> Response:

@@ -114,6 +114,9 @@ def test_without_authentication_the_start_says_once_that_anybody_can_approve(tmp
 def test_a_static_prefix_is_kept(tmp_path: Path) -> None:
     with mlflow_server(tmp_path, *APP, "--static-prefix", "/ml") as uri:
         assert Person(uri).call("GET", "/ml/api/2.0/mlflow/transition-requests/list") == {"requests": []}
+        assert (
+            '"/ml/ajax-api/2.0/mlflow/transition-requests/"' in Person(uri).send("GET", "/ml/transition-requests").text
+        )
 
 
 def test_a_wrong_option_ends_the_command_with_one_sentence(tmp_path: Path) -> None:

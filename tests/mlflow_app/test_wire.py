@@ -172,3 +172,13 @@ def test_a_request_for_a_prompt_is_refused(somebody: Person, name: Name) -> None
         "POST", "transition-requests/create", json={"name": prompt, "version": "1", "stage": "Staging"}
     )
     assert refused == (400, "INVALID_PARAMETER_VALUE")
+
+
+def test_the_page_shows_nothing_by_itself_and_runs_only_its_own_script(somebody: Person) -> None:
+    reply = somebody.send("GET", "/transition-requests")
+    policy = reply.headers["Content-Security-Policy"]
+    nonce = policy.partition("script-src 'nonce-")[2].partition("'")[0]
+    assert policy.startswith("default-src 'none'")
+    assert f'<script nonce="{nonce}">' in reply.text
+    assert reply.text.count("<script") == 1
+    assert "innerHTML" not in reply.text
