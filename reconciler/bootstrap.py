@@ -135,7 +135,7 @@ def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
         engine = make_engine(url)
         try:
             schema.require_head(engine)
-            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace)
+            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease)
         finally:
             engine.dispose()
 
@@ -164,7 +164,7 @@ def run_daemon(settings: Settings) -> int:
                     tell_permissions(registry, in_force)
             return summary
 
-        audit = SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace)
+        audit = SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease)
         deadline = settings.schedule.deadline
         cycle = Cycle(registry, audit, stop=stop.is_set, on_event=log_event, deadline=deadline)
         try:

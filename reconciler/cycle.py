@@ -17,6 +17,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import duration_text
 from reconciler.domain.verdict import Verdict, VerdictKind
+from reconciler.failpoints import failpoint
 from reconciler.ports import (
     AuditLog,
     CycleNote,
@@ -148,34 +149,47 @@ class Cycle:
         summary = CycleSummary(mode)
         self._registry.begin(self._deadline)
         self._audit.keep_policy(in_force.digest, in_force.text)
+        failpoint("policy kept")
         try:
             self._settle(summary)
             self._decide(in_force, mode, summary)
         except RegistryError as error:
             summary.unavailable = str(error)
         summary.duration = timedelta(seconds=monotonic() - started)
+        failpoint("cycle to be noted")
         self._audit.note_cycle(CycleNote(summary.sentence, summary.ok, mode, in_force.digest, summary.duration))
         return summary
 
     # --- settle ----------------------------------------------------------------------------------------------
 
     def _settle(self, summary: CycleSummary) -> None:
-        due = [one for one in self._audit.pending() if one.due or self._everything_is_due]
-        self._carry_out(due, summary)
+        """Carries out what the last pass left, or a daemon that is gone."""
+        handled: set[str] = set()
+        while not self._stopping(summary):
+            claimed = self._audit.claim(_ACTED_ON_TOGETHER, handled, self._everything_is_due)
+            if not claimed:
+                return
+            failpoint("claimed")
+            handled |= {one.decision.decision_id for one in claimed}
+            self._carry_out(claimed, summary)
 
     # --- list, judge, record ---------------------------------------------------------------------------------
 
     def _decide(self, in_force: PolicyInForce, mode: Mode, summary: CycleSummary) -> None:
         listed = self._list(in_force.policy)
+        failpoint("listed")
         summary.open = len(listed)
         summary.remark = self._registry.remark()
         undecided = self._undecided(listed, mode)
         waiting: list[Waiting] = []
-        for batch in batches(self._due(undecided), JUDGED_TOGETHER):
+        for batch in batches(self._our_turn(self._due(undecided)), JUDGED_TOGETHER):
             if self._stopping(summary):
                 break
-            decisions = [one for one in self._judge(batch, in_force, mode, waiting, summary) if one]
-            self._carry_out([Pending(one, 0, True) for one in decisions], summary, fresh=True)
+            # Others may have decided some of them while the last batch was carried out.
+            still = self._undecided(batch, mode) if len(undecided) > JUDGED_TOGETHER else batch
+            decided = [one for one in self._judge(still, in_force, mode, waiting, summary) if one]
+            failpoint("recorded")
+            self._carry_out(decided, summary, fresh=True)
         self._keep_picture(listed, waiting, mode, summary)
 
     def _list(self, policy: Policy) -> list[Listed]:
@@ -194,6 +208,14 @@ class Cycle:
         aside = self._audit.set_aside([one.request.key for one in listed])
         return [one for one in listed if one.request.key not in aside]
 
+    def _our_turn(self, listed: Sequence[Listed]) -> list[Listed]:
+        """The same requests, each daemon beginning elsewhere, so that several do not gather the same evidence."""
+        if len(listed) <= JUDGED_TOGETHER:
+            return list(listed)
+        index, count = self._audit.share()
+        first = len(listed) * index // count
+        return [*listed[first:], *listed[:first]]
+
     def _judge(
         self,
         batch: Sequence[Listed],
@@ -201,7 +223,7 @@ class Cycle:
         mode: Mode,
         waiting: list[Waiting],
         summary: CycleSummary,
-    ) -> Iterator[Decision | None]:
+    ) -> Iterator[Pending | None]:
         for one, verdict, found in verdicts(self._registry, in_force.policy, batch, self._audit.now()):
             if verdict.kind is VerdictKind.ABSTAIN:
                 waiting.append(self._abstained(one.request, verdict, summary))
@@ -215,13 +237,15 @@ class Cycle:
         self._tell("abstained", request, f"abstain ({verdict.reason_code}): {verdict.reason}", expected=True)
         return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None)
 
-    def _record(self, judged: Judged, summary: CycleSummary) -> Decision | None:
-        decision = self._audit.record(judged)
-        if decision is None:
+    def _record(self, judged: Judged, summary: CycleSummary) -> Pending | None:
+        recorded = self._audit.record(judged)
+        if recorded is None:
             return None
+        failpoint("decision committed")
+        decision = recorded.decision
         summary.verdicts[PAST_TENSE[decision.verdict]] += 1
         self._tell("decided", judged.request, f"{decision.verdict}: {decision.reason}", decision)
-        return decision if judged.acts else None
+        return Pending(decision, 0, recorded.fence) if recorded.fence is not None else None
 
     def _keep_picture(
         self, listed: Sequence[Listed], waiting: Sequence[Waiting], mode: Mode, summary: CycleSummary
@@ -256,7 +280,8 @@ class Cycle:
         """
         for batch in batches(pending, _ACTED_ON_TOGETHER):
             standings = self._registry.standings([one.decision for one in batch])
-            still_open = [one for one in batch if not self._concluded(one.decision, standings, summary, not fresh)]
+            failpoint("read again")
+            still_open = [one for one in batch if not self._concluded(one, standings, summary, not fresh)]
             # A decision of a stricter mode is left as it is while the mode does not allow the act.
             allowed = [one for one in still_open if summary.mode.acts_on(one.decision.verdict)]
             self._confirm([self._act(one, summary) for one in self._one_a_place(allowed)], summary)
@@ -266,12 +291,16 @@ class Cycle:
         return list({one.decision.request.place: one for one in reversed(pending)}.values())[::-1]
 
     def _act(self, pending: Pending, summary: CycleSummary) -> _Attempt:
-        if self._stopping(summary):
+        # Whoever was stopped for longer than his lease finds here that another goes on with it.
+        if self._stopping(summary) or not self._audit.still_ours(pending):
             return _Attempt(pending)
+        failpoint("about to act")
         try:
-            return _Attempt(pending, sent=True, shown=self._registry.act(pending.decision))
+            shown = self._registry.act(pending.decision)
         except RegistryError as error:
             return _Attempt(pending, sent=True, error=error)
+        failpoint("acted")
+        return _Attempt(pending, sent=True, shown=shown)
 
     def _confirm(self, attempts: Sequence[_Attempt], summary: CycleSummary) -> None:
         """What the replies do not show is read; an error tells nothing about what happened."""
@@ -282,10 +311,11 @@ class Cycle:
             standings |= self._registry.standings(unknown) if unknown else {}
         except RegistryError as error:
             summary.unavailable = str(error)
+        failpoint("confirmed")
         for one in sent:
             if one.decision.decision_id not in standings:
                 self._in_doubt(one, summary)
-            elif not self._concluded(one.decision, standings, summary, may_have_acted=True):
+            elif not self._concluded(one.pending, standings, summary, may_have_acted=True):
                 self._not_done(one, summary)
 
     def _in_doubt(self, attempt: _Attempt, summary: CycleSummary) -> None:
@@ -303,29 +333,31 @@ class Cycle:
             self._again(attempt, said, summary)
         else:
             summary.in_error += 1
-            self._conclude(attempt.decision, OutcomeKind.FAILED, f"given up after {attempts} attempts: {said}", summary)
+            self._conclude(attempt.pending, OutcomeKind.FAILED, f"given up after {attempts} attempts: {said}", summary)
 
     def _again(self, attempt: _Attempt, said: str, summary: CycleSummary) -> None:
         summary.in_error += 1
-        decision = attempt.decision
-        self._audit.attempted(decision.decision_id, said, retry_after(attempt.pending.attempts))
-        self._tell("outcome", decision.request, f"not confirmed: {said}", decision)
+        self._audit.attempted(attempt.pending, said, retry_after(attempt.pending.attempts))
+        failpoint("attempt counted")
+        self._tell("outcome", attempt.decision.request, f"not confirmed: {said}", attempt.decision)
 
     def _concluded(
-        self, decision: Decision, standings: Mapping[str, Standing], summary: CycleSummary, may_have_acted: bool
+        self, pending: Pending, standings: Mapping[str, Standing], summary: CycleSummary, may_have_acted: bool
     ) -> bool:
-        standing = standings[decision.decision_id]
+        standing = standings[pending.decision.decision_id]
         if standing.open:
             return False
-        kind, detail = conclusion(decision, standing, may_have_acted)
-        self._conclude(decision, kind, detail, summary)
+        kind, detail = conclusion(pending.decision, standing, may_have_acted)
+        self._conclude(pending, kind, detail, summary)
         return True
 
-    def _conclude(self, decision: Decision, kind: OutcomeKind, detail: str, summary: CycleSummary) -> None:
-        self._audit.conclude(decision.decision_id, Outcome(kind, detail))
+    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str, summary: CycleSummary) -> None:
+        if not self._audit.conclude(pending, Outcome(kind, detail)):
+            return
+        failpoint("concluded")
         summary.outcomes[str(kind)] += 1
-        expected = kind is OutcomeKind.APPLIED
-        self._tell("outcome", decision.request, f"{kind}: {detail}", decision, expected)
+        decision = pending.decision
+        self._tell("outcome", decision.request, f"{kind}: {detail}", decision, kind is OutcomeKind.APPLIED)
 
     # --- telling ---------------------------------------------------------------------------------------------
 

@@ -144,11 +144,22 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A decision without an outcome. `attempts` counts acts that were tried; `due` is False while it is set aside."""
+    """A decision without an outcome that is ours to carry out. `attempts` counts acts that were tried.
+
+    `fence` is the claim's number: whoever claims it later gets a higher one, and then only he may conclude it.
+    """
 
     decision: Decision
     attempts: int
-    due: bool
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A decision that was just committed. `fence` None: nothing is to be done about it in this mode."""
+
+    decision: Decision
+    fence: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +194,29 @@ class AuditLog(Protocol):
     def set_aside(self, keys: Collection[str]) -> set[str]:
         """The keys whose next attempt is not due yet."""
 
-    def record(self, judged: Judged) -> Decision | None:
-        """Commits the decision with its checks; with outcome `observed` where the mode does not act.
+    def record(self, judged: Judged) -> Recorded | None:
+        """Commits the decision with its checks, and claims it; with outcome `observed` where the mode does not act.
 
         None: another daemon decided this request first.
         """
 
-    def pending(self) -> list[Pending]:
-        """Acting decisions without an outcome, oldest first."""
+    def claim(self, limit: int, but: Collection[str], everything: bool) -> list[Pending]:
+        """Claims acting decisions without an outcome, oldest first, that nobody holds or whose holder's lease is over.
 
-    def attempted(self, decision_id: str, detail: str, retry_in: timedelta) -> None:
-        """Counts one act that did not succeed, and sets the decision aside for `retry_in`."""
+        `but`: decision ids to leave out. `everything`: also those whose next attempt is not due.
+        """
 
-    def conclude(self, decision_id: str, outcome: Outcome) -> None:
-        """Records what became of a decision."""
+    def still_ours(self, pending: Pending) -> bool:
+        """Renews the lease of a claim. False: another daemon has taken it over."""
+
+    def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
+        """Counts one act that did not succeed, sets the decision aside for `retry_in` and lets go of it."""
+
+    def conclude(self, pending: Pending, outcome: Outcome) -> bool:
+        """Records what became of a decision. False: another daemon has taken it over, and will."""
+
+    def share(self) -> tuple[int, int]:
+        """Which of the daemons that serve this registry now this one is (from 0), and how many there are."""
 
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
         """Replaces the working picture of open requests: all that were listed, and why those waiting wait."""

@@ -12,12 +12,21 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.domain.text import visible
-from reconciler.domain.times import parse_duration
+from reconciler.domain.times import duration_text, parse_duration
 
 PREFIX = "RECONCILER_"
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
@@ -98,8 +107,9 @@ class ScheduleSettings(_Section):
     interval: Duration = Field(timedelta(seconds=60), description="From the start of one cycle to the next.")
     jitter: Duration = Field(timedelta(seconds=5), description="Up to this much is added or taken away.")
     deadline: Duration = Field(timedelta(minutes=5), description="A cycle asks nothing more after this.")
+    lease: Duration = Field(timedelta(seconds=90), description="How long a replica that is gone keeps its decisions.")
 
-    @field_validator("interval", "deadline")
+    @field_validator("interval", "deadline", "lease")
     @classmethod
     def _some_time(cls, duration: timedelta) -> timedelta:
         return _positive(duration)
@@ -135,6 +145,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # `load_settings` passes the YAML file's content in; variables override it.
         return _Variables(settings_cls), _SecretFiles(settings_cls), init_settings, _MlflowDefaults(settings_cls)
+
+    @model_validator(mode="after")
+    def _lease_outlasts_an_act(self) -> Settings:
+        # An act is at most three writes, and what it did is read in as many calls again at worst.
+        least = self.registry.timeout * 4 + timedelta(seconds=10)
+        if self.schedule.lease < least:
+            shown = duration_text(least)
+            raise ValueError(f"schedule.lease: is shorter than an act may take: use at least {shown}")
+        return self
 
     def registry_uri(self) -> str:
         """Raises SettingsError where no registry is named."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Select, Table, bindparam, delete, exists, insert, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 
@@ -30,13 +30,20 @@ from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeK
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.domain.verdict import CheckResult, VerdictKind
-from reconciler.ports import CycleNote, FirstSeen, Pending, Waiting
+from reconciler.failpoints import failpoint
+from reconciler.ports import CycleNote, FirstSeen, Pending, Recorded, Waiting
 
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
 
 # How long `status` tells of a daemon that runs no more.
 _REMEMBERED = timedelta(days=7)
+
+# Daemons whose last cycle ended within this share the work.
+_ALIVE = timedelta(minutes=5)
+
+LEASE = timedelta(seconds=90)
+_FIRST_FENCE = 1
 
 _NOT_ACTED = {
     Mode.OBSERVE: "mode observe: nothing was done",
@@ -47,9 +54,12 @@ _NOT_ACTED = {
 class SqlAuditLog:
     """`AuditLog` of one registry and workspace, on SQLite or PostgreSQL. `daemon` names this process: host:pid."""
 
-    def __init__(self, engine: Engine, daemon: str, registry: str, workspace: str = "") -> None:
+    def __init__(
+        self, engine: Engine, daemon: str, registry: str, workspace: str = "", lease: timedelta = LEASE
+    ) -> None:
         self._engine = engine
         self._daemon = daemon
+        self._lease = lease
         self._registry = visible_name(registry)
         self._workspace = visible_name(workspace)
         self._kept: set[str] = set()
@@ -84,7 +94,7 @@ class SqlAuditLog:
                 found |= set(connection.scalars(known))
         return found
 
-    def record(self, judged: Judged) -> Decision | None:
+    def record(self, judged: Judged) -> Recorded | None:
         decision_id = str(uuid.uuid4())
         with self._transaction() as connection:
             values = _decision_values(judged, decision_id, self._daemon)
@@ -93,31 +103,94 @@ class SqlAuditLog:
             ).one_or_none()
             if inserted is None:
                 return None
+            failpoint("decision inserted")
             checks = [_check_values(decision_id, at, check) for at, check in enumerate(judged.verdict.checks)]
             if checks:
                 connection.execute(insert(DecisionCheckRow), checks)
-            if not judged.acts:
+            if judged.acts:
+                self._insert_claim(connection, decision_id)
+            else:
                 _add_outcome(connection, decision_id, Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[judged.mode]))
-        return _decision(judged, decision_id, inserted.decided_at)
+            failpoint("decision to be committed")
+        return Recorded(_decision(judged, decision_id, inserted.decided_at), _FIRST_FENCE if judged.acts else None)
 
-    def pending(self) -> list[Pending]:
+    # --- claims ----------------------------------------------------------------------------------------------
+
+    def _insert_claim(self, connection: Connection, decision_id: str) -> None:
+        now = _now(connection)
+        values = {"decision_id": decision_id, "attempts": 0, "next_attempt_at": now, "last_detail": ""}
+        mine = {"holder": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
+        connection.execute(insert(PendingActRow).values(values | mine))
+
+    def claim(self, limit: int, but: Collection[str], everything: bool) -> list[Pending]:
         with self._transaction() as connection:
             now = _now(connection)
-            return [_pending(row, now) for row in connection.execute(self._mine(_PENDING, DecisionRow))]
+            rows = connection.execute(self._mine(self._free(now, but, everything), DecisionRow).limit(limit)).all()
+            # Working state may have been lost; a decision without an outcome is work all the same.
+            lost = [row.decision_id for row in rows if row.fence is None]
+            for decision_id in lost:
+                values = {"decision_id": decision_id, "attempts": 0, "next_attempt_at": now, "last_detail": ""}
+                connection.execute(self._insert_new(PendingActRow).values(values))
+            fences = self._take([row.decision_id for row in rows], now, connection)
+            failpoint("claims to be committed")
+        return [_pending(row, fences[row.decision_id]) for row in rows if row.decision_id in fences]
 
-    def attempted(self, decision_id: str, detail: str, retry_in: timedelta) -> None:
+    def _free(self, now: datetime, but: Collection[str], everything: bool) -> Any:
+        claim = PendingActRow
+        wanted = _PENDING.where(claim.decision_id.is_(None) | self._may_take(now))
+        if not everything:
+            wanted = wanted.where(claim.next_attempt_at.is_(None) | (claim.next_attempt_at <= now))
+        return wanted.where(DecisionRow.decision_id.not_in(list(but))) if but else wanted
+
+    def _may_take(self, now: datetime) -> Any:
+        claim = PendingActRow
+        if self._engine.dialect.name == "sqlite":
+            # The file is served by this process alone: whoever held it before is gone.
+            return true()
+        return claim.leased_until.is_(None) | (claim.leased_until <= now) | (claim.holder == self._daemon)
+
+    def _take(self, decision_ids: Sequence[str], now: datetime, connection: Connection) -> dict[str, int]:
+        """Those of them that nobody else takes in this moment, with their fences."""
+        claim = PendingActRow
+        free = select(claim.decision_id).where(claim.decision_id.in_(decision_ids), self._may_take(now))
+        taken = (
+            update(claim)
+            .where(claim.decision_id.in_(free.with_for_update(skip_locked=True)))
+            .values(holder=self._daemon, fence=claim.fence + 1, leased_until=now + self._lease)
+            .returning(claim.decision_id, claim.fence)
+        )
+        return {row.decision_id: row.fence for row in connection.execute(taken)}
+
+    def still_ours(self, pending: Pending) -> bool:
+        with self._transaction() as connection:
+            renewed = self._claim_of(update(PendingActRow), pending).values(leased_until=_now(connection) + self._lease)
+            return connection.execute(renewed).rowcount == 1
+
+    def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         with self._transaction() as connection:
             due = _now(connection) + retry_in
-            again = update(PendingActRow).where(PendingActRow.decision_id == decision_id)
             changes = {"attempts": PendingActRow.attempts + 1, "next_attempt_at": due, "last_detail": visible(detail)}
-            if connection.execute(again.values(changes)).rowcount == 0:
-                first = {"decision_id": decision_id, "attempts": 1, "next_attempt_at": due}
-                connection.execute(self._insert_new(PendingActRow).values(last_detail=visible(detail), **first))
+            again = self._claim_of(update(PendingActRow), pending)
+            connection.execute(again.values(**changes, holder=None, leased_until=None))
 
-    def conclude(self, decision_id: str, outcome: Outcome) -> None:
+    def conclude(self, pending: Pending, outcome: Outcome) -> bool:
         with self._transaction() as connection:
-            _add_outcome(connection, decision_id, outcome)
-            connection.execute(delete(PendingActRow).where(PendingActRow.decision_id == decision_id))
+            if connection.execute(self._claim_of(delete(PendingActRow), pending)).rowcount != 1:
+                return False
+            _add_outcome(connection, pending.decision.decision_id, outcome)
+            failpoint("outcome to be committed")
+        return True
+
+    def _claim_of(self, statement: Any, pending: Pending) -> Any:
+        same = PendingActRow.decision_id == pending.decision.decision_id
+        return statement.where(same, PendingActRow.fence == pending.fence)
+
+    def share(self) -> tuple[int, int]:
+        with self._transaction() as connection:
+            alive = DaemonRow.last_cycle_at > _now(connection) - _ALIVE
+            here = (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
+            names = sorted({self._daemon, *connection.scalars(select(DaemonRow.name).where(alive, here))})
+        return names.index(self._daemon), len(names)
 
     # --- open requests ---------------------------------------------------------------------------------------
 
@@ -186,6 +259,8 @@ class SqlAuditLog:
             "mode": str(note.mode),
             "policy_digest": note.policy_digest,
             "duration_ms": round(note.duration.total_seconds() * 1000),
+            "registry_uri": self._registry,
+            "workspace": self._workspace,
         }
         with self._transaction() as connection:
             mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
@@ -315,14 +390,14 @@ def _decision(judged: Judged, decision_id: str, decided_at: datetime) -> Decisio
 
 
 _PENDING: Select[Any] = (
-    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.next_attempt_at)
+    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence)
     .outerjoin(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
     .order_by(DecisionRow.id)
 )
 
 
-def _pending(row: Row[Any], now: datetime) -> Pending:
+def _pending(row: Row[Any], fence: int) -> Pending:
     decision = Decision(
         decision_id=row.decision_id,
         decided_at=row.decided_at,
@@ -334,7 +409,7 @@ def _pending(row: Row[Any], now: datetime) -> Pending:
         rule=row.rule,
         archive_existing=row.archive_existing,
     )
-    return Pending(decision, row.attempts or 0, due=row.next_attempt_at is None or row.next_attempt_at <= now)
+    return Pending(decision, row.attempts or 0, fence)
 
 
 _SEEN_AGAIN = (

@@ -186,6 +186,10 @@ class PendingActRow(Base):
     attempts: Mapped[int] = mapped_column(Integer)
     next_attempt_at: Mapped[datetime] = mapped_column(UtcMillis)
     last_detail: Mapped[str] = mapped_column(Text)
+    # Who carries it out, until when, and how often it changed hands: only the last fence may conclude it.
+    holder: Mapped[str | None] = mapped_column(Text)
+    fence: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    leased_until: Mapped[datetime | None] = mapped_column(UtcMillis)
 
 
 class DaemonRow(Base):
@@ -199,6 +203,8 @@ class DaemonRow(Base):
     mode: Mapped[str] = mapped_column(String(16))
     policy_digest: Mapped[str] = mapped_column(String(64))
     duration_ms: Mapped[int] = mapped_column(Integer)
+    registry_uri: Mapped[str] = mapped_column("registry", Text, server_default="")
+    workspace: Mapped[str] = mapped_column(Text, server_default="")
 
 
 APPEND_ONLY = ("policy_versions", "decisions", "decision_checks", "outcomes")

@@ -16,6 +16,7 @@ from reconciler.domain.tag_format import decision_tag, read_request, request_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
+from reconciler.failpoints import failpoint
 from reconciler.ports import Conflict, Found, Listed, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tag_reading import decided, place, place_of, rows_with_tag, standing_of
@@ -78,7 +79,9 @@ class TagsRegistry:
         request = decision.request
         if decision.verdict is VerdictKind.APPROVE:
             self._move(request, decision.archive_existing)
+            failpoint("moved")
         self._set_tag(request, decision_tag(request.target), decision.sentence())
+        failpoint("told")
         self._delete_tag(request)
 
     def remark(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +28,8 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.policy_file import LoadedPolicy, parse_policy
-from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, SchemaMismatch, Waiting
+from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, Pending, SchemaMismatch, Waiting
+from tests.postgres import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 REGISTRY = "http://registry.test"
@@ -74,14 +77,81 @@ def audit(audit_url: str) -> Iterator[Audit]:
     engine.dispose()
 
 
-def test_a_recorded_decision_is_pending_until_it_is_concluded(audit: Audit) -> None:
-    decision = audit.log.record(audit.judged())
-    assert decision is not None
-    assert [one.decision for one in audit.log.pending()] == [decision]
-    audit.log.conclude(decision.decision_id, Outcome(OutcomeKind.APPLIED, "shown"))
-    assert audit.log.pending() == []
+def claimed(log: SqlAuditLog, *, everything: bool = True) -> list[Pending]:
+    return log.claim(10, [], everything)
+
+
+def test_a_recorded_decision_is_ours_to_carry_out_until_it_is_concluded(audit: Audit) -> None:
+    recorded = audit.log.record(audit.judged())
+    assert recorded is not None
+    [pending] = claimed(audit.log)
+    assert pending.decision == recorded.decision
+    assert audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert claimed(audit.log) == []
     [row] = audit.reader.decisions(DecisionFilter())
     assert (row["verdict"], row["outcome"], row["outcome_detail"]) == ("approve", "applied", "shown")
+
+
+def test_whoever_was_overtaken_can_neither_renew_nor_count_nor_conclude(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    [first] = claimed(audit.log)
+    [second] = claimed(audit.log)
+    assert second.fence == first.fence + 1
+    assert not audit.log.still_ours(first)
+    assert not audit.log.conclude(first, Outcome(OutcomeKind.APPLIED, "stale"))
+    audit.log.attempted(first, "stale", timedelta(hours=1))
+    assert audit.log.still_ours(second)
+    assert audit.log.conclude(second, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert [row["outcome_detail"] for row in audit.reader.decisions(DecisionFilter())] == ["shown"]
+
+
+def test_working_state_that_was_lost_is_made_again(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    with audit.engine.begin() as connection:
+        connection.execute(text("DELETE FROM pending_acts"))
+    [pending] = claimed(audit.log)
+    assert audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+
+
+def test_on_postgresql_a_claim_is_taken_over_when_its_lease_is_over(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    schema.upgrade(url)
+    audit = _audit(url)
+    second = SqlAuditLog(audit.engine, "test:2", REGISTRY, lease=timedelta(seconds=0.3))
+    third = SqlAuditLog(audit.engine, "test:3", REGISTRY)
+    recorded = second.record(audit.judged())
+    assert recorded is not None
+    assert claimed(third) == []
+    time.sleep(0.4)
+    [taken] = claimed(third)
+    assert taken.fence == 2
+    assert claimed(second) == []
+    audit.engine.dispose()
+
+
+def test_on_postgresql_two_who_claim_at_once_get_different_decisions(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    schema.upgrade(url)
+    audit = _audit(url)
+    first = SqlAuditLog(audit.engine, "test:gone", REGISTRY, lease=timedelta(0))
+    for number in range(40):
+        first.record(audit.judged(f"m{number}"))
+    logs = [SqlAuditLog(make_engine(url), f"test:{number}", REGISTRY) for number in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        taken = [one for batch in threads.map(lambda log: log.claim(20, [], False), logs) for one in batch]
+    ids = [one.decision.decision_id for one in taken]
+    assert len(ids) == len(set(ids))
+    assert len(ids) >= 20
+
+
+def test_replicas_that_serve_one_registry_share_its_requests(audit: Audit) -> None:
+    note = CycleNote("", True, Mode.ENFORCE, audit.policy.digest, timedelta(0))
+    for name in ("test:1", "test:2", "test:3"):
+        SqlAuditLog(audit.engine, name, REGISTRY).note_cycle(note)
+    SqlAuditLog(audit.engine, "test:4", "http://other.test").note_cycle(note)
+    assert [SqlAuditLog(audit.engine, f"test:{number}", REGISTRY).share() for number in (1, 2, 3)] == [
+        (0, 3), (1, 3), (2, 3),
+    ]  # fmt: skip
 
 
 def test_a_request_is_decided_once_in_a_mode_and_acted_on_once_in_all(audit: Audit) -> None:
@@ -105,23 +175,24 @@ def test_settled_knows_the_mode_and_every_acting_decision(audit: Audit) -> None:
 def test_what_does_not_act_is_observed_at_once(audit: Audit) -> None:
     audit.log.record(audit.judged(mode=Mode.OBSERVE))
     audit.log.record(audit.judged("churn", mode=Mode.APPROVE_ONLY, accuracy="0.5"))
-    assert audit.log.pending() == []
+    assert claimed(audit.log) == []
     assert {row["outcome"] for row in audit.reader.decisions(DecisionFilter())} == {"observed"}
 
 
 def test_an_attempt_sets_a_decision_aside_and_counts(audit: Audit) -> None:
-    decision = audit.log.record(audit.judged())
-    assert decision is not None
-    audit.log.attempted(decision.decision_id, "403", timedelta(hours=1))
-    audit.log.attempted(decision.decision_id, "403", timedelta(hours=1))
-    [pending] = audit.log.pending()
-    assert (pending.attempts, pending.due) == (2, False)
+    audit.log.record(audit.judged())
+    for _ in range(2):
+        [pending] = claimed(audit.log)
+        audit.log.attempted(pending, "403", timedelta(hours=1))
+    assert claimed(audit.log, everything=False) == []
+    [again] = claimed(audit.log)
+    assert again.attempts == 2
 
 
 def test_another_registry_in_the_same_database_is_left_alone(audit: Audit) -> None:
     other = SqlAuditLog(audit.engine, "test:2", "http://other.test")
     audit.log.record(audit.judged())
-    assert other.pending() == []
+    assert claimed(other) == []
     audit.log.reconcile_open([audit.judged().request], [])
     other.reconcile_open([], [])
     assert len(audit.reader.open_requests()) == 1
@@ -152,8 +223,9 @@ def test_on_sqlite_a_replacing_insert_does_not_find_a_decision_by_its_request(tm
     url = f"sqlite:///{tmp_path}/audit.db"
     schema.upgrade(url)
     audit = _audit(url)
-    decision = audit.log.record(audit.judged())
-    assert decision is not None
+    recorded = audit.log.record(audit.judged())
+    assert recorded is not None
+    decision = recorded.decision
     columns = [column["name"] for column in inspect(audit.engine).get_columns("decisions")]
     forged = {"id": "id + 1", "decision_id": "'forged'", "verdict": "'reject'"}
     for change in ({}, {"mode": "'approve-only'"}):
@@ -166,9 +238,10 @@ def test_on_sqlite_a_replacing_insert_does_not_find_a_decision_by_its_request(tm
 
 def test_hostile_text_is_stored_and_comes_back_exactly(audit: Audit) -> None:
     model = "=cmd|calc\n\x1b[31m\0\u202e\ud800"
-    decision = audit.log.record(audit.judged(model, comment="\0" * 10))
-    assert decision is not None
-    [pending] = audit.log.pending()
+    recorded = audit.log.record(audit.judged(model, comment="\0" * 10))
+    assert recorded is not None
+    decision = recorded.decision
+    [pending] = claimed(audit.log)
     assert pending.decision.request.model == model
     [row] = audit.reader.decisions(DecisionFilter(model=model))
     assert row["model"] == "=cmd|calc\\n\\u001b[31m\\u0000\\u202e\\ud800"
@@ -216,8 +289,9 @@ def test_the_register_is_filtered_by_each_field(audit: Audit) -> None:
 
 
 def test_one_decision_is_shown_whole_by_the_beginning_of_its_id(audit: Audit) -> None:
-    decision = audit.log.record(audit.judged(accuracy="0.85"))
-    assert decision is not None
+    recorded = audit.log.record(audit.judged(accuracy="0.85"))
+    assert recorded is not None
+    decision = recorded.decision
     whole = audit.reader.decision(decision.decision_id[:8])
     [check] = whole["checks"]
     assert (check["check"], check["code"], check["observed"], check["observed_number"]) == (
@@ -258,7 +332,7 @@ def test_revisions_are_named_as_alembic_knows_them() -> None:
 def test_upgrading_twice_changes_nothing(audit: Audit) -> None:
     audit.log.record(audit.judged())
     schema.upgrade(audit.url)
-    assert len(audit.log.pending()) == 1
+    assert len(claimed(audit.log)) == 1
 
 
 def test_another_revision_is_refused_with_the_remedy(audit: Audit) -> None:
@@ -378,8 +452,9 @@ def test_a_database_that_is_not_there_is_unavailable_and_its_password_not_told()
 
 
 def test_an_approval_is_told_in_one_sentence_with_its_decision(audit: Audit) -> None:
-    decision = audit.log.record(audit.judged())
-    assert decision is not None
+    recorded = audit.log.record(audit.judged())
+    assert recorded is not None
+    decision = recorded.decision
     assert decision.verdict is VerdictKind.APPROVE
     assert f"(decision {decision.decision_id}, policy {audit.policy.digest[:12]})" in decision.sentence()
 

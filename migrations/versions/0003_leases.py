@@ -1,0 +1,19 @@
+"""Who carries a decision out, until when: several daemons may share one PostgreSQL."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from reconciler.audit.tables import UtcMillis
+
+revision = "0003_leases"
+down_revision = "0002_no_replace_by_request"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("pending_acts") as table:
+        table.add_column(sa.Column("holder", sa.Text, nullable=True))
+        table.add_column(sa.Column("fence", sa.Integer, nullable=False, server_default=sa.text("0")))
+        table.add_column(sa.Column("leased_until", UtcMillis, nullable=True))
+    with op.batch_alter_table("daemons") as table:
+        table.add_column(sa.Column("registry", sa.Text, nullable=False, server_default=""))
+        table.add_column(sa.Column("workspace", sa.Text, nullable=False, server_default=""))
