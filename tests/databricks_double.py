@@ -11,6 +11,7 @@ import itertools
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,17 +45,24 @@ class Asked:
 
 @dataclass
 class Workspace:
-    """What the workspace holds, and its own record of what it was told (`acts`) and asked (`calls`)."""
+    """What the workspace holds, and its own record of what it was told (`heard`), did, closed, and was asked (`calls`).
+
+    `wire` says what the network does to a call: nothing (None), or one of WIRE_FAULTS.
+    """
 
     models: dict[str, dict[str, Version]] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     requests: list[Asked] = field(default_factory=list)
     acts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    closed: list[tuple[Asked, str]] = field(default_factory=list)
+    looked: Counter[str] = field(default_factory=Counter)
     calls: list[tuple[str, str, float]] = field(default_factory=list)
     lagging: list[Asked] = field(default_factory=list)
     before: Callable[[str, str], Reply | None] = lambda method, path: None
     after: Callable[[str, str], Reply | None] = lambda method, path: None
     level: str = "CAN_MANAGE"
+    wire: Callable[[str, str], str | None] = lambda method, path: None
     uri: str = ""
     _ticks: Any = field(default_factory=lambda: itertools.count(START))
     _lock: Any = field(default_factory=threading.RLock)
@@ -134,6 +142,7 @@ class Workspace:
             return _error(400, "INVALID_PARAMETER_VALUE", "name and version are required")
         if self._missing(arguments):
             return _gone()
+        self.looked[arguments["name"]] += 1
         shown = self.requests + [one for one in self.lagging if one not in self.requests]
         rows = [one.row() for one in shown if (one.model, one.version) == (arguments["name"], arguments["version"])]
         return 200, {"requests": rows} if rows else {}
@@ -166,6 +175,7 @@ class Workspace:
         return 200, {"activity": {"activity_type": "CANCELLED_REQUEST"}}
 
     def _resolve(self, kind: str, arguments: dict[str, Any]) -> Reply:
+        self.heard.append((kind, arguments))
         if self._missing(arguments):
             return _gone()
         matching = self._matching(arguments)
@@ -173,6 +183,7 @@ class Workspace:
             return _error(400, "INVALID_STATE", "there is no such request")
         self.requests = [one for one in self.requests if one not in matching]
         self.acts.append((kind, arguments))
+        self.closed += [(one, arguments.get("comment", "")) for one in matching]
         version = self.models[arguments["name"]][arguments["version"]]
         if kind == "APPROVED_REQUEST":
             if arguments["archive_existing_versions"]:
@@ -216,6 +227,11 @@ def _gone() -> Reply:
     return _error(404, "RESOURCE_DOES_NOT_EXIST", "not found")
 
 
+# Before: the server never hears of it. After: it has done it, and its answer is lost.
+BEFORE = ("reset before", "429", "500", "503", "html")
+AFTER = ("reset after", "500 after", "timeout", "truncated")
+WIRE_FAULTS = (*BEFORE, *AFTER)
+
 API = "/api/2.0/mlflow/"
 _ROUTES: dict[tuple[str, str], Callable[[Workspace, dict[str, Any]], Reply]] = {
     ("GET", f"{API}registered-models/search"): Workspace.search_models,
@@ -233,35 +249,59 @@ _ROUTES: dict[tuple[str, str], Callable[[Workspace, dict[str, Any]], Reply]] = {
 }
 
 
+def _instead(fault: str | None) -> Reply | None:
+    """What is answered where the registry itself never hears of the call."""
+    if fault == "html":
+        return 418, {}
+    if fault in {"429", "500", "503"}:
+        return _error(int(fault), "TEMPORARILY_UNAVAILABLE", "not now")
+    return (0, {}) if fault == "reset before" else None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    held: Workspace
+    protocol_version = "HTTP/1.1"
+    # Without it each small answer waits for an acknowledgement.
+    disable_nagle_algorithm = True
+
+    def serve(self) -> None:
+        parts = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        arguments = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        fault = self.held.wire(self.command, parts.path)
+        reply = _instead(fault)
+        if reply is None:
+            reply = self.held.answer(self.command, parts.path, arguments | (json.loads(body) if body else {}))
+        if fault == "timeout":
+            time.sleep(1.0)
+        if fault in {"reset before", "reset after", "timeout"}:
+            self.close_connection = True
+            return
+        if fault == "500 after":
+            reply = _error(500, "INTERNAL_ERROR", "after it was done")
+        with contextlib.suppress(OSError):
+            self.reply(*reply, missing=10 if fault == "truncated" else 0)
+
+    do_GET = do_POST = do_DELETE = serve
+
+    def reply(self, status: int, data: dict[str, Any], missing: int) -> None:
+        text = json.dumps(data).encode() if data or status == 200 else b"<html>"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json" if data else "text/html")
+        self.send_header("Content-Length", str(len(text) + missing))
+        self.end_headers()
+        self.wfile.write(text)
+        self.close_connection = bool(missing)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def workspace() -> Iterator[Workspace]:
     """Serves one on loopback until the block ends; its address is `uri`."""
     held = Workspace()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Without it each small answer waits for an acknowledgement.
-        disable_nagle_algorithm = True
-
-        def serve(self) -> None:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            arguments = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
-            status, data = held.answer(self.command, parts.path, arguments | (json.loads(body) if body else {}))
-            text = json.dumps(data).encode()
-            with contextlib.suppress(OSError):
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json" if data else "text/html")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-        do_GET = do_POST = do_DELETE = serve
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"held": held}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     held.uri = f"http://127.0.0.1:{server.server_address[1]}"
     try:

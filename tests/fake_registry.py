@@ -33,6 +33,7 @@ class FakeRegistry:
     requests: dict[Place, Request] = field(default_factory=dict)
     holders: dict[tuple[str, Target], str] = field(default_factory=dict)
     shown: dict[Place, str] = field(default_factory=dict)
+    ever_shown: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     before: dict[int, Callable[[], None]] = field(default_factory=dict)
     after: dict[int, Callable[[], None]] = field(default_factory=dict)
@@ -100,6 +101,7 @@ class FakeRegistry:
                 self.holders[request.model, request.target] = request.version
             if decision is not None:
                 self.shown[place] = decision.decision_id
+                self.ever_shown.add(decision.decision_id)
             if what == "close":
                 self.requests.pop(place, None)
 

@@ -1,0 +1,228 @@
+"""Real processes that are killed, and what must hold afterwards, looked at from outside."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from sqlalchemy import text
+
+import reconciler
+from reconciler.audit import schema
+from reconciler.audit.engine import make_engine
+from tests.acceptance.conftest import DECISION, Server, served
+from tests.databricks_double import Workspace, workspace
+
+LONG = bool(os.environ.get("LONG_TESTS"))
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+_DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
+
+
+def failpoints() -> list[str]:
+    """Every name in the code, so that a new one cannot be forgotten."""
+    names = []
+    for path in Path(reconciler.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "failpoint":
+                assert isinstance(node.args[0], ast.Constant), path
+                names.append(str(node.args[0].value))
+    assert len(names) == len(set(names)), "two failpoints share a name"
+    return sorted(names)
+
+
+class Zygote:
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def cycle(self, variables: dict[str, str], die_at: tuple[str, int] | None = None) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"variables": variables, "die_at": die_at}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.stop()
+
+
+class Registry(Protocol):
+    """A registry with a good, a bad and an obstinate version, each asked for."""
+
+    uri: str
+    good: str
+    bad: str
+
+    def ask(self) -> None: ...
+    def stage(self, model: str) -> str: ...
+    def acts(self) -> list[tuple[str, str]]: ...
+    def is_open(self, model: str) -> bool: ...
+
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class RealMlflow:
+    server: Server
+    good: str = ""
+    bad: str = ""
+
+    @property
+    def uri(self) -> str:
+        return self.server.uri
+
+    def ask(self) -> None:
+        unique = f"{uuid.uuid4().hex[:6]}-{next(_numbers)}"
+        self.good, self.bad = f"good-{unique}", f"bad-{unique}"
+        for model, accuracy in ((self.good, 0.95), (self.bad, 0.5)):
+            self.server.version(model, metric=accuracy)
+            self.server.ask(model)
+
+    def stage(self, model: str) -> str:
+        return str(self.server.shown(model)["current_stage"])
+
+    def acts(self) -> list[tuple[str, str]]:
+        """(model, decision id) of what the registry shows to have been done."""
+        told = [(model, self.server.shown(model)["tags"].get(DECISION, "")) for model in (self.good, self.bad)]
+        return [(model, found.group(1)) for model, text in told if (found := _DECISION_ID.search(text))]
+
+    def is_open(self, model: str) -> bool:
+        return self.server.asked(model) is not None
+
+
+@dataclass
+class Double:
+    held: Workspace
+    good: str = "good"
+    bad: str = "bad"
+
+    @property
+    def uri(self) -> str:
+        return self.held.uri
+
+    def ask(self) -> None:
+        """The good version's first approval fails, as if the server were restarted."""
+        for model, accuracy in ((self.good, "0.95"), (self.bad, "0.5")):
+            self.held.version(model, accuracy)
+            self.held.ask(model)
+        refusals = iter([(500, {"error_code": "INTERNAL_ERROR", "message": "restarting"})])
+        self.held.before = lambda method, path: next(refusals, None) if path.endswith("/approve") else None
+
+    def stage(self, model: str) -> str:
+        return self.held.models[model]["1"].stage
+
+    def acts(self) -> list[tuple[str, str]]:
+        told = [(arguments["name"], _DECISION_ID.search(arguments["comment"])) for _, arguments in self.held.acts]
+        return [(model, found.group(1)) for model, found in told if found]
+
+    def is_open(self, model: str) -> bool:
+        return any(one.model == model for one in self.held.requests)
+
+
+@dataclass
+class Case:
+    """One registry, one audit database, and cycles that may die."""
+
+    zygote: Zygote
+    registry: Registry
+    url: str
+    place: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.place / "policy.yaml").write_text(POLICY)
+        self.variables = {
+            "RECONCILER_REGISTRY__URI": self.registry.uri,
+            "RECONCILER_AUDIT__URL": self.url,
+            "RECONCILER_POLICY": str(self.place / "policy.yaml"),
+            "RECONCILER_MODE": "enforce",
+            "RECONCILER_REGISTRY__BUDGET": "500",
+        }
+        schema.upgrade(self.url)
+        self.registry.ask()
+
+    def cycle(self, die_at: tuple[str, int] | None = None) -> dict[str, Any]:
+        self._let_leases_end()
+        return self.zygote.cycle(self.variables, die_at)
+
+    def settle(self) -> None:
+        """As many cycles as the promise allows."""
+        for _ in range(3):
+            assert not self.cycle()["died"]
+
+    def _let_leases_end(self) -> None:
+        if not self.url.startswith("sqlite"):
+            self.query("UPDATE pending_acts SET leased_until = clock_timestamp() - interval '1 second' RETURNING 1")
+
+    def query(self, statement: str) -> list[Any]:
+        engine = make_engine(self.url)
+        with engine.begin() as connection:
+            rows = list(connection.execute(text(statement)))
+        engine.dispose()
+        return rows
+
+    def verify(self) -> None:
+        """Promises 1 to 3, from the registry's own record and the audit database."""
+        decisions = self.query("SELECT decision_id, request_key, model, verdict, outcome FROM decision_register d "
+                               "JOIN decisions USING (decision_id, model, verdict) WHERE decisions.acts")  # fmt: skip
+        known = {row.decision_id: row for row in decisions}
+        for model, decision_id in self.registry.acts():
+            assert decision_id in known, f"an act on {model} without a decision"
+            assert known[decision_id].model == model
+        assert len({row.request_key for row in decisions}) == len(decisions), "two decisions for one request"
+        verdicts = {row.model: row.verdict for row in decisions}
+        assert verdicts == {self.registry.good: "approve", self.registry.bad: "reject"}
+        assert all(row.outcome in {"applied", "unattributed"} for row in decisions), decisions
+        assert self.query("SELECT count(*) FROM outcomes")[0][0] == len(decisions), "an outcome twice"
+        assert self.registry.stage(self.registry.good) == "Production"
+        assert self.registry.stage(self.registry.bad) == "None"
+        assert not self.registry.is_open(self.registry.good)
+        assert not self.registry.is_open(self.registry.bad)
+        for row in decisions:
+            if row.outcome == "applied":
+                assert (row.model, row.decision_id) in self.registry.acts(), (
+                    "called applied, and the registry knows nothing"
+                )
+
+
+def make_case(
+    request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path, protocol: str, database: str
+) -> Iterator[Case]:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    if database == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    if protocol == "databricks double":
+        with workspace() as held:
+            yield Case(zygote, Double(held), url, tmp_path)
+        return
+    name, uri = ("tags", "mlflow_uri") if protocol == "tags" else ("transition-requests", "app_uri")
+    for server in served(request.getfixturevalue(uri), name):
+        yield Case(zygote, RealMlflow(server), url, tmp_path)

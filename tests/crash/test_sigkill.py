@@ -1,0 +1,61 @@
+"""A real process is killed at every failpoint, and at every pair of them; the next ones end as if nothing had been."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.conftest import LONG, Case, Zygote, failpoints, make_case
+
+ALL = failpoints()
+WORLDS = [
+    ("databricks double", "sqlite"),
+    ("databricks double", "postgresql"),
+    ("tags", "sqlite"),
+    ("app", "postgresql"),
+]
+PAIRS = [*itertools.product(ALL, ALL)]
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> Iterator[Case]:
+    yield from make_case(request, zygote, tmp_path, *request.param)
+
+
+@pytest.mark.parametrize("case", WORLDS, indirect=True, ids="-".join)
+@pytest.mark.parametrize("name", ALL)
+def test_killed_at_a_failpoint(case: Case, name: str) -> None:
+    case.cycle(die_at=(name, 1))
+    case.settle()
+    case.verify()
+
+
+@pytest.mark.parametrize("case", WORLDS if LONG else WORLDS[:1], indirect=True, ids="-".join)
+@pytest.mark.parametrize(("first", "second"), PAIRS if LONG else PAIRS[::7])
+def test_killed_at_a_pair_of_failpoints(case: Case, first: str, second: str) -> None:
+    case.cycle(die_at=(first, 1))
+    case.cycle(die_at=(second, 1))
+    case.settle()
+    case.verify()
+
+
+@pytest.mark.parametrize("case", WORLDS[:1], indirect=True, ids="-".join)
+@pytest.mark.parametrize("name", ["decision committed", "about to act", "acted", "concluded"])
+def test_killed_when_a_failpoint_is_reached_again(case: Case, name: str) -> None:
+    case.cycle(die_at=(name, 2))
+    case.settle()
+    case.verify()
+
+
+def test_every_failpoint_is_reached_and_kills(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> None:
+    """A name that no cycle reaches proves nothing."""
+    reached = set()
+    for number, ((protocol, database), die_at) in enumerate(itertools.product(WORLDS, (None, ("confirmed", 1)))):
+        place = tmp_path / str(number)
+        place.mkdir()
+        for case in make_case(request, zygote, place, protocol, database):
+            reached |= set(case.cycle(die_at)["reached"]) | set(case.cycle()["reached"])
+    assert sorted(reached) == ALL
