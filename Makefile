@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-python lint types imports bench lock clean
+.PHONY: install demo test test-long test-python lint types imports bench lock clean
 
 install: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: install
 	$(BIN)/mlflow-reconciler demo $(DEMO_ARGS)
 
 test: lint types imports test-python
+
+# Every pair of crashes, ten minutes of killed replicas, 10,000 idle cycles: hours.
+test-long: export LONG_TESTS = 1
+test-long: test
 
 test-python: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -44,3 +44,5 @@ def configure(format: str, level: str) -> None:
     root.handlers[:] = [lines]
     root.setLevel(logging.WARNING)
     LOGGER.setLevel(level.upper())
+    # That a cycle is longer than the interval is told by the cycle's own line; the scheduler would say it each tick.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

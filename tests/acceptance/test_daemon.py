@@ -69,6 +69,7 @@ def test_a_second_signal_ends_the_daemon_at_once(product: Product, tmp_path: Pat
     log = tmp_path / "log"
     with serving(holding) as stuck:
         product.variables |= {"RECONCILER_REGISTRY__URI": stuck.uri, "RECONCILER_REGISTRY__TIMEOUT": "60s"}
+        product.variables["RECONCILER_SCHEDULE__LEASE"] = "5m"
         with daemon(product, log) as process:
             until(lambda: bool(stuck.seen), "the first call")
             process.send_signal(signal.SIGTERM)
@@ -82,6 +83,7 @@ def test_a_registry_that_hangs_does_not_keep_the_daemon_beyond_ten_seconds(produ
     log = tmp_path / "log"
     with serving(holding) as stuck:
         product.variables |= {"RECONCILER_REGISTRY__URI": stuck.uri, "RECONCILER_REGISTRY__TIMEOUT": "60s"}
+        product.variables["RECONCILER_SCHEDULE__LEASE"] = "5m"
         with daemon(product, log) as process:
             until(lambda: bool(stuck.seen), "the first call")
             process.send_signal(signal.SIGTERM)

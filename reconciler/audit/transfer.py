@@ -1,0 +1,136 @@
+"""Moving an audit database from one server to another, and copying a SQLite file while it is in use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, func, insert, make_url, select, text
+
+from reconciler.audit import schema
+from reconciler.audit.engine import audit_errors, make_engine, shown_url
+from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.domain.times import iso
+from reconciler.ports import AuditUnavailable, SchemaMismatch
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One table: how many rows, and a SHA-256 over all of them in order, the same on both sides."""
+
+    table: str
+    rows: int
+    digest: str
+
+
+def copy(source: str, target: str) -> list[Copied]:
+    """Copies history and working state in one transaction, and compares counts and digests before it is committed.
+
+    Raises:
+        SchemaMismatch: a side is of another revision, or the target is not empty.
+        AuditUnavailable: a side cannot be reached or written, or the copy differs.
+    """
+    reading, writing = make_engine(source, read_only=True), make_engine(target)
+    try:
+        schema.require_head(reading)
+        schema.require_head(writing)
+        with (
+            audit_errors(reading),
+            reading.connect().execution_options(isolation_level=_SNAPSHOT.get(reading.dialect.name)) as old,
+            audit_errors(writing),
+            writing.begin() as new,
+        ):
+            _require_empty(new, target)
+            return [_copy_table(table, old, new) for table in Base.metadata.sorted_tables]
+    finally:
+        reading.dispose()
+        writing.dispose()
+
+
+# Rows that are added meanwhile must not be half there; SQLite's BEGIN is a snapshot by itself.
+_SNAPSHOT: dict[str, Any] = {"postgresql": "REPEATABLE READ", "sqlite": "SERIALIZABLE"}
+
+
+def _require_empty(target: Connection, url: str) -> None:
+    for name in APPEND_ONLY:
+        if target.scalar(select(func.count()).select_from(Base.metadata.tables[name])):
+            raise SchemaMismatch(f"{shown_url(url)} is not empty (table {name}): copy into a new database")
+
+
+def _copy_table(table: Table, old: Connection, new: Connection) -> Copied:
+    ordered = select(table).order_by(*table.primary_key.columns)
+    digest, count = hashlib.sha256(), 0
+    for rows in old.execute(ordered).mappings().partitions(_BATCH):
+        new.execute(insert(table), [dict(row) for row in rows])
+        count += len(rows)
+        for row in rows:
+            digest.update(_canonical(row))
+    _advance_sequence(table, new)
+    copied, again = hashlib.sha256(), 0
+    for row in new.execute(ordered).mappings():
+        copied.update(_canonical(row))
+        again += 1
+    if (again, copied.digest()) != (count, digest.digest()):
+        raise AuditUnavailable(f"the copy of table {table.name} differs from its source: nothing was copied")
+    return Copied(table.name, count, digest.hexdigest())
+
+
+def _canonical(row: Any) -> bytes:
+    shown = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
+    return json.dumps(shown, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+
+
+def _advance_sequence(table: Table, connection: Connection) -> None:
+    """PostgreSQL counts ids by itself, and must go on after those that were copied."""
+    if connection.dialect.name != "postgresql" or "id" not in table.columns:
+        return
+    connection.execute(
+        text(
+            f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), "
+            f"coalesce((SELECT max(id) FROM {table.name}), 0) + 1, false)"
+        )
+    )
+
+
+def backup(url: str, path: Path) -> None:
+    """A consistent copy of a SQLite audit database, while the daemon goes on.
+
+    Raises:
+        SchemaMismatch: the database is not SQLite, or `path` is there already.
+        AuditUnavailable: either cannot be read or written.
+    """
+    location = make_url(url)
+    if location.get_backend_name() != "sqlite":
+        raise SchemaMismatch(f"{shown_url(url)} is not SQLite: use pg_dump, or `db copy --to sqlite:///PATH`")
+    if path.exists():
+        raise SchemaMismatch(f"{path} is there already: name a new file")
+    engine: Engine = make_engine(url, read_only=True)
+    try:
+        schema.require_head(engine)
+        _back_up(Path(location.database or ""), path)
+    finally:
+        engine.dispose()
+
+
+def _back_up(source: Path, path: Path) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.touch(mode=0o600)
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(partial)) as new:
+            old.backup(new, pages=1000)
+            [(verdict,)] = new.execute("PRAGMA integrity_check")
+        if verdict != "ok":
+            raise AuditUnavailable(f"the backup of {source} is damaged ({verdict}): check the disk")
+        partial.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        raise AuditUnavailable(f"backup {path}: {error}: may this user write there, and is there room?") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""What the daemon measures, as a text file for node_exporter's textfile collector: nothing listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, write_to_textfile
+from prometheus_client.metrics import MetricWrapperBase
+
+from reconciler.cycle import CycleSummary
+
+PREFIX = "mlflow_reconciler_"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+class Metrics:
+    """One set for the life of the process. `write` replaces the file at once; a reader sees the old or the new."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._registry = CollectorRegistry()
+        make = self._make
+        self.cycles = make(Counter, "cycles", "Cycles that ended, by result: ok, error, unavailable.", ["result"])
+        self.duration = make(
+            Histogram, "cycle_duration_seconds", "How long cycles take.", buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+        )
+        self.calls = make(Counter, "registry_calls", "HTTP calls to the registry and the tracking server, retries included.")
+        self.decisions = make(Counter, "decisions", "Decisions recorded, by verdict.", ["verdict"])
+        self.outcomes = make(Counter, "outcomes", "Outcomes recorded.", ["outcome"])
+        self.abstentions = make(Counter, "abstentions", "Requests left alone in a cycle, by cause.", ["cause"])
+        self.retries = make(Counter, "failed_acts", "Requests left in error by a cycle; they are tried again.")
+        self.open = make(Gauge, "open_requests", "Open requests that the last cycle saw.")
+        self.oldest = make(Gauge, "oldest_open_request_age_seconds", "Age of the oldest open request; 0 where none is.")
+        self.success = make(Gauge, "last_success_timestamp_seconds", "When the last cycle reached registry and database.")
+        self.ran = make(Gauge, "last_cycle_timestamp_seconds", "When the last cycle ended, however it ended.")
+        self.paused = make(Gauge, "paused", "1 while acts are paused.")
+        self.reload_failures = make(Counter, "reload_failures", "Reloads refused; the old policy stays in force.")
+        self.skew = make(Gauge, "registry_clock_skew_seconds", "How far the registry's clock is ahead of this host's.")
+        self.sweep_late = make(Gauge, "sweep_late", "1 while a sweep takes longer than registry.full_sweep.")
+        self.info = make(Gauge, "info", "Always 1; version, mode and policy digest.", ["version", "mode", "policy"])
+
+    def _make(self, kind: type[MetricWrapperBase], name: str, help: str, labels: Any = (), **more: Any) -> Any:
+        return kind(PREFIX + name, help, labels, registry=self._registry, **more)
+
+    def of_cycle(self, summary: CycleSummary, now: float) -> None:
+        """Counts one cycle. `now`: seconds since 1970."""
+        result = "unavailable" if summary.unavailable is not None else "ok" if summary.ok else "error"
+        self.cycles.labels(result).inc()
+        self.duration.observe(summary.duration.total_seconds())
+        for counter, counts in (
+            (self.decisions, summary.verdicts),
+            (self.outcomes, summary.outcomes),
+            (self.abstentions, summary.abstentions),
+        ):
+            for label, count in counts.items():
+                counter.labels(label).inc(count)
+        self.calls.inc(summary.calls)
+        self.retries.inc(summary.in_error)
+        self.open.set(summary.open)
+        self.oldest.set(summary.oldest.total_seconds())
+        self.paused.set(summary.paused is not None)
+        self.sweep_late.set(summary.remark is not None)
+        self.ran.set(now)
+        if summary.unavailable is None:
+            self.success.set(now)
+
+    def write(self) -> None:
+        """Raises OSError where the file cannot be written."""
+        if self._path is not None:
+            write_to_textfile(str(self._path), self._registry)
+            self._path.chmod(0o644)
+
+    def described(self) -> Iterator[Described]:
+        """Every metric as a Prometheus server knows it, for the documents and their tests."""
+        for metric in self._registry.collect():
+            wrapper = self._registry._names_to_collectors.get(metric.name)
+            labels = tuple(getattr(wrapper, "_labelnames", ()))
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            yield Described(name, metric.type, labels, metric.documentation)
+
+
+Clock = Callable[[], float]

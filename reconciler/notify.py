@@ -1,0 +1,68 @@
+"""systemd's notify protocol: what the service manager is told. Nothing is sent where nobody asked for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+from reconciler.domain.text import visible
+
+_STATUS_LIMIT = 500
+
+
+class Notifier:
+    """Sends to $NOTIFY_SOCKET, a path or an abstract name (`@…`); see sd_notify(3). Never raises, never waits."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._watchdog = _seconds(environ)
+        self._was_ready = False
+
+    @property
+    def watchdog_interval(self) -> float | None:
+        """Seconds within which systemd wants to hear that there was progress; None: it does not watch."""
+        return self._watchdog
+
+    def ready(self, status: str) -> None:
+        """The first time: the service is up. Later: what it does."""
+        self._send(*([] if self._was_ready else ["READY=1"]), _status(status))
+        self._was_ready = True
+
+    def status(self, status: str) -> None:
+        self._send(_status(status))
+
+    def progress(self) -> None:
+        """The loop got somewhere. Called by nobody else: a thread of its own would hide that the loop hangs."""
+        if self._watchdog is not None:
+            self._send("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        # The next `ready` ends the reload.
+        self._was_ready = False
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1", _status("stopping"))
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.sendto("\n".join(lines).encode(), address)
+
+
+def _status(text: str) -> str:
+    return f"STATUS={visible(text, _STATUS_LIMIT)}"
+
+
+def _seconds(environ: Mapping[str, str]) -> float | None:
+    """$WATCHDOG_USEC, where it is meant for this process."""
+    usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not usec.isdigit() or (pid and pid != str(os.getpid())):
+        return None
+    return int(usec) / 1e6
