@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +18,14 @@ from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
-from reconciler.daemon import Daemon, log_event
 from reconciler.domain.decision import Mode
 from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.explain import Explanation
-from reconciler.policy_file import PolicyError, read_policy
-from reconciler.ports import AuditUnavailable, Listed, Refused, RegistryError, SchemaMismatch, Unavailable
+from reconciler.policy_file import read_policy
+from reconciler.ports import Listed, Unavailable
 from reconciler.registry.auto import AutoRegistry, Speaking, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
@@ -37,6 +34,11 @@ from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from reconciler.settings import Settings, SettingsError
+
+
+def _nothing() -> None:
+    pass
+
 
 _STAGES_ASKED_FOR = tuple(Target.parse(stage) for stage in ("Staging", "Production", "Archived"))
 
@@ -48,16 +50,20 @@ def daemon_name() -> str:
 # --- registry ------------------------------------------------------------------------------------------------
 
 
-def make_registry(settings: Settings) -> Speaking:
-    """Connects nothing yet. Raises SettingsError where the settings name no registry that can be talked to."""
+def make_registry(settings: Settings, on_answer: Callable[[], None] = _nothing) -> Speaking:
+    """Connects nothing yet; `on_answer` is called after each answer of a server.
+
+    Raises:
+        SettingsError: the settings name no registry that can be talked to.
+    """
     uri, protocol = settings.registry_uri(), settings.registry.protocol
     if settings.on_databricks:
         if protocol == "tags":
             raise SettingsError(["registry.protocol: Databricks has transition requests of its own: leave it out"])
-        return _databricks(settings, uri)
-    registry = _transport(settings, uri)
+        return _databricks(settings, uri, on_answer)
+    registry = _transport(settings, uri, on_answer=on_answer)
     tracking_uri = settings.tracking_uri()
-    tracking = registry if tracking_uri == uri else _transport(settings, tracking_uri)
+    tracking = registry if tracking_uri == uri else _transport(settings, tracking_uri, on_answer=on_answer)
     workspace = settings.registry.workspace or ""
     if protocol == "tags":
         return TagsRegistry(uri, workspace, registry, tracking)
@@ -67,7 +73,7 @@ def make_registry(settings: Settings) -> Speaking:
         if lists_all:
             return AppRegistry(uri, workspace, registry, tracking)
         if lists_all is None:
-            return _swept(settings, uri, uri, resolve_auth(settings.registry, os.environ))
+            return _swept(settings, uri, uri, resolve_auth(settings.registry, os.environ), on_answer)
         if protocol == "auto":
             return TagsRegistry(uri, workspace, registry, tracking)
         raise Unavailable(f"{uri} has no transition requests: install the app there, or set registry.protocol: tags")
@@ -75,17 +81,19 @@ def make_registry(settings: Settings) -> Speaking:
     return AutoRegistry(uri, workspace, choose)
 
 
-def _databricks(settings: Settings, uri: str) -> DatabricksRegistry:
+def _databricks(settings: Settings, uri: str, on_answer: Callable[[], None]) -> DatabricksRegistry:
     host, auth = databricks(uri)
     # The address goes into every record: `databricks` alone would not tell which workspace it was.
-    return _swept(settings, host.rstrip("/"), host, auth)
+    return _swept(settings, host.rstrip("/"), host, auth, on_answer)
 
 
-def _swept(settings: Settings, name: str, host: str, auth: AuthBase) -> DatabricksRegistry:
+def _swept(
+    settings: Settings, name: str, host: str, auth: AuthBase, on_answer: Callable[[], None]
+) -> DatabricksRegistry:
     budget = Budget(settings.registry.budget)
     # Threads enough to use the budget while calls take half a second each.
     threads = min(max(round(settings.registry.budget / 2), 1), 8)
-    transports = [_transport(settings, host, auth, budget) for _ in range(threads)]
+    transports = [_transport(settings, host, auth, budget, on_answer) for _ in range(threads)]
     tracking = transports[0]
     if settings.registry.tracking_uri not in {None, settings.registry.uri}:
         tracking = _transport(settings, settings.tracking_uri())
@@ -95,7 +103,13 @@ def _swept(settings: Settings, name: str, host: str, auth: AuthBase) -> Databric
     return DatabricksRegistry(name, transports, tracking, budget, full_sweep=full, sweep_for=sweep_for)
 
 
-def _transport(settings: Settings, uri: str, auth: AuthBase | None = None, budget: Budget | None = None) -> Transport:
+def _transport(
+    settings: Settings,
+    uri: str,
+    auth: AuthBase | None = None,
+    budget: Budget | None = None,
+    on_answer: Callable[[], None] = _nothing,
+) -> Transport:
     verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
     return Transport(
@@ -107,10 +121,12 @@ def _transport(settings: Settings, uri: str, auth: AuthBase | None = None, budge
         timeout=settings.registry.timeout.total_seconds(),
         max_bytes=settings.registry.max_bytes,
         pace=budget,
+        on_answer=on_answer,
     )
 
 
 def policy_in_force(settings: Settings) -> PolicyInForce:
+    """Raises SettingsError or PolicyError."""
     loaded = read_policy(settings.policy_path())
     return PolicyInForce(loaded.policy, loaded.digest, loaded.text)
 
@@ -141,37 +157,6 @@ def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
 
 
 # --- the daemon and one cycle --------------------------------------------------------------------------------
-
-
-def run_daemon(settings: Settings) -> int:
-    """Serves until a signal. Returns 0; raises SettingsError, PolicyError, SchemaMismatch or AlreadyServed."""
-    in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
-    url, stop = settings.audit.url.get_secret_value(), threading.Event()
-    with lock.hold(url):
-        engine = make_engine(url)
-        checked, told = threading.Event(), threading.Event()
-
-        def one_cycle() -> CycleSummary:
-            # The database may be down when the daemon starts; its revision is checked when it can be reached.
-            if not checked.is_set():
-                schema.require_head(engine)
-                checked.set()
-            summary = cycle.run(in_force, mode)
-            # Likewise the registry: what may not be done there is told after the first cycle that reached it.
-            if not told.is_set() and summary.unavailable is None:
-                told.set()
-                with contextlib.suppress(RegistryError):
-                    tell_permissions(registry, in_force)
-            return summary
-
-        audit = SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease)
-        deadline = settings.schedule.deadline
-        cycle = Cycle(registry, audit, stop=stop.is_set, on_event=log_event, deadline=deadline)
-        try:
-            Daemon(one_cycle, settings.schedule.interval, settings.schedule.jitter, stop).serve()
-        finally:
-            engine.dispose()
-    return 0
 
 
 def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None]) -> CycleSummary:
@@ -216,65 +201,6 @@ def request_tool(settings: Settings) -> RequestTool:
     """Lists the policy's targets, and the stages, which need no policy to be known."""
     governed = policy_in_force(settings).policy.governed_targets() if settings.policy else frozenset()
     return RequestTool(make_registry(settings), governed | frozenset(_STAGES_ASKED_FOR))
-
-
-@dataclass(frozen=True, slots=True)
-class CheckLine:
-    name: str
-    ok: bool
-    detail: str
-
-
-def check(settings: Settings) -> list[CheckLine]:
-    """Policy, database and registry, one line each; nothing is changed."""
-    steps: list[tuple[str, Callable[[Settings], str]]] = [
-        ("policy", _check_policy),
-        ("database", _check_database),
-        ("registry", _check_registry),
-        ("permissions", _check_permissions),
-    ]
-    return [CheckLine("configuration", True, f"mode {settings.mode}"), *(_line(*step, settings) for step in steps)]
-
-
-_EXPECTED = (SettingsError, PolicyError, SchemaMismatch, AuditUnavailable, RegistryError)
-
-
-def _line(name: str, step: Callable[[Settings], str], settings: Settings) -> CheckLine:
-    try:
-        return CheckLine(name, True, step(settings))
-    except _EXPECTED as error:
-        return CheckLine(name, False, str(error))
-
-
-def _check_policy(settings: Settings) -> str:
-    in_force = policy_in_force(settings)
-    targets = ", ".join(str(target) for target in sorted(in_force.policy.governed_targets()))
-    return f"{len(in_force.policy.rules)} rules govern {targets}; digest {in_force.digest[:12]}"
-
-
-def _check_database(settings: Settings) -> str:
-    with audit_reader(settings):
-        return f"{schema.shown_url(settings.audit.url.get_secret_value())} is at revision {schema.head()}"
-
-
-def _check_registry(settings: Settings) -> str:
-    registry = make_registry(settings)
-    registry.probe()
-    return f"{registry.uri} answers by the {registry.protocol} protocol"
-
-
-def _check_permissions(settings: Settings) -> str:
-    """Per governed model where the registry tells; else only whether versions and runs may be read."""
-    registry = make_registry(settings)
-    registry.probe()
-    if registry.protocol == "tags":
-        return "registry and tracking server may be read; writing is not tried (it needs MANAGE under basic-auth)"
-    scope = policy_in_force(settings).policy.scope()
-    levels = list(registry.levels(lambda model: bool(scope.targets_of(model))))
-    lacking = not_governable(scope, levels)
-    if lacking:
-        raise Refused(f"may not decide about {few(lacking)}: grant the account MANAGE, or name it an approver")
-    return f"may decide about all {len(levels)} governed models"
 
 
 # --- permissions ---------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from reconciler.ports import (
     AuditLog,
     CycleNote,
     FirstSeen,
+    GoAhead,
     Listed,
     Pending,
     Registry,
@@ -90,6 +91,10 @@ class CycleSummary:
     unavailable: str | None = None
     stopped: bool = False
     remark: str | None = None
+    paused: str | None = None
+    oldest: timedelta = timedelta()
+    calls: int = 0
+    skew: timedelta | None = None
     duration: timedelta = timedelta()
 
     @property
@@ -106,6 +111,7 @@ class CycleSummary:
         parts += [f"{self.in_doubt} to be confirmed by the next cycle"] if self.in_doubt else []
         parts += [f"{self.in_error} in error"] if self.in_error else []
         parts += ["stopped early"] if self.stopped else []
+        parts += [f"acts are paused: {self.paused}"] if self.paused is not None else []
         parts += [self.remark] if self.remark is not None else []
         parts += [self.unavailable] if self.unavailable is not None else []
         return f"{', '.join(parts)}; mode {self.mode}, {duration_text(round_to_millis(self.duration))}"
@@ -143,11 +149,18 @@ class Cycle:
         self._deadline = deadline
         self._everything_is_due = everything_is_due
 
-    def run(self, in_force: PolicyInForce, mode: Mode) -> CycleSummary:
-        """One pass. One bad request delays only itself; an unreachable registry ends the pass."""
+    def run(self, in_force: PolicyInForce, mode: Mode, problem: str | None = None) -> CycleSummary:
+        """One pass. One bad request delays only itself; an unreachable registry ends the pass.
+
+        `problem`: what stands beside the sentence in `status`, such as a reload that was refused.
+        """
         started = monotonic()
         summary = CycleSummary(mode)
         self._registry.begin(self._deadline)
+        summary.paused = self._audit.paused()
+        if summary.paused is not None:
+            # Listing and judging go on; what is decided is decided anew when acts are allowed again.
+            summary.mode = mode = Mode.OBSERVE
         self._audit.keep_policy(in_force.digest, in_force.text)
         failpoint("policy kept")
         try:
@@ -156,8 +169,11 @@ class Cycle:
         except RegistryError as error:
             summary.unavailable = str(error)
         summary.duration = timedelta(seconds=monotonic() - started)
+        measured = self._registry.measured()
+        summary.calls, summary.skew = measured.calls, measured.skew
         failpoint("cycle to be noted")
-        self._audit.note_cycle(CycleNote(summary.sentence, summary.ok, mode, in_force.digest, summary.duration))
+        duration, skew = summary.duration, summary.skew
+        self._audit.note_cycle(CycleNote(summary.sentence, summary.ok, mode, in_force.digest, duration, skew, problem))
         return summary
 
     # --- settle ----------------------------------------------------------------------------------------------
@@ -180,6 +196,7 @@ class Cycle:
         failpoint("listed")
         summary.open = len(listed)
         summary.remark = self._registry.remark()
+        summary.oldest = self._age_of_the_oldest(listed)
         undecided = self._undecided(listed, mode)
         waiting: list[Waiting] = []
         for batch in batches(self._our_turn(self._due(undecided)), JUDGED_TOGETHER):
@@ -197,6 +214,11 @@ class Cycle:
         typed = [one.request for one in listed if not one.stamped]
         first = self._audit.first_seen(typed) if typed else {}
         return [one if one.stamped else _seen(one, first[one.request.key]) for one in listed]
+
+    def _age_of_the_oldest(self, listed: Sequence[Listed]) -> timedelta:
+        if not listed:
+            return timedelta()
+        return max(self._audit.now() - min(one.request.requested_at for one in listed), timedelta())
 
     def _undecided(self, listed: Sequence[Listed], mode: Mode) -> list[Listed]:
         settled = self._audit.settled([one.request.key for one in listed], mode) if listed else set()
@@ -292,7 +314,7 @@ class Cycle:
 
     def _act(self, pending: Pending, summary: CycleSummary) -> _Attempt:
         # Whoever was stopped for longer than his lease finds here that another goes on with it.
-        if self._stopping(summary) or not self._audit.still_ours(pending):
+        if self._stopping(summary) or self._audit.go_ahead(pending) is not GoAhead.YES:
             return _Attempt(pending)
         failpoint("about to act")
         try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from types import FrameType
+from typing import Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from reconciler.cycle import CycleSummary, Event
 from reconciler.domain.text import visible_name
 from reconciler.logs import LOGGER
+from reconciler.notify import Notifier
 from reconciler.ports import AuditUnavailable
 
 _LONGEST_PAUSE = timedelta(minutes=5)
@@ -22,43 +24,56 @@ _PATIENCE = timedelta(seconds=10)
 _INTERRUPTED = 130
 
 
-class Daemon:
-    """Runs `one_cycle` on an interval until a signal comes.
+class Work(Protocol):
+    """What the schedule runs."""
 
-    `one_cycle` raises AuditUnavailable while the database cannot be reached, which is tried again; any other error
-    it raises ends the daemon and is raised by `serve`.
+    @property
+    def interval(self) -> timedelta: ...
+
+    @property
+    def jitter(self) -> timedelta: ...
+
+    def one_cycle(self) -> CycleSummary:
+        """Raises AuditUnavailable while the database cannot be reached; any other error ends the daemon."""
+
+    def ask_to_reload(self) -> None:
+        """Before the next cycle, policy and configuration are read again."""
+
+
+class Daemon:
+    """Runs cycles on an interval until a signal comes.
+
+    An error of a cycle other than AuditUnavailable, which is tried again, ends the daemon and is raised by `serve`.
     """
 
-    def __init__(
-        self, one_cycle: Callable[[], CycleSummary], interval: timedelta, jitter: timedelta, stop: threading.Event
-    ) -> None:
-        self._one_cycle = one_cycle
-        self._interval = interval
-        self._jitter = jitter
+    def __init__(self, work: Work, stop: threading.Event, notifier: Notifier) -> None:
+        self._work = work
         self._stop = stop
+        self._notifier = notifier
+        self._scheduled = work.interval
         self._failures = 0
         self._not_before = 0.0
         self._fatal: BaseException | None = None
         self._idle = threading.Event()
         self._idle.set()
+        self._wake = threading.Event()
+        self._hup = False
 
     def serve(self) -> None:
         """Returns when a signal asked for it and the request in hand is finished, after 10 s at the latest."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        scheduler = BackgroundScheduler(timezone=UTC)
-        scheduler.add_job(
-            self._run_cycle,
-            "interval",
-            seconds=self._interval.total_seconds(),
-            jitter=self._jitter.total_seconds() or None,
-            next_run_time=datetime.now(UTC),
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-        scheduler.start()
-        self._stop.wait()
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        self._notifier.status("starting: the first cycle has not reached registry and database yet")
+        scheduler = self._schedule()
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if self._hup:
+                self._hup, self._not_before = False, 0.0
+                self._work.ask_to_reload()
+                scheduler.modify_job("cycle", next_run_time=datetime.now(UTC))
+        self._notifier.stopping()
         scheduler.shutdown(wait=False)
         finished = self._idle.wait(_PATIENCE.total_seconds())
         if self._fatal is not None:
@@ -68,10 +83,41 @@ class Daemon:
             os._exit(0)
         LOGGER.info("stopped", extra={"event": "stopped"})
 
+    def _schedule(self) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(timezone=UTC)
+        scheduler.add_job(
+            self._run_cycle,
+            self._trigger(),
+            id="cycle",
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        if self._notifier.watchdog_interval is not None:
+            scheduler.add_job(self._idle_beat, "interval", seconds=self._notifier.watchdog_interval / 3)
+        scheduler.start()
+        self._scheduler = scheduler
+        return scheduler
+
+    def _trigger(self) -> IntervalTrigger:
+        jitter = self._work.jitter.total_seconds() or None
+        return IntervalTrigger(seconds=self._scheduled.total_seconds(), jitter=jitter, timezone=UTC)
+
+    def _idle_beat(self) -> None:
+        """Between two cycles the schedule itself is the progress; within one only the cycle is."""
+        if self._idle.is_set():
+            self._notifier.progress()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
             os._exit(_INTERRUPTED)
         self._stop.set()
+        self._wake.set()
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        self._hup = True
+        self._wake.set()
 
     def _run_cycle(self) -> None:
         if self._stop.is_set() or monotonic() < self._not_before:
@@ -82,29 +128,37 @@ class Daemon:
         except BaseException as error:  # noqa: BLE001  APScheduler would swallow it; the main thread must see it
             self._fatal = error
             self._stop.set()
+            self._wake.set()
         finally:
             self._idle.set()
 
     def _cycle_once(self) -> None:
         try:
-            summary = self._one_cycle()
+            summary = self._work.one_cycle()
         except AuditUnavailable as error:
             LOGGER.error(f"nothing decided: {error}", extra={"event": "cycle"})
+            self._notifier.status(f"waiting: {error}")
             self._back_off()
             return
-        log_cycle(summary)
+        finally:
+            self._follow_the_interval()
         if summary.unavailable is None:
             self._failures = 0
         else:
             self._back_off()
 
+    def _follow_the_interval(self) -> None:
+        if self._work.interval != self._scheduled:
+            self._scheduled = self._work.interval
+            self._scheduler.reschedule_job("cycle", trigger=self._trigger())
+
     def _back_off(self) -> None:
         """Twice the interval, four times … at most five minutes, or the interval if that is longer."""
         self._failures += 1
-        longest = max(_LONGEST_PAUSE, self._interval)
-        pause = min(self._interval * 2 ** min(self._failures - 1, 10), longest)
+        longest = max(_LONGEST_PAUSE, self._scheduled)
+        pause = min(self._scheduled * 2 ** min(self._failures - 1, 10), longest)
         # Half an interval less, so that the tick that is due then is not just too early.
-        self._not_before = monotonic() + pause.total_seconds() - self._interval.total_seconds() / 2
+        self._not_before = monotonic() + pause.total_seconds() - self._scheduled.total_seconds() / 2
 
 
 def log_cycle(summary: CycleSummary) -> None:

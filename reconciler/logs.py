@@ -1,10 +1,12 @@
-"""One line for each thing that happened, as text or as JSON."""
+"""One line for each thing that happened: as text, as JSON, or as fields of the journal."""
 
 from __future__ import annotations
 
 import json
 import logging
+import socket
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +15,19 @@ from reconciler.domain.times import iso
 
 LOGGER = logging.getLogger("reconciler")
 _FIELDS = ("event", "decision_id", "model", "version", "target", "verdict")
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+_JOURNAL = "/run/systemd/journal/socket"
+
+# The cycle that a line belongs to; "" outside of one. Threads that a cycle starts log nothing.
+CYCLE: ContextVar[str] = ContextVar("cycle", default="")
 
 
 class TextLines(logging.Formatter):
-    """`2026-11-24T09:28:30.123Z INFO message`: always one line, whatever stands in the message."""
+    """`2026-11-24T09:28:30.123Z INFO message [cycle 1f2e3d4c]`: always one line, whatever stands in the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{_moment(record)} {record.levelname} {visible(record.getMessage(), 8000)}"
+        cycle = f" [cycle {CYCLE.get()}]" if CYCLE.get() else ""
+        return f"{_moment(record)} {record.levelname} {visible(record.getMessage(), 8000)}{cycle}"
 
 
 class JsonLines(logging.Formatter):
@@ -28,20 +36,47 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         data: dict[str, Any] = {"time": _moment(record), "level": record.levelname.lower()}
         data["message"] = visible(record.getMessage(), 8000)
-        data |= {name: getattr(record, name) for name in _FIELDS if getattr(record, name, None) is not None}
-        return json.dumps(data, ensure_ascii=True)
+        return json.dumps(data | _fields(record), ensure_ascii=True)
+
+
+class Journal(logging.Handler):
+    """Sends each line with its fields to systemd's journal: `journalctl CYCLE_ID=…`, `DECISION_ID=…`, `MODEL=…`."""
+
+    def __init__(self, address: str = _JOURNAL) -> None:
+        super().__init__()
+        self._address = address
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {
+            "MESSAGE": visible(record.getMessage(), 8000),
+            "PRIORITY": str(_PRIORITIES.get(record.levelname, 6)),
+            "SYSLOG_IDENTIFIER": "mlflow-reconciler",
+            **{name.upper(): value for name, value in _fields(record).items()},
+        }
+        # Nothing that is visible() has a line break, so the simple form of the protocol is enough.
+        text = "".join(f"{name}={value}\n" for name, value in fields.items())
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(text.encode(), self._address)
+        except OSError:
+            self.handleError(record)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str]:
+    fields = {name: visible(str(getattr(record, name)), 300) for name in _FIELDS if getattr(record, name, None)}
+    return fields | ({"cycle_id": CYCLE.get()} if CYCLE.get() else {})
 
 
 def _moment(record: logging.LogRecord) -> str:
     return iso(datetime.fromtimestamp(record.created, UTC))
 
 
-def configure(format: str, level: str) -> None:
-    """Sends our log, and warnings of the libraries, to stderr."""
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(JsonLines() if format == "json" else TextLines())
+def configure(format: str, level: str, journal: str = _JOURNAL) -> None:
+    """Sends our log, and warnings of the libraries, to stderr or to the journal."""
+    handler: logging.Handler = Journal(journal) if format == "journal" else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if format == "json" else TextLines())
     root = logging.getLogger()
-    root.handlers[:] = [lines]
+    root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     LOGGER.setLevel(level.upper())
     # That a cycle is longer than the interval is told by the cycle's own line; the scheduler would say it each tick.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, write_to_textfile
 from prometheus_client.metrics import MetricWrapperBase
 
+from reconciler import __version__
 from reconciler.cycle import CycleSummary
 
 PREFIX = "mlflow_reconciler_"
@@ -34,14 +35,14 @@ class Metrics:
         self.duration = make(
             Histogram, "cycle_duration_seconds", "How long cycles take.", buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
         )
-        self.calls = make(Counter, "registry_calls", "HTTP calls to the registry and the tracking server, retries included.")
+        self.calls = make(Counter, "registry_calls", "HTTP calls to registry and tracking server, retries included.")
         self.decisions = make(Counter, "decisions", "Decisions recorded, by verdict.", ["verdict"])
         self.outcomes = make(Counter, "outcomes", "Outcomes recorded.", ["outcome"])
         self.abstentions = make(Counter, "abstentions", "Requests left alone in a cycle, by cause.", ["cause"])
         self.retries = make(Counter, "failed_acts", "Requests left in error by a cycle; they are tried again.")
         self.open = make(Gauge, "open_requests", "Open requests that the last cycle saw.")
         self.oldest = make(Gauge, "oldest_open_request_age_seconds", "Age of the oldest open request; 0 where none is.")
-        self.success = make(Gauge, "last_success_timestamp_seconds", "When the last cycle reached registry and database.")
+        self.success = make(Gauge, "last_success_timestamp_seconds", "When a cycle last reached registry and database.")
         self.ran = make(Gauge, "last_cycle_timestamp_seconds", "When the last cycle ended, however it ended.")
         self.paused = make(Gauge, "paused", "1 while acts are paused.")
         self.reload_failures = make(Counter, "reload_failures", "Reloads refused; the old policy stays in force.")
@@ -70,9 +71,16 @@ class Metrics:
         self.oldest.set(summary.oldest.total_seconds())
         self.paused.set(summary.paused is not None)
         self.sweep_late.set(summary.remark is not None)
+        if summary.skew is not None:
+            self.skew.set(summary.skew.total_seconds())
         self.ran.set(now)
         if summary.unavailable is None:
             self.success.set(now)
+
+    def in_force(self, mode: str, digest: str) -> None:
+        """What the daemon is and goes by; the labels of the last one are taken away."""
+        self.info.clear()
+        self.info.labels(__version__, mode, digest[:12]).set(1)
 
     def write(self) -> None:
         """Raises OSError where the file cannot be written."""
@@ -87,6 +95,3 @@ class Metrics:
             labels = tuple(getattr(wrapper, "_labelnames", ()))
             name = f"{metric.name}_total" if metric.type == "counter" else metric.name
             yield Described(name, metric.type, labels, metric.documentation)
-
-
-Clock = Callable[[], float]

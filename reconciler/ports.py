@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Protocol
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
@@ -88,6 +89,14 @@ class Found:
     open: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """`calls` since the cycle began; `skew`: how far the registry's clock is ahead (None: it did not tell)."""
+
+    calls: int = 0
+    skew: timedelta | None = None
+
+
 class Registry(Protocol):
     """An MLflow registry that holds transition requests. Every method may raise a `RegistryError`."""
 
@@ -124,6 +133,9 @@ class Registry(Protocol):
 
     def remark(self) -> str | None:
         """What an operator should know of the last list, such as a promise that was not kept."""
+
+    def measured(self) -> Measured:
+        """What was counted since `begin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,16 @@ class CycleNote:
     mode: Mode
     policy_digest: str
     duration: timedelta
+    skew: timedelta | None = None
+    problem: str | None = None
+
+
+class GoAhead(Enum):
+    """Whether a claimed decision may be carried out this very moment."""
+
+    YES = "yes"
+    TAKEN_OVER = "taken over"
+    PAUSED = "paused"
 
 
 class AuditLog(Protocol):
@@ -206,8 +228,11 @@ class AuditLog(Protocol):
         `but`: decision ids to leave out. `everything`: also those whose next attempt is not due.
         """
 
-    def still_ours(self, pending: Pending) -> bool:
-        """Renews the lease of a claim. False: another daemon has taken it over."""
+    def go_ahead(self, pending: Pending) -> GoAhead:
+        """Renews the lease of a claim right before the act; says no where another has it, or acts are paused."""
+
+    def paused(self) -> str | None:
+        """The reason that acts are paused for; None: they are not."""
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         """Counts one act that did not succeed, sets the decision aside for `retry_in` and lets go of it."""

@@ -119,7 +119,13 @@ class LogSettings(_Section):
     """What is told on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+    format: Literal["text", "json", "journal"] = "text"
+
+
+class MetricsSettings(_Section):
+    """What is written for a monitoring system."""
+
+    path: Path | None = Field(None, description="A .prom file for node_exporter's textfile collector.")
 
 
 class Settings(BaseSettings):
@@ -133,6 +139,7 @@ class Settings(BaseSettings):
     mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What may be done.")
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -294,7 +301,32 @@ def _secret_path(section: str, key: str) -> Path | None:
         return Path(named)
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(directory) / f"{section}.{key}" if directory else None
-    return path if path and path.exists() else None
+    # An empty credential is one that nobody has filled in yet.
+    return path if path and path.exists() and path.stat().st_size else None
+
+
+def refuse_writable_by_others(path: Path) -> None:
+    """Whoever can write the policy decides what is approved.
+
+    Raises:
+        SettingsError: others than the file's owner may write it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if mode & 0o022:
+        raise SettingsError([f"{path}: may be written by others than its owner: chmod go-w {path}"])
+
+
+def config_path(config: Path | None) -> Path | None:
+    """The file that `load_settings` reads."""
+    return _config_path(config)
+
+
+def secret_paths() -> list[Path]:
+    """The files that secrets are read from now."""
+    return [path for secret in _SECRETS if (path := _secret_path(*secret)) is not None]
 
 
 def _secret(path: Path, section: str, key: str) -> str:
@@ -352,6 +384,8 @@ def _hint(word: str, known: set[str]) -> str:
 
 def _problem(error: Any, path: Path | None) -> str:
     key = tuple(str(part) for part in error["loc"])
+    if not key:
+        return str(error["ctx"]["error"])
     named = _variable(key) if _variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"][0].lower() + error["msg"][1:]
     # What is given where a secret belongs, or an address that may hold one, is never repeated.
@@ -415,6 +449,14 @@ def _database_url(url: str) -> str:
     if url.startswith("postgresql+psycopg://"):
         return url
     raise ValueError("is not a database: use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
+
+
+def database_url(url: str) -> str:
+    """Raises SettingsError for what is no database that can be used."""
+    try:
+        return _database_url(url)
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
 
 
 def _positive(duration: timedelta) -> timedelta:

@@ -13,7 +13,7 @@ from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Listed, NotFound, RegistryError, Standing
+from reconciler.ports import Listed, Measured, NotFound, RegistryError, Standing
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Place = tuple[str, str, Target]
@@ -81,6 +81,9 @@ class FakeRegistry:
 
     def remark(self) -> None:
         pass
+
+    def measured(self) -> Measured:
+        return Measured(self.operations)
 
     def act(self, decision: Decision) -> None:
         request = decision.request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from reconciler.audit.tables import (
     DecisionRow,
     OpenRequestRow,
     OutcomeRow,
+    PauseEventRow,
     PendingActRow,
     PolicyVersionRow,
     UtcMillis,
@@ -125,6 +126,19 @@ class AuditReader:
         query = select(DaemonRow.__table__, db_now().label("now")).order_by(DaemonRow.last_cycle_at.desc())
         with audit_errors(self._engine), self._engine.begin() as connection:
             return [_with_age(row) for row in connection.execute(query)]
+
+    def pauses(self) -> list[dict[str, Any]]:
+        """Every pause and resume, the latest first."""
+        query = select(PauseEventRow.__table__).order_by(PauseEventRow.id.desc())
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            return [_plain(row) for row in connection.execute(query)]
+
+    def policies(self, digests: Collection[str]) -> dict[str, str]:
+        """Since when each policy is known, by digest."""
+        query = select(PolicyVersionRow.digest, PolicyVersionRow.first_used_at)
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            rows = connection.execute(query.where(PolicyVersionRow.digest.in_(list(digests))))
+            return {row.digest: iso(row.first_used_at) for row in rows}
 
 
 def _with_age(row: Row[Any]) -> dict[str, Any]:

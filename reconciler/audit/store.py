@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from reconciler.audit.tables import (
     DecisionRow,
     OpenRequestRow,
     OutcomeRow,
+    PauseEventRow,
     PendingActRow,
     PolicyVersionRow,
     db_now,
@@ -31,7 +32,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.domain.verdict import CheckResult, VerdictKind
 from reconciler.failpoints import failpoint
-from reconciler.ports import CycleNote, FirstSeen, Pending, Recorded, Waiting
+from reconciler.ports import CycleNote, FirstSeen, GoAhead, Pending, Recorded, Waiting
 
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
@@ -55,11 +56,19 @@ class SqlAuditLog:
     """`AuditLog` of one registry and workspace, on SQLite or PostgreSQL. `daemon` names this process: host:pid."""
 
     def __init__(
-        self, engine: Engine, daemon: str, registry: str, workspace: str = "", lease: timedelta = LEASE
+        self,
+        engine: Engine,
+        daemon: str,
+        registry: str,
+        workspace: str = "",
+        lease: timedelta = LEASE,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_answer` is called after each transaction: the database is there."""
         self._engine = engine
         self._daemon = daemon
         self._lease = lease
+        self._on_answer = on_answer
         self._registry = visible_name(registry)
         self._workspace = visible_name(workspace)
         self._kept: set[str] = set()
@@ -68,6 +77,7 @@ class SqlAuditLog:
     def _transaction(self) -> Iterator[Connection]:
         with audit_errors(self._engine), self._engine.begin() as connection:
             yield connection
+        self._on_answer()
 
     def now(self) -> datetime:
         with self._transaction() as connection:
@@ -161,10 +171,16 @@ class SqlAuditLog:
         )
         return {row.decision_id: row.fence for row in connection.execute(taken)}
 
-    def still_ours(self, pending: Pending) -> bool:
+    def go_ahead(self, pending: Pending) -> GoAhead:
         with self._transaction() as connection:
+            if _paused(connection) is not None:
+                return GoAhead.PAUSED
             renewed = self._claim_of(update(PendingActRow), pending).values(leased_until=_now(connection) + self._lease)
-            return connection.execute(renewed).rowcount == 1
+            return GoAhead.YES if connection.execute(renewed).rowcount == 1 else GoAhead.TAKEN_OVER
+
+    def paused(self) -> str | None:
+        with self._transaction() as connection:
+            return _paused(connection)
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         with self._transaction() as connection:
@@ -261,6 +277,8 @@ class SqlAuditLog:
             "duration_ms": round(note.duration.total_seconds() * 1000),
             "registry_uri": self._registry,
             "workspace": self._workspace,
+            "problem": None if note.problem is None else visible(note.problem),
+            "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
         }
         with self._transaction() as connection:
             mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
@@ -280,6 +298,25 @@ class SqlAuditLog:
         if self._engine.dialect.name == "sqlite":
             return sqlite.insert(table).on_conflict_do_nothing()
         return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def _paused(connection: Connection) -> str | None:
+    last = select(PauseEventRow.action, PauseEventRow.reason).order_by(PauseEventRow.id.desc()).limit(1)
+    row = connection.execute(last).one_or_none()
+    return row.reason if row is not None and row.action == PAUSE else None
+
+
+PAUSE, RESUME = "pause", "resume"
+
+
+def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
+    """Pauses or resumes every daemon on this database. False where it is so already."""
+    with audit_errors(engine), engine.begin() as connection:
+        if (_paused(connection) is not None) == (action == PAUSE):
+            return False
+        values = {"action": action, "reason": visible(reason), "person": visible_name(person)}
+        connection.execute(insert(PauseEventRow).values(at=db_now(), **values))
+    return True
 
 
 def place_of(request: Request) -> str:

@@ -142,6 +142,16 @@ class DecisionCheckRow(Base):
     source: Mapped[str] = mapped_column(Text)
 
 
+class PauseEventRow(Base):
+    __tablename__ = "pause_events"
+
+    id: Mapped[int] = mapped_column(_RowId, Identity(always=False), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcMillis)
+    action: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str] = mapped_column(Text)
+    person: Mapped[str] = mapped_column(Text)
+
+
 class OutcomeRow(Base):
     __tablename__ = "outcomes"
     __table_args__ = (Index("ix_outcomes_decision_id", "decision_id"),)
@@ -205,6 +215,8 @@ class DaemonRow(Base):
     duration_ms: Mapped[int] = mapped_column(Integer)
     registry_uri: Mapped[str] = mapped_column("registry", Text, server_default="")
     workspace: Mapped[str] = mapped_column(Text, server_default="")
+    problem: Mapped[str | None] = mapped_column(Text)
+    skew_ms: Mapped[int | None] = mapped_column(Integer)
 
 
-APPEND_ONLY = ("policy_versions", "decisions", "decision_checks", "outcomes")
+APPEND_ONLY = ("policy_versions", "decisions", "decision_checks", "outcomes", "pause_events")

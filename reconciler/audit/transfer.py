@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, func, insert, make_url, select, text
+from sqlalchemy import Connection, Engine, Table, func, insert, make_url, select
 
 from reconciler.audit import schema
 from reconciler.audit.engine import audit_errors, make_engine, shown_url
@@ -44,7 +44,7 @@ def copy(source: str, target: str) -> list[Copied]:
         schema.require_head(writing)
         with (
             audit_errors(reading),
-            reading.connect().execution_options(isolation_level=_SNAPSHOT.get(reading.dialect.name)) as old,
+            _snapshot(reading) as old,
             audit_errors(writing),
             writing.begin() as new,
         ):
@@ -55,8 +55,12 @@ def copy(source: str, target: str) -> list[Copied]:
         writing.dispose()
 
 
-# Rows that are added meanwhile must not be half there; SQLite's BEGIN is a snapshot by itself.
-_SNAPSHOT: dict[str, Any] = {"postgresql": "REPEATABLE READ", "sqlite": "SERIALIZABLE"}
+def _snapshot(engine: Engine) -> Connection:
+    """Rows that are added meanwhile must not be half there; SQLite's BEGIN is a snapshot by itself."""
+    connection = engine.connect()
+    if engine.dialect.name == "postgresql":
+        return connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
 
 
 def _require_empty(target: Connection, url: str) -> None:
@@ -92,12 +96,9 @@ def _advance_sequence(table: Table, connection: Connection) -> None:
     """PostgreSQL counts ids by itself, and must go on after those that were copied."""
     if connection.dialect.name != "postgresql" or "id" not in table.columns:
         return
-    connection.execute(
-        text(
-            f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), "
-            f"coalesce((SELECT max(id) FROM {table.name}), 0) + 1, false)"
-        )
-    )
+    last = connection.scalar(select(func.max(table.c.id))) or 0
+    sequence = func.pg_get_serial_sequence(table.name, "id")
+    connection.execute(select(func.setval(sequence, last + 1, False)))
 
 
 def backup(url: str, path: Path) -> None:

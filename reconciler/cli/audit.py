@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO
 
 import typer
 
-from reconciler.cli.exits import DONE
+from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
 from reconciler.cli.output import Format, write_json, write_rows
 
@@ -98,17 +101,50 @@ def _show(whole: dict[str, Any]) -> None:
 
 
 @app.command(epilog="Example: mlflow-reconciler audit report --since 2026-10-01 --until 2026-11-01")
-def report(format: FormatOption = Format.TABLE, since: SinceOption = None, until: UntilOption = None) -> int:
+def report(
+    format: FormatOption = Format.TABLE,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A file, or a folder, in which it is named by the day (default: stdout).")
+    ] = None,
+) -> int:
     """Report a period: totals, why versions failed, and every decision."""
     from reconciler import bootstrap
-    from reconciler.audit.reports import report_text
 
     with bootstrap.audit_reader(settings()) as reader:
         made = reader.report(moment(since), moment(until))
-    if format is Format.JSON:
-        write_json(made, sys.stdout)
-    elif format is Format.TABLE:
-        print(report_text(made))
+    text = io.StringIO()
+    _write_report(made, format, text)
+    if output is None:
+        sys.stdout.write(text.getvalue())
     else:
-        write_rows(made["register"], format, REGISTER, sys.stdout)
+        say(f"wrote {_put(text.getvalue(), output, format)}")
     return DONE
+
+
+def _write_report(made: dict[str, Any], format: Format, stream: TextIO) -> None:
+    from reconciler.audit.reports import report_text
+
+    if format is Format.JSON:
+        write_json(made, stream)
+    elif format is Format.TABLE:
+        print(report_text(made), file=stream)
+    else:
+        write_rows(made["register"], format, REGISTER, stream)
+
+
+def _put(text: str, output: Path, format: Format) -> Path:
+    """Replaces the file at once: whoever takes it away has a whole one."""
+    from reconciler.settings import SettingsError
+
+    ending = "txt" if format is Format.TABLE else str(format)
+    path = output / f"report-{datetime.now(UTC):%Y-%m-%d}.{ending}" if output.is_dir() else output
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
+    return path

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
@@ -47,3 +50,30 @@ def check() -> int:
         print(difference)
     say("the schema differs" if differences else f"the schema is at {schema.head()}, as expected")
     return NEGATIVE if differences else DONE
+
+
+FromOption = Annotated[str, typer.Option("--from", help="The database to copy; a URL as in audit.url.")]
+ToOption = Annotated[str, typer.Option("--to", help="An empty database, upgraded by `db upgrade`.")]
+
+
+@app.command(epilog="Example: mlflow-reconciler db copy --from sqlite:///audit.db --to postgresql://db/audit")
+def copy(source: FromOption, target: ToOption) -> int:
+    """Copy an audit database into an empty one, SQLite or PostgreSQL, and compare counts and digests."""
+    from reconciler.audit import transfer
+    from reconciler.settings import database_url
+
+    done = transfer.copy(database_url(source), database_url(target))
+    for table in done:
+        print(f"{table.table}: {table.rows} rows, sha256 {table.digest}")
+    say("copied and compared; stop the daemon before the last copy, then set audit.url")
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler db backup audit-backup.db")
+def backup(path: Annotated[Path, typer.Argument(help="A new file.")]) -> int:
+    """Back up a SQLite audit database while the daemon runs."""
+    from reconciler.audit import transfer
+
+    transfer.backup(_url(), path)
+    say(f"{path} is a whole copy; to restore it, stop the daemon and put it in the database's place")
+    return DONE

@@ -11,7 +11,7 @@ from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
-from reconciler.ports import Found, Invalid, Listed, Registry, Standing
+from reconciler.ports import Found, Invalid, Listed, Measured, Registry, Standing
 from reconciler.registry.transport import NoEndpoint, PlainlyRefused, Transport
 from reconciler.registry.versions import API
 
@@ -80,6 +80,9 @@ class AutoRegistry:
 
     def remark(self) -> str | None:
         return self._it().remark()
+
+    def measured(self) -> Measured:
+        return self._chosen.measured() if self._chosen is not None else Measured()
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._it().evidence(wanted, now)

@@ -13,12 +13,12 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.policy import Scope
 from reconciler.domain.request import Assurance
 from reconciler.domain.target import Target
-from reconciler.ports import Listed, NotFound, RegistryError, Standing
+from reconciler.ports import Listed, Measured, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Transport, measured
 from reconciler.registry.versions import API, Row, get_version, rows_of
 
 # The workspace's own page size; more versions of one model than this come in pages.
@@ -85,6 +85,9 @@ class DatabricksRegistry(TransitionRequests):
     def remark(self) -> str | None:
         said = [one for one in (self._failed, self._sweep.remark()) if one]
         return "; ".join(said) or None
+
+    def measured(self) -> Measured:
+        return measured({*self._transports, self._tracking})
 
     def _note(self, errors: Sequence[RegistryError], looked: int) -> None:
         """Some that could not be looked at come again; where none could, the registry cannot be reached."""

@@ -17,10 +17,10 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
-from reconciler.ports import Conflict, Found, Listed, NotFound, Standing, Unavailable
+from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tag_reading import decided, place, place_of, rows_with_tag, standing_of
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Transport, measured
 from reconciler.registry.versions import (
     API,
     Row,
@@ -86,6 +86,9 @@ class TagsRegistry:
 
     def remark(self) -> None:
         """Every cycle's list is whole."""
+
+    def measured(self) -> Measured:
+        return measured({self._transport, self._tracking})
 
     def _move(self, request: Request, archive_existing: bool) -> None:
         where = {"name": request.model, "version": request.version}

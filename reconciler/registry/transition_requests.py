@@ -21,10 +21,10 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, Listed, NotFound, Standing, Unavailable
+from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tag_reading import decided, place_of, standing_of
-from reconciler.registry.transport import TooLarge, Transport
+from reconciler.registry.transport import TooLarge, Transport, measured
 from reconciler.registry.versions import API, Row, get_version, rows_of, version_facts
 
 _CALLS = f"{API}/transition-requests"
@@ -103,6 +103,9 @@ class TransitionRequests:
 
     def remark(self) -> str | None:
         return None
+
+    def measured(self) -> Measured:
+        return measured({self._transport, self._tracking})
 
     # --- act -------------------------------------------------------------------------------------------------
 

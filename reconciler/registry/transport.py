@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from http.client import responses
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -15,7 +17,7 @@ import urllib3
 from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
-from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError, Unavailable
+from reconciler.ports import Conflict, Invalid, Measured, NotFound, Refused, RegistryError, Unavailable
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
@@ -76,7 +78,8 @@ class Transport:
     """Calls to one server. Not for several threads at once.
 
     `timeout` is the deadline of one call in seconds, from its first byte out to its last byte in, tries included.
-    `max_bytes` bounds one reply. `calls` and `bytes_read` count since the last `begin`.
+    `max_bytes` bounds one reply. `calls` and `bytes_read` count since the last `begin`. `skew` is how many seconds the
+    server's clock was ahead in its last answer. `on_answer` is called after each.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Transport:
         max_bytes: int = 32 * 1024 * 1024,
         retries: int = 2,
         pace: Pace | None = None,
+        on_answer: Callable[[], None] = lambda: None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._base = base_url.rstrip("/")
@@ -104,10 +108,12 @@ class Transport:
         self._max_bytes = max_bytes
         self._retries = retries
         self._pace = pace
+        self._on_answer = on_answer
         self._sleep = sleep
         self._cycle_ends: float | None = None
         self.calls = 0
         self.bytes_read = 0
+        self.skew: float | None = None
 
     def begin(self, deadline: float | None) -> None:
         """Counters to zero; `deadline` seconds from now every call raises Unavailable."""
@@ -187,6 +193,8 @@ class Transport:
             raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s")) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _Retry(Unavailable(f"{what}: {_cause(error)}")) from None
+        self._on_answer()
+        self.skew = _skew(reply)
         if reply.status_code == 429 and self._pace is not None:
             self._pace.slow_down()
         return _understood(reply, body, what)
@@ -266,6 +274,20 @@ def _mlflow_error(body: bytes) -> tuple[str, str]:
     if not isinstance(data, dict):
         return "", ""
     return visible(str(data.get("error_code") or ""), 60), visible(str(data.get("message") or ""), 300)
+
+
+def _skew(reply: requests.Response) -> float | None:
+    """By its Date header, which has whole seconds."""
+    try:
+        return parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def measured(transports: Collection[Transport]) -> Measured:
+    """What several transports counted; the skew of the first that knows one."""
+    skews = [one.skew for one in transports if one.skew is not None]
+    return Measured(sum(one.calls for one in transports), timedelta(seconds=skews[0]) if skews else None)
 
 
 def _retry_after(reply: requests.Response) -> float | None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from reconciler.audit import lock, schema
 from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
-from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.store import PAUSE, RESUME, SqlAuditLog, note_pause
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.engine import evaluate
 from reconciler.domain.evidence import Absent, Evidence, Reading, RunFacts, VersionFacts
@@ -28,7 +28,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.policy_file import LoadedPolicy, parse_policy
-from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, Pending, SchemaMismatch, Waiting
+from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, GoAhead, Pending, SchemaMismatch, Waiting
 from tests.postgres import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
@@ -97,12 +97,23 @@ def test_whoever_was_overtaken_can_neither_renew_nor_count_nor_conclude(audit: A
     [first] = claimed(audit.log)
     [second] = claimed(audit.log)
     assert second.fence == first.fence + 1
-    assert not audit.log.still_ours(first)
+    assert audit.log.go_ahead(first) is GoAhead.TAKEN_OVER
     assert not audit.log.conclude(first, Outcome(OutcomeKind.APPLIED, "stale"))
     audit.log.attempted(first, "stale", timedelta(hours=1))
-    assert audit.log.still_ours(second)
+    assert audit.log.go_ahead(second) is GoAhead.YES
     assert audit.log.conclude(second, Outcome(OutcomeKind.APPLIED, "shown"))
     assert [row["outcome_detail"] for row in audit.reader.decisions(DecisionFilter())] == ["shown"]
+
+
+def test_a_pause_stops_every_replica_before_its_next_act_and_is_kept(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    [pending] = claimed(audit.log)
+    assert note_pause(audit.engine, PAUSE, "release freeze", "ada")
+    assert not note_pause(audit.engine, PAUSE, "again", "bob")
+    assert (audit.log.paused(), audit.log.go_ahead(pending)) == ("release freeze", GoAhead.PAUSED)
+    assert note_pause(audit.engine, RESUME, "over", "ada")
+    assert (audit.log.paused(), audit.log.go_ahead(pending)) == (None, GoAhead.YES)
+    assert [row["action"] for row in audit.reader.pauses()] == ["resume", "pause"]
 
 
 def test_working_state_that_was_lost_is_made_again(audit: Audit) -> None:
@@ -198,11 +209,12 @@ def test_another_registry_in_the_same_database_is_left_alone(audit: Audit) -> No
     assert len(audit.reader.open_requests()) == 1
 
 
-@pytest.mark.parametrize("table", ["decisions", "decision_checks", "outcomes", "policy_versions"])
+@pytest.mark.parametrize("table", ["decisions", "decision_checks", "outcomes", "policy_versions", "pause_events"])
 @pytest.mark.parametrize("change", ["UPDATE {table} SET {column} = {column}", "DELETE FROM {table}"])
 def test_history_can_be_neither_changed_nor_deleted(audit: Audit, table: str, change: str) -> None:
     audit.log.record(audit.judged(mode=Mode.OBSERVE))
-    column = "text" if table == "policy_versions" else "decision_id"
+    note_pause(audit.engine, PAUSE, "a test", "ada")
+    column = {"policy_versions": "text", "pause_events": "reason"}.get(table, "decision_id")
     with audit.engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
         connection.execute(text(change.format(table=table, column=column)))
 

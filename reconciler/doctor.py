@@ -1,0 +1,258 @@
+"""`check`: what a daemon needs, one line each, with the remedy. Nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from requests.utils import get_environ_proxies
+from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from reconciler.audit import schema
+from reconciler.audit.engine import audit_errors, make_engine
+from reconciler.audit.tables import APPEND_ONLY
+from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
+from reconciler.domain.text import visible
+from reconciler.policy_file import PolicyError
+from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
+from reconciler.registry.credentials import tls
+from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others, secret_paths
+
+_LEAST_FREE = 1 << 30
+_FEW_DAYS = 21
+_MUCH_SKEW = timedelta(seconds=30)
+_EXPECTED = (SettingsError, PolicyError, SchemaMismatch, AuditUnavailable, RegistryError)
+
+
+class Level(StrEnum):
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`detail` ends with what to do where something is to be done."""
+
+    name: str
+    level: Level
+    detail: str
+
+
+Step = Callable[[Settings], "Finding | list[Finding]"]
+
+
+def check(settings: Settings, config: Path | None) -> list[Finding]:
+    """Every finding, the configuration first."""
+    steps: list[tuple[str, Step]] = [
+        ("policy", _policy),
+        ("registry", _registry),
+        ("tls", _tls),
+        ("proxy", _proxy),
+        ("permissions", _permissions),
+        ("database", _database),
+        ("append-only", _append_only),
+        ("disk", _disk),
+        ("credentials", _credentials),
+    ]
+    findings = [_configuration(settings, config)]
+    for name, step in steps:
+        try:
+            found = step(settings)
+        except _EXPECTED as error:
+            found = Finding(name, Level.FAIL, str(error).replace("\n", "; "))
+        findings += found if isinstance(found, list) else [found]
+    return findings
+
+
+def _ok(name: str, detail: str) -> Finding:
+    return Finding(name, Level.OK, detail)
+
+
+def _warn(name: str, detail: str) -> Finding:
+    return Finding(name, Level.WARN, detail)
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+def _configuration(settings: Settings, config: Path | None) -> Finding:
+    path = config_path(config)
+    try:
+        if path is not None:
+            refuse_writable_by_others(path)
+    except SettingsError as error:
+        return Finding("configuration", Level.FAIL, str(error))
+    where = f"{path}, and" if path else "no file;"
+    return _ok("configuration", f"{where} variables; mode {settings.mode}")
+
+
+def _policy(settings: Settings) -> Finding:
+    refuse_writable_by_others(settings.policy_path())
+    in_force = policy_in_force(settings)
+    targets = ", ".join(str(target) for target in sorted(in_force.policy.governed_targets()))
+    return _ok("policy", f"{len(in_force.policy.rules)} rules govern {targets}; digest {in_force.digest[:12]}")
+
+
+def _credentials(settings: Settings) -> Finding:
+    paths = secret_paths()
+    exposed = [str(path) for path in paths if path.stat().st_mode & 0o077]
+    if exposed:
+        return _warn("credentials", f"{', '.join(exposed)} may be read by others: chmod 600")
+    return _ok("credentials", f"read from {', '.join(map(str, paths))}" if paths else "from variables, if any")
+
+
+def _disk(settings: Settings) -> Finding:
+    url = make_url(settings.audit.url.get_secret_value())
+    if url.get_backend_name() != "sqlite":
+        return _ok("disk", "the audit is not on this host")
+    folder = Path(url.database or "").resolve().parent
+    free = shutil.disk_usage(folder).free
+    shown = f"{folder} has {free / (1 << 30):.1f} GB free"
+    return _ok("disk", shown) if free >= _LEAST_FREE else _warn("disk", f"{shown}: make room")
+
+
+# --- registry ------------------------------------------------------------------------------------------------
+
+
+def _registry(settings: Settings) -> list[Finding]:
+    registry = make_registry(settings)
+    registry.begin(None)
+    registry.probe()
+    findings = [_ok("registry", f"{registry.uri} answers by the {registry.protocol} protocol")]
+    skew = registry.measured().skew
+    if skew is not None:
+        shown = f"the registry's clock differs by {abs(skew.total_seconds()):.0f} s from this host's"
+        late = abs(skew) > _MUCH_SKEW
+        findings.append(_warn("clock", f"{shown}: see to NTP on both") if late else _ok("clock", shown))
+    return findings
+
+
+def _permissions(settings: Settings) -> Finding:
+    """Per governed model where the registry tells; else only whether versions and runs may be read."""
+    registry = make_registry(settings)
+    registry.begin(None)
+    if registry.protocol == "tags":
+        detail = "registry and tracking server may be read; writing is not tried (it needs MANAGE under basic-auth)"
+        return _ok("permissions", detail)
+    scope = policy_in_force(settings).policy.scope()
+    levels = list(registry.levels(lambda model: bool(scope.targets_of(model))))
+    if lacking := not_governable(scope, levels):
+        remedy = "grant the account MANAGE, or name it an approver"
+        return Finding("permissions", Level.FAIL, f"may not decide about {few(lacking)}: {remedy}")
+    return _ok("permissions", f"may decide about all {len(levels)} governed models")
+
+
+def _proxy(settings: Settings) -> Finding:
+    uri = settings.registry_uri()
+    proxies = get_environ_proxies(uri, no_proxy=None)
+    used = proxies.get(urlsplit(uri).scheme) or proxies.get("all")
+    if used is None:
+        return _ok("proxy", "none for the registry")
+    parts = urlsplit(used if "//" in used else f"//{used}")
+    return _ok("proxy", f"{parts.hostname}:{parts.port or 80} (from HTTP(S)_PROXY)")
+
+
+def _tls(settings: Settings) -> Finding:
+    parts = urlsplit(settings.registry_uri())
+    if parts.scheme != "https" or not parts.hostname:
+        return _ok("tls", "not used: the registry is on this host, or plain text is allowed")
+    verify, cert = tls(os.environ)
+    if verify is False:
+        return _warn("tls", "certificates are not verified (MLFLOW_TRACKING_INSECURE_TLS): unset it, and name the CA")
+    if get_environ_proxies(settings.registry_uri(), no_proxy=None):
+        return _ok("tls", "verified behind a proxy; days left are not known")
+    context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+    if cert:
+        context.load_cert_chain(cert)
+    days = _days_left(context, parts.hostname, parts.port or 443)
+    shown = f"the chain is trusted; the certificate ends in {days} days"
+    return _ok("tls", shown) if days > _FEW_DAYS else _warn("tls", f"{shown}: have it renewed")
+
+
+def _days_left(context: ssl.SSLContext, host: str, port: int) -> int:
+    try:
+        with (
+            socket.create_connection((host, port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            ends = str((secure.getpeercert() or {}).get("notAfter"))
+    except ssl.SSLError as error:
+        remedy = "name its CA in MLFLOW_TRACKING_SERVER_CERT_PATH"
+        raise SettingsError([f"the certificate is not trusted ({visible(str(error.reason), 100)}): {remedy}"]) from None
+    except OSError as error:
+        raise SettingsError([f"{host}:{port} cannot be reached: {error.strerror or error}"]) from None
+    return int((ssl.cert_time_to_seconds(ends) - time.time()) // 86400)
+
+
+# --- database ------------------------------------------------------------------------------------------------
+
+
+def _database(settings: Settings) -> Finding:
+    url = settings.audit.url.get_secret_value()
+    with _engine(url) as engine:
+        schema.require_head(engine)
+    return _ok("database", f"{schema.shown_url(url)} is at revision {schema.head()}")
+
+
+def _append_only(settings: Settings) -> Finding:
+    """Tries to change history, in a transaction that is rolled back whatever happens."""
+    url = settings.audit.url.get_secret_value()
+    with _engine(url) as engine:
+        schema.require_head(engine)
+        loose = [table for table in APPEND_ONLY if not _refuses(engine, table)]
+    if loose:
+        remedy = "the triggers are gone: restore them from a migrated database, and ask who took them away"
+        return Finding("append-only", Level.FAIL, f"{', '.join(loose)} can be deleted from: {remedy}")
+    return _ok("append-only", f"{len(APPEND_ONLY)} tables refuse DELETE (tried and rolled back)")
+
+
+def _refuses(engine: Engine, table: str) -> bool:
+    """An empty table has nothing that a row trigger could refuse; then it is the trigger itself that is looked for."""
+    with audit_errors(engine), engine.connect() as connection:
+        transaction = connection.begin()
+        try:
+            held = connection.execute(text(f"SELECT 1 FROM {table} LIMIT 1")).one_or_none()  # noqa: S608  our own names
+            if held is None:
+                return any(name.startswith(table) for name in _triggers(connection))
+            connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608
+        except DBAPIError as error:
+            return "append-only" in str(error) or "permission denied" in str(error)
+        finally:
+            transaction.rollback()
+    return False
+
+
+def _triggers(connection: Connection) -> list[str]:
+    sqlite = connection.dialect.name == "sqlite"
+    query = "SELECT name FROM sqlite_master WHERE type = 'trigger'" if sqlite else "SELECT tgname FROM pg_trigger"
+    return [str(row[0]) for row in connection.execute(text(query))]
+
+
+@contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    engine = make_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def worst(findings: list[Finding]) -> Level:
+    levels = {finding.level for finding in findings}
+    return next(level for level in (Level.FAIL, Level.WARN, Level.OK) if level in levels)
+
+
+def lines(findings: list[Finding]) -> Iterator[str]:
+    return (f"{finding.level:4} {finding.name}: {finding.detail}" for finding in findings)

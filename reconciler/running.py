@@ -1,0 +1,171 @@
+"""The running daemon: what is in force now, and how it changes between two cycles."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from reconciler.audit import lock, schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.store import SqlAuditLog
+from reconciler.bootstrap import daemon_name, make_registry, policy_in_force, tell_permissions
+from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
+from reconciler.daemon import Daemon, log_cycle, log_event
+from reconciler.domain.decision import Mode
+from reconciler.logs import CYCLE, LOGGER
+from reconciler.metrics import Metrics
+from reconciler.notify import Notifier
+from reconciler.policy_file import PolicyError
+from reconciler.ports import RegistryError
+from reconciler.registry.auto import Speaking
+from reconciler.settings import (
+    Settings,
+    SettingsError,
+    config_path,
+    load_settings,
+    refuse_writable_by_others,
+    secret_paths,
+)
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+def run_daemon(config: Path | None, settings: Settings) -> int:
+    """Serves until a signal. Returns 0; raises SettingsError, PolicyError, SchemaMismatch or AlreadyServed."""
+    url, stop, notifier = settings.audit.url.get_secret_value(), threading.Event(), Notifier()
+    with lock.hold(url):
+        engine = make_engine(url)
+        try:
+            running = Running(config, settings, engine, notifier, stop)
+            Daemon(running, stop, notifier).serve()
+        finally:
+            engine.dispose()
+    return 0
+
+
+class Running:
+    """Policy, configuration and what they made, replaced as a whole or not at all."""
+
+    def __init__(
+        self, config: Path | None, settings: Settings, engine: Engine, notifier: Notifier, stop: threading.Event
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._notifier = notifier
+        self._stop = stop
+        self._metrics = Metrics(settings.metrics.path)
+        self._reload = threading.Event()
+        self._checked = self._told = False
+        self._problem: str | None = None
+        self._stamp = self._stamped(settings)
+        self._put_in_force(settings)
+
+    @property
+    def interval(self) -> timedelta:
+        return self._settings.schedule.interval
+
+    @property
+    def jitter(self) -> timedelta:
+        return self._settings.schedule.jitter
+
+    def ask_to_reload(self) -> None:
+        self._reload.set()
+
+    # --- a cycle ---------------------------------------------------------------------------------------------
+
+    def one_cycle(self) -> CycleSummary:
+        CYCLE.set(uuid.uuid4().hex[:8])
+        self._follow_the_files()
+        # The database may be down when the daemon starts; its revision is checked when it can be reached.
+        if not self._checked:
+            schema.require_head(self._engine)
+            self._checked = True
+        summary = self._cycle.run(self._in_force, Mode(self._settings.mode), self._problem)
+        log_cycle(summary)
+        self._tell(summary)
+        return summary
+
+    def _tell(self, summary: CycleSummary) -> None:
+        self._notifier.progress()
+        said = summary.sentence + (f"; {self._problem}" if self._problem else "")
+        if summary.unavailable is None:
+            self._notifier.ready(said)
+            self._tell_permissions()
+        else:
+            self._notifier.status(f"waiting: {said}")
+        self._metrics.of_cycle(summary, time.time())
+        try:
+            self._metrics.write()
+        except OSError as error:
+            LOGGER.warning(f"metrics.path: cannot be written: {error.strerror}: may this user write there?")
+
+    def _tell_permissions(self) -> None:
+        """Once, after the first cycle that reached the registry."""
+        if not self._told:
+            self._told = True
+            with contextlib.suppress(RegistryError):
+                tell_permissions(self._registry, self._in_force)
+
+    # --- reloading -------------------------------------------------------------------------------------------
+
+    def _follow_the_files(self) -> None:
+        stamp = self._stamped(self._settings)
+        if not self._reload.is_set() and stamp == self._stamp:
+            return
+        self._reload.clear()
+        self._stamp = stamp
+        self._notifier.reloading()
+        try:
+            settings = load_settings(self._config)
+            self._require_same_database(settings)
+            self._put_in_force(settings)
+        except (SettingsError, PolicyError) as error:
+            said = str(error).replace("\n", "; ")
+            self._problem = f"reload refused, the old policy stays in force: {said}"
+            self._metrics.reload_failures.inc()
+            LOGGER.error(self._problem, extra={"event": "reload"})
+            self._notifier.ready(self._problem)
+            return
+        # What was read may be newer than what was looked at, if somebody is just writing; then it is read once more.
+        self._problem = None
+        LOGGER.info(f"reloaded: policy {self._in_force.digest[:12]}, mode {settings.mode}", extra={"event": "reload"})
+        self._notifier.ready("reloaded")
+
+    def _put_in_force(self, settings: Settings) -> None:
+        for path in (config_path(self._config), settings.policy):
+            if path is not None:
+                refuse_writable_by_others(path)
+        in_force: PolicyInForce = policy_in_force(settings)
+        registry: Speaking = make_registry(settings, self._notifier.progress)
+        audit = SqlAuditLog(
+            self._engine,
+            daemon_name(),
+            registry.uri,
+            registry.workspace,
+            settings.schedule.lease,
+            self._notifier.progress,
+        )
+        deadline = settings.schedule.deadline
+        self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)
+        self._settings, self._in_force, self._registry = settings, in_force, registry
+        self._metrics.in_force(settings.mode, in_force.digest)
+
+    def _require_same_database(self, settings: Settings) -> None:
+        if settings.audit.url != self._settings.audit.url:
+            raise SettingsError(["audit.url: cannot change while the daemon runs: restart it"])
+
+    def _stamped(self, settings: Settings) -> Stamp:
+        """What changes when a file does: policy, configuration, secrets."""
+        paths = [config_path(self._config), settings.policy, *secret_paths()]
+        stamps = []
+        for path in paths:
+            with contextlib.suppress(OSError, AttributeError):
+                found = path.stat()  # type: ignore[union-attr]
+                stamps.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
+        return tuple(stamps)
