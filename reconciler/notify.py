@@ -14,12 +14,13 @@ _STATUS_LIMIT = 500
 
 
 class Notifier:
-    """Sends to $NOTIFY_SOCKET, a path or an abstract name (`@…`); see sd_notify(3). Never raises, never waits."""
+    """Sends to $NOTIFY_SOCKET, a path or an abstract name (`@…`); see sd_notify(3). Never raises, hardly waits."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._watchdog = _seconds(environ)
         self._was_ready = False
+        self._beaten = 0.0
 
     @property
     def watchdog_interval(self) -> float | None:
@@ -36,8 +37,11 @@ class Notifier:
 
     def progress(self) -> None:
         """The loop got somewhere. Called by nobody else: a thread of its own would hide that the loop hangs."""
-        if self._watchdog is not None:
-            self._send("WATCHDOG=1")
+        now = time.monotonic()
+        # A few in the time that systemd watches are enough; one for each step would crowd out what else is told.
+        if self._watchdog is not None and now - self._beaten >= self._watchdog / 5:
+            self._beaten = now
+            self._send("WATCHDOG=1", patience=0.0)
 
     def reloading(self) -> None:
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -47,12 +51,12 @@ class Notifier:
     def stopping(self) -> None:
         self._send("STOPPING=1", _status("stopping"))
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str, patience: float = 1.0) -> None:
         if not self._address:
             return
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.setblocking(False)
+            sender.settimeout(patience)
             sender.sendto("\n".join(lines).encode(), address)
 
 

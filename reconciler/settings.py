@@ -324,6 +324,11 @@ def config_path(config: Path | None) -> Path | None:
     return _config_path(config)
 
 
+def secret_path(section: str, key: str) -> Path | None:
+    """The file that a secret comes from; None where a variable or nothing gives it."""
+    return None if _variable((section, key)) in os.environ else _secret_path(section, key)
+
+
 def secret_paths() -> list[Path]:
     """The files that secrets are read from now."""
     return [path for secret in _SECRETS if (path := _secret_path(*secret)) is not None]

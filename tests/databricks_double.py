@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -62,6 +64,8 @@ class Workspace:
     before: Callable[[str, str], Reply | None] = lambda method, path: None
     after: Callable[[str, str], Reply | None] = lambda method, path: None
     level: str = "CAN_MANAGE"
+    authorizations: list[str] = field(default_factory=list)
+    accepts: str = ""
     wire: Callable[[str, str], str | None] = lambda method, path: None
     uri: str = ""
     _ticks: Any = field(default_factory=lambda: itertools.count(START))
@@ -268,6 +272,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         arguments = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        self.held.authorizations.append(self.headers.get("Authorization", ""))
+        if self.held.accepts and self.headers.get("Authorization") != self.held.accepts:
+            self.reply(*_error(401, "UNAUTHENTICATED", "who are you?"), missing=0)
+            return
         fault = self.held.wire(self.command, parts.path)
         reply = _instead(fault)
         if reply is None:
@@ -297,13 +305,21 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _IPv6Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 @contextlib.contextmanager
-def workspace() -> Iterator[Workspace]:
-    """Serves one on loopback until the block ends; its address is `uri`."""
+def workspace(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Workspace]:
+    """Serves one on loopback until the block ends, over TLS where a context is given; its address is `uri`."""
     held = Workspace()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"held": held}))
+    kind = _IPv6Server if ":" in host else ThreadingHTTPServer
+    server = kind((host, 0), type("Handler", (_Handler,), {"held": held}))
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    held.uri = f"http://127.0.0.1:{server.server_address[1]}"
+    shown = f"[{host}]" if ":" in host else host
+    held.uri = f"{'https' if context else 'http'}://{shown}:{server.server_address[1]}"
     try:
         yield held
     finally:

@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 from reconciler.domain.text import visible
 from reconciler.ports import Refused
 from reconciler.registry.transport import NoAuth
-from reconciler.settings import RegistrySettings, SettingsError
+from reconciler.settings import RegistrySettings, SettingsError, secret_path
 
 
 class HeaderAuth(AuthBase):
@@ -32,6 +32,23 @@ class HeaderAuth(AuthBase):
         return f"<{self._scheme} credentials>"
 
 
+class RotatingToken(HeaderAuth):
+    """A bearer token out of a file that somebody replaces while we run."""
+
+    def __init__(self, path: Path, token: str) -> None:
+        super().__init__("Bearer", token)
+        self._path = path
+
+    def renew(self) -> bool:
+        """Reads the file again; False where it holds what was refused."""
+        try:
+            token = self._path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return False
+        changed, self._value = token != self._value, token
+        return changed
+
+
 def basic(username: str, password: str) -> HeaderAuth:
     return HeaderAuth("Basic", base64.b64encode(f"{username}:{password}".encode()).decode())
 
@@ -43,7 +60,9 @@ def resolve_auth(registry: RegistrySettings, environ: Mapping[str, str]) -> Auth
         SettingsError: what is configured cannot be used. MLflow itself would go on without credentials.
     """
     if registry.token is not None:
-        return HeaderAuth("Bearer", registry.token.get_secret_value())
+        token = registry.token.get_secret_value()
+        path = secret_path("registry", "token")
+        return RotatingToken(path, token) if path is not None else HeaderAuth("Bearer", token)
     if registry.username is not None and registry.password is not None:
         return basic(registry.username, registry.password.get_secret_value())
     if plugin := environ.get("MLFLOW_TRACKING_AUTH"):

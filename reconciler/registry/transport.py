@@ -100,7 +100,8 @@ class Transport:
         self._base = base_url.rstrip("/")
         self._session = requests.Session()
         self._session.auth = auth or NoAuth()
-        self._session.verify = verify
+        # Given with each call: $REQUESTS_CA_BUNDLE would win over the session's.
+        self._verify = verify
         self._session.cert = cert
         self._session.headers.update({"Accept": "application/json", "User-Agent": "mlflow-reconciler"})
         self._session.headers.update(headers or {})
@@ -174,7 +175,7 @@ class Transport:
 
     # --- one exchange ----------------------------------------------------------------------------------------
 
-    def _send(self, method: str, path: str, ends: float, **arguments: Any) -> Any:
+    def _send(self, method: str, path: str, ends: float, *, renewed: bool = False, **arguments: Any) -> Any:
         what = f"{method} {path}"
         if self._pace is not None and not self._pace.wait(ends - time.monotonic()):
             raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
@@ -183,7 +184,13 @@ class Transport:
         try:
             with contextlib.closing(
                 self._session.request(
-                    method, self._base + path, timeout=left, allow_redirects=False, stream=True, **arguments
+                    method,
+                    self._base + path,
+                    timeout=left,
+                    allow_redirects=False,
+                    stream=True,
+                    verify=self._verify,
+                    **arguments,
                 )
             ) as reply:
                 body = self._body(reply, what, ends)
@@ -197,7 +204,14 @@ class Transport:
         self.skew = _skew(reply)
         if reply.status_code == 429 and self._pace is not None:
             self._pace.slow_down()
+        if reply.status_code == 401 and not renewed and self._renewed():
+            # Refused before anything was done, so a write may be sent again; once.
+            return self._send(method, path, ends, renewed=True, **arguments)
         return _understood(reply, body, what)
+
+    def _renewed(self) -> bool:
+        renew = getattr(self._session.auth, "renew", None)
+        return renew is not None and bool(renew())
 
     def _body(self, reply: requests.Response, what: str, ends: float) -> bytes:
         """The whole body, within the cap and the deadline, however slowly it drips."""

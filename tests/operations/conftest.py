@@ -1,0 +1,39 @@
+"""A product on the Databricks double: quick, and it fails on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Product
+from tests.databricks_double import Workspace, workspace
+
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+
+
+@pytest.fixture
+def held() -> Iterator[Workspace]:
+    with workspace() as held:
+        yield held
+
+
+def product_on(uri: str, place: Path) -> Product:
+    product = Product(uri, place)
+    product.variables |= {"RECONCILER_REGISTRY__BUDGET": "500", "RECONCILER_REGISTRY__TIMEOUT": "5s"}
+    product.policy(POLICY)
+    (place / "policy.yaml").chmod(0o644)
+    product.ok("db", "upgrade")
+    return product
+
+
+@pytest.fixture
+def product(held: Workspace, tmp_path: Path) -> Product:
+    return product_on(held.uri, tmp_path)

@@ -1,0 +1,248 @@
+"""Pause, status, check, metrics, journal, backup, copy: what an operator holds in his hand; and what never shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reconciler.audit import schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.audit.transfer import copy
+from reconciler.metrics import Metrics
+from reconciler.ports import SchemaMismatch
+from tests.acceptance.conftest import Product
+from tests.acceptance.test_daemon import daemon, until
+from tests.databricks_double import Workspace
+from tests.postgres import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_pause_lets_the_daemon_judge_but_not_act_and_is_told_everywhere(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    held.ask("m", held.version("m", "0.95"))
+    product.ok("pause", "--reason", "release freeze", "--by", "ada")
+    assert product.run("pause", "--reason", "again").returncode == 1
+    product.variables["RECONCILER_METRICS__PATH"] = str(tmp_path / "m.prom")
+    log = tmp_path / "log"
+    with daemon(product, log):
+        until(lambda: b"acts are paused: release freeze" in log.read_bytes(), "the log telling it")
+        assert "acts are paused since" in product.ok("status")
+        assert "mlflow_reconciler_paused 1.0" in (tmp_path / "m.prom").read_text()
+        assert [(row["mode"], row["outcome"]) for row in product.decisions()] == [("observe", "observed")]
+        assert held.heard == []
+        product.ok("resume", "--by", "bob")
+        until(lambda: held.models["m"]["1"].stage == "Production", "the act after it")
+    picture = json.loads(product.ok("status", "--json"))
+    assert picture["paused"] is None
+
+
+def test_status_is_a_monitoring_check(held: Workspace, product: Product) -> None:
+    assert product.run("status", "--max-age", "5m").returncode == 1
+    product.ok("once")
+    well = product.run("status", "--max-age", "5m")
+    assert (well.returncode, len(well.stdout.splitlines())) == (0, 1)
+    time.sleep(1.2)
+    assert product.run("status", "--max-age", "1s").returncode == 1
+    held.wire = lambda method, path: "503"
+    product.run("once")
+    broken = product.run("status", "--max-age", "5m")
+    assert (broken.returncode, broken.stdout.startswith("not ok: ")) == (1, True)
+
+
+def test_status_tells_ages_waits_policy_and_skew(held: Workspace, product: Product) -> None:
+    product.policy(
+        "version: 1\nrules:\n  - name: later\n    targets: [Production]\n"
+        "    require: [{metric: validation_accuracy, min: 0.9, on_missing: abstain}]\n"
+    )
+    held.ask("m", held.version("m"))
+    product.ok("once")
+    told = product.ok("status")
+    assert re.search(r"open: 1 under an hour; waiting: 1 \w+; set aside: 0", told)
+    assert re.search(r"policy [0-9a-f]{12} since 20\S+Z, clock skew [+-]\d s", told)
+
+
+def test_check_tells_each_thing_with_its_remedy(held: Workspace, product: Product, tmp_path: Path) -> None:
+    findings = {one["name"]: one for one in json.loads(product.ok("check", "--json"))}
+    assert set(findings) >= {"configuration", "policy", "registry", "tls", "proxy", "permissions", "database",
+                             "append-only", "disk", "credentials", "clock"}  # fmt: skip
+    assert {one["level"] for one in findings.values()} <= {"OK", "WARN"}
+    held.version("m", "0.95")
+    held.level = "CAN_READ"
+    assert "FAIL permissions: may not decide about m (CAN_READ): grant" in product.run("check").stdout
+    product.ok("once")
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as owner, owner:
+        owner.execute("DROP TRIGGER policy_versions_no_delete")
+    broken = product.run("check")
+    assert (broken.returncode, "FAIL append-only: policy_versions can be deleted from" in broken.stdout) == (1, True)
+    assert json.loads(product.ok("audit", "report", "--format", "json"))["policies"] == {}
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as owner:
+        assert owner.execute("SELECT count(*) FROM policy_versions").fetchone() == (1,)
+
+
+def test_the_metrics_file_is_whole_readable_and_says_what_happened(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.prom"
+    product.variables["RECONCILER_METRICS__PATH"] = str(path)
+    held.ask("good", held.version("good", "0.95"))
+    held.ask("bad", held.version("bad", "0.5"))
+    with daemon(product, tmp_path / "log"):
+        until(lambda: path.exists() and 'verdict="rejected"} 1.0' in path.read_text(), "the metrics")
+    text = path.read_text()
+    assert 'mlflow_reconciler_decisions_total{verdict="approved"} 1.0' in text
+    assert 'mlflow_reconciler_outcomes_total{outcome="applied"} 2.0' in text
+    assert path.stat().st_mode & 0o777 == 0o644
+    promtool = shutil.which("promtool")
+    if promtool:
+        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_and_dashboard_name_only_metrics_that_there_are() -> None:
+    known = {one.name for one in Metrics(None).described()}
+    known |= {f"{name}{end}" for name in known for end in ("_bucket", "_count", "_sum")}
+    rules = yaml.safe_load((ROOT / "contrib/alerts.yml").read_text())
+    expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    panels = json.loads((ROOT / "contrib/grafana-dashboard.json").read_text())["panels"]
+    expressions += [target["expr"] for panel in panels for target in panel["targets"]]
+    used = set(re.findall(r"mlflow_reconciler_\w+", " ".join(expressions)))
+    assert len(used) > 12
+    assert used <= known
+    promtool = shutil.which("promtool")
+    if promtool:
+        command = [promtool, "check", "rules", str(ROOT / "contrib/alerts.yml")]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_journal_gets_fields(held: Workspace, product: Product, tmp_path: Path) -> None:
+    address = str(tmp_path / "journal")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as journal:
+        journal.bind(address)
+        code = (
+            "import sys, logging; from reconciler import logs; logs.configure('journal', 'info', sys.argv[1]); "
+            "logs.CYCLE.set('1f2e3d4c'); "
+            "logs.LOGGER.info('approved\\nPRIORITY=0', extra={'model': 'fraud', 'decision_id': 'd1', 'version': '7'})"
+        )
+        import sys
+
+        subprocess.run([sys.executable, "-c", code, address], check=True)
+        fields = dict(line.split("=", 1) for line in journal.recv(8192).decode().splitlines())
+    assert fields["MESSAGE"] == "approved\\nPRIORITY=0"
+    assert (fields["PRIORITY"], fields["CYCLE_ID"], fields["DECISION_ID"]) == ("6", "1f2e3d4c", "d1")
+    assert (fields["MODEL"], fields["VERSION"]) == ("fraud", "7")
+
+
+def test_each_line_of_a_cycle_carries_its_id(held: Workspace, product: Product, tmp_path: Path) -> None:
+    held.ask("m", held.version("m", "0.95"))
+    product.variables["RECONCILER_LOG__FORMAT"] = "json"
+    log = tmp_path / "log"
+    with daemon(product, log):
+        until(lambda: b'"decided"' in log.read_bytes() and b"cycle: 1 open" in log.read_bytes(), "the cycle")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    [decided] = [line for line in lines if line.get("event") == "decided"]
+    same = [line for line in lines if line.get("cycle_id") == decided["cycle_id"]]
+    assert len(same) >= 2
+    assert decided["decision_id"]
+
+
+TOKEN, PASSWORD = "canary-token-5ecret", "canary-password-5ecret"
+
+
+def test_no_secret_ever_shows(held: Workspace, product: Product, postgres: PostgresServer, tmp_path: Path) -> None:
+    """At log level debug: in logs, errors, audit rows, reports, status, check, metrics."""
+    held.ask("m", held.version("m", "0.95"))
+    held.ask("n", held.version("n", "0.5"))
+    metrics = tmp_path / "m.prom"
+    product.variables |= {
+        "RECONCILER_REGISTRY__TOKEN": TOKEN,
+        "RECONCILER_LOG__LEVEL": "debug",
+        "RECONCILER_METRICS__PATH": str(metrics),
+    }
+    log = tmp_path / "log"
+    with daemon(product, log):
+        until(lambda: b"1 approved" in log.read_bytes() and metrics.exists(), "a cycle")
+        held.wire = lambda method, path: "500"
+        until(lambda: b"nothing decided" in log.read_bytes(), "a cycle that fails")
+    held.wire = lambda method, path: None
+    shown = [log.read_text(), metrics.read_text(), (tmp_path / "audit.db").read_bytes().decode("latin-1")]
+    for command in ("status", "status --json", "check", "audit list --format json", "audit report --format json",
+                    "explain m 1 Production --json"):  # fmt: skip
+        done = product.run(*command.split())
+        shown += [done.stdout, done.stderr]
+    product.variables["RECONCILER_AUDIT__URL"] = f"postgresql://daemon:{PASSWORD}@127.0.0.1:1/audit"
+    for command in (["status"], ["check"], ["once"], ["db", "upgrade"], ["db", "current"]):
+        done = product.run(*command)
+        shown += [done.stdout, done.stderr]
+    product.variables["RECONCILER_AUDIT__URL"] = f"mysql://daemon:{PASSWORD}@127.0.0.1:1/audit"
+    shown.append(product.run("status").stderr)
+    assert any(f"Bearer {TOKEN}" in header for header in held.authorizations)
+    for text in shown:
+        assert TOKEN not in text
+        assert PASSWORD not in text
+        assert "Authorization" not in text
+
+
+def test_a_backup_is_whole_while_the_daemon_runs_and_is_restored(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    held.ask("m", held.version("m", "0.95"))
+    with daemon(product, tmp_path / "log"):
+        until(lambda: not held.requests, "a decision")
+        product.ok("db", "backup", str(tmp_path / "backup.db"))
+        assert product.run("db", "backup", str(tmp_path / "backup.db")).returncode == 78
+    decisions = product.decisions()
+    for leftover in tmp_path.glob("audit.db*"):
+        leftover.unlink()
+    shutil.copy(tmp_path / "backup.db", tmp_path / "audit.db")
+    assert product.decisions() == decisions
+    assert (tmp_path / "backup.db").stat().st_mode & 0o077 == 0
+    product.ok("once")
+    assert product.run("db", "check").returncode == 0
+
+
+def test_a_database_moves_to_postgresql_and_back_with_every_row(
+    held: Workspace, product: Product, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    for number in range(5):
+        held.ask(f"m{number}", held.version(f"m{number}", "0.95" if number % 2 else "0.5"), comment="a\0b\u202e")
+    product.ok("once")
+    product.ok("pause", "--reason", "moving")
+    there, back = postgres.new_database(), f"sqlite:///{tmp_path}/back.db"
+    here = product.environment()["RECONCILER_AUDIT__URL"]
+    assert product.run("db", "copy", "--from", here, "--to", there).returncode == 78
+    for url in (there, back):
+        schema.upgrade(url)
+    told = product.ok("db", "copy", "--from", here, "--to", there)
+    assert "decisions: 5 rows, sha256 " in told
+    assert [one.digest for one in copy(there, back)] == [line.split()[-1] for line in told.splitlines()]
+    refused = product.run("db", "copy", "--from", here, "--to", there)
+    assert (refused.returncode, "is not empty" in refused.stderr) == (78, True)
+    product.variables["RECONCILER_AUDIT__URL"] = there
+    product.ok("resume")
+    held.ask("later", held.version("later", "0.95"))
+    product.ok("once")
+    assert len(AuditReader(make_engine(there)).decisions(DecisionFilter(), None)) == 6
+    with pytest.raises(SchemaMismatch):
+        copy(here, here)
+
+
+def test_a_report_goes_into_a_folder_under_the_days_name(product: Product, tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    product.ok("audit", "report", "--since", "7d", "--format", "json", "--output", str(folder))
+    [written] = folder.iterdir()
+    assert re.fullmatch(r"report-\d{4}-\d\d-\d\d\.json", written.name)
+    assert json.loads(written.read_text())["decisions"] == 0

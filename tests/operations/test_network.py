@@ -1,0 +1,166 @@
+"""Behind a firewall: a forward proxy, a private CA, client certificates, IPv6, a token that rotates. All for real."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.databricks_double import Workspace, workspace
+from tests.operations.conftest import product_on
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def server_context(authority: trustme.CA, *, clients: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    if clients:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def asked(held: Workspace) -> None:
+    held.ask("m", held.version("m", "0.95"))
+
+
+def test_a_private_ca_is_trusted_when_it_is_named_and_refused_when_not(
+    authority: trustme.CA, bundle: str, tmp_path: Path
+) -> None:
+    with workspace(server_context(authority)) as held:
+        asked(held)
+        product = product_on(held.uri, tmp_path)
+        refused = product.run("once")
+        assert (refused.returncode, "TLS failed" in refused.stderr) == (69, True)
+        assert "FAIL tls: the certificate is not trusted" in product.run("check").stdout
+        product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = bundle
+        product.ok("once")
+        assert "OK   tls: the chain is trusted; the certificate ends in" in product.run("check").stdout
+        assert held.models["m"]["1"].stage == "Production"
+
+
+def test_a_client_certificate_is_shown_where_the_server_asks_for_one(
+    authority: trustme.CA, bundle: str, tmp_path: Path
+) -> None:
+    client = tmp_path / "client.pem"
+    authority.issue_cert("reconciler@example.com").private_key_and_cert_chain_pem.write_to_path(str(client))
+    with workspace(server_context(authority, clients=True)) as held:
+        asked(held)
+        product = product_on(held.uri, tmp_path)
+        product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = bundle
+        assert product.run("once").returncode == 69
+        product.variables["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = str(client)
+        product.ok("once")
+        assert held.models["m"]["1"].stage == "Production"
+
+
+def test_ipv6_is_an_address_like_any_other(tmp_path: Path) -> None:
+    with workspace(host="::1") as held:
+        asked(held)
+        product_on(held.uri, tmp_path).ok("once")
+        assert held.models["m"]["1"].stage == "Production"
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """CONNECT of a forward proxy."""
+
+    seen: list[str]
+
+    def handle(self) -> None:
+        line = self.rfile.readline().decode()
+        while self.rfile.readline().strip():
+            pass
+        self.seen.append(line.split()[1])
+        host, _, port = line.split()[1].rpartition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with contextlib.suppress(OSError):
+                self._shovel(there)
+
+    def _shovel(self, there: socket.socket) -> None:
+        pairs = {self.connection: there, there: self.connection}
+        while True:
+            for one in select.select(list(pairs), [], [])[0]:
+                if not (data := one.recv(65536)):
+                    return
+                pairs[one].sendall(data)
+
+
+@contextlib.contextmanager
+def proxy() -> Iterator[tuple[str, list[str]]]:
+    seen: list[str] = []
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), type("Seen", (Tunnel,), {"seen": seen}))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_forward_proxy_is_used_unless_no_proxy_says_otherwise(
+    authority: trustme.CA, bundle: str, tmp_path: Path
+) -> None:
+    with workspace(server_context(authority)) as held, proxy() as (address, seen):
+        asked(held)
+        product = product_on(held.uri, tmp_path)
+        product.variables |= {"MLFLOW_TRACKING_SERVER_CERT_PATH": bundle, "HTTPS_PROXY": address}
+        product.ok("once")
+        assert set(seen) == {held.uri.removeprefix("https://")}
+        assert f"OK   proxy: {address.removeprefix('http://')}" in product.run("check").stdout
+        before = len(seen)
+        product.variables["NO_PROXY"] = "127.0.0.1"
+        product.ok("once")
+        assert len(seen) == before
+
+
+def test_a_token_file_that_is_replaced_is_read_again_after_one_refusal(held: Workspace, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    token.chmod(0o600)
+    asked(held)
+    product = product_on(held.uri, tmp_path)
+    product.variables["RECONCILER_REGISTRY__TOKEN_FILE"] = str(token)
+    held.accepts = "Bearer old"
+
+    def rotate(method: str, path: str) -> None:
+        if path.endswith("/approve"):
+            held.accepts = "Bearer new"
+            token.write_text("new\n")
+
+    held.after = rotate
+    product.ok("once")
+    held.ask("m", held.version("m", "0.95"))
+    held.after = lambda method, path: None
+    product.ok("once")
+    assert [version.stage for version in held.models["m"].values()] == ["Production", "Production"]
+
+
+def test_a_token_that_is_refused_twice_is_refused(held: Workspace, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    product = product_on(held.uri, tmp_path)
+    product.variables["RECONCILER_REGISTRY__TOKEN_FILE"] = str(token)
+    held.accepts = "Bearer another"
+    assert product.run("once").returncode == 69
+    assert len(held.authorizations) == 1

@@ -1,0 +1,210 @@
+"""What systemd is told, and what it will make of the units."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.service import UNITS, templates
+from tests.acceptance.conftest import Product
+from tests.acceptance.test_daemon import daemon, until
+from tests.databricks_double import Workspace
+from tests.operations.conftest import POLICY
+
+ANALYZE = shutil.which("systemd-analyze")
+needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not on this machine")
+
+
+class Manager:
+    """The receiving end of the notify protocol."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+        self._socket.setblocking(False)
+        self.heard: list[tuple[float, str]] = []
+
+    def listen(self) -> str:
+        """Everything so far, as text."""
+        while True:
+            try:
+                self.heard.append((time.monotonic(), self._socket.recv(8192).decode()))
+            except BlockingIOError:
+                return "\n".join(text for _, text in self.heard)
+
+    def beats(self, seconds: float) -> int:
+        """WATCHDOG=1 within the next seconds."""
+        self.listen()
+        before = len(self.heard)
+        time.sleep(seconds)
+        self.listen()
+        return sum("WATCHDOG=1" in text for _, text in self.heard[before:])
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(str(tmp_path / "notify") if request.param == "path" else f"@reconciler-test-{os.getpid()}")
+    yield manager
+    manager.close()
+
+
+def watched(product: Product, manager: Manager, seconds: float) -> None:
+    product.variables |= {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(int(seconds * 1e6))}
+
+
+def test_ready_comes_with_the_first_cycle_that_reached_everything_and_each_cycle_tells_its_sentence(
+    held: Workspace, product: Product, manager: Manager, tmp_path: Path
+) -> None:
+    watched(product, manager, 1.5)
+    held.wire = lambda method, path: "503"
+    with daemon(product, tmp_path / "log") as process:
+        until(lambda: "STATUS=waiting: nothing decided" in manager.listen(), "waiting for the registry")
+        assert "READY=1" not in manager.listen()
+        held.wire = lambda method, path: None
+        until(lambda: "READY=1\nSTATUS=0 open" in manager.listen(), "READY")
+        held.ask("m", held.version("m", "0.95"))
+        until(lambda: "STATUS=1 open, 1 applied, 1 approved" in manager.listen(), "the sentence of a cycle")
+        assert manager.beats(2.0) >= 2
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "RELOADING=1" in manager.listen(), "RELOADING")
+        until(lambda: "READY=1\nSTATUS=reloaded" in manager.listen(), "READY after it")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(12) == 0
+        assert "STOPPING=1" in manager.listen()
+
+
+def test_a_hung_registry_starves_the_watchdog_and_a_slow_one_that_moves_feeds_it(
+    held: Workspace, product: Product, manager: Manager, tmp_path: Path
+) -> None:
+    watched(product, manager, 0.9)
+    product.variables |= {"RECONCILER_REGISTRY__TIMEOUT": "15s", "RECONCILER_SCHEDULE__LEASE": "5m"}
+    with daemon(product, tmp_path / "log"):
+        until(lambda: "READY=1" in manager.listen(), "READY")
+        for number in range(40):
+            held.version(f"m{number}", "0.95")
+        held.wire = lambda method, path: time.sleep(0.2)  # type: ignore[func-returns-value]
+        time.sleep(1)
+        assert manager.beats(3.0) >= 5
+        held.wire = lambda method, path: time.sleep(8)  # type: ignore[func-returns-value]
+        time.sleep(2)
+        assert manager.beats(3.0) == 0
+
+
+def test_a_frozen_daemon_says_nothing(product: Product, manager: Manager, tmp_path: Path) -> None:
+    watched(product, manager, 0.9)
+    with daemon(product, tmp_path / "log") as process:
+        until(lambda: "READY=1" in manager.listen(), "READY")
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        assert manager.beats(2.0) == 0
+        process.send_signal(signal.SIGCONT)
+        assert manager.beats(2.0) >= 1
+
+
+def test_a_hung_database_starves_the_watchdog(product: Product, manager: Manager, tmp_path: Path) -> None:
+    import sqlite3
+
+    watched(product, manager, 0.9)
+    with daemon(product, tmp_path / "log"):
+        until(lambda: "READY=1" in manager.listen(), "READY")
+        holder = sqlite3.connect(tmp_path / "audit.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        time.sleep(1.5)
+        assert manager.beats(3.0) == 0
+        holder.close()
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_are_understood_and_exposed_at_most_one(unit: str, product: Product, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    product.ok("install-service", "--root", str(root))
+    path = root / "etc/systemd/system" / unit
+    # Beside each other, so that the timer finds its service; without the drop-in's folder, which is not for it.
+    verified = subprocess.run(
+        [str(ANALYZE), "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    if unit.endswith(".service"):
+        command = [str(ANALYZE), "security", "--offline=true", "--threshold=10", "--no-pager", str(path)]
+        judged = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert judged.returncode == 0, judged.stdout[-300:]
+
+
+def test_the_service_is_installed_once_and_nothing_is_overwritten(product: Product, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    planned = product.ok("install-service", "--root", str(root), "--dry-run")
+    assert not root.exists()
+    written = product.ok("install-service", "--root", str(root))
+    assert planned.replace("would write", "wrote") == written
+    credentials = root / "etc/mlflow-reconciler/credentials"
+    assert {path.name: path.stat().st_mode & 0o777 for path in credentials.iterdir()} == {
+        "registry.token": 0o600, "audit.url": 0o600,
+    }  # fmt: skip
+    assert credentials.stat().st_mode & 0o077 == 0
+    unit = (root / "etc/systemd/system/mlflow-reconciler.service").read_text()
+    assert f"ExecStart={Path(sys.executable).with_name('mlflow-reconciler')} run" in unit
+    (root / "etc/mlflow-reconciler/config.yaml").write_text("mine")
+    assert {line.split()[0] for line in product.ok("install-service", "--root", str(root)).splitlines()} == {"kept"}
+    assert (root / "etc/mlflow-reconciler/config.yaml").read_text() == "mine"
+
+
+def test_the_installed_configuration_and_policy_are_valid(product: Product, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    product.ok("install-service", "--root", str(root))
+    config = root / "etc/mlflow-reconciler/config.yaml"
+    assert product.run("policy", "validate", str(root / "etc/mlflow-reconciler/policy.yaml")).returncode == 0
+    lines = product.run("check", "--config", str(config)).stdout.splitlines()
+    assert lines[0].startswith("OK   configuration")
+
+
+def test_each_unit_promises_no_inbound_port() -> None:
+    for unit in UNITS:
+        if unit.endswith(".service"):
+            text = (templates() / unit).read_text()
+            assert "SocketBindDeny=any\n" in text
+            assert "IPAddressDeny=any\n" in text
+
+
+def test_a_changed_policy_is_in_force_from_the_next_cycle_and_a_broken_one_is_not(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    product.variables["RECONCILER_METRICS__PATH"] = str(tmp_path / "m.prom")
+    with daemon(product, log):
+        until(lambda: b"cycle: 0 open" in log.read_bytes(), "the first cycle")
+        product.policy("version: 1\nrules: none\n")
+        until(lambda: b"reload refused, the old policy stays in force" in log.read_bytes(), "the refusal")
+        until(lambda: "reload refused" in product.ok("status"), "status telling it")
+        until(lambda: "reload_failures_total 1.0" in (tmp_path / "m.prom").read_text(), "the metric")
+        held.ask("m", held.version("m", "0.95"))
+        until(lambda: not held.requests, "a decision by the old policy")
+        product.policy(POLICY.replace("0.9", "0.99"))
+        until(lambda: b"reloaded: policy" in log.read_bytes(), "the reload")
+        until(lambda: "reload refused" not in product.ok("status"), "status telling it no more")
+        held.ask("n", held.version("n", "0.95"))
+        until(lambda: not held.requests, "a decision by the new policy")
+    assert {row["model"]: row["verdict"] for row in product.decisions()} == {"m": "approve", "n": "reject"}
+    assert len({row["policy_digest"] for row in product.decisions()}) == 2
+    assert log.read_bytes().count(b"reload refused") == 1
+
+
+def test_a_policy_that_others_may_write_is_refused(product: Product, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").chmod(0o666)
+    for command in ("run", "once"):
+        done = product.run(command)
+        assert (done.returncode, "chmod go-w" in done.stderr) == (78, True)
+    assert "FAIL policy" in product.run("check").stdout
