@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long test-python lint types imports bench lock clean
+.PHONY: docs install demo test test-long test-python lint types imports bench lock clean
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ imports: install
 
 bench: install
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# The pages that are made from the code.
+docs: install
+	$(BIN)/python docs/generate.py
 
 # Pins for every platform and Python, with hashes and without the address of any index.
 lock: install

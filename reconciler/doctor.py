@@ -130,7 +130,9 @@ def _registry(settings: Settings) -> list[Finding]:
     registry = make_registry(settings)
     registry.begin(None)
     registry.probe()
-    findings = [_ok("registry", f"{registry.uri} answers by the {registry.protocol} protocol")]
+    version = registry.version()
+    kind = f"MLflow {version} at {registry.uri}" if version else registry.uri
+    findings = [_ok("registry", f"{kind} answers by the {registry.protocol} protocol")]
     skew = registry.measured().skew
     if skew is not None:
         shown = f"the registry's clock differs by {abs(skew.total_seconds()):.0f} s from this host's"

@@ -42,7 +42,7 @@ def before(
         Path | None,
         typer.Option(help="The configuration (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text, json or journal.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)

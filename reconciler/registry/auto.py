@@ -32,6 +32,8 @@ class Speaking(Registry, Protocol):
 
     def probe(self) -> None: ...
 
+    def version(self) -> str: ...
+
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]: ...
 
 
@@ -107,6 +109,9 @@ class AutoRegistry:
 
     def probe(self) -> None:
         self._it().probe()
+
+    def version(self) -> str:
+        return self._it().version()
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         return self._it().levels(covers)

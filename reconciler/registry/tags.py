@@ -25,6 +25,7 @@ from reconciler.registry.versions import (
     API,
     Row,
     get_version,
+    mlflow_version,
     search_versions,
     tags_of,
     version_facts,
@@ -151,6 +152,10 @@ class TagsRegistry:
             return self._shows(get_version(self._transport, request.model, request.version), request)
         except NotFound:
             return False
+
+    def version(self) -> str:
+        """MLflow's version; "" where the server does not say."""
+        return mlflow_version(self._transport)
 
     def probe(self) -> None:
         """Reads a little of what a cycle reads. Raises RegistryError where that is not allowed or not possible."""

@@ -25,7 +25,7 @@ from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavai
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tag_reading import decided, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
-from reconciler.registry.versions import API, Row, get_version, rows_of, version_facts
+from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
 
 _CALLS = f"{API}/transition-requests"
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
@@ -189,6 +189,10 @@ class TransitionRequests:
         query = {"name": model, "version": version, "stage": str(target), "creator": request.requester.name}
         self._transport.delete_by_query(f"{_CALLS}/delete", {key: value for key, value in query.items() if value})
         return request
+
+    def version(self) -> str:
+        """MLflow's version; "" where the server does not say."""
+        return mlflow_version(self._transport)
 
     def probe(self) -> None:
         """Reads a little of what a cycle reads. Raises RegistryError where that is not allowed or not possible."""

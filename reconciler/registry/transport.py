@@ -129,6 +129,10 @@ class Transport:
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._read("GET", path, params=params)
 
+    def text(self, path: str) -> str:
+        """A short answer that is no JSON."""
+        return str(self._read("GET", path, as_text=True))
+
     def search(self, path: str, body: Mapping[str, Any]) -> Any:
         """A POST that only reads, so that it may be tried again."""
         return self._read("POST", path, json=body)
@@ -175,7 +179,9 @@ class Transport:
 
     # --- one exchange ----------------------------------------------------------------------------------------
 
-    def _send(self, method: str, path: str, ends: float, *, renewed: bool = False, **arguments: Any) -> Any:
+    def _send(
+        self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
+    ) -> Any:
         what = f"{method} {path}"
         if self._pace is not None and not self._pace.wait(ends - time.monotonic()):
             raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
@@ -207,6 +213,8 @@ class Transport:
         if reply.status_code == 401 and not renewed and self._renewed():
             # Refused before anything was done, so a write may be sent again; once.
             return self._send(method, path, ends, renewed=True, **arguments)
+        if as_text and reply.status_code == 200:
+            return visible(body.decode("utf-8", "replace").strip(), 100)
         return _understood(reply, body, what)
 
     def _renewed(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.domain.evidence import VersionFacts
 from reconciler.domain.text import Text
-from reconciler.ports import Unavailable
+from reconciler.ports import RegistryError, Unavailable
 from reconciler.registry.transport import TooLarge, Transport
 
 API = "/api/2.0/mlflow"
@@ -66,6 +66,15 @@ def rows_of(answer: Any, field: str) -> list[Row]:
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
     return list({(str(row.get("name")), str(row.get("version"))): row for row in rows}.values())
+
+
+def mlflow_version(transport: Transport) -> str:
+    """What `mlflow server` says at /version; "" from any other server."""
+    try:
+        said = transport.text("/version")
+    except RegistryError:
+        return ""
+    return said if re.fullmatch(r"\d+(\.\w+)+", said) else ""
 
 
 def get_version(transport: Transport, model: str, version: str) -> Row:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 
+import mlflow
 import pytest
 
 from tests.acceptance.conftest import DECISION, REQUEST, Product, Server, served
@@ -212,6 +213,9 @@ def test_requests_are_filed_listed_and_withdrawn(server: Server, product: Produc
 def test_check_says_ok_line_by_line(server: Server, product: Product) -> None:
     lines = product.ok("check").splitlines()
     assert [line.split()[0] for line in lines] == ["OK"] * len(lines)
+    assert (
+        f"OK   registry: MLflow {mlflow.__version__} at {server.uri} answers by the {server.protocol} protocol" in lines
+    )
     product.variables["RECONCILER_REGISTRY__URI"] = "http://127.0.0.1:1"
     broken = product.run("check")
     assert broken.returncode == 1

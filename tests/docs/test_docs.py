@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from reconciler.cli.app import app
 from reconciler.settings import known_keys
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+MADE = importlib.import_module("generate").PAGES
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -34,6 +38,17 @@ def test_every_command_is_documented_and_has_an_example(command: list[str]) -> N
     assert "Example: " in section
     example = " ".join(section.partition("Example: ")[2].split())
     assert f"mlflow-reconciler {' '.join(command)}" in example
+
+
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_the_pages_made_from_the_code_are_as_the_code_is(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == MADE[name](), "run `make docs`"
+
+
+def test_every_alert_is_explained() -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    for alert in re.findall(r"alert: (\w+)", (ROOT / "contrib/alerts.yml").read_text()):
+        assert f"`{alert}`" in page
 
 
 def test_every_setting_is_documented() -> None:

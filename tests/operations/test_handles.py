@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import create_engine, make_url, text
 
 from reconciler.audit import schema
 from reconciler.audit.engine import make_engine
@@ -101,13 +102,15 @@ def test_the_metrics_file_is_whole_readable_and_says_what_happened(
     held.ask("bad", held.version("bad", "0.5"))
     with daemon(product, tmp_path / "log"):
         until(lambda: path.exists() and 'verdict="rejected"} 1.0' in path.read_text(), "the metrics")
-    text = path.read_text()
-    assert 'mlflow_reconciler_decisions_total{verdict="approved"} 1.0' in text
-    assert 'mlflow_reconciler_outcomes_total{outcome="applied"} 2.0' in text
+    written = path.read_text()
+    assert 'mlflow_reconciler_decisions_total{verdict="approved"} 1.0' in written
+    assert 'mlflow_reconciler_outcomes_total{outcome="applied"} 2.0' in written
     assert path.stat().st_mode & 0o777 == 0o644
     promtool = shutil.which("promtool")
     if promtool:
-        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [promtool, "check", "metrics"], input=written, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -189,10 +192,10 @@ def test_no_secret_ever_shows(held: Workspace, product: Product, postgres: Postg
     product.variables["RECONCILER_AUDIT__URL"] = f"mysql://daemon:{PASSWORD}@127.0.0.1:1/audit"
     shown.append(product.run("status").stderr)
     assert any(f"Bearer {TOKEN}" in header for header in held.authorizations)
-    for text in shown:
-        assert TOKEN not in text
-        assert PASSWORD not in text
-        assert "Authorization" not in text
+    for one in shown:
+        assert TOKEN not in one
+        assert PASSWORD not in one
+        assert "Authorization" not in one
 
 
 def test_a_backup_is_whole_while_the_daemon_runs_and_is_restored(
@@ -246,3 +249,28 @@ def test_a_report_goes_into_a_folder_under_the_days_name(product: Product, tmp_p
     [written] = folder.iterdir()
     assert re.fullmatch(r"report-\d{4}-\d\d-\d\d\.json", written.name)
     assert json.loads(written.read_text())["decisions"] == 0
+
+
+def test_the_rights_that_the_operating_page_grants_are_enough(
+    held: Workspace, product: Product, postgres: PostgresServer
+) -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    grants = page.partition("```sql\n")[2].partition("```")[0]
+    owner = postgres.new_database()
+    schema.upgrade(owner)
+    role = make_url(owner).database
+    engine = create_engine(owner, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        for grant in filter(None, grants.replace("TO reconciler", f"TO {role}").strip().split(";")):
+            connection.execute(text(grant))
+    engine.dispose()
+    product.variables["RECONCILER_AUDIT__URL"] = make_url(owner).set(username=role).render_as_string(False)
+    held.ask("good", held.version("good", "0.95"))
+    held.ask("bad", held.version("bad", "0.5"))
+    product.ok("once")
+    product.ok("pause", "--reason", "try")
+    product.ok("resume")
+    product.ok("once")
+    assert [row["outcome"] for row in product.decisions()] == ["applied", "applied"]
+    assert "OK   append-only" in product.run("check").stdout

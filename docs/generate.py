@@ -1,0 +1,70 @@
+"""Writes the pages that are made from the code: docs/cli.md and docs/metrics.md. Run by `make docs`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer.main
+
+from reconciler.cli.app import app
+from reconciler.metrics import Metrics
+
+HERE = Path(__file__).resolve().parent
+COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
+CLI = """\
+# Commands
+
+Made from `--help` by `make docs`. Machine output goes to stdout, everything said to people to stderr.
+
+Exit codes: 0 done, or `explain` would approve; 1 a negative answer; 2 usage; 3 `explain` abstains; 69 the registry or
+the database cannot be reached; 78 the configuration, the policy or the schema is wrong.
+"""
+METRICS = """\
+# Metrics
+
+Made from the code by `make docs`. Written after each cycle to `metrics.path`, a file for node_exporter's textfile
+collector: replaced at once, mode 0644; nothing listens. `contrib/alerts.yml` has alert rules on them (what each means
+and what to do first: [operating](operating.md)), `contrib/grafana-dashboard.json` a dashboard.
+
+| metric | kind | labels | meaning |
+|---|---|---|---|
+"""
+
+
+def commands() -> Iterator[list[str]]:
+    """Every command, those of a group after the group."""
+    root = typer.main.get_command(app)
+    yield []
+    for name, command in getattr(root, "commands", {}).items():
+        yield [name]
+        yield from ([name, inner] for inner in getattr(command, "commands", {}))
+
+
+def cli_page() -> str:
+    return CLI + "".join(_section(command) for command in commands())
+
+
+def _section(command: list[str]) -> str:
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run([COMMAND, *command, "--help"], env=environment, capture_output=True, text=True, check=True)
+    text = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+    return f"\n## `{' '.join(['mlflow-reconciler', *command])}`\n\n```text\n{text}\n```\n"
+
+
+def metrics_page() -> str:
+    rows = [
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels) or '–'} | {one.meaning} |\n"
+        for one in sorted(Metrics(None).described(), key=lambda one: one.name)
+    ]
+    return METRICS + "".join(rows)
+
+
+PAGES = {"cli.md": cli_page, "metrics.md": metrics_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")

@@ -1,0 +1,66 @@
+"""Every command that a page shows is run, but for those that are named here with the reason."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Product
+from tests.databricks_double import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+ELSEWHERE = {
+    "run": "runs until a signal: tests/acceptance/test_daemon.py",
+    "demo": "needs a minute of its own: tests/acceptance/test_demo.py",
+    "db copy": "needs two databases: tests/operations/test_handles.py",
+    "audit show": "needs a decision's id: tests/acceptance/test_loop.py",
+}
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown() -> list[str]:
+    """Lines of shell blocks that begin with our command, and the examples of `--help`."""
+    lines = []
+    for page in PAGES:
+        text = page.read_text()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+            lines += [line for line in block.replace("\\\n", " ").splitlines() if line.startswith("mlflow-reconciler ")]
+        lines += [" ".join(example.split()) for example in re.findall(r"Example: ((?:.|\n)*?)\n```", text)]
+    return sorted(set(lines))
+
+
+def arguments_of(line: str) -> list[str]:
+    words = shlex.split(line, comments=True)
+    while "=" in words[0]:
+        words.pop(0)
+    return words[1:]
+
+
+def is_elsewhere(arguments: list[str]) -> bool:
+    return any(" ".join(arguments).startswith(command) or command in " ".join(arguments) for command in ELSEWHERE)
+
+
+@pytest.mark.parametrize("line", shown())
+def test_a_command_that_is_shown_runs(line: str, held: Workspace, product: Product, tmp_path: Path) -> None:
+    arguments = arguments_of(line)
+    if is_elsewhere([one for one in arguments if not one.startswith("-")][:2]):
+        assert any(path.exists() for reason in ELSEWHERE.values() for path in [ROOT / reason.split(": ")[1]])
+        return
+    for _ in range(7):
+        held.version("fraud", "0.95")
+    if "withdraw" in arguments:
+        product.ok("request", "create", "fraud", "7", "Production")
+    if "resume" in arguments:
+        product.ok("pause", "--reason", "a test")
+    if "install-service" in arguments:
+        arguments += ["--root", str(tmp_path / "root")]
+    (tmp_path / "config.yaml").write_text("mode: observe\n")
+    (tmp_path / "config.yaml").chmod(0o644)
+    arguments = [
+        str(tmp_path / one) if one in {"config.yaml", "policy.yaml", "audit-backup.db"} else one for one in arguments
+    ]
+    done = product.run(*arguments)
+    assert done.returncode in ({0, 1, 3} if "status" in arguments or "explain" in arguments else {0}), done.stderr
