@@ -47,7 +47,9 @@ class Metrics:
         self.paused = make(Gauge, "paused", "1 while acts are paused.")
         self.reload_failures = make(Counter, "reload_failures", "Reloads refused; the old policy stays in force.")
         self.skew = make(Gauge, "registry_clock_skew_seconds", "How far the registry's clock is ahead of this host's.")
-        self.sweep_late = make(Gauge, "sweep_late", "1 while a sweep takes longer than registry.full_sweep.")
+        self.sweep_late = make(
+            Gauge, "sweep_late", "1 while a sweep is later than registry.full_sweep, or missed versions."
+        )
         self.info = make(Gauge, "info", "Always 1; version, mode and policy digest.", ["version", "mode", "policy"])
 
     def _make(self, kind: type[MetricWrapperBase], name: str, help: str, labels: Any = (), **more: Any) -> Any:

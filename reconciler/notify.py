@@ -44,9 +44,12 @@ class Notifier:
             self._send("WATCHDOG=1", patience=0.0)
 
     def reloading(self) -> None:
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        # The next `ready` ends the reload.
-        self._was_ready = False
+        if self._was_ready:
+            self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self, status: str) -> None:
+        """Ends a reload, well or not. Whoever was not ready before is not ready by that."""
+        self._send(*(["READY=1"] if self._was_ready else []), _status(status))
 
     def stopping(self) -> None:
         self._send("STOPPING=1", _status("stopping"))

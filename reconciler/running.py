@@ -119,6 +119,7 @@ class Running:
         if not self._reload.is_set() and stamp == self._stamp:
             return
         self._reload.clear()
+        # Looked at before it is read: what somebody writes meanwhile is then read once more.
         self._stamp = stamp
         self._notifier.reloading()
         try:
@@ -130,12 +131,11 @@ class Running:
             self._problem = f"reload refused, the old policy stays in force: {said}"
             self._metrics.reload_failures.inc()
             LOGGER.error(self._problem, extra={"event": "reload"})
-            self._notifier.ready(self._problem)
+            self._notifier.reloaded(self._problem)
             return
-        # What was read may be newer than what was looked at, if somebody is just writing; then it is read once more.
         self._problem = None
         LOGGER.info(f"reloaded: policy {self._in_force.digest[:12]}, mode {settings.mode}", extra={"event": "reload"})
-        self._notifier.ready("reloaded")
+        self._notifier.reloaded("reloaded")
 
     def _put_in_force(self, settings: Settings) -> None:
         for path in (config_path(self._config), settings.policy):

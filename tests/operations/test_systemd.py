@@ -86,6 +86,20 @@ def test_ready_comes_with_the_first_cycle_that_reached_everything_and_each_cycle
         assert "STOPPING=1" in manager.listen()
 
 
+def test_a_reload_before_the_first_good_cycle_is_not_taken_for_ready(
+    held: Workspace, product: Product, manager: Manager, tmp_path: Path
+) -> None:
+    watched(product, manager, 5)
+    held.wire = lambda method, path: "503"
+    with daemon(product, tmp_path / "log") as process:
+        until(lambda: "STATUS=waiting: nothing decided" in manager.listen(), "waiting for the registry")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: b"reloaded: policy" in (tmp_path / "log").read_bytes(), "the reload")
+        until(lambda: "STATUS=reloaded" in manager.listen(), "STATUS of it")
+        assert "READY=1" not in manager.listen()
+        assert "RELOADING=1" not in manager.listen()
+
+
 def test_a_hung_registry_starves_the_watchdog_and_a_slow_one_that_moves_feeds_it(
     held: Workspace, product: Product, manager: Manager, tmp_path: Path
 ) -> None:
