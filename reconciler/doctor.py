@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
 from reconciler.audit.engine import audit_errors, make_engine
-from reconciler.audit.tables import APPEND_ONLY
+from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
 from reconciler.domain.text import visible
 from reconciler.policy_file import PolicyError
@@ -62,6 +62,7 @@ def check(settings: Settings, config: Path | None) -> list[Finding]:
         ("proxy", _proxy),
         ("permissions", _permissions),
         ("database", _database),
+        ("rights", _rights),
         ("append-only", _append_only),
         ("disk", _disk),
         ("credentials", _credentials),
@@ -206,6 +207,28 @@ def _database(settings: Settings) -> Finding:
     with _engine(url) as engine:
         schema.require_head(engine)
     return _ok("database", f"{schema.shown_url(url)} is at revision {schema.head()}")
+
+
+def _rights(settings: Settings) -> Finding:
+    """Whether a daemon could record here, asked without writing."""
+    url = settings.audit.url.get_secret_value()
+    with _engine(url) as engine:
+        if engine.dialect.name == "sqlite":
+            path = Path(engine.url.database or "")
+            lacking = [str(one) for one in (path, path.parent) if not os.access(one, os.W_OK)]
+            remedy = "run as the service's user, or let it write there"
+        else:
+            with audit_errors(engine), engine.connect() as connection:
+                lacking = [table for table in Base.metadata.tables if not _may_insert(connection, table)]
+            remedy = "grant the daemon's role what docs/operating.md lists"
+    if lacking:
+        return Finding("rights", Level.FAIL, f"this user may not write {', '.join(lacking)}: {remedy}")
+    return _ok("rights", "this user may record decisions")
+
+
+def _may_insert(connection: Connection, table: str) -> bool:
+    asked = text("SELECT has_table_privilege(current_user, :name, 'INSERT')")
+    return bool(connection.scalar(asked, {"name": table}))
 
 
 def _append_only(settings: Settings) -> Finding:

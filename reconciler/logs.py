@@ -59,7 +59,8 @@ class Journal(logging.Handler):
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.sendto(text.encode(), self._address)
         except OSError:
-            self.handleError(record)
+            # No journal here: a line on stderr is better than none.
+            print(TextLines().format(record), file=sys.stderr)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, str]:

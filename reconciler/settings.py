@@ -87,11 +87,16 @@ class RegistrySettings(_Section):
         return _positive(duration)
 
 
+def _state_directory() -> str:
+    """systemd names several with colons between; the first is the service's own."""
+    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or str(DEFAULT_STATE)
+
+
 class AuditSettings(_Section):
     """The audit database."""
 
     url: SecretStr = Field(
-        default_factory=lambda: SecretStr(f"sqlite:///{os.environ.get('STATE_DIRECTORY', DEFAULT_STATE)}/audit.db"),
+        default_factory=lambda: SecretStr(f"sqlite:///{_state_directory()}/audit.db"),
         description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
     )
 

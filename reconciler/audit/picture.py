@@ -10,6 +10,8 @@ from reconciler.audit.reader import AuditReader
 from reconciler.domain.times import parse_iso
 
 _HOUR, _DAY = 3600.0, 86400.0
+# As the replicas themselves count each other.
+_ALIVE = 300.0
 
 
 def picture_of(reader: AuditReader) -> dict[str, Any]:
@@ -20,6 +22,7 @@ def picture_of(reader: AuditReader) -> dict[str, Any]:
     pauses = reader.pauses()
     return {
         "daemons": [one | {"policy_since": since.get(one["policy_digest"], "-")} for one in daemons],
+        "replicas_alive": sum(one["age_seconds"] < _ALIVE for one in daemons),
         "paused": pauses[0] if pauses and pauses[0]["action"] == "pause" else None,
         "open": _summary(open_requests, _now(daemons)),
         "open_requests": open_requests,

@@ -169,6 +169,8 @@ def _show(picture: dict[str, Any]) -> None:
         print(f"  policy {daemon['policy_digest'][:12]} since {daemon['policy_since']}, clock skew {_skew(daemon)}")
     if not picture["daemons"]:
         print("no cycle has run yet")
+    else:
+        print(f"replicas alive: {picture['replicas_alive']}")
     _show_open(picture)
     for row in picture["unfinished"]:
         print(

@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -72,13 +73,14 @@ def test_status_tells_ages_waits_policy_and_skew(held: Workspace, product: Produ
     product.ok("once")
     told = product.ok("status")
     assert re.search(r"open: 1 under an hour; waiting: 1 \w+; set aside: 0", told)
+    assert "replicas alive: 1" in told
     assert re.search(r"policy [0-9a-f]{12} since 20\S+Z, clock skew [+-]\d s", told)
 
 
 def test_check_tells_each_thing_with_its_remedy(held: Workspace, product: Product, tmp_path: Path) -> None:
     findings = {one["name"]: one for one in json.loads(product.ok("check", "--json"))}
     assert set(findings) >= {"configuration", "policy", "registry", "tls", "proxy", "permissions", "database",
-                             "append-only", "disk", "credentials", "clock"}  # fmt: skip
+                             "append-only", "disk", "credentials", "clock", "rights"}  # fmt: skip
     assert {one["level"] for one in findings.values()} <= {"OK", "WARN"}
     held.version("m", "0.95")
     held.level = "CAN_READ"
@@ -139,13 +141,21 @@ def test_the_journal_gets_fields(held: Workspace, product: Product, tmp_path: Pa
             "logs.CYCLE.set('1f2e3d4c'); "
             "logs.LOGGER.info('approved\\nPRIORITY=0', extra={'model': 'fraud', 'decision_id': 'd1', 'version': '7'})"
         )
-        import sys
-
         subprocess.run([sys.executable, "-c", code, address], check=True)
         fields = dict(line.split("=", 1) for line in journal.recv(8192).decode().splitlines())
     assert fields["MESSAGE"] == "approved\\nPRIORITY=0"
     assert (fields["PRIORITY"], fields["CYCLE_ID"], fields["DECISION_ID"]) == ("6", "1f2e3d4c", "d1")
     assert (fields["MODEL"], fields["VERSION"]) == ("fraud", "7")
+
+
+def test_without_a_journal_the_lines_go_to_stderr(tmp_path: Path) -> None:
+    code = (
+        "import sys; from reconciler import logs; logs.configure('journal', 'info', sys.argv[1]); logs.LOGGER.info('x')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "none")], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"\S+Z INFO x\n", done.stderr)
 
 
 def test_each_line_of_a_cycle_carries_its_id(held: Workspace, product: Product, tmp_path: Path) -> None:
@@ -273,4 +283,11 @@ def test_the_rights_that_the_operating_page_grants_are_enough(
     product.ok("resume")
     product.ok("once")
     assert [row["outcome"] for row in product.decisions()] == ["applied", "applied"]
-    assert "OK   append-only" in product.run("check").stdout
+    told = product.run("check").stdout
+    assert "OK   append-only" in told
+    assert "OK   rights" in told
+    engine = create_engine(owner, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"REVOKE INSERT ON decisions FROM {role}"))
+    engine.dispose()
+    assert "FAIL rights: this user may not write decisions: grant" in product.run("check").stdout

@@ -125,3 +125,14 @@ def test_plain_text_to_another_host_needs_to_be_allowed(monkeypatch: pytest.Monk
 def test_postgresql_addresses_get_the_driver_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_AUDIT__URL", "postgres://u:p@h/d")
     assert load_settings().audit.url.get_secret_value() == "postgresql+psycopg://u:p@h/d"
+
+
+def test_of_several_state_directories_the_first_holds_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/mlflow-reconciler:/var/lib/mlflow-reconciler/reports")
+    assert load_settings().audit.url.get_secret_value() == "sqlite:////var/lib/mlflow-reconciler/audit.db"
+
+
+def test_a_lease_that_an_act_may_outlast_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__TIMEOUT", "60s")
+    with pytest.raises(SettingsError, match=r"^schedule.lease: is shorter than an act may take: use at least 4m 10s$"):
+        load_settings()
