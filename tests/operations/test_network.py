@@ -7,6 +7,8 @@ import select
 import socket
 import socketserver
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +166,31 @@ def test_a_token_that_is_refused_twice_is_refused(held: Workspace, tmp_path: Pat
     held.accepts = "Bearer another"
     assert product.run("once").returncode == 69
     assert len(held.authorizations) == 1
+
+
+def test_a_databricks_profile_names_workspace_and_credentials(held: Workspace, tmp_path: Path) -> None:
+    profiles = tmp_path / "databrickscfg"
+    profiles.write_text(f"[work]\nhost = {held.uri}\ntoken = dapi-of-this-test\n")
+    held.accepts = "Bearer dapi-of-this-test"
+    asked(held)
+    product = product_on("databricks://work", tmp_path)
+    product.variables["DATABRICKS_CONFIG_FILE"] = str(profiles)
+    product.ok("once")
+    [row] = product.decisions()
+    assert (row["outcome"], row["registry"], row["requester_assurance"]) == ("applied", held.uri, "authenticated")
+    unknown = product_on("databricks://nobody", tmp_path)
+    unknown.variables["DATABRICKS_CONFIG_FILE"] = str(profiles)
+    refused = unknown.run("once")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (78, 1)
+    assert "no Databricks credentials" in refused.stderr
+
+
+def test_nothing_of_databricks_is_loaded_for_another_registry(held: Workspace, tmp_path: Path) -> None:
+    product = product_on(held.uri, tmp_path)
+    code = (
+        "import sys; from reconciler import bootstrap; from reconciler.settings import load_settings; "
+        "bootstrap.run_once(load_settings(), True, print); "
+        "sys.exit(any(name.partition('.')[0] in {'databricks', 'mlflow'} for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=product.environment(), check=False)
+    assert done.returncode == 0
