@@ -56,7 +56,8 @@ class Change:
     def refusal(self) -> str:
         if self.target is None:
             return f"{self.what} is not allowed: {self.instead}."
-        return f"{self.what} directly is not allowed, since {self.target} is protected: {self.instead}."
+        directly = "" if self.kind in {Kind.BYTES, Kind.ORIGIN} else " directly"
+        return f"{self.what}{directly} is not allowed, since {self.target} is protected: {self.instead}."
 
 
 def how_to_ask(model: str, version: str, target: Target) -> str:

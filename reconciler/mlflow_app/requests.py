@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from reconciler.domain.text import cut_at_word, visible_name
 from reconciler.domain.times import iso
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
+from reconciler.mlflow_app.governed import Governed
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.store import Found, Registry
@@ -38,8 +39,11 @@ class Open:
 class TransitionRequests:
     """The calls of one server, for one caller at a time."""
 
-    def __init__(self, registry: Registry, identity: Identity, options: Options, seal: Seal) -> None:
+    def __init__(
+        self, registry: Registry, identity: Identity, options: Options, seal: Seal, governed: Governed
+    ) -> None:
         self._registry = registry
+        self._governed = governed
         self._identity = identity
         self._options = options
         self._seal = seal
@@ -64,11 +68,16 @@ class TransitionRequests:
         if not filed:
             raise self._open_already(model, version, target)
         actions = self._actions(request, caller)
-        return {"request": wire.transition_request(request, True, actions) | {"id": request.id, "from_stage": stage}}
+        shown = wire.transition_request(request, True, actions) | {"id": request.id, "from_stage": stage}
+        warning = None if self._covered(request) is not False else _nobody_decides(request)
+        return {"request": shown} | ({"warning": warning} if warning else {})
 
     def list_open(self, call: Call, caller: Caller) -> dict[str, Any]:
         if call.arguments.get("name") is not None or call.arguments.get("version") is not None:
             return self._list_version(call, caller)
+        told = call.arguments.get("governed")
+        if isinstance(told, str) and self._identity.is_approver(caller):
+            self._governed.hear(self._registry.workspace, caller.name, told)
         limit = call.max_results
         found = self._registry.find(models=call.models, targets=call.targets, after=call.after, limit=limit + 1)
         page = found[:limit]
@@ -118,12 +127,15 @@ class TransitionRequests:
         prompts = self._registry.prompts(models) if models else frozenset()
         levels = {model: self._identity.level(caller, model, model in prompts) for model in models}
         versions = self._registry.versions(found) if expand and found else {}
+        covers = self._governed.covers(self._registry.workspace) if found else None
         rows = []
         for one in found:
             if levels[one.model] < Level.READ or (asked := self._read(one, one.model in prompts)) is None:
                 continue
             actions = self._actions(asked.request, caller)
             row = wire.listed(asked.request, asked.stamped, actions, one.stage)
+            if covers is not None and _is_covered(covers, asked.request) is False:
+                row["covered"] = False
             if (version := versions.get((one.model, one.version))) is not None:
                 row["model_version"] = wire.version_data(version)
             rows.append(row)
@@ -218,9 +230,23 @@ class TransitionRequests:
         named = f"request {visible_name(asked.request.id)} of {who}"
         return exists(f"{named} for version {version} of {model!r} to {target} is open already: withdraw it first.")
 
+    def _covered(self, request: Request) -> bool | None:
+        return _is_covered(self._governed.covers(self._registry.workspace), request)
+
     def _require(self, allowed: bool, what: str) -> None:
         if not allowed:
             raise denied(f"Permission denied: {what}.")
+
+
+def _is_covered(covers: Callable[[str, Target], bool | None], request: Request) -> bool | None:
+    """No rule covers a prompt. None: no daemon has said what its policy governs."""
+    covered = covers(request.model, request.target)
+    return False if covered is not None and request.is_prompt else covered
+
+
+def _nobody_decides(request: Request) -> str:
+    kind = "prompts" if request.is_prompt else f"{visible_name(request.model)!r} and {request.target}"
+    return f"No rule of the policy in force covers {kind}, so the daemon leaves it alone: ask a person to decide."
 
 
 def move(within: Registry, model: str, version: str, target: Target, archive_existing: bool) -> None:

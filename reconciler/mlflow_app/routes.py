@@ -16,6 +16,7 @@ from reconciler.domain.target import STAGES
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import require_own_page
 from reconciler.mlflow_app.errors import denied, invalid
+from reconciler.mlflow_app.governed import Governed
 from reconciler.mlflow_app.guard import Guard
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
 from reconciler.mlflow_app.options import Options
@@ -71,7 +72,9 @@ class Routes:
         return read_query_or_body(request, name) if method == "DELETE" else read_body(request, name)
 
     def _requests(self) -> TransitionRequests:
-        return TransitionRequests(Registry(registry_store()), self._identity, self._options, self._seal)
+        store = registry_store()
+        governed = Governed(store.engine)
+        return TransitionRequests(Registry(store), self._identity, self._options, self._seal, governed)
 
     # --- views -----------------------------------------------------------------------------------------------
 

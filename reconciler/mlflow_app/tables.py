@@ -43,6 +43,16 @@ history = Table(
     Column("sentence", Text, nullable=False),
 )
 
+# What each daemon says that its policy governs, so that whoever asks for anything else is told at once.
+governed = Table(
+    f"{PREFIX}governed",
+    metadata,
+    Column("workspace", String(63), primary_key=True),
+    Column("teller", String(256), primary_key=True),
+    Column("told", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
 
 def create(engine: Engine) -> None:
     """Creates the tables where they are missing. Several workers and servers may do so at once.

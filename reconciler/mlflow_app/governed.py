@@ -1,0 +1,90 @@
+"""What the daemons' policies govern, as they say with their list calls; so whoever asks for anything else hears it now.
+
+Without it a request that no rule covers waits in silence. Several workers serve one registry, so it is kept beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy.exc import DBAPIError
+
+from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
+from reconciler.mlflow_app.holders import OURS
+from reconciler.mlflow_app.tables import governed as table
+
+_OURS: Final = {OURS: True}
+_LONGEST: Final = 8_000
+_TOLD_AGAIN_AFTER_MS: Final = 60 * 60 * 1000
+_BELIEVED_FOR_MS: Final = 3 * _TOLD_AGAIN_AFTER_MS
+
+
+class Part(NamedTuple):
+    """Globs over model names, and the targets that are governed there."""
+
+    models: tuple[str, ...]
+    targets: frozenset[str]
+
+
+class Governed:
+    """Args: clock: milliseconds since 1970, UTC."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], int] = lambda: round(time.time() * 1000)) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def hear(self, workspace: str, teller: str, told: str) -> None:
+        """Remembers what a daemon says. What cannot be understood is not: saying it is the daemon's courtesy."""
+        if len(told) > _LONGEST or not _parts(told):
+            return
+        now = self._clock()
+        where = (table.c.workspace == workspace, table.c.teller == visible_name(teller))
+        with self._engine.connect() as connection:
+            known = connection.execute(select(table.c.told, table.c.at_ms).where(*where)).first()
+        if known is not None and known.told == told and now - known.at_ms < _TOLD_AGAIN_AFTER_MS:
+            return
+        row = {"workspace": workspace, "teller": visible_name(teller), "told": told, "at_ms": now}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(delete(table).where(*where), execution_options=_OURS)
+                connection.execute(insert(table).values(row), execution_options=_OURS)
+        except DBAPIError:
+            return  # another worker heard it in the same moment
+
+    def covers(self, workspace: str) -> Callable[[str, Target], bool | None]:
+        """Whether a rule covers a model and target; None where no daemon has said anything for three hours."""
+        since = self._clock() - _BELIEVED_FOR_MS
+        wanted = select(table.c.told).where(table.c.workspace == workspace, table.c.at_ms > since)
+        with self._engine.connect() as connection:
+            parts = [part for told in connection.scalars(wanted) for part in _parts(told)]
+
+        def covered(model: str, target: Target) -> bool | None:
+            if not parts:
+                return None
+            return any(
+                str(target) in part.targets and any(fnmatchcase(model, glob) for glob in part.models) for part in parts
+            )
+
+        return covered
+
+
+def _parts(told: str) -> list[Part]:
+    """Empty for what is not `[{"models": […], "targets": […]}, …]`."""
+    try:
+        return list(_read(json.loads(told)))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def _read(data: Any) -> Iterator[Part]:
+    for part in data:
+        globs, targets = part["models"], part["targets"]
+        if not all(isinstance(one, str) for one in (*globs, *targets)):
+            raise TypeError("globs and targets are texts")
+        yield Part(tuple(globs), frozenset(targets))
