@@ -142,7 +142,8 @@ def _words(fields: Fields) -> dict[str, str]:
 
 def _multipart(fields: Fields) -> Form:
     parts = [
-        f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in _words(fields).items()
+        f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in _words(fields).items()
     ]
     body = ("".join(parts) + "--edge--\r\n").encode()
     return "", {"Content-Type": "multipart/form-data; boundary=edge"}, body

@@ -56,10 +56,12 @@ class Witness:
     def __init__(self, uri: str) -> None:
         self._dialect = _dialect(uri)
         self._connection = self._dialect.connect(uri)
+        self._restored: list[str] = []
 
-    def install(self) -> None:
-        """Keeps what there is now, and watches from now on."""
-        for table in _RESTORED:
+    def install(self, own_tables: Sequence[str] = ()) -> None:
+        """Keeps what there is now, and watches from now on. `own_tables` are put back too, where there are such."""
+        self._restored = [*_RESTORED, *(table for table in own_tables if self.has(table))]
+        for table in self._restored:
             self._run(f"CREATE TABLE snapshot_{table} AS SELECT * FROM {table}")
         self._run(self._dialect.record_table)
         for number, watch in enumerate(self._watches()):
@@ -76,10 +78,13 @@ class Witness:
     def restore(self) -> None:
         """Everything as it was when the witness came, and nothing seen."""
         with self._dialect.without_constraints(self._connection):
-            for table in _RESTORED:
+            for table in self._restored:
                 self._run(f"DELETE FROM {table}")
                 self._run(f"INSERT INTO {table} SELECT * FROM snapshot_{table}")
             self._run("DELETE FROM witness_changes")
+
+    def has(self, table: str) -> bool:
+        return self._dialect.has(self._connection, table)
 
     def rows(self, statement: str) -> list[Any]:
         return list(self._run(statement))
@@ -212,11 +217,16 @@ class _Dialect:
 
     @property
     def record_table(self) -> str:
-        columns = "thing, kind, workspace, name, version, what, was, became".split(", ")
+        columns = ["thing", "kind", "workspace", "name", "version", "what", "was", "became"]
         return f"CREATE TABLE witness_changes (id {self.number}, {', '.join(f'{c} TEXT' for c in columns)})"
 
     def connect(self, uri: str) -> Any:
         raise NotImplementedError
+
+    def has(self, connection: Any, table: str) -> bool:
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT count(*) FROM information_schema.tables WHERE table_name = '{table}'")
+        return bool(cursor.fetchone()[0])
 
     def quoted(self, name: str) -> str:
         return f'"{name}"'
@@ -257,6 +267,9 @@ class _Dialect:
 
 
 class _Sqlite(_Dialect):
+    def has(self, connection: Any, table: str) -> bool:
+        return bool(connection.execute(f"SELECT count(*) FROM sqlite_master WHERE name = '{table}'").fetchone()[0])
+
     def connect(self, uri: str) -> Any:
         path = uri.removeprefix("sqlite:///")
         connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
