@@ -36,7 +36,8 @@ class Request:
 
     All texts are raw, as the registry gave them. `id` is the request's own name in the registry (stamped, or
     given by its author); `requested_at` has milliseconds. `fingerprint` is a digest of what stood in the
-    registry, so that a later reading can tell whether it is still the same request.
+    registry, so that a later reading can tell whether it is still the same request. A prompt is what MLflow keeps
+    like a model; no rule covers one.
     """
 
     registry: str
@@ -49,6 +50,7 @@ class Request:
     comment: str
     id: str
     fingerprint: str
+    is_prompt: bool = False
 
     @property
     def key(self) -> str:

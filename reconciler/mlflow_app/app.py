@@ -7,21 +7,32 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.server import app as mlflow_flask_app
 from mlflow.utils.logging_utils import eprint
+from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
+from reconciler.mlflow_app import tables
+from reconciler.mlflow_app.artifact_wall import ArtifactWall
+from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.guard import Guard
 from reconciler.mlflow_app.identity import Identity, Seal
+from reconciler.mlflow_app.locations import Places
 from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, read_options
+from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.routes import Routes
+from reconciler.mlflow_app.store import registry_store, tracking_engine
+from reconciler.mlflow_app.versions import require_tested
+from reconciler.mlflow_app.wall import Wall
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def _options() -> Options:
+    require_tested(os.environ)
     try:
         return read_options(os.environ)
     except OptionsError as error:
@@ -44,15 +55,27 @@ def create_app(app: Flask = mlflow_flask_app) -> Any:
     """
     _require_database()
     identity = Identity(_OPTIONS)
+    refusals = Refusals(_OPTIONS.observe)
+    store: Any = registry_store()
+    guard = Guard(_OPTIONS.targets, identity, refusals, store._get_active_workspace)
     seal = Seal(os.environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY") if _OPTIONS.basic_auth else None)
-    routes = Routes(_OPTIONS, identity, seal).add_to(app)
+    routes = Routes(_OPTIONS, identity, seal, guard).add_to(app)
     served = _on_basic_auth(app, routes) if _OPTIONS.basic_auth else _served(app)
-    guard = Guard(_OPTIONS, identity)
-    # After basic-auth's own hook: by then the caller is known.
-    app.before_request(guard.before)
-    app.after_request(guard.after)
+    app.register_error_handler(Answered, _answer)
+    guard.install(app)
+    build_walls(_OPTIONS, identity, refusals)
     _tell_once()
     return served
+
+
+def build_walls(options: Options, identity: Identity, refusals: Refusals) -> None:
+    """After the stores have made their tables, and before anything is served."""
+    registry, tracking = registry_store().engine, tracking_engine()
+    tables.create(registry)
+    origins = Origins(options.targets, _places(), registry, tracking)
+    origins.catch_up()
+    Wall(options.targets, identity, refusals, origins).install()
+    ArtifactWall(identity, refusals, origins).install()
 
 
 def __getattr__(name: str) -> Any:
@@ -67,6 +90,19 @@ def __getattr__(name: str) -> Any:
         return "made by the worker that serves it"
     globals()[name] = create_app()
     return globals()[name]
+
+
+def _places() -> Places:
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+    from mlflow.server import ARTIFACTS_DESTINATION_ENV_VAR
+
+    default = DEFAULT_WORKSPACE_NAME if MLFLOW_ENABLE_WORKSPACES.get() else None
+    return Places(os.environ.get(ARTIFACTS_DESTINATION_ENV_VAR), default)
+
+
+def _answer(error: Answered) -> Response:
+    """For the few of MLflow's routes that do not answer its exceptions themselves."""
+    return Response(error.serialize_as_json(), error.get_http_status_code(), mimetype="application/json")
 
 
 def _on_basic_auth(app: Flask, routes: list[tuple[str, str]]) -> Any:
@@ -95,6 +131,8 @@ def _tell_once() -> None:
     """What an operator should know, told by one worker of the server and not by each."""
     targets = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
     sentence = f"transition requests: {targets} protected"
+    if _OPTIONS.observe:
+        sentence = f"transition requests: {targets} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
     if not _OPTIONS.basic_auth:
         sentence += f"; no authentication, so that anybody can approve (set {PREFIX}AUTH=basic-auth)"
     if _first_of_this_server():

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     INVALID_PARAMETER_VALUE,
+    INVALID_STATE,
     PERMISSION_DENIED,
     RESOURCE_ALREADY_EXISTS,
     RESOURCE_DOES_NOT_EXIST,
@@ -34,6 +35,10 @@ def denied(message: str) -> Answered:
 
 def missing(message: str) -> Answered:
     return Answered(HTTPStatus.NOT_FOUND, RESOURCE_DOES_NOT_EXIST, message)
+
+
+def conflict(message: str) -> Answered:
+    return Answered(HTTPStatus.CONFLICT, INVALID_STATE, message)
 
 
 def exists(message: str) -> Answered:

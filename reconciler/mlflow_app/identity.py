@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from flask import g
+from flask import g, has_request_context
 
 from reconciler.domain.request import Request
 from reconciler.domain.times import iso
@@ -44,32 +44,35 @@ class Identity:
         self._options = options
 
     def caller(self) -> Caller:
-        """Whoever sends the request being served; basic-auth has let nobody else come this far."""
-        if not self._options.basic_auth:
+        """Whoever sends the request being served; nobody where none is, or none that Flask knows."""
+        if not (self._options.basic_auth and has_request_context()):
+            return Caller("")
+        name: str = g.get("mlflow_authenticated_user") or ""
+        if not name:
             return Caller("")
         auth = _auth_module()
-        name: str = g.mlflow_authenticated_user
         return Caller(name, bool(auth.store.get_user(name).is_admin))
 
-    def level(self, caller: Caller, model: str) -> Level:
+    def level(self, caller: Caller, model: str, is_prompt: bool = False) -> Level:
+        """What basic-auth lets this caller do; it keeps grants on prompts apart from grants on models."""
         if not self._options.basic_auth or caller.admin:
             return Level.MANAGE
         auth = _auth_module()
         for level, action in ((Level.MANAGE, "manage"), (Level.EDIT, "update"), (Level.READ, "read")):
-            if self._authorized(auth, caller, model, action):
+            if self._authorized(auth, caller, ("prompt" if is_prompt else "registered_model", model), action):
                 return level
         return Level.NONE
 
-    def _authorized(self, auth: Any, caller: Caller, model: str, action: str) -> bool:
+    def _authorized(self, auth: Any, caller: Caller, container: tuple[str, str], action: str) -> bool:
         # As basic-auth authorizes what is done to a version: the model's grant, and the versions' where there is one.
-        container = ("registered_model", model)
-        versions = auth.Requirement("registered_model_version", "*", action, fallback_if_no_grant=(container,))
+        versions = auth.Requirement(f"{container[0]}_version", "*", action, fallback_if_no_grant=(container,))
         return bool(auth.authorize(caller.name, container, [auth.Requirement(*container, action), versions]))
 
-    def may_approve(self, caller: Caller, model: str) -> bool:
+    def may_approve(self, caller: Caller, model: str, is_prompt: bool = False) -> bool:
+        level = self.level(caller, model, is_prompt)
         if self._options.approvers:
-            return caller.name in self._options.approvers and self.level(caller, model) >= Level.READ
-        return self.level(caller, model) >= Level.MANAGE
+            return caller.name in self._options.approvers and level >= Level.READ
+        return level >= Level.MANAGE
 
 
 def _auth_module() -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from reconciler.domain.target import Target
 
 PREFIX = "TRANSITION_REQUESTS_"
-KNOWN = ("TARGETS", "AUTH", "APPROVERS", "SELF_APPROVAL")
+KNOWN = ("TARGETS", "AUTH", "APPROVERS", "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW")
 
 
 class OptionsError(Exception):
@@ -18,12 +19,18 @@ class OptionsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`targets` are protected; `approvers` empty means whoever has MANAGE on the model."""
+    """`targets` are protected; `approvers` empty means whoever has MANAGE on the model.
+
+    `observe`: the walls only tell what they would refuse. `public_origin`: scheme, host and port by which browsers
+    reach the server, where that is not what the server sees itself; "" otherwise.
+    """
 
     targets: frozenset[Target]
     basic_auth: bool = False
     approvers: frozenset[str] = frozenset()
     self_approval: bool = False
+    observe: bool = False
+    public_origin: str = ""
 
     def protects(self, target: Target) -> bool:
         return target in self.targets
@@ -42,7 +49,9 @@ def read_options(environ: Mapping[str, str]) -> Options:
         _targets(environ.get(f"{PREFIX}TARGETS", "Production")),
         basic_auth,
         approvers,
-        _self_approval(environ.get(f"{PREFIX}SELF_APPROVAL", "")),
+        _choice(environ, "SELF_APPROVAL", "deny", "allow") == "allow",
+        _choice(environ, "WALL", "enforce", "observe") == "observe",
+        _public_origin(environ.get(f"{PREFIX}PUBLIC_URL", "")),
     )
 
 
@@ -71,7 +80,17 @@ def _auth(text: str) -> bool:
     return text == "basic-auth"
 
 
-def _self_approval(text: str) -> bool:
-    if text not in {"", "allow", "deny"}:
-        raise OptionsError(f"{PREFIX}SELF_APPROVAL: {text!r} is not known: use allow or deny")
-    return text == "allow"
+def _choice(environ: Mapping[str, str], name: str, default: str, other: str) -> str:
+    text = environ.get(PREFIX + name) or default
+    if text not in {default, other}:
+        raise OptionsError(f"{PREFIX}{name}: {text!r} is not known: use {default} or {other}")
+    return text
+
+
+def _public_origin(text: str) -> str:
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise OptionsError(f"{PREFIX}PUBLIC_URL: {text!r} is not a URL: use one such as https://mlflow.example.com")
+    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -48,16 +48,18 @@ class TransitionRequests:
 
     def create(self, call: Call, caller: Caller) -> dict[str, Any]:
         model, version, target, comment = call.model, call.version, call.target, call.comment
-        self._require(self._identity.level(caller, model) >= Level.READ, f"reading model {model!r}")
-        self._refuse_prompt(model)
+        is_prompt = self._is_prompt(model)
+        self._require(self._identity.level(caller, model, is_prompt) >= Level.READ, f"reading {model!r}")
+        if is_prompt and target.is_stage:
+            raise invalid(f"{model!r} is a prompt, and prompts have no stages: ask for an alias, such as @champion.")
         stage = self._stage_of(model, version)
         requester = _requester(call.optional("requester"), caller)
         now = datetime.now(UTC)
         request = Request(
             "", self._registry.workspace, model, version, target, requester, _millis(now), comment,
-            str(uuid.uuid4()), "",
+            str(uuid.uuid4()), "", is_prompt,
         )  # fmt: skip
-        with self._registry.transaction() as within:
+        with self._registry.transaction(model) as within:
             filed = within.add_tag(model, version, request_tag(target), self._value(request))
         if not filed:
             raise self._open_already(model, version, target)
@@ -92,11 +94,12 @@ class TransitionRequests:
 
     def delete(self, call: Call, caller: Caller) -> dict[str, Any]:
         asked = self._open(call)
-        creator = call.optional("creator")
-        if creator is not None and creator != asked.request.requester.name:
+        # Databricks' users pass `request.user_id or ""`, which is empty where nobody is authenticated.
+        creator = call.arguments.get("creator") and call.optional("creator")
+        if creator and creator != asked.request.requester.name:
             raise missing(f"No open request of {creator!r} for {asked.request.target}.")
         own = asked.request.requester.name == caller.name
-        may = own or self._identity.level(caller, asked.request.model) >= Level.MANAGE
+        may = own or self._level(caller, asked.request) >= Level.MANAGE
         self._require(may, "withdrawing somebody else's request")
         return self._resolve(asked, call, caller, "CANCELLED_REQUEST")
 
@@ -104,17 +107,20 @@ class TransitionRequests:
 
     def _list_version(self, call: Call, caller: Caller) -> dict[str, Any]:
         model, version = call.model, call.version
-        self._require(self._identity.level(caller, model) >= Level.READ, f"reading model {model!r}")
+        level = self._identity.level(caller, model, self._is_prompt(model))
+        self._require(level >= Level.READ, f"reading {model!r}")
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=call.targets)
         return {"requests": self._shown(found, caller, call.flag("expand_model_version"))}
 
     def _shown(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
-        levels = {model: self._identity.level(caller, model) for model in {one.model for one in found}}
+        models = {one.model for one in found}
+        prompts = self._registry.prompts(models) if models else frozenset()
+        levels = {model: self._identity.level(caller, model, model in prompts) for model in models}
         versions = self._registry.versions(found) if expand and found else {}
         rows = []
         for one in found:
-            if levels[one.model] < Level.READ or (asked := self._read(one)) is None:
+            if levels[one.model] < Level.READ or (asked := self._read(one, one.model in prompts)) is None:
                 continue
             actions = self._actions(asked.request, caller)
             row = wire.listed(asked.request, asked.stamped, actions, one.stage)
@@ -126,9 +132,9 @@ class TransitionRequests:
     def _actions(self, request: Request, caller: Caller) -> list[str]:
         own = request.requester.name == caller.name
         actions = []
-        if own or self._identity.level(caller, request.model) >= Level.MANAGE:
+        if own or self._level(caller, request) >= Level.MANAGE:
             actions.append(wire.CANCEL)
-        if self._identity.may_approve(caller, request.model):
+        if self._identity.may_approve(caller, request.model, request.is_prompt):
             if not own or not caller.name or self._options.self_approval:
                 actions.append(wire.APPROVE)
             actions.append(wire.REJECT)
@@ -140,7 +146,7 @@ class TransitionRequests:
         model, version, target = call.model, call.version, call.target
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=[target])
-        asked = self._read(found[0]) if found else None
+        asked = self._read(found[0], self._is_prompt(model)) if found else None
         if asked is None:
             raise _nothing_open(model, version, target)
         # Beyond Databricks: whoever names the request that was read decides about that one and no other.
@@ -149,7 +155,7 @@ class TransitionRequests:
         return asked
 
     def _decidable(self, call: Call, caller: Caller) -> Open:
-        may = self._identity.may_approve(caller, call.model)
+        may = self._identity.may_approve(caller, call.model, self._is_prompt(call.model))
         who = "an approver" if self._options.approvers else "MANAGE on the model"
         self._require(may, f"deciding about requests for {call.model!r}, which needs {who}")
         return self._open(call)
@@ -159,7 +165,7 @@ class TransitionRequests:
     ) -> dict[str, Any]:
         """Takes the request away first: of two who resolve it at once, one finds it gone. All or nothing."""
         request, now = asked.request, datetime.now(UTC)
-        with self._registry.transaction() as within:
+        with self._registry.transaction(request.model, moves=True) as within:
             if not within.take_tag(asked.found):
                 raise _nothing_open(request.model, request.version, request.target)
             if kind == "APPROVED_REQUEST":
@@ -178,12 +184,13 @@ class TransitionRequests:
 
     # --- inside ----------------------------------------------------------------------------------------------
 
-    def _read(self, found: Found) -> Open | None:
+    def _read(self, found: Found, is_prompt: bool) -> Open | None:
         """None for a tag whose name says no target, such as an alias that MLflow would not take."""
         target = target_of_tag(found.key)
         if target is None:
             return None
         request, stamped = read_request("", self._registry.workspace, found.model, found.version, target, found.value)
+        request = replace(request, is_prompt=is_prompt)
         if stamped and self._seal.holds(request, _seal_in(found.value)):
             request = replace(request, requester=Requester(request.requester.name, Assurance.AUTHENTICATED))
         return Open(request, stamped, found)
@@ -196,13 +203,15 @@ class TransitionRequests:
         """Raises MlflowException, RESOURCE_DOES_NOT_EXIST, where there is no such version."""
         return str(self._registry.mlflow.get_model_version(model, version).current_stage)
 
-    def _refuse_prompt(self, model: str) -> None:
-        if self._registry.mlflow.get_registered_model(model)._is_prompt():
-            raise invalid(f"{model!r} is a prompt: transition requests are for models.")
+    def _is_prompt(self, model: str) -> bool:
+        return model in self._registry.prompts([model])
+
+    def _level(self, caller: Caller, request: Request) -> Level:
+        return self._identity.level(caller, request.model, request.is_prompt)
 
     def _open_already(self, model: str, version: str, target: Target) -> Answered:
         found = self._registry.find(models=[model], version=version, targets=[target])
-        asked = self._read(found[0]) if found else None
+        asked = self._read(found[0], is_prompt=False) if found else None
         if asked is None:
             return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
         who = visible_name(asked.request.requester.name) or "somebody unknown"

@@ -9,13 +9,17 @@ from importlib import resources
 from typing import Any
 
 from flask import Flask, Response, request
+from mlflow.protos.model_registry_pb2 import TransitionModelVersionStage
 from mlflow.server import handlers
 
 from reconciler.domain.target import STAGES
 from reconciler.mlflow_app import wire
+from reconciler.mlflow_app.browser import require_own_page
 from reconciler.mlflow_app.errors import denied, invalid
+from reconciler.mlflow_app.guard import Guard
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
 from reconciler.mlflow_app.options import Options
+from reconciler.mlflow_app.reading import read_body, read_query, read_query_or_body
 from reconciler.mlflow_app.requests import TransitionRequests, tell_direct
 from reconciler.mlflow_app.store import Registry, registry_store
 from reconciler.mlflow_app.wire import Call
@@ -26,10 +30,11 @@ View = Callable[[Call, Caller], dict[str, Any]]
 class Routes:
     """The views of one server."""
 
-    def __init__(self, options: Options, identity: Identity, seal: Seal) -> None:
+    def __init__(self, options: Options, identity: Identity, seal: Seal, guard: Guard) -> None:
         self._options = options
         self._identity = identity
         self._seal = seal
+        self._guard = guard
 
     def add_to(self, app: Flask) -> list[tuple[str, str]]:
         """Adds every route under /api and /ajax-api; returns (path, method) of each."""
@@ -44,7 +49,7 @@ class Routes:
         ]
         added = []
         for method, path, name, view in table:
-            answering = self._answering(view)
+            answering = self._answering(method, name, view)
             for rule in handlers._get_paths(f"/mlflow/{path}"):
                 app.add_url_rule(rule, f"transition_requests_{name}", answering, methods=[method])
                 added.append((rule, method))
@@ -52,12 +57,18 @@ class Routes:
         app.add_url_rule(page, "transition_requests_page", show_page, methods=["GET"])
         return [*added, (page, "GET")]
 
-    def _answering(self, view: View) -> Callable[[], Response]:
+    def _answering(self, method: str, name: str, view: View) -> Callable[[], Response]:
         def answer() -> Response:
-            return _json(view(read_call(), self._identity.caller()))
+            return _json(view(self._call(method, name), self._identity.caller()))
 
         caught: Callable[[], Response] = handlers.catch_mlflow_exception(answer)
         return caught
+
+    def _call(self, method: str, name: str) -> Call:
+        if method == "GET":
+            return read_query(request)
+        require_own_page(request, self._options.public_origin)
+        return read_query_or_body(request, name) if method == "DELETE" else read_body(request, name)
 
     def _requests(self) -> TransitionRequests:
         return TransitionRequests(Registry(registry_store()), self._identity, self._options, self._seal)
@@ -91,15 +102,20 @@ class Routes:
         return {"registered_model_databricks": shown | {"id": call.model, "permission_level": level_name}}
 
     def _transition_stage(self, call: Call, caller: Caller) -> dict[str, Any]:
-        """A direct transition with a comment. The guard has refused protected stages by now."""
+        """A direct transition with a comment; for protected stages an administrator's only."""
         model, version, target, comment = call.model, call.version, call.target, call.comment
         if self._identity.level(caller, model) < Level.EDIT:
             raise denied(f"Permission denied: changing model {model!r}.")
         if not target.is_stage:
-            raise invalid(f"Invalid value for parameter 'stage': one of {', '.join(STAGES)} belongs here.")
+            raise invalid(f"Invalid value for parameter 'stage': it must be one of {', '.join(STAGES)}.")
         archive = call.flag("archive_existing_versions") and target.name in {"Staging", "Production"}
+        self._guard.check(
+            TransitionModelVersionStage(
+                name=model, version=version, stage=target.name, archive_existing_versions=archive
+            )
+        )
         registry = Registry(registry_store())
-        with registry.transaction() as within:
+        with registry.transaction(model) as within:
             moved = within.mlflow.transition_model_version_stage(model, version, target.name, archive)
             if comment:
                 tell_direct(within, model, version, target, caller, comment)
@@ -109,23 +125,6 @@ class Routes:
 
 
 _LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_MANAGE"}
-
-
-def read_call() -> Call:
-    """Arguments from the query string for GET, from JSON where there is a body, from the query string else.
-
-    `target` and `model` may be repeated in the query of a list.
-    """
-    query = request.args
-    if request.method == "GET":
-        targets = [wire.parse_target(text) for text in query.getlist("target")]
-        return Call(query.to_dict(), targets, query.getlist("model"))
-    if not request.get_data(cache=True):
-        return Call(query.to_dict())
-    data = request.get_json(force=True, silent=True)
-    if not isinstance(data, dict):
-        raise invalid("The body is not a JSON object.")
-    return Call(data | query.to_dict() if request.method == "DELETE" else data)
 
 
 def show_page() -> Response:

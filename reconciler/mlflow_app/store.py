@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
 from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
 from mlflow.server import handlers
-from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlModelVersionTag
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlModelVersionTag, SqlRegisteredModelTag
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import and_, delete, insert, or_, select
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
+from sqlalchemy import Engine, and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
 from reconciler.domain.target import STAGES, Target
+from reconciler.mlflow_app.holders import OURS, PERMIT, Model, Permit, chunks, lock
 
 # What MLflow calls the stage of a version that was deleted; its tags stay behind.
 _DELETED = "Deleted_Internal"
 
-# A statement with more parameters than this is refused by some database.
-_CHUNK = 500
+_OURS: Final = {OURS: True}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +49,12 @@ def registry_store() -> SqlAlchemyStore:
     return store
 
 
+def tracking_engine() -> Engine | None:
+    """The database of the tracking store; None where runs are kept elsewhere."""
+    store = handlers._get_tracking_store()
+    return store.engine if isinstance(store, TrackingStore) else None
+
+
 class Registry:
     """The store, with the few statements that MLflow has no method for. Made for one request to the server."""
 
@@ -55,9 +63,19 @@ class Registry:
         self._session = session
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Registry]:
-        """All that is done through the yielded registry is committed together, or not at all."""
+    def transaction(self, model: str, *, moves: bool = False) -> Iterator[Registry]:
+        """All that is done through the yielded registry is committed together, or not at all.
+
+        Nobody else changes the model's holders until the end.
+
+        Args:
+            model: our tags may be written on its versions.
+            moves: a request is resolved, so its targets may change. Else that is judged as anybody's change.
+        """
         with self.mlflow.ManagedSessionMaker(read_only=False) as session:
+            place = Model(self.mlflow._get_active_workspace(), model)
+            lock(session.connection(), [place])
+            session.info[PERMIT] = Permit(place, moves)
             bound = copy.copy(self.mlflow)
             # Each method of the store opens, commits and closes a session of its own; here they share this one.
             bound.ManagedSessionMaker = lambda read_only=True: contextlib.nullcontext(session)
@@ -104,7 +122,7 @@ class Registry:
         wanted = {(one.model, one.version) for one in found}
         versions: dict[tuple[str, str], ModelVersion] = {}
         with self._reading() as session:
-            for names in _chunks(sorted({one.model for one in found})):
+            for names in chunks({one.model for one in found}):
                 rows = session.scalars(
                     select(row)
                     .join(tag, self._same_version(row))
@@ -121,7 +139,7 @@ class Registry:
         values = {"name": model, "version": int(version), "key": key, "value": value}
         row = insert(SqlModelVersionTag).values(workspace=self.mlflow._get_active_workspace(), **values)
         try:
-            self._inside().execute(row)
+            self._inside().execute(row, execution_options=_OURS)
         except IntegrityError:
             return False
         return True
@@ -131,8 +149,23 @@ class Registry:
         tag = SqlModelVersionTag
         same = (tag.name == found.model, tag.version == int(found.version), tag.key == found.key)
         gone = delete(tag).where(self._here(), *same, tag.value == found.value)
-        result: Any = self._inside().execute(gone.execution_options(synchronize_session=False))
+        result: Any = self._inside().execute(gone.execution_options(synchronize_session=False, **_OURS))
         return bool(result.rowcount == 1)
+
+    def prompts(self, models: Iterable[str]) -> frozenset[str]:
+        """Those of these models that are prompts, which MLflow keeps in the same tables."""
+        tag = SqlRegisteredModelTag
+        found: set[str] = set()
+        with self._reading() as session:
+            for names in chunks(set(models)):
+                marked = select(tag.name).where(
+                    tag.workspace == self.mlflow._get_active_workspace(),
+                    tag.name.in_(names),
+                    tag.key == IS_PROMPT_TAG_KEY,
+                    tag.value == "true",
+                )
+                found |= set(session.scalars(marked))
+        return frozenset(found)
 
     # --- inside ----------------------------------------------------------------------------------------------
 
@@ -157,10 +190,6 @@ class Registry:
             return SqlModelVersionTag.key.in_([request_tag(target) for target in targets])
         stages = [request_tag(Target.parse(stage)) for stage in STAGES]
         return or_(SqlModelVersionTag.key.in_(stages), SqlModelVersionTag.key.like(f"{REQUEST_PREFIX}alias.%"))
-
-
-def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK))
 
 
 def _beyond(after: tuple[str, int, str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,14 @@ from mlflow.utils.proto_json_utils import message_to_json
 
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
-from reconciler.mlflow_app.errors import invalid
+from reconciler.domain.text import visible_name
+from reconciler.mlflow_app.errors import invalid, missing
 
 COMMENT_LIMIT = 65_535
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")
+_COUNT = re.compile(r"[1-9][0-9]{0,4}")
+# The column is a 32-bit integer in every database.
+_LARGEST_VERSION = 2**31 - 1
 PAGE, LARGEST_PAGE = 1_000, 10_000
 
 CANCEL, APPROVE, REJECT = "CANCEL_TRANSITION_REQUEST", "APPROVE_TRANSITION_REQUEST", "REJECT_TRANSITION_REQUEST"
@@ -40,11 +46,15 @@ class Call:
         value = self.arguments.get(name)
         if value is None:
             return None
+        if isinstance(value, str) and any(
+            character == "\0" or "\ud800" <= character <= "\udfff" for character in value
+        ):
+            raise invalid(f"Invalid value for parameter '{name}': it is not text (a NUL or half a character is in it).")
         # Some clients send a version as a number.
         if isinstance(value, int) and not isinstance(value, bool) and name == "version":
             value = str(value)
         if not isinstance(value, str) or not value:
-            raise invalid(f"Invalid value for parameter '{name}': a text that is not empty belongs here.")
+            raise invalid(f"Invalid value for parameter '{name}': it must be text, and not empty.")
         return value
 
     def flag(self, name: str) -> bool:
@@ -52,7 +62,7 @@ class Call:
         if isinstance(value, str) and value.lower() in {"true", "false"}:
             return value.lower() == "true"
         if not isinstance(value, bool):
-            raise invalid(f"Invalid value for parameter '{name}': true or false belongs here.")
+            raise invalid(f"Invalid value for parameter '{name}': it must be true or false.")
         return value
 
     @property
@@ -62,9 +72,11 @@ class Call:
     @property
     def version(self) -> str:
         version = self.text("version")
-        if not (version.isascii() and version.isdigit() and len(version) < 10):
-            raise invalid("Invalid value for parameter 'version': a whole number belongs here.")
-        return str(int(version))
+        if not _VERSION.fullmatch(version):
+            raise invalid("Invalid value for parameter 'version': it must be a number in digits only, such as 7.")
+        if int(version) > _LARGEST_VERSION:
+            raise missing(f"There is no version {version} of {visible_name(self.model)!r}.")
+        return version
 
     @property
     def target(self) -> Target:
@@ -74,14 +86,14 @@ class Call:
     def comment(self) -> str:
         comment = self.optional("comment") or ""
         if len(comment) > COMMENT_LIMIT:
-            raise invalid(f"Invalid value for parameter 'comment': at most {COMMENT_LIMIT} characters are taken.")
+            raise invalid(f"Invalid value for parameter 'comment': it may have {COMMENT_LIMIT} characters at most.")
         return comment
 
     @property
     def max_results(self) -> int:
         text = str(self.arguments.get("max_results", PAGE))
-        if not text.isdigit() or not 1 <= int(text) <= LARGEST_PAGE:
-            raise invalid(f"Invalid value for parameter 'max_results': 1 to {LARGEST_PAGE} belongs here.")
+        if not _COUNT.fullmatch(text) or int(text) > LARGEST_PAGE:
+            raise invalid(f"Invalid value for parameter 'max_results': it must be a number from 1 to {LARGEST_PAGE}.")
         return int(text)
 
     @property
@@ -106,7 +118,7 @@ def read_token(token: str) -> tuple[str, int, str]:
         model, version, key = json.loads(base64.urlsafe_b64decode(token.encode()))
         return str(model), int(version), str(key)
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise invalid("Invalid value for parameter 'page_token': only what a list returned belongs here.") from None
+        raise invalid("Invalid value for parameter 'page_token': use the one that the last page came with.") from None
 
 
 # --- answers -------------------------------------------------------------------------------------------------
@@ -132,6 +144,7 @@ def listed(request: Request, stamped: bool, actions: Sequence[str], from_stage: 
         "version": request.version,
         "from_stage": from_stage,
         "requester_assurance": str(request.requester.assurance),
+        **({"is_prompt": True} if request.is_prompt else {}),
     }
 
 

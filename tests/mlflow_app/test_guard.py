@@ -40,7 +40,6 @@ def attempts(model: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "registered-models/alias", {**other, "alias": "Champion"}),
         ("DELETE", "registered-models/alias", {"name": model, "alias": "champion"}),
         ("DELETE", "model-versions/delete", where),
-        ("DELETE", "model-versions/delete", {"name": model, "version": "01"}),
         ("DELETE", "registered-models/delete", {"name": model}),
         ("POST", "registered-models/rename", {"name": model, "new_name": f"{model}-else"}),
         ("POST", "model-versions/set-tag", {**other, "key": REQUEST, "value": "please"}),
@@ -54,7 +53,7 @@ def attempts(model: str) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("number", range(16))
+@pytest.mark.parametrize("number", range(15))
 @pytest.mark.parametrize("prefix", ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"])
 def test_what_changes_a_protected_target_is_refused_and_changes_nothing(
     somebody: Person, held: str, prefix: str, number: int
@@ -65,6 +64,10 @@ def test_what_changes_a_protected_target_is_refused_and_changes_nothing(
     for data in (json.dumps(body), json.dumps(json.dumps(body))):
         headers = {"Content-Type": "application/json"}
         reply = somebody.send(method, f"{prefix}/{path}", data=data, headers=headers)
+        # Databricks' call is ours, and read strictly.
+        if path.startswith("databricks/") and data.startswith('"'):
+            assert (reply.status_code, reply.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), reply.text
+            continue
         assert (reply.status_code, reply.json()["error_code"]) == (403, "PERMISSION_DENIED"), reply.text
         assert "not allowed" in reply.json()["message"]
     assert [somebody.shown(held, version) for version in "12"] == before

@@ -1,0 +1,141 @@
+"""Who holds what, asked of MLflow's own tables, and the lock that keeps the answer true until the commit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModel, SqlRegisteredModelAlias
+from sqlalchemy import Connection, bindparam, select, update
+
+from reconciler.domain.target import Target
+from reconciler.mlflow_app.changes import Targets, protected_alias
+
+# Marks a statement of this app, so that the net below the wall lets it through.
+OURS: Final = "transition_requests_ours"
+_OURS: Final = {OURS: True}
+
+# A statement with more parameters than this is refused by some database.
+CHUNK: Final = 500
+
+
+class Model(NamedTuple):
+    workspace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Put into `session.info[PERMIT]` by the app's own transaction: it may write our tags on this model's versions.
+
+    `moves`: it resolves a request, and may change the model's targets too.
+    """
+
+    model: Model
+    moves: bool
+
+
+PERMIT: Final = "transition_requests_permit"
+
+
+class Holder(NamedTuple):
+    model: Model
+    version: int
+
+
+Holders = Mapping[int, frozenset[Target]]
+
+_MODEL, _VERSION, _ALIAS = SqlRegisteredModel.__table__, SqlModelVersion.__table__, SqlRegisteredModelAlias.__table__
+
+
+def _of(table: Any) -> tuple[Any, Any]:
+    return table.c.workspace == bindparam("in_workspace"), table.c.name == bindparam("of_model")
+
+
+# Built once: most calls only pass through here. The reads lock too (where the database can), since MySQL's repeatable
+# read would show what stood there when the transaction began.
+_ROW = select(_MODEL.c.name).where(*_of(_MODEL)).with_for_update()
+_TOUCH = update(_MODEL).where(*_of(_MODEL)).values(name=_MODEL.c.name)
+_BY_STAGE = (
+    select(_VERSION.c.version, _VERSION.c.current_stage)
+    .where(*_of(_VERSION), _VERSION.c.current_stage.in_(bindparam("held", expanding=True)))
+    .with_for_update(read=True)
+)
+_BY_ALIAS = (
+    select(_ALIAS.c.version, _ALIAS.c.alias)
+    .where(*_of(_ALIAS), _ALIAS.c.alias.in_(bindparam("held", expanding=True)))
+    .with_for_update(read=True)
+)
+_ROW_LOCKS: Final = frozenset({"postgresql", "mysql", "mariadb"})
+
+
+def lock(connection: Connection, models: Iterable[Model]) -> None:
+    """Holds these models for the rest of the transaction: whoever else would change their holders waits.
+
+    Where rows cannot be locked by reading (SQLite, SQL Server) a write that changes nothing does it.
+    """
+    statement = _ROW if connection.dialect.name in _ROW_LOCKS else _TOUCH
+    for model in sorted(set(models)):
+        connection.execute(statement, _named(model), execution_options=_OURS)
+
+
+def holders_of(connection: Connection, model: Model, targets: Targets) -> Holders:
+    """The protected targets that each version of a model holds, by version number."""
+    found: dict[int, set[Target]] = defaultdict(set)
+    stages = [target.name for target in targets if target.is_stage]
+    if stages:
+        for version, stage in connection.execute(_BY_STAGE, {**_named(model), "held": stages}, execution_options=_OURS):
+            found[version].add(Target.parse(stage))
+    aliases = [target.name for target in targets if not target.is_stage]
+    if aliases:
+        for version, alias in connection.execute(
+            _BY_ALIAS, {**_named(model), "held": aliases}, execution_options=_OURS
+        ):
+            target = protected_alias(alias, targets)
+            if target is not None:
+                found[version].add(target)
+    return {version: frozenset(held) for version, held in found.items()}
+
+
+def all_holders(connection: Connection, targets: Targets) -> list[Holder]:
+    """Every version that holds something protected. Reads the whole registry: for the start only."""
+    found: set[Holder] = set()
+    stages = [target.name for target in targets if target.is_stage]
+    if stages:
+        columns = _VERSION.c.workspace, _VERSION.c.name, _VERSION.c.version
+        rows = connection.execute(select(*columns).where(_VERSION.c.current_stage.in_(stages)))
+        found |= {Holder(Model(workspace, name), version) for workspace, name, version in rows}
+    aliases = [target.name for target in targets if not target.is_stage]
+    if aliases:
+        columns = _ALIAS.c.workspace, _ALIAS.c.name, _ALIAS.c.version
+        rows = connection.execute(select(*columns).where(_ALIAS.c.alias.in_(aliases)))
+        found |= {Holder(Model(workspace, name), version) for workspace, name, version in rows}
+    return sorted(found)
+
+
+def is_held(targets: Targets, workspace: Any, name: Any, version: Any) -> Any:
+    """The condition that the version in these columns holds something protected."""
+    stages = [target.name for target in targets if target.is_stage]
+    aliases = [target.name for target in targets if not target.is_stage]
+    by_stage = (
+        select(1)
+        .where(_VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version)
+        .where(_VERSION.c.current_stage.in_(stages))
+    )
+    by_alias = (
+        select(1)
+        .where(_ALIAS.c.workspace == workspace, _ALIAS.c.name == name, _ALIAS.c.version == version)
+        .where(_ALIAS.c.alias.in_(aliases))
+    )
+    return by_stage.exists() | by_alias.exists()
+
+
+def chunks(values: Iterable[Any]) -> Iterator[Sequence[Any]]:
+    every = sorted(values)
+    return (every[start : start + CHUNK] for start in range(0, len(every), CHUNK))
+
+
+def _named(model: Model) -> dict[str, str]:
+    return {"in_workspace": model.workspace, "of_model": model.name}

@@ -1,0 +1,102 @@
+"""Where artifacts lie, in one spelling, so that two URIs of the same place compare equal.
+
+Whoever compares two spellings lets a third pass; so what could be the same place is held to be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+# The path of MLflow's artifact proxy, whatever prefix or host stands before it.
+_PROXY = re.compile(r"/(?:api|ajax-api)/2\.0/mlflow-artifacts/artifacts(?:/|$)")
+_SAME_STORE = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "viewfs": "hdfs", "wasb": "wasbs", "abfs": "abfss"}
+# Names that MLflow resolves when a model is loaded. They say nothing about a place.
+_NAMES = frozenset({"runs", "models"})
+
+
+class Places:
+    """Reads URIs as one server reads them.
+
+    Args:
+        destination: the server's `--artifacts-destination`, behind `mlflow-artifacts:`; None without a proxy.
+        default_workspace: the workspace whose artifacts lie at the root; None where there are no workspaces.
+    """
+
+    def __init__(self, destination: str | None, default_workspace: str | None = None) -> None:
+        self._root = self.canonical(destination) if destination else "mlflow-artifacts:///"
+        self._default_workspace = default_workspace
+
+    def canonical(self, uri: str, workspace: str | None = None) -> str | None:
+        """`scheme://host/path` without a slash at its end; None for what names no place.
+
+        Args:
+            uri: a URI or a path of the server's machine.
+            workspace: whose the URI is; a proxied path of a workspace may leave the workspace out.
+        """
+        parts = urlsplit(uri)
+        scheme = parts.scheme.lower()
+        if scheme in _NAMES:
+            return None
+        if not scheme:
+            return "file://" + os.path.realpath(_decoded(uri) or ".")
+        if scheme == "file":
+            return "file://" + os.path.realpath(_decoded(parts.path) or ".")
+        proxied = parts.path if scheme == "mlflow-artifacts" else _behind_proxy(scheme, parts.path)
+        if proxied is not None:
+            return self._proxied(proxied, workspace)
+        return f"{_SAME_STORE.get(scheme, scheme)}://{parts.netloc.lower()}{_normal(parts.path)}".rstrip("/")
+
+    def below(self, root: str, *path: str | None) -> str | None:
+        """The canonical place of a path under a repository's root; None where the root names no place."""
+        start = self.canonical(root)
+        return None if start is None else below(start, *path)
+
+    def _proxied(self, path: str, workspace: str | None) -> str | None:
+        plain = _normal(path).lstrip("/")
+        scoped = self._default_workspace is not None and workspace not in {None, self._default_workspace}
+        if scoped and not plain.startswith("workspaces/"):
+            plain = f"workspaces/{workspace}/{plain}"
+        return None if self._root is None else below(self._root, plain)
+
+
+def below(place: str, *path: str | None) -> str:
+    """A path under a canonical place, canonical again."""
+    named = [part for part in path if part]
+    if not named:
+        return place
+    scheme, _, rest = place.partition("://")
+    host, slash, start = rest.partition("/")
+    whole = _normal(posixpath.join(slash + start, *(part.lstrip("/") for part in named)))
+    if scheme == "file":
+        whole = os.path.realpath(whole)
+    return f"{scheme}://{host}{whole}".rstrip("/")
+
+
+def and_above(place: str) -> Iterator[str]:
+    """A canonical place and every folder above it, up to the bucket, the container or the disk."""
+    scheme, _, rest = place.partition("://")
+    host, _, path = rest.partition("/")
+    while path:
+        yield f"{scheme}://{host}/{path}"
+        path = path.rpartition("/")[0]
+    yield f"{scheme}://{host}"
+
+
+def _behind_proxy(scheme: str, path: str) -> str | None:
+    found = _PROXY.search(_normal(path)) if scheme in {"http", "https"} else None
+    return _normal(path)[found.end() :] if found else None
+
+
+def _normal(path: str) -> str:
+    return posixpath.normpath("/" + _decoded(path).lstrip("/"))
+
+
+def _decoded(path: str) -> str:
+    """Without percent signs, however often they were encoded: MLflow decodes until nothing changes."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return path

@@ -1,0 +1,44 @@
+"""What an administrator changed without a request, told in the transaction that changes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag
+from sqlalchemy import Connection, delete, insert
+
+from reconciler.domain.tag_format import decision_tag
+from reconciler.domain.text import visible_name
+from reconciler.mlflow_app.changes import Change
+from reconciler.mlflow_app.holders import OURS
+from reconciler.mlflow_app.tables import history
+
+_OURS: Final = {OURS: True}
+_TAG: Any = SqlModelVersionTag.__table__
+
+
+def write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:
+    """A row that stays, and a tag on the version where MLflow's UI shows it, as long as there is one.
+
+    Raises whatever the database says: what cannot be told is not done.
+    """
+    row = {
+        "at_ms": round(at.timestamp() * 1000),
+        "workspace": change.workspace,
+        "model": change.model,
+        "version": change.version,
+        "target": None if change.target is None else str(change.target),
+        "decider": visible_name(decider),
+        "sentence": sentence,
+    }
+    connection.execute(insert(history).values(row), execution_options=_OURS)
+    if change.version is not None and change.target is not None:
+        _tag(connection, change, decision_tag(change.target), sentence)
+
+
+def _tag(connection: Connection, change: Change, key: str, value: str) -> None:
+    where = {"workspace": change.workspace, "name": change.model, "version": change.version, "key": key}
+    same = [_TAG.c[column] == wanted for column, wanted in where.items()]
+    connection.execute(delete(_TAG).where(*same), execution_options=_OURS)
+    connection.execute(insert(_TAG).values(**where, value=value), execution_options=_OURS)

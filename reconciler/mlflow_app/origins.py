@@ -1,0 +1,277 @@
+"""What a holder was made of: the places of its files, its run, its logged model, their experiments.
+
+An upload must find out in one indexed look whether it would land in a holder. MLflow's tables have no index on a
+version's location, and one place has many spellings; so each holder leaves digests of its places in a table of ours,
+written in the transaction that makes it a holder. Whether it still holds is asked of MLflow's tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
+from sqlalchemy import Connection, Engine, insert, select
+
+from reconciler.domain.target import Target
+from reconciler.mlflow_app.changes import Targets, protected_alias
+from reconciler.mlflow_app.holders import OURS, Holder, Model, all_holders, chunks, is_held, lock
+from reconciler.mlflow_app.locations import Places, and_above
+from reconciler.mlflow_app.tables import origins as table
+
+_OURS: Final = {OURS: True}
+_RUN = re.compile(r"[0-9a-f]{32}")
+_LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
+_DELETED = "deleted"
+_SNAPSHOTS: Final = frozenset({"mysql", "mariadb"})
+_BATCH: Final = 100
+_VERSION, _ALIAS = SqlModelVersion.__table__, SqlRegisteredModelAlias.__table__
+
+
+class Held(NamedTuple):
+    """A holder that a call would touch, and one protected target that it holds."""
+
+    holder: Holder
+    target: Target
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """`gone` names what was deleted of it, such as "run 3f…"; None where all is there."""
+
+    places: frozenset[str]
+    things: frozenset[tuple[str, str]]  # ("run" | "logged model" | "experiment", id)
+    gone: str | None
+
+    @property
+    def digests(self) -> frozenset[str]:
+        at = {digest("at", place) for place in self.places}
+        above = {digest("above", folder) for place in self.places for folder in and_above(place)}
+        return frozenset(at | above | {digest(kind, id) for kind, id in self.things})
+
+
+def digest(kind: str, name: str) -> str:
+    """SHA-256 (hex): of one length for any place, and compared byte by byte whatever the database's collation."""
+    return hashlib.sha256(f"{kind}\0{name}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digests_of_write(place: str) -> set[str]:
+    """What a holder has in the table if writing a file at this place would land in it."""
+    return {digest("at", folder) for folder in and_above(place)}
+
+
+def digests_of_removal(place: str) -> set[str]:
+    """The same for removing all that is at a place or below."""
+    return digests_of_write(place) | {digest("above", place)}
+
+
+class Origins:
+    """The table, for one registry and the tracking store beside it.
+
+    Args:
+        tracking: the tracking store's engine; None where its runs are in no database.
+    """
+
+    def __init__(self, targets: Targets, places: Places, registry: Engine, tracking: Engine | None) -> None:
+        self._targets = targets
+        self._places = places
+        self._registry = registry
+        self._tracking = tracking
+
+    def place(self, uri: str | None, workspace: str | None = None) -> str | None:
+        """The canonical place of a URI; None for what names no place."""
+        return self._places.canonical(uri, workspace) if uri else None
+
+    def _is_registrys(self, connection: Connection) -> bool:
+        return connection.engine.url == self._registry.url
+
+    # --- who would be touched --------------------------------------------------------------------------------
+
+    def touched(self, digests: Iterable[str], connection: Connection | None = None) -> Held | None:
+        """A holder that has one of these digests; None where there is none.
+
+        Args:
+            connection: whose transaction to look in, if it is one of the registry's database. MySQL's would show what
+                stood there when it began.
+        """
+        if connection is not None and self._is_registrys(connection) and connection.dialect.name not in _SNAPSHOTS:
+            return self._touched(connection, digests)
+        with self._registry.connect() as own:
+            return self._touched(own, digests)
+
+    def _touched(self, connection: Connection, digests: Iterable[str]) -> Held | None:
+        for some in chunks(set(digests)):
+            columns = table.c.workspace, table.c.name, table.c.version
+            looked = select(*columns, table.c.digest).where(table.c.digest.in_(some), is_held(self._targets, *columns))
+            row = connection.execute(looked.limit(1)).first()
+            if row is not None:
+                holder = Holder(Model(row.workspace, row.name), row.version)
+                return Held(holder, self._target_of(connection, holder), row.digest)
+        return None
+
+    def _target_of(self, connection: Connection, holder: Holder) -> Target:
+        (workspace, name), version = holder
+        stage = connection.scalar(
+            select(_VERSION.c.current_stage).where(
+                _VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version
+            )
+        )
+        if stage in {target.name for target in self._targets if target.is_stage}:
+            return Target.parse(stage)
+        aliases = connection.scalars(
+            select(_ALIAS.c.alias).where(
+                _ALIAS.c.workspace == workspace, _ALIAS.c.name == name, _ALIAS.c.version == version
+            )
+        )
+        found = (protected_alias(alias, self._targets) for alias in aliases)
+        return next((target for target in found if target is not None), min(self._targets))
+
+    # --- who becomes a holder --------------------------------------------------------------------------------
+
+    def of(self, connection: Connection, holder: Holder, *, held: bool = False) -> Origin:
+        """What a version was made of.
+
+        Args:
+            held: keep its run, logged model and experiments from being deleted until the transaction ends, where they
+                are in the same database.
+        """
+        (workspace, name), version = holder
+        row = connection.execute(
+            select(_VERSION.c.source, _VERSION.c.storage_location, _VERSION.c.run_id).where(
+                _VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version
+            ),
+            execution_options=_OURS,
+        ).first()
+        if row is None:
+            return Origin(frozenset(), frozenset(), None)
+        uris = {uri for uri in (row.storage_location, row.source) if uri}
+        if self._tracking is None:
+            return Origin(self._placed(uris, workspace), frozenset(), None)
+        if self._tracking.url == connection.engine.url:
+            return self._traced(connection, uris, row.run_id, workspace, held)
+        with self._tracking.connect() as other:
+            return self._traced(other, uris, row.run_id, workspace, held=False)
+
+    def _placed(self, uris: Iterable[str], workspace: str) -> frozenset[str]:
+        return frozenset(place for uri in uris if (place := self._places.canonical(uri, workspace)) is not None)
+
+    def _traced(self, connection: Connection, uris: set[str], run_id: str | None, workspace: str, held: bool) -> Origin:
+        """Follows `runs:/` and `models:/m-…` to their files, and files to the run or logged model they lie in."""
+        places = self._placed(uris, workspace)
+        named = {word for uri in uris | places for word in re.split(r"[/:]", uri)}
+        runs = {word for word in named if _RUN.fullmatch(word)} | ({run_id} if run_id else set())
+        models = {word for word in named if _LOGGED_MODEL.fullmatch(word)}
+        found = [*_runs(connection, runs, held), *_logged_models(connection, models, held)]
+        claimed = {("run", run_id)} | {("logged model", uri.partition(":/")[2]) for uri in uris}
+        mine = [one for one in found if (one.kind, one.id) in claimed or self._contains(one, places, uris)]
+        places |= frozenset(place for one in mine for place in self._places_in(one, uris, workspace))
+        experiments = _experiments(connection, {one.experiment for one in mine}, held)
+        things = frozenset({(one.kind, one.id) for one in (*mine, *experiments)})
+        gone = next((f"{one.kind} {one.id}" for one in (*mine, *experiments) if one.deleted), None)
+        return Origin(places, things, gone)
+
+    def _contains(self, one: Thing, places: Iterable[str], uris: Iterable[str]) -> bool:
+        root = self._places.canonical(one.uri) if one.uri else None
+        if any(uri.startswith(f"runs:/{one.id}/") for uri in uris):
+            return True
+        return root is not None and any(root in and_above(place) for place in places)
+
+    def _places_in(self, one: Thing, uris: Iterable[str], workspace: str) -> Iterator[str]:
+        for uri in uris:
+            if uri == f"models:/{one.id}":
+                path: str | None = ""
+            else:
+                path = uri.removeprefix(f"runs:/{one.id}/") if uri.startswith(f"runs:/{one.id}/") else None
+            if path is not None and one.uri and (place := self._places.below(one.uri, path)) is not None:
+                yield place
+
+    def remember(self, connection: Connection, holder: Holder, origin: Origin) -> None:
+        """Writes the digests that are not there yet."""
+        (workspace, name), version = holder
+        there = set(connection.scalars(_digests_of(holder)))
+        rows = [
+            {"digest": one, "workspace": workspace, "name": name, "version": version}
+            for one in sorted(origin.digests - there)
+        ]
+        if rows:
+            connection.execute(insert(table), rows, execution_options=_OURS)
+
+    def follow(self, connection: Connection, holder: Holder, model: Model) -> None:
+        """The model is renamed or goes to another workspace: its holder takes what it was made of along."""
+        origin = {"workspace": model.workspace, "name": model.name, "version": holder.version}
+        there = set(connection.scalars(_digests_of(Holder(model, holder.version))))
+        wanted = sorted(set(connection.scalars(_digests_of(holder))) - there)
+        if wanted:
+            rows = [{"digest": one, **origin} for one in wanted]
+            connection.execute(insert(table), rows, execution_options=_OURS)
+
+    def catch_up(self) -> None:
+        """Remembers every holder that the table does not know: of before the app, or of another set of targets."""
+        with self._registry.connect() as connection:
+            every = all_holders(connection, self._targets)
+            known = {Holder(Model(*row[:2]), row[2]) for row in connection.execute(_KNOWN)}
+        missing = [holder for holder in every if holder not in known]
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            with self._registry.begin() as connection:
+                lock(connection, {holder.model for holder in batch})
+                for holder in batch:
+                    self.remember(connection, holder, self.of(connection, holder))
+
+
+_KNOWN = select(table.c.workspace, table.c.name, table.c.version).distinct()
+
+
+def _digests_of(holder: Holder) -> Any:
+    (workspace, name), version = holder
+    return select(table.c.digest).where(
+        table.c.workspace == workspace, table.c.name == name, table.c.version == version
+    )
+
+
+class Thing(NamedTuple):
+    """A run, logged model or experiment of the tracking store."""
+
+    kind: str
+    id: str
+    experiment: int
+    uri: str | None
+    deleted: bool
+
+
+def _runs(connection: Connection, ids: Iterable[str], held: bool) -> list[Thing]:
+    row = SqlRun.__table__
+    columns = (row.c.run_uuid, row.c.experiment_id, row.c.artifact_uri, row.c.lifecycle_stage)
+    return [
+        Thing("run", run, experiment, uri, stage == _DELETED)
+        for run, experiment, uri, stage in _rows(connection, columns, row.c.run_uuid, ids, held)
+    ]
+
+
+def _logged_models(connection: Connection, ids: Iterable[str], held: bool) -> list[Thing]:
+    row = SqlLoggedModel.__table__
+    columns = (row.c.model_id, row.c.experiment_id, row.c.artifact_location, row.c.lifecycle_stage)
+    return [
+        Thing("logged model", model, experiment, uri, stage == _DELETED)
+        for model, experiment, uri, stage in _rows(connection, columns, row.c.model_id, ids, held)
+    ]
+
+
+def _experiments(connection: Connection, ids: Iterable[int], held: bool) -> list[Thing]:
+    row = SqlExperiment.__table__
+    columns = (row.c.experiment_id, row.c.artifact_location, row.c.lifecycle_stage)
+    return [
+        Thing("experiment", str(id), id, uri, stage == _DELETED)
+        for id, uri, stage in _rows(connection, columns, row.c.experiment_id, ids, held)
+    ]
+
+
+def _rows(connection: Connection, columns: Sequence[Any], key: Any, ids: Iterable[Any], held: bool) -> Iterator[Any]:
+    for some in chunks(set(ids)):
+        wanted = select(*columns).where(key.in_(some)).order_by(key)
+        yield from connection.execute(wanted.with_for_update(read=True) if held else wanted, execution_options=_OURS)

@@ -1,0 +1,76 @@
+"""The one reading of the app's own calls: what is not exactly as documented is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from flask import Request
+
+from reconciler.mlflow_app import wire
+from reconciler.mlflow_app.errors import invalid
+from reconciler.mlflow_app.wire import Call
+
+_PLACE: Final = frozenset({"name", "version", "stage", "comment"})
+FIELDS: Final = {
+    "create": _PLACE | {"requester"},
+    "approve": _PLACE | {"archive_existing_versions", "id"},
+    "reject": _PLACE | {"id"},
+    "delete": _PLACE | {"creator", "id"},
+    "transition_stage": _PLACE | {"archive_existing_versions"},
+}
+
+
+def read_query(request: Request) -> Call:
+    """Of a GET. `target` and `model` may be repeated."""
+    targets = [wire.parse_target(text) for text in request.args.getlist("target")]
+    return Call(request.args.to_dict(), targets, request.args.getlist("model"))
+
+
+def read_body(request: Request, name: str) -> Call:
+    """Of a POST: one JSON object with the fields of this call, and nothing beside it.
+
+    A page of another site can send forms, plain text and queries without asking the server first; JSON it cannot.
+    """
+    if request.args:
+        raise invalid("Send the arguments in the body, as JSON: a query string is not read.")
+    if request.mimetype != "application/json":
+        raise invalid("Send the arguments as JSON, with Content-Type: application/json.")
+    return Call(_known(_object(request.get_data(cache=True)), name))
+
+
+def read_query_or_body(request: Request, name: str) -> Call:
+    """Of a DELETE: Databricks' clients send a query, its own pages a body."""
+    if not request.get_data(cache=True):
+        return Call(_known(_each_once(request), name))
+    return read_body(request, name)
+
+
+def _each_once(request: Request) -> dict[str, Any]:
+    twice = [name for name, values in request.args.lists() if len(values) > 1]
+    if twice:
+        raise invalid(f"The query names {twice[0]!r} twice: send it once.")
+    return dict(request.args.to_dict())
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body, object_pairs_hook=_without_twins)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise invalid("The body is not a JSON object.")
+    return data
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise invalid("The body names a field twice: send each once.")
+    return dict(pairs)
+
+
+def _known(arguments: dict[str, Any], name: str) -> dict[str, Any]:
+    unknown = sorted(set(arguments) - FIELDS[name])
+    if unknown:
+        raise invalid(f"Unknown field {unknown[0]!r}: this call takes {', '.join(sorted(FIELDS[name]))}.")
+    return arguments
