@@ -277,7 +277,12 @@ def asgi_sender(application: Any) -> Send:
 
 async def _asgi_call(application: Any, call: Call) -> tuple[int, str]:
     path, _, query = call.path.partition("?")
-    headers = {"Host": "localhost", "Content-Length": str(len(call.body)), **call.headers, **authorization(call.identity)}
+    headers = {
+        "Host": "localhost",
+        "Content-Length": str(len(call.body)),
+        **call.headers,
+        **authorization(call.identity),
+    }
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": call.method, "scheme": "http",
         "path": unquote_to_bytes(path).decode("utf-8", "replace"), "raw_path": path.encode(), "root_path": "",

@@ -40,6 +40,10 @@ def judged(
     left = counted(changes)
     if not left:
         return Verdict()
+    told = told_elsewhere or any(_tells(change) for change in changes)
+    if status >= 500 and call.identity == ADMINISTRATOR and told:
+        # MLflow's basic-auth sweeps grants after a deletion, and fails on a body that is encoded twice.
+        return Verdict("administrator")
     if status >= 300:
         return Verdict(wrong=f"it was answered {status}, and changed something")
     if call.endpoint in _OWN:
@@ -47,7 +51,6 @@ def judged(
         if not verdict.wrong or call.identity != ADMINISTRATOR:
             return verdict
     if call.identity == ADMINISTRATOR:
-        told = told_elsewhere or any(_tells(change) for change in changes)
         return Verdict("administrator") if told else Verdict(wrong="an administrator's act that is told nowhere")
     return Verdict(wrong="nobody allowed it")
 

@@ -20,6 +20,7 @@ class ObjectStore(LocalArtifactRepository, MultipartUploadMixin, MultipartDownlo
 
     def __init__(self, artifact_uri: str, *arguments: Any, **named: Any) -> None:
         super().__init__(Path(urlparse(artifact_uri).path).as_uri(), *arguments, **named)
+        self.artifact_uri = artifact_uri
 
     def create_multipart_upload(
         self, local_file: str, num_parts: int, artifact_path: str | None = None
