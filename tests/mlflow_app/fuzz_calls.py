@@ -17,16 +17,17 @@ from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, EDITOR, MANAGER
 NOBODY = ""
 # Most calls come from those who may do most without being allowed this.
 _IDENTITIES = {EDITOR: 30, MANAGER: 34, READER: 8, NOBODY: 4, APPROVER: 12, ADMINISTRATOR: 12}
-_DECIDERS = {APPROVER: 40, MANAGER: 20, EDITOR: 12, READER: 10, ADMINISTRATOR: 12, NOBODY: 6}
+_DECIDERS = {APPROVER: 45, MANAGER: 25, EDITOR: 10, READER: 8, ADMINISTRATOR: 8, NOBODY: 4}
 
 # Calls to one route, by family; what is not named gets one.
 _CALLS = {"registry": 34, "requests": 36, "artifacts": 20, "workspaces": 26, "origins": 14, "mcp servers": 1}
 _FEWER = {
-    "_create_registered_model": 6, "_update_registered_model": 6, "_get_latest_versions": 2, "_update_model_version": 10,
+    "_create_registered_model": 6, "_update_registered_model": 6, "_get_latest_versions": 2,
+    "_update_model_version": 10,
     "_restore_run": 4, "_restore_experiment": 4, "_update_run": 4, "_update_experiment": 4, "_finalize_logged_model": 4,
     "_abort_multipart_upload_artifact": 4, "_create_presigned_download_url": 4, "_create_workspace_handler": 4,
     "_create_presigned_upload_url": 14, "_update_workspace_handler": 8, "_create_model_version": 20,
-    "_set_registered_model_tag": 20, "_delete_registered_model_tag": 12, "transition_requests_reject": 20,
+    "_set_registered_model_tag": 20, "_delete_registered_model_tag": 12, "transition_requests_reject": 20, "transition_requests_approve": 60,
 }  # fmt: skip
 
 

@@ -140,7 +140,8 @@ class Outcome:
 
 def _changes_shown(changes: Sequence[Change]) -> str:
     shown = [
-        f"{one.thing} {one.kind} {one.workspace}/{one.name}/{one.version} {one.what}{one.was[:60]!r} -> {one.became[:60]!r}"
+        f"{one.thing} {one.kind} {one.workspace}/{one.name}/{one.version} {one.what}"
+        f"{one.was[:60]!r} -> {one.became[:60]!r}"
         for one in changes
     ]
     return "; ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
@@ -348,14 +349,15 @@ class Trial:
         self._witness.install(own_tables=[ORIGINS])
         self._files = FileWitness(directory, world.holders, directory / "kept")
         self._login = LoginKeeper(directory / "auth.db") if mode.login else None
-        self._told = 0
+        self._has_history = self._witness.has(HISTORY)
+        self._last = 0
 
     def run(self, calls: Sequence[Call], send: Send) -> Iterator[Seen]:
         for call in calls:
             status, said = send(call)
             moved = self._files.changes()
             changes = [*self._witness.changes(), *moved]
-            verdict = judged(call, status, changes, self._mode.approvers, self._told_elsewhere())
+            verdict = judged(call, status, changes, self._mode.approvers, self._written())
             yield Seen(call, status, changes, verdict, said[:600])
             self._restore(status < 400 or bool(changes), bool(moved))
 
@@ -367,12 +369,14 @@ class Trial:
             if self._login is not None:
                 self._login.restore()
 
-    def _told_elsewhere(self) -> bool:
-        """Whether the app has written down another act since this was asked last."""
-        if not self._witness.has(HISTORY):
-            return False
-        before, self._told = self._told, self._witness.rows(f"SELECT count(*) FROM {HISTORY}")[0][0]
-        return bool(self._told > before)
+    def _written(self) -> set[tuple[str, str]]:
+        """The models of an administrator's acts that the app has written down since this was asked last."""
+        if not self._has_history:
+            return set()
+        new = f"number > {self._last} AND decider = '{ADMINISTRATOR}'"
+        rows = self._witness.rows(f"SELECT number, workspace, model FROM {HISTORY} WHERE {new}")
+        self._last = max((number for number, _, _ in rows), default=self._last)
+        return {(workspace, model) for _, workspace, model in rows}
 
 
 def relocate(database: Path, template: Path, directory: Path) -> None:

@@ -16,7 +16,8 @@ from tests.mlflow_app.fuzz_driver import MODES, Asked, Mode, Outcome, start
 from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, EDITOR, MANAGER, READER, build
 
 _WHO = {
-    "": "nobody", READER: "READ", EDITOR: "EDIT", MANAGER: "MANAGE", APPROVER: "approver", ADMINISTRATOR: "administrator",
+    "": "nobody", READER: "READ", EDITOR: "EDIT", MANAGER: "MANAGE", APPROVER: "approver",
+    ADMINISTRATOR: "administrator",
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""Whether what the witness saw after a call is what that call may do: an approval, or an administrator's act that is told."""
+"""Whether what the witness saw after a call may be: an approval, or an administrator's act that is told."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tests.mlflow_app.fuzz_calls import Call
@@ -11,7 +11,10 @@ from tests.mlflow_app.fuzz_world import ADMINISTRATOR
 from tests.mlflow_app.witness import Change
 
 _REQUEST, _DECISION = "transition_request.", "transition_decision."
-_COUNTED = ("version", "alias", "tag", "model", "prompt tag", "run", "logged model", "experiment", "file")
+# Workspace and name.
+Model = tuple[str, str]
+_OF_MODELS = ("version", "alias", "tag", "model", "prompt tag")
+_COUNTED = (*_OF_MODELS, "run", "logged model", "experiment", "file")
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,22 @@ def counted(changes: Sequence[Change]) -> list[Change]:
     """Without what nobody protects, and without our tags that fell or moved with a model that nobody protects."""
     gone = {(change.workspace, change.name) for change in changes if change.free}
     kept = [change for change in changes if change.thing in _COUNTED]
-    return [
-        change
-        for change in kept
-        if not (change.thing in {"tag", "prompt tag"} and (change.workspace, change.name) in gone)
-    ]
+    return [change for change in kept if not (_model(change) in gone and _falls_or_moves(change))]
+
+
+def _falls_or_moves(change: Change) -> bool:
+    return change.thing in {"tag", "prompt tag"} and (change.kind == "delete" or change.was == change.became)
 
 
 def judged(
-    call: Call, status: int, changes: Sequence[Change], approvers: Sequence[str] | None, told_elsewhere: bool
+    call: Call, status: int, changes: Sequence[Change], approvers: Sequence[str] | None, written: Collection[Model]
 ) -> Verdict:
-    """`approvers` None: whoever calls may decide; `told_elsewhere`: the app wrote down an act in a table of its own."""
+    """`approvers` None: whoever calls may decide. `written`: models about which the app has written down an
+    administrator's act in its own table since the call before."""
     left = counted(changes)
     if not left:
         return Verdict()
-    told = told_elsewhere or any(_tells(change) for change in changes)
+    told = _all_told(left, {*written, *(_model(change) for change in changes if _tells(change))})
     if status >= 500 and call.identity == ADMINISTRATOR and told:
         # MLflow's basic-auth sweeps grants after a deletion, and fails on a body that is encoded twice.
         return Verdict("administrator")
@@ -53,6 +57,16 @@ def judged(
     if call.identity == ADMINISTRATOR:
         return Verdict("administrator") if told else Verdict(wrong="an administrator's act that is told nowhere")
     return Verdict(wrong="nobody allowed it")
+
+
+def _all_told(changes: Sequence[Change], told: Collection[Model]) -> bool:
+    """An act on a run or a file is told on the model that is made of it, which the witness cannot name."""
+    touched = {_model(change) for change in changes if change.thing in _OF_MODELS}
+    return bool(told) and touched <= set(told)
+
+
+def _model(change: Change) -> Model:
+    return change.workspace, change.name
 
 
 def _tells(change: Change) -> bool:

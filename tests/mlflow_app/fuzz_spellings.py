@@ -44,7 +44,8 @@ def path_spelled(chance: random.Random, path: str) -> str:
 def _version(version: str) -> list[Any]:
     return [
         f" {version}", f"{version} ", f"+{version}", f"0_{version}", f"{version}\n", f"\u00a0{version}", f"0{version}",
-        f"00{version}", f"\t{version}", f"{version}.0", f"-{version}", chr(0x0660 + int(version)), chr(0xFF10 + int(version)),
+        f"00{version}", f"\t{version}", f"{version}.0", f"-{version}",
+        chr(0x0660 + int(version)), chr(0xFF10 + int(version)),
         int(version), float(version), "²", f"{version}\u0000", f"\u2003{version}", [version], True, None, 2**70,
     ]  # fmt: skip
 

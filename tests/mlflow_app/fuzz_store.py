@@ -1,4 +1,4 @@
-"""An object store for the fuzz test: files below a directory, with the multipart and presigned calls that disks lack."""
+"""An object store for the fuzz test: files below a directory, with the multipart and presigned calls of clouds."""
 
 from __future__ import annotations
 

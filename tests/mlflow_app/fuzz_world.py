@@ -1,4 +1,4 @@
-"""The registry that the fuzz test attacks: models whose versions hold Production and @champion, and what they came from.
+"""The registry that the fuzz test attacks: versions that hold Production and @champion, and what they came from.
 
 Made through MLflow's own stores, without the app, as a program of its own, since MLflow reads its settings once:
 
@@ -117,8 +117,8 @@ class _Maker:
         self._models(run, other, logged.model_id)
         direct_experiment, direct_run = self._direct_holder(workspace)
         return Place(
-            workspace, self._suffix, experiment, run.info.run_id, other.info.run_id, logged.model_id, run_path, logged_path,
-            direct_experiment, direct_run,
+            workspace, self._suffix, experiment, run.info.run_id, other.info.run_id, logged.model_id, run_path,
+            logged_path,            direct_experiment, direct_run,
         )  # fmt: skip
 
     def _run(self, experiment: str) -> Any:

@@ -29,7 +29,6 @@ from tests.mlflow_app.fuzz_driver import (
     authorization,
     careful,
     operator_variables,
-    relocate,
 )
 from tests.mlflow_app.fuzz_routes import Route, routes_of
 from tests.mlflow_app.fuzz_world import World, build

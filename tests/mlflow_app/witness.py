@@ -132,7 +132,10 @@ class Witness:
         ours = " OR ".join(
             f"lower(substr(ROW.{d.quoted('key')}, 1, {len(prefix)})) = '{prefix}'" for prefix in OUR_PREFIXES
         )
-        prompt = f"ROW.{d.quoted('key')} = 'mlflow.prompt.is_prompt' AND EXISTS (SELECT 1 FROM snapshot_registered_models m WHERE m.workspace = ROW.workspace AND m.name = ROW.name)"
+        prompt = (
+            f"ROW.{d.quoted('key')} = 'mlflow.prompt.is_prompt' AND EXISTS (SELECT 1 FROM snapshot_registered_models m "
+            "WHERE m.workspace = ROW.workspace AND m.name = ROW.name)"
+        )
         for table, condition, thing, fields, what, value in (
             ("registered_model_aliases", f"lower(ROW.alias) IN ({aliases})", "alias", told, "alias", "version"),
             ("model_version_tags", f"({ours})", "tag", told, "key", "value"),
@@ -251,7 +254,8 @@ class _Dialect:
         was = "''" if watch.kind == "INSERT" else self.text(f"OLD.{value}")
         became = "''" if watch.kind == "DELETE" else self.text(f"NEW.{value}")
         cells = [
-            f"'{watch.thing}'", f"'{watch.kind.lower()}'", *(told.get(field, "''") for field in ("workspace", "name", "version")),
+            f"'{watch.thing}'", f"'{watch.kind.lower()}'",
+            *(told.get(field, "''") for field in ("workspace", "name", "version")),
             watch.what, was, became,
         ]  # fmt: skip
         columns = "thing, kind, workspace, name, version, what, was, became"
