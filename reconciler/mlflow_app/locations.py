@@ -42,9 +42,9 @@ class Places:
         if scheme in _NAMES:
             return None
         if not scheme:
-            return "file://" + os.path.realpath(_decoded(uri) or ".")
+            return "file://" + _real(_decoded(uri) or ".")
         if scheme == "file":
-            return "file://" + os.path.realpath(_decoded(parts.path) or ".")
+            return "file://" + _real(_decoded(parts.path) or ".")
         proxied = parts.path if scheme == "mlflow-artifacts" else _behind_proxy(scheme, parts.path)
         if proxied is not None:
             return self._proxied(proxied, workspace)
@@ -72,7 +72,7 @@ def below(place: str, *path: str | None) -> str:
     host, slash, start = rest.partition("/")
     whole = _normal(posixpath.join(slash + start, *(part.lstrip("/") for part in named)))
     if scheme == "file":
-        whole = os.path.realpath(whole)
+        whole = _real(whole)
     return f"{scheme}://{host}{whole}".rstrip("/")
 
 
@@ -84,6 +84,11 @@ def and_above(place: str) -> Iterator[str]:
         yield f"{scheme}://{host}/{path}"
         path = path.rpartition("/")[0]
     yield f"{scheme}://{host}"
+
+
+def _real(path: str) -> str:
+    """Behind symbolic links. A name that no file can have (with a NUL in it) stays as it is, for MLflow to refuse."""
+    return path if "\0" in path else os.path.realpath(path)
 
 
 def _behind_proxy(scheme: str, path: str) -> str | None:

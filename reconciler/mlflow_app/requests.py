@@ -143,7 +143,7 @@ class TransitionRequests:
     # --- one request -----------------------------------------------------------------------------------------
 
     def _open(self, call: Call) -> Open:
-        model, version, target = call.model, call.version, call.target
+        model, version, target, _ = call.model, call.version, call.target, call.comment
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=[target])
         asked = self._read(found[0], self._is_prompt(model)) if found else None

@@ -23,7 +23,7 @@ from mlflow.store.model_registry.dbmodels.models import (
     SqlRegisteredModel,
     SqlRegisteredModelAlias,
 )
-from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
+from mlflow.store.tracking.dbmodels.models import SqlLoggedModel, SqlRun
 from sqlalchemy import Connection, event, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -52,7 +52,6 @@ from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 
 _FREE_COLUMNS: Final = frozenset({"description", "last_updated_time"})
 _KEY_COLUMNS: Final = frozenset({"workspace", "name"})
-_KINDS: Final = {SqlRun: "run", SqlLoggedModel: "logged model", SqlExperiment: "experiment"}
 
 
 @dataclass
@@ -121,13 +120,13 @@ class Wall:
 
     def _do_orm_execute(self, state: ORMExecuteState) -> None:
         """UPDATE and DELETE by a condition. MLflow writes so to whole workspaces only."""
-        if not (state.is_update or state.is_delete):
+        if not (state.is_update or state.is_delete) or state.bind_mapper is None:
             return
-        statement: Any = state.statement
-        if statement.table is SqlRegisteredModel.__table__:
+        written = state.bind_mapper.class_
+        if written is SqlRegisteredModel:
             self._judge(list(self._changes_of_models(state)), state.session)
             state.update_execution_options(**{OURS: True})
-        elif state.is_delete and statement.table in {kind.__table__ for kind in _KINDS}:
+        elif state.is_delete and written in TRACKING:
             self._judge_removal(state)
 
     # --- what a flush would change -----------------------------------------------------------------------------
@@ -325,7 +324,7 @@ def _moved(before: Model, after: Model, version: int, target: Target) -> Change:
     if before.workspace != after.workspace:
         to = f"to workspace {after.workspace!r}"
     verb = "Renaming" if before.name != after.name else "Moving"
-    what = f"{verb} {to} a model with a version that holds {target}"
+    what = f"{verb} a model with a version that holds {target} {to}"
     return replace(_whole(Kind.MODEL, what, before, version, target), moved_to=after)
 
 

@@ -1,0 +1,160 @@
+"""Nobody changes the files of a version that holds a protected target, by any call of the server's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from reconciler.demo.server import mlflow_server
+from reconciler.mlflow_app.locations import Places, and_above
+from tests.mlflow_app.conftest import Person
+
+APP = ("--app-name", "transition-requests")
+PROXY = "/api/2.0/mlflow-artifacts"
+
+
+@dataclass
+class Server:
+    person: Person
+    files: Path
+
+    def run(self) -> tuple[str, str]:
+        """The id of a new run, and the path of its files below the artifact proxy."""
+        info = self.person.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]
+        return info["run_id"], info["artifact_uri"].removeprefix("mlflow-artifacts:/")
+
+    def put(self, path: str, prefix: str = PROXY) -> requests.Response:
+        return self.person.send("PUT", f"{prefix}/artifacts/{path}", data=b"bytes")
+
+    def holder(self) -> tuple[str, str, str]:
+        """Name, run and files of a model whose version 1 holds Production."""
+        run, path = self.run()
+        assert self.put(f"{path}/model/MLmodel").status_code == 200
+        assert self.put(f"{path}/model/data/weights").status_code == 200
+        name = f"held-{run}"
+        self.person.call("POST", "registered-models/create", json={"name": name})
+        body = {"name": name, "source": f"mlflow-artifacts:/{path}/model", "run_id": run}
+        self.person.call("POST", "model-versions/create", json=body)
+        self.person.request("create", name)
+        self.person.request("approve", name)
+        return name, run, path
+
+    def seen(self) -> dict[str, str]:
+        """The witness: every file on the disk, and its sha256."""
+        return {
+            str(file.relative_to(self.files)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(self.files.rglob("*"))
+            if file.is_file()
+        }
+
+
+@pytest.fixture(scope="module", params=["uvicorn", "gunicorn"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("bytes")
+    options = ["--gunicorn-opts="] if request.param == "gunicorn" else []
+    with mlflow_server(directory, *APP, *options) as uri:
+        yield Server(Person(uri), directory / "artifacts")
+
+
+SPELLINGS: list[Callable[[str], str]] = [
+    lambda path: f"{path}/model/MLmodel",
+    lambda path: f"{path}/model/new-file",
+    lambda path: f"{path}/./model//MLmodel",
+    lambda path: f"{path}/%6dodel/MLmodel",
+    lambda path: f"{path}/model%2FMLmodel",
+    lambda path: f"{path}/%256dodel/MLmodel",
+    lambda path: f"/{path}/model/MLmodel",
+]
+
+
+@pytest.mark.parametrize("spelling", range(len(SPELLINGS)))
+@pytest.mark.parametrize("prefix", [PROXY, "/ajax-api/2.0/mlflow-artifacts"])
+def test_no_upload_and_no_deletion_reaches_a_holders_files(server: Server, spelling: int, prefix: str) -> None:
+    _, _, path = server.holder()
+    before = server.seen()
+    place = SPELLINGS[spelling](path)
+    for reply in (server.put(place, prefix), server.person.send("DELETE", f"{prefix}/artifacts/{place}")):
+        assert 400 <= reply.status_code < 500, reply.text
+    assert server.seen() == before
+
+
+def test_the_refusal_names_the_version_and_says_what_to_do(server: Server) -> None:
+    name, _, path = server.holder()
+    reply = server.put(f"{path}/model/MLmodel")
+    assert reply.status_code == 403
+    said = reply.json()["message"]
+    assert f"version 1 of '{name}'" in said
+    assert "register a new version" in said
+
+
+def test_folders_above_a_holder_cannot_be_deleted_and_its_neighbours_can(server: Server) -> None:
+    _, run, path = server.holder()
+    assert server.put(f"{path}/plots/a.png").status_code == 200
+    before = server.seen()
+    for folder in (f"{path}/model", path, path.split("/", maxsplit=1)[0], f"0/{run}"):
+        assert server.person.send("DELETE", f"{PROXY}/artifacts/{folder}").status_code == 403
+    assert server.seen() == before
+    assert server.person.send("DELETE", f"{PROXY}/artifacts/{path}/plots").status_code == 200
+    assert server.put(f"{path}/model-2/MLmodel").status_code == 200
+    assert server.person.send("GET", f"{PROXY}/artifacts/{path}/model/MLmodel").content == b"bytes"
+
+
+def test_the_upload_of_the_web_page_is_refused_too(server: Server) -> None:
+    _, run, _ = server.holder()
+    before = server.seen()
+    query = {"run_uuid": run, "path": "model/MLmodel"}
+    reply = server.person.send("POST", "/ajax-api/2.0/mlflow/upload-artifact", params=query, data=b"other")
+    assert (reply.status_code, reply.json()["error_code"]) == (403, "PERMISSION_DENIED")
+    assert server.seen() == before
+
+
+def test_a_version_that_holds_nothing_any_more_has_free_files(server: Server) -> None:
+    name, _, path = server.holder()
+    server.person.request("create", name, "Archived")
+    server.person.request("approve", name, "Archived")
+    assert server.put(f"{path}/model/MLmodel").status_code == 200
+
+
+def test_the_run_of_a_holder_stays_and_the_refusal_names_it(server: Server) -> None:
+    _, run, _ = server.holder()
+    reply = server.person.send("POST", "runs/delete", json={"run_id": run})
+    assert reply.status_code == 403
+    assert run in reply.json()["message"]
+    reply = server.person.send("POST", "experiments/delete", json={"experiment_id": "0"})
+    assert reply.status_code == 403
+
+
+def test_every_spelling_of_a_place_is_one() -> None:
+    places = Places("/srv/artifacts")
+    same = {
+        places.canonical(uri)
+        for uri in (
+            "mlflow-artifacts:/0/run/artifacts/model", "mlflow-artifacts://mlflow.example.com/0/run/artifacts/model/",
+            "http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts/0/run/artifacts/model",
+            "https://mlflow.example.com/prefix/ajax-api/2.0/mlflow-artifacts/artifacts/0/run//artifacts/./model",
+            "/srv/artifacts/0/run/artifacts/model", "file:///srv/artifacts/0/run/artifacts/model",
+            "file:/srv/artifacts/0/run/artifacts/%6dodel", "mlflow-artifacts:/0/other/../run/artifacts/model",
+        )
+    }  # fmt: skip
+    assert same == {"file:///srv/artifacts/0/run/artifacts/model"}
+
+
+def test_a_proxied_place_of_a_workspace_may_leave_the_workspace_out() -> None:
+    places = Places("s3://bucket/root", default_workspace="default")
+    assert places.canonical("mlflow-artifacts:/0/run", "team-a") == "s3://bucket/root/workspaces/team-a/0/run"
+    whole = "mlflow-artifacts:/workspaces/team-a/0/run"
+    assert places.canonical(whole, "team-a") == "s3://bucket/root/workspaces/team-a/0/run"
+    assert places.canonical("mlflow-artifacts:/0/run", "default") == "s3://bucket/root/0/run"
+
+
+def test_names_are_no_places_and_buckets_have_nothing_above() -> None:
+    places = Places(None)
+    assert places.canonical("runs:/abc/model") is None
+    assert places.canonical("models:/m/1") is None
+    assert list(and_above("s3://bucket/a/b")) == ["s3://bucket/a/b", "s3://bucket/a", "s3://bucket"]
+    assert places.canonical("s3a://Bucket/a//b/") == "s3://bucket/a/b"

@@ -1,0 +1,515 @@
+"""The wall at the store, in this process, on MLflow's own stores: no route, no guard, only sessions.
+
+What it says is checked in the database, by a connection that the wall does not know.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+from mlflow.entities.workspace import Workspace, WorkspaceDeletionMode
+from mlflow.exceptions import MlflowException
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
+from mlflow.store.workspace.sqlalchemy_store import SqlAlchemyStore as WorkspaceStore
+from mlflow.utils.workspace_context import WorkspaceContext
+from sqlalchemy import Engine, bindparam, event, make_url, text, update
+
+from reconciler.domain.target import Target
+from reconciler.mlflow_app import tables
+from reconciler.mlflow_app.errors import Answered
+from reconciler.mlflow_app.identity import Caller, Identity
+from reconciler.mlflow_app.locations import Places
+from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.refusals import Refusals
+from reconciler.mlflow_app.requests import move
+from reconciler.mlflow_app.store import Registry
+from reconciler.mlflow_app.wall import Wall
+from tests.postgres import PostgresServer
+
+TARGETS = frozenset({Target.parse("Production"), Target.parse("@champion")})
+PRODUCTION, CHAMPION = Target.parse("Production"), Target.parse("@champion")
+# The wall is put up for each test and taken down again: these run one after the other.
+pytestmark = pytest.mark.xdist_group("wall")
+
+
+class Somebody(Identity):
+    """Whoever the test says is calling."""
+
+    def __init__(self) -> None:
+        self.now = Caller("")
+
+    def caller(self) -> Caller:
+        return self.now
+
+
+class World:
+    """A registry behind the wall."""
+
+    def __init__(self, url: str, artifacts: Path, store: type[SqlAlchemyStore] = SqlAlchemyStore) -> None:
+        self.url = url
+        self.tracking = TrackingStore(url, str(artifacts))
+        self.store = store(url)
+        self.somebody = Somebody()
+        tables.create(self.store.engine)
+        self.origins = Origins(TARGETS, Places(str(artifacts)), self.store.engine, self.tracking.engine)
+        self.wall = Wall(TARGETS, self.somebody, Refusals(observe=False), self.origins)
+
+    def model(self, name: str = "m", versions: int = 2, source: str = "s3://bucket/model", **more: Any) -> str:
+        self.store.create_registered_model(name)
+        for _ in range(versions):
+            self.store.create_model_version(name, source, **more)
+        return name
+
+    def approve(self, name: str, version: int, target: Target) -> None:
+        registry = Registry(self.store)
+        with registry.transaction(name, moves=True) as within:
+            move(within, name, str(version), target, False)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What stands in the database, read by SQL and by nothing of MLflow's or ours."""
+        url = make_url(self.url)
+        if url.get_backend_name() == "sqlite":
+            import sqlite3
+
+            with sqlite3.connect(url.database or "") as connection:
+                return connection.execute(statement).fetchall()
+        plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def stages(self) -> list[tuple[int, str]]:
+        return [(row[0], row[1]) for row in self.rows("SELECT version, current_stage FROM model_versions ORDER BY 1")]
+
+
+@contextmanager
+def walled(world: World) -> Iterator[World]:
+    world.wall.install()
+    try:
+        yield world
+    finally:
+        world.wall.remove()
+        world.store.engine.dispose()
+        world.tracking.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def mlflow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables and nothing in them: copying it is faster than sixty migrations."""
+    place = tmp_path_factory.mktemp("empty")
+    made(f"sqlite:///{place}/mlflow.db", place)
+    return place / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def mlflow_database(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = postgres.new_database()
+    made(url, tmp_path_factory.mktemp("empty"))
+    return url
+
+
+def made(url: str, place: Path) -> None:
+    store = TrackingStore(url, str(place))
+    store.engine.dispose()
+
+
+@pytest.fixture
+def sqlite(mlflow_file: Path, tmp_path: Path) -> str:
+    shutil.copyfile(mlflow_file, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def world(sqlite: str, tmp_path: Path) -> Iterator[World]:
+    with walled(World(sqlite, tmp_path / "artifacts")) as world:
+        yield world
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_each_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    if request.param == "sqlite":
+        url: str = request.getfixturevalue("sqlite")
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.new_database(like=request.getfixturevalue("mlflow_database"))
+    with walled(World(url, tmp_path / "artifacts")) as world:
+        yield world
+
+
+@pytest.fixture
+def held(world: World) -> World:
+    """Version 1 holds Production and @champion, version 2 nothing."""
+    world.model()
+    world.approve("m", 1, PRODUCTION)
+    world.approve("m", 1, CHAMPION)
+    return world
+
+
+def refused(call: Callable[..., Any], *arguments: Any, **named: Any) -> str:
+    with pytest.raises(MlflowException) as failed:
+        call(*arguments, **named)
+    assert failed.value.get_http_status_code() == 403, failed.value
+    return str(failed.value)
+
+
+# --- what it refuses ---------------------------------------------------------------------------------------------
+
+
+def test_no_call_of_mlflows_store_changes_a_holder(held: World) -> None:
+    store, before = held.store, held.stages()
+    said = [
+        refused(store.transition_model_version_stage, "m", "2", "Production", False),
+        refused(store.transition_model_version_stage, "m", " 1", "Archived", False),
+        refused(store.transition_model_version_stage, "m", "+1", "Staging", False),
+        refused(store.delete_model_version, "m", "0_1"),
+        refused(store.delete_registered_model, "m"),
+        refused(store.rename_registered_model, "m", "else"),
+        refused(store.set_registered_model_alias, "m", "champion", "2"),
+        refused(store.set_registered_model_alias, "m", "Chämpion", "2"),
+        refused(store.delete_registered_model_alias, "m", "champion"),
+        refused(store.set_model_version_tag, "m", "2", ModelVersionTag("transition_request.stage.Production", "x")),
+        refused(store.set_model_version_tag, "m", "2", ModelVersionTag("Transition_Decision.x", "x")),
+        refused(store.set_registered_model_tag, "m", RegisteredModelTag("mlflow.prompt.is_prompt", "true")),
+    ]
+    assert all("not allowed" in sentence and "\n" not in sentence for sentence in said)
+    assert held.stages() == before
+    assert held.rows("SELECT alias, version FROM registered_model_aliases") == [("champion", 1)]
+    assert held.rows("SELECT count(*) FROM model_version_tags") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "column", ["source", "storage_location", "status", "run_id", "run_link", "user_id", "status_message"]
+)
+def test_every_column_of_a_holder_is_defended(held: World, column: str) -> None:
+    def change() -> None:
+        with held.store.ManagedSessionMaker(read_only=False) as session:
+            row = session.get(SqlModelVersion, ("default", "m", 1))
+            setattr(row, column, "changed")
+
+    assert column in refused(change)
+    assert held.rows(f"SELECT count(*) FROM model_versions WHERE {column} = 'changed'") == [(0,)]
+
+
+def test_what_is_not_protected_stays_free(held: World) -> None:
+    store = held.store
+    store.update_model_version("m", "1", "a description")
+    store.set_model_version_tag("m", "1", ModelVersionTag("k", "v"))
+    store.transition_model_version_stage("m", "2", "Staging", True)
+    store.set_registered_model_alias("m", "challenger", "2")
+    store.delete_registered_model_alias("m", "challenger")
+    store.set_registered_model_tag("m", RegisteredModelTag("team", "risk"))
+    store.create_model_version("m", "s3://bucket/model", tags=[ModelVersionTag("k", "v")])
+    store.delete_model_version("m", "2")
+    held.model("other")
+    store.rename_registered_model("other", "another")
+    store.delete_registered_model("another")
+
+
+def test_our_tags_fall_and_move_with_a_model_that_holds_nothing(world: World) -> None:
+    world.model()
+    with Registry(world.store).transaction("m") as within:
+        within.add_tag("m", "1", "transition_request.stage.Production", "please")
+    world.store.rename_registered_model("m", "n")
+    assert world.rows("SELECT name FROM model_version_tags") == [("n",)]
+    world.store.delete_registered_model("n")
+    assert world.rows("SELECT count(*) FROM model_version_tags") == [(0,)]
+
+
+def test_a_model_is_made_a_prompt_at_its_creation_and_never_again(world: World) -> None:
+    mark = RegisteredModelTag("mlflow.prompt.is_prompt", "true")
+    world.store.create_registered_model("p", [mark])
+    world.store.set_registered_model_tag("p", mark)  # changes nothing
+    refused(world.store.set_registered_model_tag, "p", RegisteredModelTag("mlflow.prompt.is_prompt", "false"))
+    refused(world.store.delete_registered_model_tag, "p", "mlflow.prompt.is_prompt")
+    world.store.delete_registered_model("p")
+
+
+# --- statements that no session flushes --------------------------------------------------------------------------
+
+
+def test_core_statements_bulk_calls_and_text_never_write_the_registry(held: World) -> None:
+    before = held.stages()
+    table: Any = SqlModelVersion.__table__
+    by_core = update(table).where(table.c.version == 1).values(current_stage="Archived")
+    by_many = update(table).where(table.c.version == bindparam("v")).values(current_stage="Archived")
+
+    def in_session(do: Callable[[Any], Any]) -> Callable[[], None]:
+        def run() -> None:
+            with held.store.ManagedSessionMaker(read_only=False) as session:
+                do(session)
+
+        return run
+
+    writes = ["UPDATE model_versions SET current_stage = 'Archived'", 'DELETE FROM "registered_model_aliases"',
+              "INSERT OR REPLACE INTO model_version_tags VALUES ('m', 1, 'k', 'v', 'default')",
+              "update  main.[registered_models] set name = 'n'", "REPLACE INTO model_versions (name) VALUES ('m')",
+              "/* x */ DROP TABLE model_versions"]  # fmt: skip
+    calls = [
+        in_session(lambda session: session.execute(by_core)),
+        in_session(lambda session: session.execute(by_many, [{"v": 1}])),
+        in_session(lambda session: session.query(SqlModelVersion).update({"current_stage": "Archived"})),
+        in_session(lambda session: session.query(SqlRegisteredModelAlias).delete()),
+        in_session(lambda session: session.bulk_update_mappings(
+            SqlModelVersion, [{"workspace": "default", "name": "m", "version": 1, "current_stage": "Archived"}])),
+        in_session(lambda session: session.bulk_insert_mappings(
+            SqlRegisteredModelAlias, [{"workspace": "default", "name": "m", "alias": "champion", "version": 2}])),
+        *[in_session(lambda session, one=one: session.execute(text(one))) for one in writes],
+    ]  # fmt: skip
+    for call in calls:
+        refused(call)
+    for one in writes:
+        with held.store.engine.connect() as connection, pytest.raises(Answered):
+            connection.exec_driver_sql(one)
+    assert held.stages() == before
+
+
+def test_text_that_only_reads_the_registry_or_writes_other_tables_passes(held: World) -> None:
+    with held.store.ManagedSessionMaker(read_only=False) as session:
+        session.execute(text("SELECT * FROM model_versions WHERE description LIKE '%update%'"))
+        session.execute(text("INSERT INTO experiment_tags (experiment_id, key, value) VALUES (0, 'k', 'v')"))
+    assert held.rows("SELECT value FROM experiment_tags") == [("v",)]
+
+
+# --- workspaces --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", list(WorkspaceDeletionMode))
+def test_no_way_to_delete_a_workspace_reaches_a_holder(
+    sqlite: str, tmp_path: Path, mode: WorkspaceDeletionMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+    with walled(World(sqlite, tmp_path / "artifacts", WorkspaceAwareSqlAlchemyStore)) as world:
+        workspaces = WorkspaceStore(sqlite)
+        for name in ("team-a", "team-b"):
+            workspaces.create_workspace(Workspace(name=name))
+        with WorkspaceContext("team-a"):
+            world.model()
+            world.approve("m", 1, PRODUCTION)
+        with WorkspaceContext("team-b"):
+            world.model("other")
+        before = world.rows("SELECT workspace, name, version, current_stage FROM model_versions ORDER BY 1, 2, 3")
+        with pytest.raises(MlflowException) as failed:
+            workspaces.delete_workspace("team-a", mode)
+        assert mode is WorkspaceDeletionMode.RESTRICT or failed.value.get_http_status_code() == 403
+        seen = world.rows("SELECT workspace, name, version, current_stage FROM model_versions ORDER BY 1, 2, 3")
+        assert seen == before
+        # One without a holder goes as it does on a server without the app.
+        if mode is not WorkspaceDeletionMode.RESTRICT:
+            workspaces.delete_workspace("team-b", mode)
+            assert ("team-b",) not in world.rows("SELECT name FROM workspaces")
+
+
+# --- administrators ----------------------------------------------------------------------------------------------
+
+
+def test_what_an_administrator_does_is_told_in_the_same_transaction_and_stays(held: World) -> None:
+    held.somebody.now = Caller("root", admin=True)
+    held.store.transition_model_version_stage("m", "2", "Production", True)
+    told = held.rows("SELECT version, value FROM model_version_tags WHERE key LIKE 'transition_decision.%' ORDER BY 1")
+    assert {(version, "by administrator root" in value) for version, value in told} == {(1, True), (2, True)}
+    held.store.delete_registered_model("m")
+    kept = held.rows("SELECT model, version, target, decider FROM transition_requests_history ORDER BY number")
+    assert ("m", 2, "Production", "root") in kept
+    assert kept[-1][0] == "m"
+    assert held.rows("SELECT count(*) FROM registered_models") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "act", ["transition_model_version_stage", "delete_registered_model", "rename_registered_model"]
+)
+def test_what_cannot_be_told_is_not_done(held: World, act: str) -> None:
+    before = held.stages()
+    held.somebody.now = Caller("root", admin=True)
+    held.rows("CREATE TRIGGER full BEFORE INSERT ON transition_requests_history BEGIN SELECT RAISE(ABORT, 'full'); END")
+    arguments = {
+        "transition_model_version_stage": ("m", "1", "Archived", False),
+        "delete_registered_model": ("m",),
+        "rename_registered_model": ("m", "n"),
+    }
+    with pytest.raises(MlflowException):
+        getattr(held.store, act)(*arguments[act])
+    assert held.stages() == before
+    assert held.rows("SELECT name FROM registered_models") == [("m",)]
+
+
+# --- no window between check and write ---------------------------------------------------------------------------
+
+
+class Paused:
+    """Stops the thread that is about to run a statement like this one, once, until it is let go."""
+
+    def __init__(self, beginning: str) -> None:
+        self._beginning = beginning
+        self._once = threading.Lock()
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __enter__(self) -> Paused:
+        event.listen(Engine, "before_cursor_execute", self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go.set()
+        event.remove(Engine, "before_cursor_execute", self._stop)
+
+    def _stop(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(self._beginning) and self._once.acquire(blocking=False):
+            self.reached.set()
+            assert self.go.wait(60)
+
+
+UPDATE = "UPDATE model_versions"
+
+
+def test_an_approval_waits_for_a_change_that_was_checked_before_it(on_each_database: World) -> None:
+    world = on_each_database
+    world.model()
+    with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
+        change = people.submit(world.store.transition_model_version_stage, "m", "1", "Staging", False)
+        assert pause.reached.wait(60)
+        approval = people.submit(world.approve, "m", 1, PRODUCTION)
+        # It cannot end while the other holds the model.
+        with pytest.raises(TimeoutError):
+            approval.result(timeout=1.5)
+        pause.go.set()
+        change.result(60)
+        approval.result(60)
+    assert world.stages() == [(1, "Production"), (2, "None")]
+
+
+@pytest.mark.parametrize("call", ["to Staging", "delete", "rename"])
+def test_a_change_that_waits_for_an_approval_is_refused_then(on_each_database: World, call: str) -> None:
+    world = on_each_database
+    world.model()
+    calls: dict[str, Callable[[], Any]] = {
+        "to Staging": lambda: world.store.transition_model_version_stage("m", "1", "Staging", False),
+        "delete": lambda: world.store.delete_model_version("m", "1"),
+        "rename": lambda: world.store.rename_registered_model("m", "n"),
+    }
+    with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
+        approval = people.submit(world.approve, "m", 1, PRODUCTION)
+        assert pause.reached.wait(60)
+        change = people.submit(calls[call])
+        with pytest.raises(TimeoutError):
+            change.result(timeout=1.5)
+        pause.go.set()
+        approval.result(60)
+        with pytest.raises(MlflowException) as failed:
+            change.result(60)
+    assert failed.value.get_http_status_code() == 403
+    assert world.stages() == [(1, "Production"), (2, "None")]
+    assert world.rows("SELECT name FROM registered_models") == [("m",)]
+
+
+# --- where a holder came from --------------------------------------------------------------------------------------
+
+
+def a_run(world: World) -> tuple[str, str]:
+    """Its id and the place of its files."""
+    run = world.tracking.create_run("0", "ada", 1, [], "run")
+    return run.info.run_id, run.info.artifact_uri
+
+
+def test_the_run_and_the_experiment_of_a_holder_cannot_be_deleted(on_each_database: World) -> None:
+    world = on_each_database
+    experiment = world.tracking.create_experiment("e")
+    run = world.tracking.create_run(experiment, "ada", 1, [], "run").info
+    free = world.tracking.create_run(experiment, "ada", 1, [], "free").info.run_id
+    world.model(versions=1, source=f"{run.artifact_uri}/model", run_id=run.run_id)
+    world.approve("m", 1, PRODUCTION)
+    said = refused(world.tracking.delete_run, run.run_id)
+    assert f"Deleting the run {run.run_id}" in said
+    refused(world.tracking.delete_experiment, experiment)
+    world.tracking.delete_run(free)
+    stages = world.rows(f"SELECT lifecycle_stage FROM runs WHERE run_uuid = '{run.run_id}'")
+    assert stages == [("active",)]
+    world.approve("m", 1, Target.parse("Archived"))
+    world.tracking.delete_run(run.run_id)
+    world.tracking.delete_experiment(experiment)
+
+
+def test_a_run_is_found_by_the_files_and_not_by_what_the_version_claims(world: World) -> None:
+    run_id, files = a_run(world)
+    claimed, _ = a_run(world)
+    world.model(versions=1, source=f"{files}/model", run_id=claimed)
+    world.approve("m", 1, CHAMPION)
+    refused(world.tracking.delete_run, run_id)
+    refused(world.tracking.delete_run, claimed)
+
+
+def test_the_logged_model_of_a_holder_cannot_be_deleted(world: World) -> None:
+    logged = world.tracking.create_logged_model("0", "model")
+    world.store.create_registered_model("m")
+    with world.store.ManagedSessionMaker(read_only=False) as session:
+        session.add(SqlModelVersion(workspace="default", name="m", version=1, source=f"models:/{logged.model_id}",
+                                    storage_location=logged.artifact_location))  # fmt: skip
+    world.approve("m", 1, PRODUCTION)
+    refused(world.tracking.delete_logged_model, logged.model_id)
+    free = world.tracking.create_logged_model("0", "model")
+    world.tracking.delete_logged_model(free.model_id)
+
+
+def test_a_version_whose_run_is_deleted_cannot_be_approved(on_each_database: World) -> None:
+    world = on_each_database
+    run_id, files = a_run(world)
+    world.model(versions=1, source=f"{files}/model", run_id=run_id)
+    world.tracking.delete_run(run_id)
+    with pytest.raises(MlflowException, match="deleted") as failed:
+        world.approve("m", 1, PRODUCTION)
+    assert failed.value.get_http_status_code() == 409
+    assert world.stages() == [(1, "None")]
+
+
+def test_of_an_approval_and_the_deletion_of_its_run_one_finds_the_other(on_each_database: World) -> None:
+    world = on_each_database
+    run_id, files = a_run(world)
+    world.model(versions=1, source=f"{files}/model", run_id=run_id)
+    with ThreadPoolExecutor(2) as people, Paused("UPDATE runs") as pause:
+        deletion = people.submit(world.tracking.delete_run, run_id)
+        assert pause.reached.wait(60)
+        approval = people.submit(world.approve, "m", 1, PRODUCTION)
+        try:
+            approval.result(timeout=1.5)
+        except TimeoutError:
+            pass  # it waits for the deletion
+        except MlflowException:
+            pass
+        pause.go.set()
+        ends = [failure is None for failure in (deletion.exception(60), approval.exception(60))]
+    assert ends.count(True) == 1
+    deleted = world.rows(f"SELECT lifecycle_stage FROM runs WHERE run_uuid = '{run_id}'") == [("deleted",)]
+    assert deleted != (world.stages() == [(1, "Production")])
+
+
+def test_holders_of_before_the_app_are_known_at_its_start(sqlite: str, tmp_path: Path) -> None:
+    world = World(sqlite, tmp_path / "artifacts")
+    run_id, files = a_run(world)
+    world.model(versions=1, source=f"{files}/model", run_id=run_id)
+    world.store.transition_model_version_stage("m", "1", "Production", False)
+    world.origins.catch_up()
+    with walled(world):
+        refused(world.tracking.delete_run, run_id)
+        # A second start finds nothing to add.
+        count = world.rows("SELECT count(*) FROM transition_requests_origins")
+        world.origins.catch_up()
+        assert world.rows("SELECT count(*) FROM transition_requests_origins") == count
+
+
+def test_what_a_renamed_holder_came_from_stays_known(world: World) -> None:
+    run_id, files = a_run(world)
+    world.model(versions=1, source=f"{files}/model", run_id=run_id)
+    world.approve("m", 1, PRODUCTION)
+    world.somebody.now = Caller("root", admin=True)
+    world.store.rename_registered_model("m", "n")
+    world.somebody.now = Caller("")
+    refused(world.tracking.delete_run, run_id)
