@@ -27,7 +27,8 @@ _FEWER = {
     "_restore_run": 4, "_restore_experiment": 4, "_update_run": 4, "_update_experiment": 4, "_finalize_logged_model": 4,
     "_abort_multipart_upload_artifact": 4, "_create_presigned_download_url": 4, "_create_workspace_handler": 4,
     "_create_presigned_upload_url": 14, "_update_workspace_handler": 8, "_create_model_version": 20,
-    "_set_registered_model_tag": 20, "_delete_registered_model_tag": 12, "transition_requests_reject": 20, "transition_requests_approve": 60,
+    "_set_registered_model_tag": 20, "_delete_registered_model_tag": 12, "transition_requests_reject": 20,
+    "transition_requests_approve": 60,
 }  # fmt: skip
 
 

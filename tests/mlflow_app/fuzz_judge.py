@@ -27,9 +27,16 @@ class Verdict:
 
 def counted(changes: Sequence[Change]) -> list[Change]:
     """Without what nobody protects, and without our tags that fell or moved with a model that nobody protects."""
-    gone = {(change.workspace, change.name) for change in changes if change.free}
+    gone = {_model(change) for change in changes if change.free and _is_whole(change)}
     kept = [change for change in changes if change.thing in _COUNTED]
     return [change for change in kept if not (_model(change) in gone and _falls_or_moves(change))]
+
+
+def _is_whole(change: Change) -> bool:
+    """Deleted, renamed or in another workspace, with all that belongs to it."""
+    return (
+        change.kind == "delete" or change.thing == "free model" or bool({"name", "workspace"} & {*change.what.split()})
+    )
 
 
 def _falls_or_moves(change: Change) -> bool:
