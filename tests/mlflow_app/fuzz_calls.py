@@ -11,13 +11,15 @@ from urllib.parse import quote, urlencode
 
 from tests.mlflow_app.fuzz_intents import Intent, intents
 from tests.mlflow_app.fuzz_routes import DANGEROUS, Route
-from tests.mlflow_app.fuzz_spellings import Form, formed, path_spelled, spelled
+from tests.mlflow_app.fuzz_spellings import Form, formed, path_spelled, plainly, spelled
 from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, EDITOR, MANAGER, READER, USERS, Place, World
 
 NOBODY = ""
 # Most calls come from those who may do most without being allowed this.
 _IDENTITIES = {EDITOR: 30, MANAGER: 34, READER: 8, NOBODY: 4, APPROVER: 12, ADMINISTRATOR: 12}
 _DECIDERS = {APPROVER: 45, MANAGER: 25, EDITOR: 10, READER: 8, ADMINISTRATOR: 8, NOBODY: 4}
+
+_LET_IN = {"requests": (APPROVER, MANAGER), "workspaces": (ADMINISTRATOR, MANAGER)}
 
 # Calls to one route, by family; what is not named gets one.
 _CALLS = {"registry": 34, "requests": 36, "artifacts": 20, "workspaces": 26, "origins": 14, "mcp servers": 1}
@@ -75,9 +77,19 @@ class Scene:
 def make_calls(routes: Sequence[Route], scene: Scene, seed: int) -> list[Call]:
     """The same calls for the same routes, scene and seed, in an order that mixes the families."""
     chance = random.Random(seed)
-    asked = [route for route in routes for _ in range(_count(route, scene))]
+    asked = [(route, turn) for route in routes for turn in _turns(route, scene)]
     chance.shuffle(asked)
-    return [_Caller(random.Random(f"{seed}/{number}"), scene).call(number, route) for number, route in enumerate(asked)]
+    return [
+        _Caller(random.Random(f"{seed}/{number}"), scene, turn).call(number, route)
+        for number, (route, turn) in enumerate(asked)
+    ]
+
+
+def _turns(route: Route, scene: Scene) -> list[int | None]:
+    """One for each call to a route; of a dangerous one some calls are plain, and take their intents in turn."""
+    count = _count(route, scene)
+    plain = -(-count // 4) if route.family in DANGEROUS else 0
+    return [*range(plain), *[None] * (count - plain)]
 
 
 def _count(route: Route, scene: Scene) -> int:
@@ -91,11 +103,12 @@ def _count(route: Route, scene: Scene) -> int:
 
 
 class _Caller:
-    """Makes one call."""
+    """Makes one call: a plain one where it has a turn, by somebody who is let in, else one that is spelled anyhow."""
 
-    def __init__(self, chance: random.Random, scene: Scene) -> None:
+    def __init__(self, chance: random.Random, scene: Scene, turn: int | None) -> None:
         self._chance = chance
         self._scene = scene
+        self._turn = turn
         self._place = chance.choice(scene.world.places)
 
     def call(self, number: int, route: Route) -> Call:
@@ -115,11 +128,16 @@ class _Caller:
         if route.endpoint == "_generate_demo":
             # Whatever does not name a part of the demo makes all of it, which takes half a minute.
             return "", {"Content-Type": "application/json"}, b'{"features": ["none of them"]}'
-        return formed(self._chance, spelled(self._chance, fields)) if fields else ("", {}, b"")
+        if not fields:
+            return "", {}, b""
+        return plainly(fields) if self._turn is not None else formed(self._chance, spelled(self._chance, fields))
 
     def _identity(self, route: Route) -> str:
         if not self._scene.login:
             return NOBODY
+        if self._turn is not None:
+            let_in = _LET_IN.get(route.family, (MANAGER, EDITOR))
+            return let_in[self._turn % len(let_in)]
         weights = _DECIDERS if route.family == "requests" else _IDENTITIES
         if route.family == "workspaces":
             weights = {ADMINISTRATOR: 40, MANAGER: 30, EDITOR: 20, NOBODY: 10}
@@ -128,6 +146,8 @@ class _Caller:
     def _where(self, identity: str) -> dict[str, str]:
         if not self._scene.workspaces:
             return {}
+        if self._turn is not None:
+            return {"X-MLFLOW-WORKSPACE": self._place.workspace}
         # Now and then a call is about one workspace and sent to another.
         place = self._place if self._chance.random() < 0.92 else self._chance.choice(self._scene.world.places)
         spelled = self._chance.choices(
@@ -140,17 +160,25 @@ class _Caller:
         # A route of FastAPI's own does what Flask's does that has the same path.
         endpoint = "_upload_artifact" if route.native and route.family == "artifacts" else route.endpoint
         wanted = intents(endpoint, self._place)
-        intent = dict(self._chance.choice(wanted)) if wanted else self._own_fields(route)
+        intent = dict(self._wanted(wanted)) if wanted else self._own_fields(route)
         in_path = {name: intent.pop(name) for name in list(intent) if name.startswith("{")}
         asked = {name[1:]: intent.pop(name) for name in list(intent) if name.startswith("?")}
         body = str(intent.pop("body", "")).encode()
         return intent, self._path(route, in_path), asked, body
 
+    def _wanted(self, wanted: Sequence[Intent]) -> Intent:
+        return wanted[self._turn % len(wanted)] if self._turn is not None else self._chance.choice(wanted)
+
     def _path(self, route: Route, in_path: dict[str, str]) -> str:
         def filled(found: re.Match[str]) -> str:
             name = found.group(1)
             value = in_path.get(f"{{{name}}}", self._text(name))
-            return path_spelled(self._chance, value) if name == "artifact_path" else quote(value, safe="")
+            anyhow = name == "artifact_path" and self._turn is None
+            return (
+                path_spelled(self._chance, value)
+                if anyhow
+                else quote(value, safe="/" if name == "artifact_path" else "")
+            )
 
         return re.sub(r"[<{](?:path:)?(\w+)(?::path)?[>}]", filled, route.rule)
 

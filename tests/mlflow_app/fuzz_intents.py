@@ -92,7 +92,7 @@ def _renames(place: Place) -> list[Intent]:
 
 def _tags(place: Place) -> list[Intent]:
     keys = (_REQUEST, _DECISION, "transition_request.alias.champion", "transition_decision.alias.champion", "note")
-    which = (("fraud", "2"), ("fraud", "3"), ("free", "1"), ("score", "2"))
+    which = (("fraud", "3"), ("fraud", "2"), ("free", "1"), ("score", "2"))
     value = '{"id": "forged", "requester": "rita", "requested_at": "2026-01-02T03:04:05.000Z", "comment": "x"}'
     return [_of(place, name, version, key=key, value=value) for name, version in which for key in keys]
 
@@ -168,6 +168,13 @@ def _decisions(place: Place) -> list[Intent]:
         _of(place, "free", "1", stage="Production", id="r-1"),
         _of(place, "fraud", "1", stage="Production"),
         _of(place, "greeting", "2", stage="@champion"),
+    ]
+
+
+def _rejections(place: Place) -> list[Intent]:
+    return [
+        {name: value for name, value in decision.items() if not name.startswith("archive")}
+        for decision in _decisions(place)
     ]
 
 
@@ -304,7 +311,7 @@ _INTENTS: dict[str, Callable[[Place], list[Intent]]] = {
     "_create_registered_model": _new_models,
     "transition_requests_create": _requests,
     "transition_requests_approve": _decisions,
-    "transition_requests_reject": _decisions,
+    "transition_requests_reject": _rejections,
     "transition_requests_delete": _withdrawals,
     "_upload_artifact": _uploads,
     "_delete_artifact_mlflow_artifacts": _removals,

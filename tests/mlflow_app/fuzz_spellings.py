@@ -31,6 +31,10 @@ def formed(chance: random.Random, fields: Fields) -> Form:
     return form(fields)
 
 
+def plainly(fields: Fields) -> Form:
+    return "", {"Content-Type": _JSON}, _json(fields)
+
+
 def path_spelled(chance: random.Random, path: str) -> str:
     """A path of an artifact, quoted already where the spelling is in the quoting."""
     if chance.random() < 0.5:
@@ -77,7 +81,7 @@ _SPELLINGS: dict[str, tuple[float, Callable[[Any], list[Any]]]] = {
     "name": (0.06, _name),
     "new_name": (0.1, _name),
     "archive_existing_versions": (0.3, _flag),
-    "comment": (0.2, _text),
+    "comment": (0.4, _text),
     "value": (0.1, _text),
 }
 
