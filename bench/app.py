@@ -22,6 +22,7 @@ from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 
 API = "/api/2.0/mlflow"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 APP = ("--app-name", "transition-requests")
 POLICY = """\
 version: 1
@@ -128,6 +129,9 @@ def overhead(plain: str, app: str) -> dict[str, list[float]]:
     def get(uri: str, path: str, **query: object) -> None:
         session.get(f"{uri}{API}/{path}", params={key: str(value) for key, value in query.items()}).raise_for_status()
 
+    def put(uri: str, path: str) -> None:
+        session.put(f"{uri}{ARTIFACTS}/{path}", data=b"x" * 1000, timeout=60).raise_for_status()
+
     for uri in (plain, app):
         post(uri, "registered-models/create", name="pair")
         post(uri, "model-versions/create", name="pair", source="s3://bucket/model")
@@ -139,6 +143,8 @@ def overhead(plain: str, app: str) -> dict[str, list[float]]:
         "transition-stage to Staging": lambda uri: post(
             uri, "model-versions/transition-stage", **where, stage="Staging"
         ),
+        "set an alias that is not protected": lambda uri: post(uri, "registered-models/alias", **where, alias="other"),
+        "upload of an artifact of 1 kB": lambda uri: put(uri, "0/bench/artifacts/model/file"),
     }
     for call in calls.values():
         # Both servers warm: the first calls load and compile what the later ones use.

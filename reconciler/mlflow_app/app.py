@@ -24,7 +24,7 @@ from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, read_op
 from reconciler.mlflow_app.origins import Origins
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.routes import Routes
-from reconciler.mlflow_app.store import registry_store, tracking_engine
+from reconciler.mlflow_app.store import active_workspace, registry_store, tracking_engine
 from reconciler.mlflow_app.versions import require_tested
 from reconciler.mlflow_app.wall import Wall
 
@@ -56,8 +56,7 @@ def create_app(app: Flask = mlflow_flask_app) -> Any:
     _require_database()
     identity = Identity(_OPTIONS)
     refusals = Refusals(_OPTIONS.observe)
-    store: Any = registry_store()
-    guard = Guard(_OPTIONS.targets, identity, refusals, store._get_active_workspace)
+    guard = Guard(_OPTIONS.targets, identity, refusals, active_workspace)
     seal = Seal(os.environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY") if _OPTIONS.basic_auth else None)
     routes = Routes(_OPTIONS, identity, seal, guard).add_to(app)
     served = _on_basic_auth(app, routes) if _OPTIONS.basic_auth else _served(app)

@@ -55,6 +55,12 @@ def tracking_engine() -> Engine | None:
     return store.engine if isinstance(store, TrackingStore) else None
 
 
+def active_workspace() -> str:
+    """The workspace that the call being served names; MLflow's default one on a server without workspaces."""
+    store: Any = registry_store()
+    return str(store._get_active_workspace())
+
+
 class Registry:
     """The store, with the few statements that MLflow has no method for. Made for one request to the server."""
 

@@ -54,7 +54,7 @@ class RequestFormat:
         fingerprint = id or hashlib.sha256(f"{name}\0{at}\0{row.get('comment')}".encode("utf-8", "replace")).hexdigest()
         request = Request(
             self._registry, self._workspace, model, version, target, self._requester(row, name),
-            asked_at or _NO_TIME, str(row.get("comment") or ""), id, fingerprint,
+            asked_at or _NO_TIME, str(row.get("comment") or ""), id, fingerprint, row.get("is_prompt") is True,
         )  # fmt: skip
         facts = row.get("model_version")
         return Listed(request, version_facts(facts) if isinstance(facts, dict) else None, stamped=asked_at is not None)

@@ -1,0 +1,132 @@
+"""What the operator of an MLflow server meets: releases, the weeks before the wall is turned on, refusals counted."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import reconciler.mlflow_app
+from reconciler.demo.server import mlflow_server
+from reconciler.mlflow_app.options import OptionsError, read_options
+from tests.mlflow_app.conftest import Person
+
+APP = ("--app-name", "transition-requests")
+PACKAGE = Path(reconciler.mlflow_app.__file__).parent
+ROOT = PACKAGE.parents[1]
+
+# Names that MLflow keeps to itself, and the one file that leans on each: what a new release may rename.
+PRIVATE = {
+    "_add_static_prefix": "routes.py",
+    "_artifact_repository_registry": "artifact_wall.py",
+    "_get_active_workspace": "store.py",
+    "_get_eager_model_version_query_options": "store.py",
+    "_get_model_registry_store": "store.py",
+    "_get_normalized_request_json": "guard.py",
+    "_get_paths": "routes.py",
+    "_get_request_message": "guard.py",
+    "_get_tracking_store": "store.py",
+}
+
+
+def test_each_private_name_of_mlflow_is_known_and_in_one_file() -> None:
+    found: dict[str, set[str]] = defaultdict(set)
+    for file in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            for name in private_names(node):
+                found[name].add(file.name)
+    assert found == {name: {file} for name, file in PRIVATE.items()}
+
+
+def private_names(node: ast.AST) -> list[str]:
+    """Of other modules: what is taken from `self` or `cls` is our own."""
+    if isinstance(node, ast.Attribute):
+        own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+        return [node.attr] if node.attr.startswith("_") and not node.attr.startswith("__") and not own else []
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mlflow"):
+        return [alias.name for alias in node.names if alias.name.startswith("_")]
+    return []
+
+
+def test_the_page_about_new_releases_names_them_all() -> None:
+    page = (ROOT / "docs" / "mlflow-app.md").read_text()
+    section = page.partition("## A new MLflow release\n")[2].partition("\n## ")[0]
+    for name, file in PRIVATE.items():
+        assert f"`{name}`" in section
+        assert f"`{file}`" in section
+
+
+LOAD = "import mlflow.version as v; v.VERSION = '{version}'; import reconciler.mlflow_app.app"
+
+
+@pytest.mark.parametrize("version", ["3.16.1", "3.18.0", "4.0.0"])
+def test_on_a_release_that_was_not_tested_the_app_refuses_to_start_and_names_the_way_round(version: str) -> None:
+    command = [sys.executable, "-c", LOAD.format(version=version)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    said = done.stderr.strip().splitlines()[-1]
+    assert version in said
+    variable = f"TRANSITION_REQUESTS_ACCEPT_MLFLOW={version}"
+    assert variable in said
+    accepted = {**os.environ, "TRANSITION_REQUESTS_ACCEPT_MLFLOW": version}
+    assert subprocess.run(command, env=accepted, capture_output=True, check=False).returncode == 0
+    another = {**os.environ, "TRANSITION_REQUESTS_ACCEPT_MLFLOW": "3.99"}
+    assert subprocess.run(command, env=another, capture_output=True, check=False).returncode != 0
+
+
+def test_the_extra_installs_no_other_release_than_the_tested_ones() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'server = ["mlflow>=3.17,<3.18"]' in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WALL", "off"), ("WALL", "Observe"), ("PUBLIC_URL", "mlflow.example.com"), ("PUBLIC_URL", "ftp://x")],
+)
+def test_a_wrong_variable_is_named(name: str, value: str) -> None:
+    with pytest.raises(OptionsError, match=name) as failed:
+        read_options({f"TRANSITION_REQUESTS_{name}": value})
+    assert value in str(failed.value)
+
+
+def test_an_observing_wall_lets_pass_and_logs_who_would_have_been_refused(tmp_path: Path) -> None:
+    variables = {"TRANSITION_REQUESTS_WALL": "observe", "TRANSITION_REQUESTS_TARGETS": "Production,@champion"}
+    with mlflow_server(tmp_path, *APP, variables=variables) as uri:
+        person = Person(uri)
+        model = person.model("m", versions=2)
+        body = {"name": model, "version": "1", "stage": "Production"}
+        person.call("POST", "model-versions/transition-stage", json=body)
+        assert person.shown(model)["current_stage"] == "Production"
+        person.call("POST", "registered-models/alias", json={"name": model, "version": "1", "alias": "champion"})
+        person.call("DELETE", "model-versions/delete", json={"name": model, "version": "1"})
+        log = (tmp_path / "mlflow-server.log").read_text()
+    start = next(line for line in log.splitlines() if line.startswith("transition requests:"))
+    assert "NOT protected" in start
+    assert "TRANSITION_REQUESTS_WALL=observe" in start
+    told = [line for line in log.splitlines() if "would refuse" in line]
+    assert [line.partition("somebody unknown: ")[2].partition(" directly")[0] for line in told] == [
+        "Moving a version into Production", "Setting the alias @champion",
+        "Deleting the version that holds @champion",
+    ]  # fmt: skip
+
+
+def test_a_refusal_is_one_line_of_the_log_and_a_count_that_mlflow_serves(tmp_path: Path) -> None:
+    metrics = ("--gunicorn-opts=", "--expose-prometheus", str(tmp_path / "metrics"))
+    with mlflow_server(tmp_path, *APP, *metrics) as uri:
+        person = Person(uri)
+        model = person.model("m")
+        body = {"name": model, "version": "1", "stage": "Production"}
+        for path in ("model-versions/transition-stage", "databricks/model-versions/transition-stage"):
+            assert person.code("POST", path, json=body)[0] == 403
+        served = person.send("GET", "/metrics").text
+        log = (tmp_path / "mlflow-server.log").read_text()
+    counted = [line for line in served.splitlines() if line.startswith("transition_requests_refused_total{")]
+    assert [(line.partition("what=")[2].partition('"')[2].partition('"')[0], line.split()[-1]) for line in counted] == [
+        ("target", "2.0")
+    ]
+    assert len([line for line in log.splitlines() if "transition requests: refused" in line]) == 2
