@@ -1,0 +1,485 @@
+"""One run of the fuzz test: the calls of one mode against the server's application in this process.
+
+MLflow's application is one per process, so each mode has a process of its own:
+
+    python -m tests.mlflow_app.fuzz_driver --mode "basic-auth" --template DIR --directory DIR --out result.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import logging
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from tests.mlflow_app.fuzz_calls import Call, Scene, make_calls
+from tests.mlflow_app.fuzz_judge import Verdict, counted, judged
+from tests.mlflow_app.fuzz_routes import routes_of
+from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, MANAGER, PASSWORD, PROTECTED, World, auth_config
+from tests.mlflow_app.witness import Change, FileWitness, Witness
+
+PREFIX = "/behind/a-prefix"
+# The app's own tables: what administrators did, and what holders were made of.
+HISTORY, ORIGINS = "transition_requests_history", "transition_requests_origins"
+# What can be taken away from the product, to see what is left.
+PARTS = ("guard", "store", "files")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to run the server. `object_store`: artifacts lie where there are multipart and presigned uploads."""
+
+    name: str
+    server: str = "uvicorn"
+    login: bool = True
+    workspaces: bool = False
+    prefix: str = ""
+    object_store: bool = False
+    managers_approve: bool = False
+
+    @property
+    def approvers(self) -> list[str] | None:
+        if not self.login:
+            return None
+        return [MANAGER, ADMINISTRATOR] if self.managers_approve else [APPROVER]
+
+    @property
+    def template(self) -> str:
+        return "-".join(
+            ["world", *(["workspaces"] if self.workspaces else []), *(["objects"] if self.object_store else [])]
+        )
+
+
+MODES = {
+    mode.name: mode
+    for mode in (
+        Mode("basic-auth"),
+        Mode("basic-auth with workspaces", workspaces=True),
+        Mode("nobody logs in, workspaces, a prefix", "gunicorn", login=False, workspaces=True, prefix=PREFIX),
+        Mode("basic-auth on an object store", "gunicorn", object_store=True, managers_approve=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A call, what it was answered, and what the witness saw of it."""
+
+    call: Call
+    status: int
+    changes: list[Change]
+    verdict: Verdict
+    said: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a run has found, as it is handed to the test."""
+
+    mode: str
+    seed: int
+    without: list[str]
+    statuses: list[int] = field(default_factory=list)
+    routes: list[str] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)
+    endpoints: list[str] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)
+    # Which calls changed something that is protected, by whom it was allowed, and what is wrong with it.
+    changed: dict[int, str] = field(default_factory=dict)
+    accounted: dict[int, str] = field(default_factory=dict)
+    wrong: dict[int, str] = field(default_factory=dict)
+    shown: dict[int, str] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, seen: Seen) -> None:
+        call = seen.call
+        self.statuses.append(seen.status)
+        self.routes.append(call.route)
+        self.families.append(call.family)
+        self.endpoints.append(call.endpoint)
+        self.identities.append(call.identity)
+        left = counted(seen.changes)
+        if left:
+            self.changed[call.number] = "; ".join(sorted({f"{one.thing} {one.kind}" for one in left}))
+            self.shown[call.number] = call.shown()
+        if seen.verdict.by:
+            self.accounted[call.number] = seen.verdict.by
+        if seen.verdict.wrong:
+            self.wrong[call.number] = f"{seen.verdict.wrong}: {_changes_shown(left)}"
+        if seen.status >= 500:
+            self.shown[call.number] = call.shown()
+            self.errors[call.number] = seen.said
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Outcome:
+        data = json.loads(path.read_text())
+        for name in ("changed", "accounted", "wrong", "shown", "errors"):
+            data[name] = {int(number): text for number, text in data[name].items()}
+        return cls(**data)
+
+
+def _changes_shown(changes: Sequence[Change]) -> str:
+    shown = [
+        f"{one.thing} {one.kind} {one.workspace}/{one.name}/{one.version} {one.what}"
+        f"{one.was[:60]!r} -> {one.became[:60]!r}"
+        for one in changes
+    ]
+    return "; ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+
+
+# --- the server in this process ------------------------------------------------------------------------------
+
+
+def environment(mode: Mode, directory: Path, uri: str) -> dict[str, str]:
+    """What `mlflow server` hands its workers, and what the operator sets."""
+    scheme = "object://" if mode.object_store else ""
+    own = {
+        "_MLFLOW_SERVER_FILE_STORE": uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{scheme}{directory / 'artifacts'}",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_STATIC_PREFIX": mode.prefix,
+        "_MLFLOW_SGI_NAME": mode.server,
+        "MLFLOW_TRACKING_URI": uri,
+    }
+    return {name: value for name, value in own.items() if value} | operator_variables(mode, directory, uri)
+
+
+def operator_variables(mode: Mode, directory: Path, uri: str) -> dict[str, str]:
+    variables = {
+        "TRANSITION_REQUESTS_TARGETS": PROTECTED,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HOME": str(directory),
+    }
+    if mode.workspaces:
+        variables |= {"MLFLOW_ENABLE_WORKSPACES": "true", "MLFLOW_WORKSPACE_STORE_URI": uri}
+    if mode.login:
+        variables |= {
+            "TRANSITION_REQUESTS_AUTH": "basic-auth",
+            "MLFLOW_AUTH_CONFIG_PATH": str(auth_config(directory, mode.workspaces)),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
+        }
+        variables |= {} if mode.managers_approve else {"TRANSITION_REQUESTS_APPROVERS": APPROVER}
+    return variables
+
+
+def take_away(parts: Sequence[str]) -> None:
+    """The one place that knows how to run the app without a part of what protects."""
+    from reconciler.mlflow_app import app
+
+    for part, name in (("guard", "Guard"), ("store", "Wall"), ("files", "ArtifactWall")):
+        if part in parts and hasattr(app, name):
+            getattr(app, name).install = lambda *arguments, **named: None
+    if "guard" in parts and hasattr(app.Guard, "before"):
+        app.Guard.before = lambda self: None
+        app.Guard.after = lambda self, response: response
+
+
+def serve(mode: Mode, without: Sequence[str]) -> tuple[Any, Any]:
+    """MLflow's Flask application, and what the server serves."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def in_memory(connection: Any, record: Any) -> None:
+        # Thousands of commits that nobody needs on a disk.
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    if mode.object_store:
+        from tests.mlflow_app import fuzz_store
+
+        fuzz_store.register()
+    take_away(without)
+    from mlflow.server import app as flask_app
+
+    from reconciler.mlflow_app.app import create_app
+
+    return flask_app, create_app()
+
+
+Send = Callable[[Call], tuple[int, str]]
+
+
+def authorization(identity: str) -> dict[str, str]:
+    if not identity:
+        return {}
+    token = base64.b64encode(f"{identity}:{PASSWORD}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def wsgi_sender(application: Any) -> Send:
+    def send(call: Call) -> tuple[int, str]:
+        path, _, query = call.path.partition("?")
+        headers = {"Host": "localhost", **call.headers, **authorization(call.identity)}
+        environ = {
+            "REQUEST_METHOD": call.method, "SCRIPT_NAME": "", "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query, "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": "127.0.0.1", "CONTENT_LENGTH": str(len(call.body)), "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(call.body), "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False, "wsgi.multiprocess": False, "wsgi.run_once": False,
+        }  # fmt: skip
+        for name, value in headers.items():
+            environ["CONTENT_TYPE" if name == "Content-Type" else f"HTTP_{name.upper().replace('-', '_')}"] = value
+        status: list[int] = []
+        body = application(environ, lambda line, headers, exc_info=None: status.append(int(line.split()[0])))
+        try:
+            return status[-1], b"".join(body).decode("utf-8", "replace")
+        finally:
+            getattr(body, "close", lambda: None)()
+
+    return send
+
+
+def asgi_sender(application: Any) -> Send:
+    """Sends from one task that never ends, as a server does: what belongs to a task is not made anew for each call."""
+    loop = asyncio.new_event_loop()
+    waiting: asyncio.Queue[tuple[Call, Future[tuple[int, str]]]] = asyncio.Queue()
+
+    async def serve_all() -> None:
+        while True:
+            call, answer = await waiting.get()
+            try:
+                answer.set_result(await asyncio.wait_for(_asgi_call(application, call), 60))
+            except Exception as error:  # noqa: BLE001  told where the answer is waited for
+                answer.set_exception(error)
+
+    threading.Thread(target=lambda: loop.run_until_complete(serve_all()), daemon=True).start()
+
+    def send(call: Call) -> tuple[int, str]:
+        answer: Future[tuple[int, str]] = Future()
+        loop.call_soon_threadsafe(waiting.put_nowait, (call, answer))
+        return answer.result(120)
+
+    return send
+
+
+async def _asgi_call(application: Any, call: Call) -> tuple[int, str]:
+    path, _, query = call.path.partition("?")
+    headers = {
+        "Host": "localhost",
+        "Content-Length": str(len(call.body)),
+        **call.headers,
+        **authorization(call.identity),
+    }
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": call.method, "scheme": "http",
+        "path": unquote_to_bytes(path).decode("utf-8", "replace"), "raw_path": path.encode(), "root_path": "",
+        "query_string": query.encode(), "client": ("127.0.0.1", 1), "server": ("localhost", 80), "state": {},
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    body = [{"type": "http.request", "body": call.body, "more_body": False}]
+    parts: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return body.pop() if body else {"type": "http.disconnect"}
+
+    async def answer(message: Any) -> None:
+        parts.append(message)
+
+    await application(scope, receive, answer)
+    said = b"".join(part.get("body", b"") for part in parts)
+    return parts[0]["status"], said.decode("utf-8", "replace")
+
+
+def careful(send: Send) -> Send:
+    """An exception that leaves the application is what a server answers 500 to."""
+
+    def sent(call: Call) -> tuple[int, str]:
+        try:
+            return send(call)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
+            return 500, f"{type(error).__name__}: {error}"
+
+    return sent
+
+
+# --- the run -------------------------------------------------------------------------------------------------
+
+
+class LoginKeeper:
+    """Puts basic-auth's users and grants back, as they fall with the models that they are about."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._connection.execute("PRAGMA synchronous = OFF")
+        names = self._connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        )
+        self._tables = [name for (name,) in names]
+        for table in self._tables:
+            self._connection.execute(f"CREATE TEMP TABLE kept_{table} AS SELECT * FROM {table}")
+
+    def restore(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        for table in self._tables:
+            self._connection.execute(f"DELETE FROM {table}")
+            self._connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
+        self._connection.execute("COMMIT")
+
+
+class Trial:
+    """Sends calls, asks the witness after each, and puts everything back."""
+
+    def __init__(self, mode: Mode, directory: Path, uri: str, world: World) -> None:
+        self._mode = mode
+        self._witness = Witness(uri)
+        self._witness.install(own_tables=[ORIGINS])
+        self._files = FileWitness(directory, world.holders, directory / "kept")
+        self._login = LoginKeeper(directory / "auth.db") if mode.login else None
+        self._has_history = self._witness.has(HISTORY)
+        self._last = 0
+
+    def run(self, calls: Sequence[Call], send: Send) -> Iterator[Seen]:
+        for call in calls:
+            status, said = send(call)
+            moved = self._files.changes()
+            changes = [*self._witness.changes(), *moved]
+            verdict = judged(call, status, changes, self._mode.approvers, self._written())
+            yield Seen(call, status, changes, verdict, said[:600])
+            self._restore(status < 400 or bool(changes), bool(moved))
+
+    def _restore(self, changed: bool, moved: bool) -> None:
+        if moved:
+            self._files.restore()
+        if changed:
+            self._witness.restore()
+            if self._login is not None:
+                self._login.restore()
+
+    def _written(self) -> set[tuple[str, str]]:
+        """The models of an administrator's acts that the app has written down since this was asked last."""
+        if not self._has_history:
+            return set()
+        new = f"number > {self._last} AND decider = '{ADMINISTRATOR}'"
+        rows = self._witness.rows(f"SELECT number, workspace, model FROM {HISTORY} WHERE {new}")
+        self._last = max((number for number, _, _ in rows), default=self._last)
+        return {(workspace, model) for _, workspace, model in rows}
+
+
+def relocate(database: Path, template: Path, directory: Path) -> None:
+    """Where artifacts are named by their whole path, a copy of the world names its own."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in (
+            ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ):  # fmt: skip
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(directory))
+            )
+
+
+def run(asked: Asked) -> Outcome:
+    """In a process of its own."""
+    mode = asked.mode
+    uri, world = _prepared(mode, asked.template, asked.directory)
+    flask_app, served = serve(mode, asked.without)
+    under_uvicorn = mode.server == "uvicorn"
+    routes = routes_of(flask_app, served if under_uvicorn else None)
+    calls = make_calls(routes, Scene(world, mode.login, mode.workspaces, asked.dangerous_only, asked.share), asked.seed)
+    outcome = Outcome(mode.name, asked.seed, list(asked.without))
+    if asked.write_calls is not None:
+        asked.write_calls.write_text(json.dumps([call.as_json() for call in calls]))
+        return outcome
+    send = asgi_sender(served) if under_uvicorn else wsgi_sender(served)
+    started = time.monotonic()
+    for seen in Trial(mode, asked.directory, uri, world).run(calls, careful(send)):
+        outcome.add(seen)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _prepared(mode: Mode, template: Path, directory: Path) -> tuple[str, World]:
+    """A copy of the world, and this process made one of a server's."""
+    shutil.copytree(template, directory)
+    relocate(directory / "mlflow.db", template, directory)
+    uri = f"sqlite:///{directory / 'mlflow.db'}"
+    for name in [name for name in os.environ if "MLFLOW" in name or name.startswith("TRANSITION_REQUESTS")]:
+        del os.environ[name]
+    os.environ.update(environment(mode, directory, uri))
+    os.chdir(directory)
+    logging.disable(logging.CRITICAL)
+    return uri, World.read(directory)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked for. `write_calls`: make the calls, for somebody else to send."""
+
+    mode: Mode
+    template: Path
+    directory: Path
+    seed: int = 1
+    without: tuple[str, ...] = ()
+    share: float = 1.0
+    dangerous_only: bool = False
+    write_calls: Path | None = None
+
+
+def start(asked: Asked, out: Path) -> Outcome:
+    """Runs it in a process of its own, and waits for it.
+
+    Raises:
+        AssertionError: it did not come to an end; the message has the last of what it said.
+    """
+    command = [
+        sys.executable, "-m", __name__, "--mode", asked.mode.name, "--template", str(asked.template),
+        "--directory", str(asked.directory), "--out", str(out), "--seed", str(asked.seed),
+        "--share", str(asked.share), "--without", ",".join(asked.without),
+    ]  # fmt: skip
+    command += ["--dangerous-only"] if asked.dangerous_only else []
+    command += ["--write-calls", str(asked.write_calls)] if asked.write_calls is not None else []
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ | {"PYTHONPATH": root})
+    if done.returncode:
+        raise AssertionError(f"{asked.mode.name} without {asked.without}: {done.stderr[-3000:]}")
+    return Outcome.read(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mode", choices=sorted(MODES), required=True)
+    parser.add_argument("--template", type=Path, required=True)
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--without", default="", help=f"of {', '.join(PARTS)}, with commas")
+    parser.add_argument("--dangerous-only", action="store_true")
+    parser.add_argument("--write-calls", type=Path)
+    said = parser.parse_args()
+    without = tuple(part for part in said.without.split(",") if part)
+    mode = MODES[said.mode]
+    asked = Asked(
+        mode, said.template, said.directory, said.seed, without, said.share, said.dangerous_only, said.write_calls
+    )
+    run(asked).write(said.out)
+    # Threads of the server's own would be waited for, some for ever.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Thousands of hostile calls to every route that changes something: no holder changes but by an approval, or by an
+administrator whose act is told. The witness is outside (witness.py); the calls are those of fuzz_calls.py.
+
+The same calls are made with parts of the product taken away, to see that they are hostile and that the witness sees.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.mlflow_app.fuzz_driver import MODES, PREFIX, Asked, Mode, Outcome, start
+from tests.mlflow_app.fuzz_routes import NoGenerator, routes_of
+from tests.mlflow_app.fuzz_world import build
+
+SEED = int(os.environ.get("FUZZ_SEED", "20"))
+EVERYTHING = ("guard", "store", "files")
+pytestmark = pytest.mark.timeout(900)
+
+# What reaches a holder, a tag of ours, or what a holder is made of, on a server that nobody defends.
+REACHING = """
+    _transition_stage transition_requests_transition_stage _set_registered_model_alias _delete_registered_model_alias
+    _delete_model_version _delete_registered_model _rename_registered_model _set_model_version_tag
+    _delete_model_version_tag _create_model_version _set_registered_model_tag _delete_registered_model_tag
+    _upload_artifact _delete_artifact_mlflow_artifacts _complete_multipart_upload_artifact
+    _create_presigned_upload_url serve_upload_artifact _delete_workspace_handler _delete_run _delete_experiment
+    _delete_logged_model transition_requests_create transition_requests_approve transition_requests_reject
+    transition_requests_delete
+"""
+# The share of calls that each mode gets: together more than 5,000.
+SHARES = dict(zip(MODES, (0.85, 0.75, 0.75, 0.75), strict=True))
+
+
+class Runs:
+    """Every run that the tests look at, two at a time, started together."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._workers = ThreadPoolExecutor(2)
+        worlds = {mode.template: mode for mode in MODES.values()}
+        list(self._workers.map(self._world, worlds.values()))
+        self._started: dict[tuple[str, tuple[str, ...]], Future[Outcome]] = {}
+        for mode in MODES.values():
+            for without in ((), EVERYTHING):
+                self._start(mode, without, SHARES[mode.name])
+        for mode in MODES.values():
+            self._start(mode, ("guard",), 0.3, dangerous_only=True)
+            self._start(mode, ("store",), 0.1, dangerous_only=True)
+
+    def of(self, *without: str) -> list[Outcome]:
+        return [self._started[name, without].result() for name in MODES]
+
+    def stop(self) -> None:
+        self._workers.shutdown(cancel_futures=True)
+
+    def _world(self, mode: Mode) -> None:
+        place = self._directory / mode.template
+        scheme = "object" if mode.object_store else "file"
+        build(f"sqlite:///{place}/mlflow.db", place, workspaces=mode.workspaces, auth=True, direct=scheme)
+
+    def _start(self, mode: Mode, without: tuple[str, ...], share: float, *, dangerous_only: bool = False) -> None:
+        name = f"{len(self._started)}"
+        asked = Asked(
+            mode, self._directory / mode.template, self._directory / name, SEED, without, share, dangerous_only
+        )
+        out = self._directory / f"{name}.json"
+        self._started[mode.name, without] = self._workers.submit(start, asked, out)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    made = Runs(tmp_path_factory.mktemp("fuzz"))
+    yield made
+    made.stop()
+
+
+def test_at_least_five_thousand_calls_change_nothing_that_nobody_allowed(runs: Runs) -> None:
+    outcomes = runs.of()
+    assert sum(len(outcome.statuses) for outcome in outcomes) >= 5_000
+    assert not any(outcome.wrong for outcome in outcomes), told(outcomes, "wrong")
+
+
+def test_among_them_are_approvals_and_acts_of_administrators_that_change_holders(runs: Runs) -> None:
+    by = Counter(one for outcome in runs.of() for one in outcome.accounted.values())
+    assert by["approval"] >= 20
+    assert by["administrator"] >= 40
+    assert by["request resolved"] >= 15
+
+
+def test_the_same_calls_to_an_undefended_server_change_holders_by_every_route_that_can(runs: Runs) -> None:
+    defended, undefended = runs.of(), runs.of(*EVERYTHING)
+    for one, other in zip(defended, undefended, strict=True):
+        assert (one.routes, one.identities) == (other.routes, other.identities)
+    assert sum(len(outcome.wrong) for outcome in undefended) >= 300
+    can = {plain(route) for outcome in undefended for route in reaching(outcome)}
+    did = {plain(outcome.routes[number]) for outcome in undefended for number in outcome.changed}
+    # A route that is not in the set and changes a holder all the same would be news.
+    assert sorted(did ^ can) == []
+
+
+def test_without_the_stores_wall_holders_change_so_that_it_is_the_wall_that_holds(runs: Runs) -> None:
+    outcomes = runs.of("store")
+    assert sum(len(outcome.wrong) for outcome in outcomes) >= 20
+    families = {outcome.families[number] for outcome in outcomes for number in outcome.wrong}
+    assert families >= {"registry", "workspaces", "origins"}
+
+
+def test_without_the_guard_at_the_routes_no_holder_changes(runs: Runs) -> None:
+    outcomes = runs.of("guard")
+    assert not any(outcome.wrong for outcome in outcomes), told(outcomes, "wrong")
+
+
+def test_nothing_answers_500_because_of_the_app(runs: Runs) -> None:
+    """MLflow answers 500 to some calls by itself: those that do so undefended are its own."""
+    found = []
+    for one, other in zip(runs.of(), runs.of(*EVERYTHING), strict=True):
+        for number, said in one.errors.items():
+            own = one.families[number] == "requests" or "transition_requests" in one.endpoints[number]
+            if own or other.statuses[number] < 500:
+                found.append(f"{one.mode}: {one.shown[number]} answered {one.statuses[number]}: {said[:300]}")
+    assert not found, "\n".join([f"seed {SEED}", *found])
+
+
+def test_a_route_that_is_new_in_mlflow_fails_until_somebody_has_looked_at_it() -> None:
+    rule = SimpleNamespace(rule="/api/4.0/mlflow/registered-models/swap", methods={"POST"}, endpoint="_swap_models")
+    flask_app = SimpleNamespace(url_map=SimpleNamespace(iter_rules=lambda: [rule]))
+    native = SimpleNamespace(path="/api/4.0/mlflow/aliases", methods={"PUT"})
+    with pytest.raises(NoGenerator, match="POST /api/4.0/mlflow/registered-models/swap, PUT /api/4.0/mlflow/aliases"):
+        routes_of(flask_app, SimpleNamespace(routes=[native]))
+
+
+# --- what a failure shows ------------------------------------------------------------------------------------
+
+
+def told(outcomes: Iterable[Outcome], what: str) -> str:
+    lines = [f"seed {SEED} (FUZZ_SEED)"]
+    for outcome in outcomes:
+        found: Mapping[int, str] = getattr(outcome, what)
+        lines += [
+            f"{outcome.mode}: {outcome.shown[number]} answered {outcome.statuses[number]}\n    {said}"
+            for number, said in found.items()
+        ]
+    return "\n".join(lines)
+
+
+def reaching(outcome: Outcome) -> set[str]:
+    """Labels of the routes of this mode that can change something that is protected."""
+    can = set(REACHING.split())
+    return {
+        outcome.routes[number]
+        for number, endpoint in enumerate(outcome.endpoints)
+        # What FastAPI serves itself has no name of its own.
+        if endpoint in can or (endpoint.startswith("native PUT") and outcome.families[number] == "artifacts")
+    }
+
+
+def plain(route: str) -> str:
+    """A label as on a server without a prefix."""
+    return route.replace(f" {PREFIX}/", " /")
