@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from reconciler.demo.server import mlflow_server
 from tests.postgres import PostgresServer
+from tests.servers import OlderServers
+
+
+class ByFileOrServer(LoadScopeScheduling):
+    """A file's tests go to one worker, and so do all tests on one older server: each of them is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        server = re.search(r"mlflow-\d[\d.]*", nodeid)
+        return server.group() if server else nodeid.split("::", 1)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return ByFileOrServer(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +40,13 @@ def only_the_tests_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
         yield uri
+
+
+@pytest.fixture(scope="session")
+def older_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OlderServers]:
+    servers = OlderServers(tmp_path_factory.mktemp("older"))
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The tags protocol: a request is a tag on the model version, on any MLflow server of version 3 or later."""
+"""The tags protocol: a request is a tag on the model version, on any MLflow server from 2.10 on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import decided, place, place_of, rows_with_tag, standing_of
+from reconciler.registry.tag_reading import TagSearch, place, place_of, standing_of
 from reconciler.registry.transport import Transport, measured
 from reconciler.registry.versions import (
     API,
@@ -43,6 +43,7 @@ class TagsRegistry:
         self._transport = transport
         self._tracking = tracking
         self._reader = EvidenceReader(transport, tracking)
+        self._tag_search = TagSearch(transport)
 
     def begin(self, deadline: timedelta | None) -> None:
         seconds = deadline.total_seconds() if deadline else None
@@ -113,7 +114,10 @@ class TagsRegistry:
     # --- confirm ---------------------------------------------------------------------------------------------
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """One search per target for those still open, one more for those decided, one call for each of the rest."""
+        """One search per target for those still open, one more for those decided, one call for each of the rest.
+
+        On a server that takes no list of names there are no searches: one call for each.
+        """
         by_target: dict[Target, list[Decision]] = defaultdict(list)
         for decision in decisions:
             by_target[decision.request.target].append(decision)
@@ -121,14 +125,14 @@ class TagsRegistry:
         for target, group in by_target.items():
             standings |= self._open_of(target, group)
             rest = [one for one in group if one.decision_id not in standings]
-            standings |= decided(self._transport, target, rest)
+            standings |= self._tag_search.decided(target, rest)
             for decision in rest:
                 if decision.decision_id not in standings:
                     standings[decision.decision_id] = self._standing_of(decision)
         return standings
 
     def _open_of(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        rows = rows_with_tag(self._transport, request_tag(target), decisions)
+        rows = self._tag_search.rows(request_tag(target), decisions)
         still = [one for one in decisions if (row := rows.get(place(one.request))) and self._shows(row, one.request)]
         return {one.decision_id: Standing(open=True) for one in still}
 

@@ -23,7 +23,7 @@ from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import decided, place_of, standing_of
+from reconciler.registry.tag_reading import TagSearch, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
 from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
 
@@ -232,6 +232,7 @@ class AppRegistry(TransitionRequests):
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
+        self._tag_search = TagSearch(transport)
 
     def open_requests(self, scope: Scope) -> list[Listed]:
         targets = [str(target) for target in sorted(scope.targets)]
@@ -282,7 +283,7 @@ class AppRegistry(TransitionRequests):
         open_keys = self._open_keys(decisions)
         standings = {one.decision_id: Standing(open=True) for one in decisions if one.request.key in open_keys}
         for target, group in _by_target(one for one in decisions if one.decision_id not in standings).items():
-            standings |= decided(self._transport, target, group)
+            standings |= self._tag_search.decided(target, group)
             for one in group:
                 if one.decision_id not in standings:
                     standings[one.decision_id] = self._standing_of(one)

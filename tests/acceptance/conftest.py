@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import requests
 
 from reconciler.registry.transport import Transport
+from tests.servers import OlderServers, label, tried
 
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 API = "/api/2.0/mlflow"
@@ -33,6 +36,19 @@ class Server:
 
     uri: str
     protocol: str = "tags"
+    release: str = mlflow.__version__
+
+    @property
+    def has_logged_models(self) -> bool:
+        return self._at_least(3, 0)
+
+    @property
+    def takes_lists_of_names(self) -> bool:
+        """`name IN (…)` in a filter for versions."""
+        return self._at_least(3, 17)
+
+    def _at_least(self, *release: int) -> bool:
+        return tuple(int(part) for part in self.release.split(".")[:2]) >= release
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         reply = requests.request(method, f"{self.uri}{API}/{path}", timeout=60, **arguments)
@@ -118,15 +134,46 @@ class Product:
         return rows
 
 
+_TAGS, _APP = "tags", "transition-requests"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a test does on a server is done on each; what only needs one to be there, on the newest."""
+    if "tried_server" not in metafunc.fixturenames:
+        return
+    servers = [_TAGS]
+    if metafunc.definition.get_closest_marker("either_protocol"):
+        servers.append(_APP)
+    if "server" in inspect.signature(metafunc.function).parameters:
+        servers += tried()
+    metafunc.parametrize("tried_server", servers, ids=label, indirect=True)
+
+
 @pytest.fixture
-def server(mlflow_uri: str) -> Iterator[Server]:
-    yield from served(mlflow_uri, "tags")
+def tried_server(request: pytest.FixtureRequest) -> Server:
+    """The newest MLflow server, plain or with the app; or an older one, plain."""
+    if request.param in {_TAGS, _APP}:
+        uri = request.getfixturevalue("mlflow_uri" if request.param == _TAGS else "app_uri")
+        return Server(uri, request.param)
+    older: OlderServers = request.getfixturevalue("older_servers")
+    return Server(older.uri(request.param), release=request.param)
+
+
+@pytest.fixture
+def server(tried_server: Server) -> Iterator[Server]:
+    yield tried_server
+    _clear(tried_server)
 
 
 def served(uri: str, protocol: str) -> Iterator[Server]:
-    yield Server(uri, protocol)
-    # Requests that a test left open would be listed by the next one.
-    (_take_tags_back if protocol == "tags" else _withdraw_all)(uri)
+    server = Server(uri, protocol)
+    yield server
+    _clear(server)
+
+
+def _clear(server: Server) -> None:
+    """Requests that a test left open would be listed by the next one."""
+    (_take_tags_back if server.protocol == _TAGS else _withdraw_all)(server.uri)
 
 
 def _take_tags_back(uri: str) -> None:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import mlflow
 import pytest
 
-from tests.acceptance.conftest import DECISION, REQUEST, Product, Server, served
+from tests.acceptance.conftest import DECISION, REQUEST, Product, Server
 
 Name = Callable[[str], str]
 
 
-@pytest.fixture(params=["tags", "transition-requests"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The same stories by either protocol."""
-    uri = "mlflow_uri" if request.param == "tags" else "app_uri"
-    yield from served(request.getfixturevalue(uri), request.param)
+# The same stories by either protocol, and by tags on older servers.
+pytestmark = pytest.mark.either_protocol
 
 
 def test_a_request_moves_a_good_version_and_its_tag_names_the_decision(
