@@ -23,10 +23,14 @@ from reconciler.audit import schema
 from reconciler.audit.engine import audit_errors, make_engine
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
+from reconciler.domain.evidence import Needs
+from reconciler.domain.policy import Policy, Scope
 from reconciler.domain.text import visible
 from reconciler.policy_file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
 from reconciler.registry.credentials import tls
+from reconciler.registry.evidence import LOGGED_MODELS
+from reconciler.registry.versions import WORKSPACES
 from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others, secret_paths
 
 _LEAST_FREE = 1 << 30
@@ -130,16 +134,38 @@ def _disk(settings: Settings) -> Finding:
 def _registry(settings: Settings) -> list[Finding]:
     registry = make_registry(settings)
     registry.begin(None)
-    registry.probe()
+    policy = _policy_or_none(settings)
+    scope = policy.scope() if policy else Scope.of_all_models(())
+    lacking = registry.probe(scope, policy.all_needs() if policy else Needs(run=True, logged_model=True))
     version = registry.version()
     kind = f"MLflow {version} at {registry.uri}" if version else registry.uri
-    findings = [_ok("registry", f"{kind} answers by the {registry.protocol} protocol")]
+    without = f"; it has no {', no '.join(lacking)}" if lacking else ""
+    findings = [_ok("registry", f"{kind} answers by the {registry.protocol} protocol{without}")]
+    findings += _missed(settings, policy, lacking)
     skew = registry.measured().skew
     if skew is not None:
         shown = f"the registry's clock differs by {abs(skew.total_seconds()):.0f} s from this host's"
         late = abs(skew) > _MUCH_SKEW
         findings.append(_warn("clock", f"{shown}: see to NTP on both") if late else _ok("clock", shown))
     return findings
+
+
+def _policy_or_none(settings: Settings) -> Policy | None:
+    """A policy that cannot be read has its own line."""
+    try:
+        return policy_in_force(settings).policy
+    except (SettingsError, PolicyError):
+        return None
+
+
+def _missed(settings: Settings, policy: Policy | None, lacking: list[str]) -> Iterator[Finding]:
+    """What the server lacks, and the configuration or the policy counts on."""
+    if WORKSPACES in lacking and settings.registry.workspace:
+        said = f"this server has no workspaces and ignores registry.workspace ({settings.registry.workspace})"
+        yield Finding("workspace", Level.FAIL, f"{said}: leave the setting out, or use MLflow 3.10 or newer")
+    if LOGGED_MODELS in lacking and policy and policy.reads_logged_models():
+        said = "this server has none, so a check with source: logged_model always fails"
+        yield _warn("logged models", f"{said}: use source: run, or MLflow 3.0 or newer")
 
 
 def _permissions(settings: Settings) -> Finding:

@@ -60,6 +60,10 @@ class TagSearch:
                 standings[decision.decision_id] = Standing(open=False, decision_id=decision.decision_id)
         return standings
 
+    def lacking(self) -> list[str]:
+        """What it has to do without, in words; tried anew."""
+        return [] if self.try_names() else ["lists of names in a search (each request is read by itself)"]
+
     def try_names(self) -> bool:
         """Asks for the shortest list there is. Raises RegistryError where that tells nothing."""
         query = {"filter": _named(["a"]), "max_results": 1}

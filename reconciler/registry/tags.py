@@ -23,8 +23,11 @@ from reconciler.registry.tag_reading import TagSearch, place, place_of, standing
 from reconciler.registry.transport import Transport, measured
 from reconciler.registry.versions import (
     API,
+    WORKSPACES,
     Row,
+    first_version,
     get_version,
+    has_workspaces,
     mlflow_version,
     search_versions,
     tags_of,
@@ -161,10 +164,21 @@ class TagsRegistry:
         """MLflow's version; "" where the server does not say."""
         return mlflow_version(self._transport)
 
-    def probe(self) -> None:
-        """Reads a little of what a cycle reads. Raises RegistryError where that is not allowed or not possible."""
-        self._transport.get(f"{API}/model-versions/search", {"max_results": 1})
-        self._tracking.search(f"{API}/experiments/search", {"max_results": 1})
+    def probe(self, scope: Scope, needs: Needs) -> list[str]:
+        """Makes every kind of call that a cycle makes, but changes nothing.
+
+        Returns what the server lacks and a cycle does without, in words.
+
+        Raises:
+            RegistryError: something is not allowed, or not possible.
+        """
+        asked = [row for target in sorted(scope.targets) for row in self._rows_with(target)]
+        row = (asked or first_version(self._transport) or [{}])[0]
+        if row:
+            get_version(self._transport, *place_of(row))
+        lacking = self._reader.try_out(row, needs)
+        lacking += [] if has_workspaces(self._transport) else [WORKSPACES]
+        return lacking + self._tag_search.lacking()
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """Nothing: a plain MLflow server tells nobody what they may do."""

@@ -43,6 +43,23 @@ class Server:
         return self._at_least(3, 0)
 
     @property
+    def has_workspaces(self) -> bool:
+        return self._at_least(3, 10)
+
+    @property
+    def longest_tag(self) -> int:
+        return 100_000 if self._at_least(3, 0) else 5_000
+
+    @property
+    def lacks(self) -> str:
+        """How `check` ends what it says of this server."""
+        lacking = [] if self.has_logged_models else ["logged models"]
+        lacking += [] if self.has_workspaces else ["workspaces"]
+        lists = "lists of names in a search (each request is read by itself)"
+        lacking += [] if self.takes_lists_of_names else [lists]
+        return f"; it has no {', no '.join(lacking)}" if lacking else ""
+
+    @property
     def takes_lists_of_names(self) -> bool:
         """`name IN (…)` in a filter for versions."""
         return self._at_least(3, 17)
