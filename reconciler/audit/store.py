@@ -22,6 +22,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     select,
     true,
     update,
@@ -41,6 +42,7 @@ from reconciler.audit.tables import (
     PauseEventRow,
     PendingActRow,
     PolicyVersionRow,
+    UtcMillis,
     db_now,
 )
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
@@ -212,7 +214,7 @@ class SqlAuditLog:
                 "attempts": row.attempts + int(acted),
                 "next_attempt_at": now + retry_in,
                 "failures": case((row.last_detail == said, row.failures + 1), else_=1),
-                "failing_since": func.coalesce(row.failing_since, now),
+                "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),
                 "last_detail": said,
             }
             again = self._claim_of(update(row), pending)

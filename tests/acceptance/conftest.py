@@ -37,6 +37,7 @@ class Server:
     uri: str
     protocol: str = "tags"
     release: str = mlflow.__version__
+    experiment: str = "0"
 
     @property
     def has_logged_models(self) -> bool:
@@ -83,7 +84,7 @@ class Server:
         return run_id
 
     def _run(self, metric: float | None) -> str:
-        run = self.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
+        run = self.call("POST", "runs/create", json={"experiment_id": self.experiment})["run"]["info"]["run_id"]
         if metric is not None:
             value = metric if math.isfinite(metric) else _NAMES_IN_JSON[str(metric)]
             body = {"run_id": run, "key": "validation_accuracy", "value": value, "timestamp": 1, "step": 0}
