@@ -61,7 +61,7 @@ def app_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    # Not below pytest's folder: as root the server is another user, and every pytest that starts shuts others out there.
+    # Not below pytest's folder: as root the server is another user, whom every pytest that starts shuts out.
     with tempfile.TemporaryDirectory(prefix="reconciler-postgres-", ignore_cleanup_errors=True) as directory:
         server = PostgresServer(Path(directory))
         yield server
