@@ -28,6 +28,8 @@ from reconciler.ports import (
     Registry,
     RegistryError,
     Standing,
+    Stuck,
+    Unavailable,
     Waiting,
 )
 
@@ -39,6 +41,9 @@ JUDGED_TOGETHER = 50
 _MAX_ATTEMPTS = 8
 _FIRST_RETRY = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(hours=1)
+_LONGEST_WHILE_UNAVAILABLE = timedelta(minutes=2)
+# So many that cannot be read one after another: the rest is not asked for in this cycle.
+_UNREACHABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class CycleSummary:
     calls: int = 0
     skew: timedelta | None = None
     duration: timedelta = timedelta()
+    stuck: list[Stuck] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -104,12 +110,13 @@ class CycleSummary:
     @property
     def sentence(self) -> str:
         if self.unavailable is not None and not self.verdicts:
-            return f"nothing decided: {self.unavailable}"
+            return f"nothing decided: {self.unavailable}" + (f"; {len(self.stuck)} stuck" if self.stuck else "")
         parts = [f"{self.open} open"]
         parts += [f"{count} {word}" for word, count in sorted((self.verdicts + self.outcomes).items())]
         parts += [f"{count} left alone ({code})" for code, count in sorted(self.abstentions.items())]
         parts += [f"{self.in_doubt} to be confirmed by the next cycle"] if self.in_doubt else []
         parts += [f"{self.in_error} in error"] if self.in_error else []
+        parts += [f"{len(self.stuck)} stuck (see `mlflow-reconciler status`)"] if self.stuck else []
         parts += ["stopped early"] if self.stopped else []
         parts += [f"acts are paused: {self.paused}"] if self.paused is not None else []
         parts += [self.remark] if self.remark is not None else []
@@ -168,6 +175,7 @@ class Cycle:
             self._decide(in_force, mode, summary)
         except RegistryError as error:
             summary.unavailable = str(error)
+        summary.stuck = self._audit.stuck()
         summary.duration = timedelta(seconds=monotonic() - started)
         measured = self._registry.measured()
         summary.calls, summary.skew = measured.calls, measured.skew
@@ -257,7 +265,7 @@ class Cycle:
         unreadable = verdict.reason_code == "unreadable"
         summary.in_error += unreadable
         self._tell("abstained", request, f"abstain ({verdict.reason_code}): {verdict.reason}", expected=True)
-        return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None)
+        return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None, unreadable)
 
     def _record(self, judged: Judged, summary: CycleSummary) -> Pending | None:
         recorded = self._audit.record(judged)
@@ -301,12 +309,44 @@ class Cycle:
         `fresh`: decided in this cycle, so that none of them was acted on before.
         """
         for batch in batches(pending, _ACTED_ON_TOGETHER):
-            standings = self._registry.standings([one.decision for one in batch])
+            standings = self._read_again(batch, summary)
             failpoint("read again")
-            still_open = [one for one in batch if not self._concluded(one, standings, summary, not fresh)]
+            read = [one for one in batch if one.decision.decision_id in standings]
+            still_open = [one for one in read if not self._concluded(one, standings, summary, not fresh)]
             # A decision of a stricter mode is left as it is while the mode does not allow the act.
             allowed = [one for one in still_open if summary.mode.acts_on(one.decision.verdict)]
             self._confirm([self._act(one, summary) for one in self._one_a_place(allowed)], summary)
+
+    def _read_again(self, batch: Sequence[Pending], summary: CycleSummary) -> dict[str, Standing]:
+        """How they stand now: together, or each by itself where that fails, so that one cannot stop the others."""
+        if len(batch) > 1:
+            try:
+                return self._registry.standings([one.decision for one in batch])
+            except RegistryError:
+                pass
+        standings: dict[str, Standing] = {}
+        unreachable = 0
+        for one in batch:
+            try:
+                standings |= self._registry.standings([one.decision])
+                unreachable = 0
+            except RegistryError as error:
+                self._not_read(one, error, summary)
+                unreachable = unreachable + 1 if isinstance(error, Unavailable) else 0
+            if unreachable == _UNREACHABLE:
+                break
+        return standings
+
+    def _not_read(self, pending: Pending, error: RegistryError, summary: CycleSummary) -> None:
+        summary.in_error += 1
+        retry_in = retry_after(pending.failures)
+        if isinstance(error, Unavailable):
+            # When the registry is back, what it kept waiting does not wait much longer.
+            retry_in = min(retry_in, _LONGEST_WHILE_UNAVAILABLE)
+        self._audit.not_read(pending, str(error), retry_in)
+        failpoint("not read")
+        text = f"not acted on, since it could not be read again: {error}"
+        self._tell("outcome", pending.decision.request, text, pending.decision, isinstance(error, Unavailable))
 
     def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
         """One act resolves every request for the same version and target; what it left is read by the next cycle."""

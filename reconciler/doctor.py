@@ -16,17 +16,34 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from requests.utils import get_environ_proxies
-from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Engine,
+    Table,
+    Update,
+    and_,
+    delete,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
 from reconciler.audit.engine import audit_errors, make_engine
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
+from reconciler.domain.evidence import Needs
+from reconciler.domain.policy import Policy, Scope
 from reconciler.domain.text import visible
 from reconciler.policy_file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
 from reconciler.registry.credentials import tls
+from reconciler.registry.evidence import LOGGED_MODELS
+from reconciler.registry.versions import WORKSPACES
 from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others, secret_paths
 
 _LEAST_FREE = 1 << 30
@@ -130,16 +147,38 @@ def _disk(settings: Settings) -> Finding:
 def _registry(settings: Settings) -> list[Finding]:
     registry = make_registry(settings)
     registry.begin(None)
-    registry.probe()
+    policy = _policy_or_none(settings)
+    scope = policy.scope() if policy else Scope.of_all_models(())
+    lacking = registry.probe(scope, policy.all_needs() if policy else Needs(run=True, logged_model=True))
     version = registry.version()
     kind = f"MLflow {version} at {registry.uri}" if version else registry.uri
-    findings = [_ok("registry", f"{kind} answers by the {registry.protocol} protocol")]
+    without = f"; it has no {', no '.join(lacking)}" if lacking else ""
+    findings = [_ok("registry", f"{kind} answers by the {registry.protocol} protocol{without}")]
+    findings += _missed(settings, policy, lacking)
     skew = registry.measured().skew
     if skew is not None:
         shown = f"the registry's clock differs by {abs(skew.total_seconds()):.0f} s from this host's"
         late = abs(skew) > _MUCH_SKEW
         findings.append(_warn("clock", f"{shown}: see to NTP on both") if late else _ok("clock", shown))
     return findings
+
+
+def _policy_or_none(settings: Settings) -> Policy | None:
+    """A policy that cannot be read has its own line."""
+    try:
+        return policy_in_force(settings).policy
+    except (SettingsError, PolicyError):
+        return None
+
+
+def _missed(settings: Settings, policy: Policy | None, lacking: list[str]) -> Iterator[Finding]:
+    """What the server lacks, and the configuration or the policy counts on."""
+    if WORKSPACES in lacking and settings.registry.workspace:
+        said = f"this server has no workspaces and ignores registry.workspace ({settings.registry.workspace})"
+        yield Finding("workspace", Level.FAIL, f"{said}: leave the setting out, or use MLflow 3.10 or newer")
+    if LOGGED_MODELS in lacking and policy and policy.reads_logged_models():
+        said = "this server has none, so a check with source: logged_model always fails"
+        yield _warn("logged models", f"{said}: use source: run, or MLflow 3.0 or newer")
 
 
 def _permissions(settings: Settings) -> Finding:
@@ -232,26 +271,47 @@ def _may_insert(connection: Connection, table: str) -> bool:
 
 
 def _append_only(settings: Settings) -> Finding:
-    """Tries to change history, in a transaction that is rolled back whatever happens."""
+    """Tries to change one row of each history table, in a transaction that is rolled back whatever happens."""
     url = settings.audit.url.get_secret_value()
     with _engine(url) as engine:
         schema.require_head(engine)
-        loose = [table for table in APPEND_ONLY if not _refuses(engine, table)]
+        tables = [Base.metadata.tables[name] for name in APPEND_ONLY]
+        loose = [f"{table.name} can be {what}" for table in tables for what in _allowed(engine, table)]
     if loose:
         remedy = "the triggers are gone: restore them from a migrated database, and ask who took them away"
-        return Finding("append-only", Level.FAIL, f"{', '.join(loose)} can be deleted from: {remedy}")
-    return _ok("append-only", f"{len(APPEND_ONLY)} tables refuse DELETE (tried and rolled back)")
+        return Finding("append-only", Level.FAIL, f"{', '.join(loose)}: {remedy}")
+    return _ok("append-only", f"{len(tables)} tables refuse UPDATE and DELETE (tried on one row of each, rolled back)")
 
 
-def _refuses(engine: Engine, table: str) -> bool:
-    """An empty table has nothing that a row trigger could refuse; then it is the trigger itself that is looked for."""
+def _allowed(engine: Engine, table: Table) -> Iterator[str]:
+    key = _some_key(engine, table)
+    first = next(column for column in table.columns if not column.primary_key)
+    changes: dict[str, Update | Delete] = {
+        "updated": update(table).values({first.name: first}),
+        "deleted from": delete(table),
+    }
+    for what, change in changes.items():
+        # An empty table has nothing that a row trigger could refuse: then the trigger itself is looked for.
+        refused = _has_trigger(engine, table, what) if key is None else _refuses(engine, change, key)
+        if not refused:
+            yield what
+
+
+def _some_key(engine: Engine, table: Table) -> ColumnElement[bool] | None:
+    """Names one row; None where there is none."""
+    columns = list(table.primary_key.columns)
+    with audit_errors(engine), engine.connect() as connection:
+        row = connection.execute(select(*columns).limit(1)).one_or_none()
+    if row is None:
+        return None
+    return and_(*(column == value for column, value in zip(columns, row, strict=True)))
+
+
+def _refuses(engine: Engine, change: Update | Delete, key: ColumnElement[bool]) -> bool:
     with audit_errors(engine), engine.connect() as connection:
         transaction = connection.begin()
         try:
-            held = connection.execute(text(f"SELECT 1 FROM {table} LIMIT 1")).one_or_none()  # noqa: S608  our own names
-            if held is None:
-                return any(name.startswith(table) for name in _triggers(connection))
-            connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608
+            connection.execute(change.where(key))
         except DBAPIError as error:
             return "append-only" in str(error) or "permission denied" in str(error)
         finally:
@@ -259,10 +319,17 @@ def _refuses(engine: Engine, table: str) -> bool:
     return False
 
 
-def _triggers(connection: Connection) -> list[str]:
-    sqlite = connection.dialect.name == "sqlite"
-    query = "SELECT name FROM sqlite_master WHERE type = 'trigger'" if sqlite else "SELECT tgname FROM pg_trigger"
-    return [str(row[0]) for row in connection.execute(text(query))]
+def _has_trigger(engine: Engine, table: Table, what: str) -> bool:
+    on_sqlite = f"{table.name}_no_{'update' if what == 'updated' else 'delete'}"
+    with audit_errors(engine), engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            query, name = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = :name", on_sqlite
+        else:
+            query, name = (
+                "SELECT 1 FROM pg_trigger WHERE tgname = :name AND tgenabled <> 'D'",
+                f"{table.name}_no_change",
+            )
+        return connection.scalar(text(query), {"name": name}) is not None
 
 
 @contextmanager

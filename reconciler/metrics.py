@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from reconciler import __version__
 from reconciler.cycle import CycleSummary
+from reconciler.ports import Stuck
+
+# Each is a time series of its own.
+_SHOWN_STUCK = 10
 
 PREFIX = "mlflow_reconciler_"
 
@@ -42,6 +46,11 @@ class Metrics:
         self.retries = make(Counter, "failed_acts", "Requests left in error by a cycle; they are tried again.")
         self.open = make(Gauge, "open_requests", "Open requests that the last cycle saw.")
         self.oldest = make(Gauge, "oldest_open_request_age_seconds", "Age of the oldest open request; 0 where none is.")
+        self.stuck = make(Gauge, "stuck", "What fails for ten minutes or three times in the same way.", ["kind"])
+        self.stuck_info = make(
+            Gauge, "stuck_info", "Always 1: the first ten that are stuck, with the words of the refusal.",
+            ["kind", "model", "version", "target", "decision_id", "said"],
+        )  # fmt: skip
         self.success = make(Gauge, "last_success_timestamp_seconds", "When a cycle last reached registry and database.")
         self.ran = make(Gauge, "last_cycle_timestamp_seconds", "When the last cycle ended, however it ended.")
         self.paused = make(Gauge, "paused", "1 while acts are paused.")
@@ -71,6 +80,7 @@ class Metrics:
         self.retries.inc(summary.in_error)
         self.open.set(summary.open)
         self.oldest.set(summary.oldest.total_seconds())
+        self._of_stuck(summary.stuck)
         self.paused.set(summary.paused is not None)
         self.sweep_late.set(summary.remark is not None)
         if summary.skew is not None:
@@ -78,6 +88,14 @@ class Metrics:
         self.ran.set(now)
         if summary.unavailable is None:
             self.success.set(now)
+
+    def _of_stuck(self, stuck: Sequence[Stuck]) -> None:
+        for kind in ("decision", "request"):
+            self.stuck.labels(kind).set(sum(one.kind == kind for one in stuck))
+        self.stuck_info.clear()
+        for one in stuck[:_SHOWN_STUCK]:
+            said = (one.kind, one.model, one.version, one.target, one.decision_id or "", one.said)
+            self.stuck_info.labels(*said).set(1)
 
     def in_force(self, mode: str, digest: str) -> None:
         """What the daemon is and goes by; the labels of the last one are taken away."""

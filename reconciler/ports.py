@@ -146,17 +146,23 @@ class FirstSeen:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why an open request is not decided or not concluded yet. `retry_at` None: at the next cycle."""
+    """Why an open request is not decided or not concluded yet. `retry_in` None: at the next cycle.
+
+    `failed`: not by its own nature, but because something could not be read.
+    """
 
     request: Request
     code: str
     detail: str
     retry_in: timedelta | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A decision without an outcome that is ours to carry out. `attempts` counts acts that were tried.
+    """A decision without an outcome that is ours to carry out.
+
+    `attempts` counts acts that were tried, `failures` how often the last answer was the same in a row.
 
     `fence` is the claim's number: whoever claims it later gets a higher one, and then only he may conclude it.
     """
@@ -164,6 +170,23 @@ class Pending:
     decision: Decision
     attempts: int
     fence: int
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """What fails for long, or again and again with the same words. `kind`: "decision" or "request"."""
+
+    kind: str
+    decision_id: str | None
+    registry: str
+    workspace: str
+    model: str
+    version: str
+    target: str
+    since: datetime
+    failures: int
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +260,9 @@ class AuditLog(Protocol):
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         """Counts one act that did not succeed, sets the decision aside for `retry_in` and lets go of it."""
 
+    def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
+        """As `attempted`, where it could not even be read how the decision stands: no act is counted."""
+
     def conclude(self, pending: Pending, outcome: Outcome) -> bool:
         """Records what became of a decision. False: another daemon has taken it over, and will."""
 
@@ -245,6 +271,9 @@ class AuditLog(Protocol):
 
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
         """Replaces the working picture of open requests: all that were listed, and why those waiting wait."""
+
+    def stuck(self) -> list[Stuck]:
+        """What of this registry fails for ten minutes, or the third time in the same way."""
 
     def note_cycle(self, note: CycleNote) -> None:
         """Keeps the sentence of the last cycle of this daemon."""

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from reconciler.demo.server import mlflow_server
 from tests.postgres import PostgresServer
+from tests.servers import OlderServers
+
+
+class ByFileOrServer(LoadScopeScheduling):
+    """A file's tests go to one worker, and so do all tests on one older server: each of them is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        server = re.search(r"mlflow-\d[\d.]*", nodeid)
+        return server.group() if server else nodeid.split("::", 1)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return ByFileOrServer(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +44,13 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def older_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OlderServers]:
+    servers = OlderServers(tmp_path_factory.mktemp("older"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="session")
 def app_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An MLflow server with our app, which protects Production and @champion."""
     targets = {"TRANSITION_REQUESTS_TARGETS": "Production,@champion"}
@@ -37,10 +60,12 @@ def app_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
-    yield server
-    server.stop()
+def postgres() -> Iterator[PostgresServer]:
+    # Not below pytest's folder: as root the server is another user, whom every pytest that starts shuts out.
+    with tempfile.TemporaryDirectory(prefix="reconciler-postgres-", ignore_cleanup_errors=True) as directory:
+        server = PostgresServer(Path(directory))
+        yield server
+        server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -27,6 +27,7 @@ def picture_of(reader: AuditReader) -> dict[str, Any]:
         "open": _summary(open_requests, _now(daemons)),
         "open_requests": open_requests,
         "unfinished": reader.unfinished(),
+        "stuck": reader.stuck(),
     }
 
 

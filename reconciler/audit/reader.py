@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table,
 from sqlalchemy import Text as SqlText
 
 from reconciler.audit.engine import audit_errors
+from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
     DecisionCheckRow,
@@ -113,13 +114,19 @@ class AuditReader:
 
     def unfinished(self) -> list[dict[str, Any]]:
         """Acting decisions that are pending or failed: what somebody should look at."""
-        tried = select(PendingActRow.attempts, PendingActRow.next_attempt_at, PendingActRow.last_detail)
+        act = PendingActRow
+        tried = select(act.attempts, act.next_attempt_at, act.last_detail, act.failures, act.failing_since)
         joined = tried.add_columns(*REGISTER.c).select_from(
             REGISTER.outerjoin(PendingActRow.__table__, PendingActRow.decision_id == REGISTER.c.decision_id)
         )
         query = joined.where(REGISTER.c.outcome.is_(None) | (REGISTER.c.outcome == "failed"))
         with audit_errors(self._engine), self._engine.begin() as connection:
             return [_plain(row) for row in connection.execute(query.order_by(REGISTER.c.decided_at))]
+
+    def stuck(self) -> list[dict[str, Any]]:
+        """What fails for long, or again and again, the longest first."""
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            return [_plain_values(asdict(one)) for one in stuck(connection)]
 
     def daemons(self) -> list[dict[str, Any]]:
         """The last cycle of each daemon, the latest first, with its age in seconds by the database's clock."""

@@ -10,12 +10,29 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, bindparam, delete, exists, insert, select, true, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 
 from reconciler import __version__
 from reconciler.audit.engine import audit_errors
+from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
     DecisionCheckRow,
@@ -25,6 +42,7 @@ from reconciler.audit.tables import (
     PauseEventRow,
     PendingActRow,
     PolicyVersionRow,
+    UtcMillis,
     db_now,
 )
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
@@ -32,7 +50,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.domain.verdict import CheckResult, VerdictKind
 from reconciler.failpoints import failpoint
-from reconciler.ports import CycleNote, FirstSeen, GoAhead, Pending, Recorded, Waiting
+from reconciler.ports import CycleNote, FirstSeen, GoAhead, Pending, Recorded, Stuck, Waiting
 
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
@@ -183,11 +201,28 @@ class SqlAuditLog:
             return _paused(connection)
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
+        self._again(pending, detail, retry_in, acted=True)
+
+    def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
+        self._again(pending, detail, retry_in, acted=False)
+
+    def _again(self, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool) -> None:
+        row, said = PendingActRow, visible(detail)
         with self._transaction() as connection:
-            due = _now(connection) + retry_in
-            changes = {"attempts": PendingActRow.attempts + 1, "next_attempt_at": due, "last_detail": visible(detail)}
-            again = self._claim_of(update(PendingActRow), pending)
+            now = _now(connection)
+            changes = {
+                "attempts": row.attempts + int(acted),
+                "next_attempt_at": now + retry_in,
+                "failures": case((row.last_detail == said, row.failures + 1), else_=1),
+                "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),
+                "last_detail": said,
+            }
+            again = self._claim_of(update(row), pending)
             connection.execute(again.values(**changes, holder=None, leased_until=None))
+
+    def stuck(self) -> list[Stuck]:
+        with self._transaction() as connection:
+            return stuck(connection, self._registry, self._workspace)
 
     def conclude(self, pending: Pending, outcome: Outcome) -> bool:
         with self._transaction() as connection:
@@ -251,19 +286,20 @@ class SqlAuditLog:
     def _tell_waiting(self, connection: Connection, waiting: Sequence[Waiting], now: datetime) -> None:
         # Those set aside are not judged, so what they wait for still holds.
         not_aside = OpenRequestRow.next_attempt_at.is_(None) | (OpenRequestRow.next_attempt_at <= now)
+        failing = self._failing(connection)
         nothing = {"waiting_code": None, "waiting_detail": None, "next_attempt_at": None}
-        connection.execute(self._mine(update(OpenRequestRow), OpenRequestRow).where(not_aside).values(nothing))
-        rows = [
-            {
-                "at": place_of(one.request),
-                "code": one.code,
-                "detail": visible(one.detail),
-                "due": None if one.retry_in is None else now + one.retry_in,
-            }
-            for one in waiting
-        ]
+        recovered = {"failures": 0, "failing_since": None}
+        mine = self._mine(update(OpenRequestRow), OpenRequestRow).where(not_aside)
+        connection.execute(mine.values(nothing | recovered))
+        rows = [_waiting_values(one, failing.get(place_of(one.request)), now) for one in waiting]
         if rows:
             connection.execute(_WAITS, rows)
+
+    def _failing(self, connection: Connection) -> dict[str, Row[Any]]:
+        """The requests that could not be judged the last time, by place."""
+        row = OpenRequestRow
+        known = select(row.place, row.waiting_detail, row.failures, row.failing_since).where(row.failures > 0)
+        return {found.place: found for found in connection.execute(self._mine(known, row))}
 
     # --- cycles ----------------------------------------------------------------------------------------------
 
@@ -407,6 +443,20 @@ def _open_values(request: Request, now: datetime, key: str | None) -> dict[str, 
     }
 
 
+def _waiting_values(waiting: Waiting, before: Row[Any] | None, now: datetime) -> dict[str, Any]:
+    detail = visible(waiting.detail)
+    same = before is not None and before.waiting_detail == detail
+    values = {"many": (before.failures if before and same else 0) + 1, "since": before.failing_since if before else now}
+    return {
+        "at": place_of(waiting.request),
+        "code": waiting.code,
+        "detail": detail,
+        "due": None if waiting.retry_in is None else now + waiting.retry_in,
+        # Waiting for a grace period or for a rule is no failure.
+        **(values if waiting.failed else {"many": 0, "since": None}),
+    }
+
+
 def _add_outcome(connection: Connection, decision_id: str, outcome: Outcome) -> None:
     values = {"decision_id": decision_id, "outcome": str(outcome.kind), "detail": visible(outcome.detail)}
     connection.execute(insert(OutcomeRow).values(at=db_now(), **values))
@@ -427,7 +477,7 @@ def _decision(judged: Judged, decision_id: str, decided_at: datetime) -> Decisio
 
 
 _PENDING: Select[Any] = (
-    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence)
+    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
     .outerjoin(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
     .order_by(DecisionRow.id)
@@ -446,7 +496,7 @@ def _pending(row: Row[Any], fence: int) -> Pending:
         rule=row.rule,
         archive_existing=row.archive_existing,
     )
-    return Pending(decision, row.attempts or 0, fence)
+    return Pending(decision, row.attempts or 0, fence, row.failures or 0)
 
 
 _SEEN_AGAIN = (
@@ -461,6 +511,8 @@ _WAITS = (
         waiting_code=bindparam("code"),
         waiting_detail=bindparam("detail"),
         next_attempt_at=bindparam("due"),
+        failures=bindparam("many"),
+        failing_since=bindparam("since"),
         attempts=OpenRequestRow.attempts + 1,
     )
 )

@@ -187,6 +187,9 @@ class OpenRequestRow(Base):
     waiting_detail: Mapped[str | None] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcMillis)
+    # How often it could not be judged for the same reason in a row; since when it could not at all.
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failing_since: Mapped[datetime | None] = mapped_column(UtcMillis)
 
 
 class PendingActRow(Base):
@@ -200,6 +203,9 @@ class PendingActRow(Base):
     holder: Mapped[str | None] = mapped_column(Text)
     fence: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     leased_until: Mapped[datetime | None] = mapped_column(UtcMillis)
+    # How often `last_detail` was the answer in a row; since when it fails at all.
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failing_since: Mapped[datetime | None] = mapped_column(UtcMillis)
 
 
 class DaemonRow(Base):

@@ -171,6 +171,7 @@ def _show(picture: dict[str, Any]) -> None:
         print("no cycle has run yet")
     else:
         print(f"replicas alive: {picture['replicas_alive']}")
+    _show_stuck(picture["stuck"])
     _show_open(picture)
     for row in picture["unfinished"]:
         print(
@@ -179,13 +180,23 @@ def _show(picture: dict[str, Any]) -> None:
         print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
 
 
+def _show_stuck(stuck: list[dict[str, Any]]) -> None:
+    for one in stuck:
+        id = f" {one['decision_id']}" if one["decision_id"] else ""
+        times = "once" if one["failures"] == 1 else f"{one['failures']} times in a row"
+        about = f"{one['model']} version {one['version']} to {one['target']}"
+        print(f"stuck since {one['since'][:19]}Z: {one['kind']}{id} on {about}, {times}:")
+        print(f"  {one['said']}")
+
+
 def _skew(daemon: dict[str, Any]) -> str:
     return "not known" if daemon["skew_ms"] is None else f"{daemon['skew_ms'] / 1000:+.0f} s"
 
 
 def _show_open(picture: dict[str, Any]) -> None:
     if not picture["open_requests"]:
-        say("no request was open")
+        failed = bool(picture["daemons"]) and not picture["daemons"][0]["ok"]
+        say("the last cycle failed: what is open is not known" if failed else "no request was open")
         return
     ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())
     waits = ", ".join(f"{count} {code}" for code, count in picture["open"]["by_wait"].items())

@@ -301,14 +301,27 @@ class Policy(_Value):
 
     def needs(self, model: str, target: Target) -> Needs:
         """What must be read to judge this; the logged model tells whether a run is really the version's."""
-        checks = [check for rule in self.rules_for(model, target) for check in rule.require]
-        measured = any(isinstance(check, MetricCheck | RunCheck) for check in checks)
-        return Needs(
-            metrics=frozenset(check.metric for check in checks if isinstance(check, MetricCheck)),
-            tags=frozenset(check.tag for check in checks if isinstance(check, TagCheck)),
-            run=measured,
-            logged_model=measured,
-        )
+        return _needs(self.rules_for(model, target))
+
+    def reads_logged_models(self) -> bool:
+        """Whether some check reads its metric from the logged model, and not from the run."""
+        checks = (check for rule in self.rules for check in rule.require)
+        return any(isinstance(check, MetricCheck) and check.source == "logged_model" for check in checks)
+
+    def all_needs(self) -> Needs:
+        """What must be read to judge whatever may be asked."""
+        return _needs(self.rules)
+
+
+def _needs(rules: Iterable[Rule]) -> Needs:
+    checks = [check for rule in rules for check in rule.require]
+    measured = any(isinstance(check, MetricCheck | RunCheck) for check in checks)
+    return Needs(
+        metrics=frozenset(check.metric for check in checks if isinstance(check, MetricCheck)),
+        tags=frozenset(check.tag for check in checks if isinstance(check, TagCheck)),
+        run=measured,
+        logged_model=measured,
+    )
 
 
 def compiled(pattern: str) -> Any:

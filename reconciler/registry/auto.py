@@ -30,7 +30,7 @@ class Speaking(Registry, Protocol):
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request: ...
 
-    def probe(self) -> None: ...
+    def probe(self, scope: Scope, needs: Needs) -> list[str]: ...
 
     def version(self) -> str: ...
 
@@ -107,8 +107,8 @@ class AutoRegistry:
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
         return self._it().withdraw(model, version, target, now)
 
-    def probe(self) -> None:
-        self._it().probe()
+    def probe(self, scope: Scope, needs: Needs) -> list[str]:
+        return self._it().probe(scope, needs)
 
     def version(self) -> str:
         return self._it().version()

@@ -95,6 +95,18 @@ class DatabricksRegistry(TransitionRequests):
             raise errors[0]
         self._failed = f"{len(errors)} of {looked} versions could not be looked at: {errors[0]}" if errors else None
 
+    def _look_around(self, scope: Scope) -> Row:
+        """The first governed model that has a version, its versions, and the requests of the newest."""
+        for model in self.models():
+            name = str(model.get("name", ""))
+            latest = rows_of(model, "latest_versions")
+            if latest and _stages(scope.targets_of(name)):
+                version = str(latest[0].get("version"))
+                self._versions_of(name)
+                self.requests_of(name, version)
+                return {**latest[0], "name": name, "version": version}
+        return {}
+
     # --- what there is to look at ----------------------------------------------------------------------------
 
     def _discover(self, scope: Scope, ends: float) -> None:
@@ -121,6 +133,12 @@ class DatabricksRegistry(TransitionRequests):
         return ((model, str(number)) for number in range(known + 1 if known else newest, newest + 1) if number)
 
     def _enumerate(self, model: str) -> None:
+        versions = self._versions_of(model)
+        self._sweep.learn((model, version) for version in sorted(versions) if version.isdigit())
+        self._sweep.keep_only(model, versions)
+        self._enumerated[model] = self._clock()
+
+    def _versions_of(self, model: str) -> set[str]:
         quoted = model.replace("'", "\\'")
         query = {"filter": f"name='{quoted}'", "max_results": _VERSIONS_A_PAGE, "order_by": ["version DESC"]}
         versions: set[str] = set()
@@ -130,11 +148,8 @@ class DatabricksRegistry(TransitionRequests):
             versions |= {str(row.get("version")) for row in rows_of(page, "model_versions")}
             following = page.get("next_page_token") or ""
             if not following or following == token:
-                break
+                return versions
             token = following
-        self._sweep.learn((model, version) for version in sorted(versions) if version.isdigit())
-        self._sweep.keep_only(model, versions)
-        self._enumerated[model] = self._clock()
 
     # --- looking ---------------------------------------------------------------------------------------------
 

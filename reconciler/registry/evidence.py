@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.text import visible_name
 from reconciler.ports import Invalid, Listed, NotFound, RegistryError, Unavailable
-from reconciler.registry.transport import Number, TooLarge, Transport
+from reconciler.registry.transport import NoEndpoint, Number, TooLarge, Transport
 from reconciler.registry.versions import API, get_version, rows_of, version_facts
 
 # A page of logged models holds at most 50.
@@ -31,6 +32,12 @@ _MANY_EXPERIMENTS = 2000
 _COPY_DEPTH = 5
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LOGGED_MODEL = re.compile(r"models:/(m-[A-Za-z0-9_-]{1,62})/?")
+# Ids that nobody has.
+_NO_RUN = "0" * 32
+_NO_MODEL = f"m-{_NO_RUN}"
+
+LOGGED_MODELS = "logged models"
+
 _COPIED_VERSION = re.compile(r"models:/([^/]+)/(\d+)/?", re.DOTALL)
 
 T = TypeVar("T")
@@ -60,6 +67,32 @@ class EvidenceReader:
             )
             for listed, needs in wanted
         }
+
+    def try_out(self, row: Mapping[str, Any], needs: Needs) -> list[str]:
+        """Makes every kind of call that `read` makes, for this version (which may be empty: nothing is there yet).
+
+        Returns what the tracking server lacks, in words. Raises RegistryError for anything else.
+        """
+        experiments = self._read_experiments()[:1] if needs.run or needs.logged_model else []
+        if needs.run:
+            run = str(row.get("run_id") or "")
+            run = run if _ID.fullmatch(run) else _NO_RUN
+            self._search_runs([run], experiments)
+            self._there(lambda: self._tracking.get(f"{API}/runs/get", {"run_id": run}))
+        return self._try_logged_models(experiments) if needs.logged_model else []
+
+    def _try_logged_models(self, experiments: Sequence[str]) -> list[str]:
+        try:
+            self._search_logged_models([_NO_MODEL], experiments)
+            self._there(lambda: self._tracking.get(f"{API}/logged-models/{_NO_MODEL}"))
+        except NoEndpoint:
+            return [LOGGED_MODELS]
+        return []
+
+    def _there(self, read: Callable[[], object]) -> None:
+        """A definite "there is none" is an answer."""
+        with contextlib.suppress(NotFound):
+            read()
 
     # --- versions --------------------------------------------------------------------------------------------
 

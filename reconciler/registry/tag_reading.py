@@ -8,9 +8,9 @@ from reconciler.domain.decision import Decision, decision_id_in
 from reconciler.domain.request import Request
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
-from reconciler.ports import Standing
+from reconciler.ports import Invalid, Standing
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import Row, quotable, search_versions, tags_of
+from reconciler.registry.versions import API, Row, quotable, search_versions, tags_of
 
 Place = tuple[str, str]
 
@@ -23,25 +23,62 @@ def place_of(row: Row) -> Place:
     return str(row.get("name", "")), str(row.get("version", ""))
 
 
-def rows_with_tag(transport: Transport, key: str, decisions: Iterable[Decision]) -> dict[Place, Row]:
-    """The versions with this tag, of the models that these decisions are about; names that no filter takes are left."""
-    names = sorted({one.request.model for one in decisions if quotable(one.request.model)})
-    if not names:
-        return {}
-    listed = ", ".join(f"'{name}'" for name in names)
-    rows = search_versions(transport, f"name IN ({listed}) AND tags.`{key}` LIKE '%'")
-    return {place_of(row): row for row in rows}
+class TagSearch:
+    """Finds the versions of several models by a tag, in one search where the server takes a list of names.
+
+    MLflow takes `name IN (…)` since 3.17. What this server does is tried once, and remembered.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.takes_names = True
+
+    def rows(self, key: str, decisions: Iterable[Decision]) -> dict[Place, Row]:
+        """The versions with this tag, of the models that these decisions are about.
+
+        Left out are models whose names no filter takes, and all of them where the server takes no list of names: what
+        is not in the answer must be read by itself.
+        """
+        names = sorted({decision.request.model for decision in decisions if quotable(decision.request.model)})
+        if not names or not self.takes_names:
+            return {}
+        try:
+            rows = search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'")
+        except Invalid:
+            # One odd list may have been refused, or every list is.
+            self.try_names()
+            return {}
+        return {place_of(row): row for row in rows}
+
+    def decided(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
+        """Only those whose version names this very decision; of the others nothing can be said yet."""
+        rows = self.rows(decision_tag(target), decisions)
+        standings = {}
+        for decision in decisions:
+            row = rows.get(place(decision.request))
+            if row and decision_shown(row, target) == decision.decision_id:
+                standings[decision.decision_id] = Standing(open=False, decision_id=decision.decision_id)
+        return standings
+
+    def lacking(self) -> list[str]:
+        """What it has to do without, in words; tried anew."""
+        return [] if self.try_names() else ["lists of names in a search (each request is read by itself)"]
+
+    def try_names(self) -> bool:
+        """Asks for the shortest list there is. Raises RegistryError where that tells nothing."""
+        query = {"filter": _named(["a"]), "max_results": 1}
+        try:
+            self._transport.get(f"{API}/model-versions/search", query)
+        except Invalid:
+            self.takes_names = False
+        else:
+            self.takes_names = True
+        return self.takes_names
 
 
-def decided(transport: Transport, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-    """Only those whose version names this very decision; of the others nothing can be said yet."""
-    rows = rows_with_tag(transport, decision_tag(target), decisions)
-    standings = {}
-    for one in decisions:
-        row = rows.get(place(one.request))
-        if row and decision_shown(row, target) == one.decision_id:
-            standings[one.decision_id] = Standing(open=False, decision_id=one.decision_id)
-    return standings
+def _named(names: Sequence[str]) -> str:
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return f"name IN ({quoted})"
 
 
 def decision_shown(row: Row, target: Target) -> str | None:

@@ -1,4 +1,4 @@
-"""The tags protocol: a request is a tag on the model version, on any MLflow server of version 3 or later."""
+"""The tags protocol: a request is a tag on the model version, on any MLflow server from 2.10 on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import decided, place, place_of, rows_with_tag, standing_of
+from reconciler.registry.tag_reading import TagSearch, place, place_of, standing_of
 from reconciler.registry.transport import Transport, measured
 from reconciler.registry.versions import (
     API,
+    WORKSPACES,
     Row,
+    first_version,
     get_version,
+    has_workspaces,
     mlflow_version,
     search_versions,
     tags_of,
@@ -43,6 +46,7 @@ class TagsRegistry:
         self._transport = transport
         self._tracking = tracking
         self._reader = EvidenceReader(transport, tracking)
+        self._tag_search = TagSearch(transport)
 
     def begin(self, deadline: timedelta | None) -> None:
         seconds = deadline.total_seconds() if deadline else None
@@ -113,7 +117,10 @@ class TagsRegistry:
     # --- confirm ---------------------------------------------------------------------------------------------
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """One search per target for those still open, one more for those decided, one call for each of the rest."""
+        """One search per target for those still open, one more for those decided, one call for each of the rest.
+
+        On a server that takes no list of names there are no searches: one call for each.
+        """
         by_target: dict[Target, list[Decision]] = defaultdict(list)
         for decision in decisions:
             by_target[decision.request.target].append(decision)
@@ -121,14 +128,14 @@ class TagsRegistry:
         for target, group in by_target.items():
             standings |= self._open_of(target, group)
             rest = [one for one in group if one.decision_id not in standings]
-            standings |= decided(self._transport, target, rest)
+            standings |= self._tag_search.decided(target, rest)
             for decision in rest:
                 if decision.decision_id not in standings:
                     standings[decision.decision_id] = self._standing_of(decision)
         return standings
 
     def _open_of(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        rows = rows_with_tag(self._transport, request_tag(target), decisions)
+        rows = self._tag_search.rows(request_tag(target), decisions)
         still = [one for one in decisions if (row := rows.get(place(one.request))) and self._shows(row, one.request)]
         return {one.decision_id: Standing(open=True) for one in still}
 
@@ -157,10 +164,21 @@ class TagsRegistry:
         """MLflow's version; "" where the server does not say."""
         return mlflow_version(self._transport)
 
-    def probe(self) -> None:
-        """Reads a little of what a cycle reads. Raises RegistryError where that is not allowed or not possible."""
-        self._transport.get(f"{API}/model-versions/search", {"max_results": 1})
-        self._tracking.search(f"{API}/experiments/search", {"max_results": 1})
+    def probe(self, scope: Scope, needs: Needs) -> list[str]:
+        """Makes every kind of call that a cycle makes, but changes nothing.
+
+        Returns what the server lacks and a cycle does without, in words.
+
+        Raises:
+            RegistryError: something is not allowed, or not possible.
+        """
+        asked = [row for target in sorted(scope.targets) for row in self._rows_with(target)]
+        row = (asked or first_version(self._transport) or [{}])[0]
+        if row:
+            get_version(self._transport, *place_of(row))
+        lacking = self._reader.try_out(row, needs)
+        lacking += [] if has_workspaces(self._transport) else [WORKSPACES]
+        return lacking + self._tag_search.lacking()
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """Nothing: a plain MLflow server tells nobody what they may do."""

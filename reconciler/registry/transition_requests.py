@@ -23,9 +23,9 @@ from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import decided, place_of, standing_of
+from reconciler.registry.tag_reading import TagSearch, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
-from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
+from reconciler.registry.versions import API, Row, first_version, get_version, mlflow_version, rows_of, version_facts
 
 _CALLS = f"{API}/transition-requests"
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
@@ -194,10 +194,22 @@ class TransitionRequests:
         """MLflow's version; "" where the server does not say."""
         return mlflow_version(self._transport)
 
-    def probe(self) -> None:
-        """Reads a little of what a cycle reads. Raises RegistryError where that is not allowed or not possible."""
-        self._transport.get(f"{API}/registered-models/search", {"max_results": 1})
-        self._tracking.search(f"{API}/experiments/search", {"max_results": 1})
+    def probe(self, scope: Scope, needs: Needs) -> list[str]:
+        """Makes every kind of call that a cycle makes, but changes nothing.
+
+        Returns what the server lacks and a cycle does without, in words.
+
+        Raises:
+            RegistryError: something is not allowed, or not possible.
+        """
+        row = self._look_around(scope)
+        if row:
+            get_version(self._transport, *place_of(row))
+        return self._reader.try_out(row, needs)
+
+    def _look_around(self, scope: Scope) -> Row:
+        """Lists as a cycle lists, and returns some version; an empty row where there is none."""
+        raise NotImplementedError
 
     # --- permissions -----------------------------------------------------------------------------------------
 
@@ -232,11 +244,19 @@ class AppRegistry(TransitionRequests):
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
+        self._tag_search = TagSearch(transport)
 
     def open_requests(self, scope: Scope) -> list[Listed]:
         targets = [str(target) for target in sorted(scope.targets)]
         found = self._list({"target": targets, "expand_model_version": "true"})
         return sorted(found, key=lambda listed: listed.request.order)
+
+    def probe(self, scope: Scope, needs: Needs) -> list[str]:
+        return super().probe(scope, needs) + self._tag_search.lacking()
+
+    def _look_around(self, scope: Scope) -> Row:
+        self.open_requests(scope)
+        return (first_version(self._transport) or [{}])[0]
 
     def _list(self, query: Mapping[str, Any]) -> list[Listed]:
         """Read to its end, or not at all. Versions may carry tags of any size: pages shrink when one is too large."""
@@ -282,7 +302,7 @@ class AppRegistry(TransitionRequests):
         open_keys = self._open_keys(decisions)
         standings = {one.decision_id: Standing(open=True) for one in decisions if one.request.key in open_keys}
         for target, group in _by_target(one for one in decisions if one.decision_id not in standings).items():
-            standings |= decided(self._transport, target, group)
+            standings |= self._tag_search.decided(target, group)
             for one in group:
                 if one.decision_id not in standings:
                     standings[one.decision_id] = self._standing_of(one)

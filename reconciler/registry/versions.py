@@ -8,10 +8,12 @@ from typing import Any
 
 from reconciler.domain.evidence import VersionFacts
 from reconciler.domain.text import Text
-from reconciler.ports import RegistryError, Unavailable
-from reconciler.registry.transport import TooLarge, Transport
+from reconciler.ports import NotFound, RegistryError, Unavailable
+from reconciler.registry.transport import NoEndpoint, PlainlyRefused, TooLarge, Transport
 
 API = "/api/2.0/mlflow"
+
+WORKSPACES = "workspaces"
 
 # Tags are unbounded in number, so a page of versions can be of any size. Pages shrink when one is too large.
 _PAGE_SIZES = (1000, 50, 1)
@@ -75,6 +77,20 @@ def mlflow_version(transport: Transport) -> str:
     except RegistryError:
         return ""
     return said if re.fullmatch(r"\d+(\.\w+)+", said) else ""
+
+
+def first_version(transport: Transport) -> list[Row]:
+    """Some version; empty where the registry has none."""
+    return rows_of(transport.get(f"{API}/model-versions/search", {"max_results": 1}), "model_versions")
+
+
+def has_workspaces(transport: Transport) -> bool:
+    """Whether the server knows what a workspace is, used or not: others ignore the header that names one."""
+    try:
+        said = transport.get("/api/3.0/mlflow/server-info")
+    except (NoEndpoint, PlainlyRefused, NotFound):
+        return False
+    return isinstance(said, dict) and "workspaces_enabled" in said
 
 
 def get_version(transport: Transport, model: str, version: str) -> Row:

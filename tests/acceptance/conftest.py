@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import requests
 
 from reconciler.registry.transport import Transport
+from tests.servers import OlderServers, label, tried
 
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 API = "/api/2.0/mlflow"
@@ -33,6 +36,37 @@ class Server:
 
     uri: str
     protocol: str = "tags"
+    release: str = mlflow.__version__
+    experiment: str = "0"
+
+    @property
+    def has_logged_models(self) -> bool:
+        return self._at_least(3, 0)
+
+    @property
+    def has_workspaces(self) -> bool:
+        return self._at_least(3, 10)
+
+    @property
+    def longest_tag(self) -> int:
+        return 100_000 if self._at_least(3, 0) else 5_000
+
+    @property
+    def lacks(self) -> str:
+        """How `check` ends what it says of this server."""
+        lacking = [] if self.has_logged_models else ["logged models"]
+        lacking += [] if self.has_workspaces else ["workspaces"]
+        lists = "lists of names in a search (each request is read by itself)"
+        lacking += [] if self.takes_lists_of_names else [lists]
+        return f"; it has no {', no '.join(lacking)}" if lacking else ""
+
+    @property
+    def takes_lists_of_names(self) -> bool:
+        """`name IN (…)` in a filter for versions."""
+        return self._at_least(3, 17)
+
+    def _at_least(self, *release: int) -> bool:
+        return tuple(int(part) for part in self.release.split(".")[:2]) >= release
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         reply = requests.request(method, f"{self.uri}{API}/{path}", timeout=60, **arguments)
@@ -50,7 +84,7 @@ class Server:
         return run_id
 
     def _run(self, metric: float | None) -> str:
-        run = self.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
+        run = self.call("POST", "runs/create", json={"experiment_id": self.experiment})["run"]["info"]["run_id"]
         if metric is not None:
             value = metric if math.isfinite(metric) else _NAMES_IN_JSON[str(metric)]
             body = {"run_id": run, "key": "validation_accuracy", "value": value, "timestamp": 1, "step": 0}
@@ -118,15 +152,46 @@ class Product:
         return rows
 
 
+_TAGS, _APP = "tags", "transition-requests"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a test does on a server is done on each; what only needs one to be there, on the newest."""
+    if "tried_server" not in metafunc.fixturenames:
+        return
+    servers = [_TAGS]
+    if metafunc.definition.get_closest_marker("either_protocol"):
+        servers.append(_APP)
+    if "server" in inspect.signature(metafunc.function).parameters:
+        servers += tried()
+    metafunc.parametrize("tried_server", servers, ids=label, indirect=True)
+
+
 @pytest.fixture
-def server(mlflow_uri: str) -> Iterator[Server]:
-    yield from served(mlflow_uri, "tags")
+def tried_server(request: pytest.FixtureRequest) -> Server:
+    """The newest MLflow server, plain or with the app; or an older one, plain."""
+    if request.param in {_TAGS, _APP}:
+        uri = request.getfixturevalue("mlflow_uri" if request.param == _TAGS else "app_uri")
+        return Server(uri, request.param)
+    older: OlderServers = request.getfixturevalue("older_servers")
+    return Server(older.uri(request.param), release=request.param)
+
+
+@pytest.fixture
+def server(tried_server: Server) -> Iterator[Server]:
+    yield tried_server
+    _clear(tried_server)
 
 
 def served(uri: str, protocol: str) -> Iterator[Server]:
-    yield Server(uri, protocol)
-    # Requests that a test left open would be listed by the next one.
-    (_take_tags_back if protocol == "tags" else _withdraw_all)(uri)
+    server = Server(uri, protocol)
+    yield server
+    _clear(server)
+
+
+def _clear(server: Server) -> None:
+    """Requests that a test left open would be listed by the next one."""
+    (_take_tags_back if server.protocol == _TAGS else _withdraw_all)(server.uri)
 
 
 def _take_tags_back(uri: str) -> None:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import mlflow
 import pytest
 
-from tests.acceptance.conftest import DECISION, REQUEST, Product, Server, served
+from tests.acceptance.conftest import DECISION, REQUEST, Product, Server
 
 Name = Callable[[str], str]
 
 
-@pytest.fixture(params=["tags", "transition-requests"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The same stories by either protocol."""
-    uri = "mlflow_uri" if request.param == "tags" else "app_uri"
-    yield from served(request.getfixturevalue(uri), request.param)
+# The same stories by either protocol, and by tags on older servers.
+pytestmark = pytest.mark.either_protocol
 
 
 def test_a_request_moves_a_good_version_and_its_tag_names_the_decision(
@@ -73,7 +69,13 @@ def test_a_value_that_is_none_is_rejected_with_its_own_code(
     assert {"evidence", "request", "outcomes"} <= set(whole)
 
 
+def needs_logged_models(server: Server) -> None:
+    if not server.has_logged_models:
+        pytest.skip(f"MLflow {server.release} has no logged models")
+
+
 def test_a_metric_of_another_models_run_is_not_this_models(server: Server, product: Product, name: Name) -> None:
+    needs_logged_models(server)
     good = server.version(name("good"), metric=0.99)
     other = server.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
     body = {"experiment_id": "0", "name": "bad", "source_run_id": other}
@@ -95,6 +97,7 @@ def test_a_logged_models_own_metric_is_judged_on_the_dataset_that_the_policy_nam
         "version: 1\nrules:\n  - name: holdout\n    targets: [Production]\n    require:\n"
         "      - {metric: validation_accuracy, min: 0.9, source: logged_model, dataset: holdout}\n"
     )
+    needs_logged_models(server)
     run = server.call("POST", "runs/create", json={"experiment_id": "0"})["run"]["info"]["run_id"]
     body = {"experiment_id": "0", "name": "m", "source_run_id": run}
     model_id = server.call("POST", "logged-models", json=body)["model"]["info"]["model_id"]
@@ -111,6 +114,23 @@ def test_a_logged_models_own_metric_is_judged_on_the_dataset_that_the_policy_nam
     [check] = json.loads(product.ok("audit", "show", row["decision_id"], "--format", "json"))["checks"]
     assert (row["verdict"], check["observed"]) == ("approve", "0.93")
     assert check["source"] == f"logged model {model_id} dataset holdout (holdout-digest) step 0"
+
+
+def test_where_a_version_has_no_logged_model_a_metric_of_one_is_definitely_missing(
+    server: Server, product: Product, name: Name
+) -> None:
+    product.policy(
+        "version: 1\nrules:\n  - name: logged\n    targets: [Production]\n    require:\n"
+        "      - {metric: validation_accuracy, min: 0.9, source: logged_model}\n"
+    )
+    server.version(name("m"), metric=0.94)
+    server.ask(name("m"))
+    product.ok("once")
+    [row] = product.decisions()
+    [check] = json.loads(product.ok("audit", "show", row["decision_id"], "--format", "json"))["checks"]
+    assert (row["verdict"], row["outcome"], check["code"]) == ("reject", "applied", "no_logged_model")
+    warned = "WARN logged models: this server has none" in product.run("check").stdout
+    assert warned is not server.has_logged_models
 
 
 def test_an_alias_moves_to_the_version_that_was_asked_for(server: Server, product: Product, name: Name) -> None:
@@ -175,8 +195,8 @@ def test_a_hostile_name_is_decided_like_any_other(server: Server, product: Produ
 
 def test_four_megabytes_of_tags_on_one_version_stop_nothing(server: Server, product: Product, name: Name) -> None:
     server.version(name("heavy"), metric=0.94)
-    for number in range(40):
-        server.tag(name("heavy"), "x" * 100_000, key=f"ballast.{number}")
+    for number in range(4_000_000 // server.longest_tag):
+        server.tag(name("heavy"), "x" * server.longest_tag, key=f"ballast.{number}")
     server.ask(name("heavy"))
     product.ok("once")
     assert server.shown(name("heavy"))["current_stage"] == "Production"
@@ -213,13 +233,24 @@ def test_requests_are_filed_listed_and_withdrawn(server: Server, product: Produc
 def test_check_says_ok_line_by_line(server: Server, product: Product) -> None:
     lines = product.ok("check").splitlines()
     assert [line.split()[0] for line in lines] == ["OK"] * len(lines)
-    assert (
-        f"OK   registry: MLflow {mlflow.__version__} at {server.uri} answers by the {server.protocol} protocol" in lines
-    )
+    said = f"OK   registry: MLflow {server.release} at {server.uri} answers by the {server.protocol} protocol"
+    assert said + server.lacks in lines
     product.variables["RECONCILER_REGISTRY__URI"] = "http://127.0.0.1:1"
     broken = product.run("check")
     assert broken.returncode == 1
     assert "FAIL registry: GET" in broken.stdout
+
+
+def test_check_says_that_a_workspace_means_nothing_to_a_server_without_any(server: Server, product: Product) -> None:
+    if server.has_workspaces:
+        pytest.skip(f"MLflow {server.release} has workspaces")
+    product.variables["RECONCILER_REGISTRY__WORKSPACE"] = "team-a"
+    done = product.run("check")
+    assert done.returncode == 1
+    said = (
+        "FAIL workspace: this server has no workspaces and ignores registry.workspace (team-a): leave the setting out"
+    )
+    assert said in done.stdout
 
 
 def test_a_registry_that_is_down_decides_nothing_and_exits_69(product: Product) -> None:

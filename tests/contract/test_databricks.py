@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -106,23 +107,6 @@ def test_models_that_the_account_may_not_govern_are_told(world: OnDatabricks, mo
     assert list(world.registry.levels(lambda name: True)) == [(model, "CAN_READ")]
 
 
-def test_threads_share_one_budget_that_no_second_exceeds(world: OnDatabricks) -> None:
-    for _ in range(100):
-        world.version("m", 0.95)
-    budget = Budget(40)
-    transports = [Transport(world.workspace.uri, pace=budget) for _ in range(8)]
-    registry = DatabricksRegistry(
-        "x", transports, transports[0], budget, full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=10)
-    )
-    registry.open_requests(SCOPE)
-    times = [at for _, _, at in world.workspace.calls]
-    assert len(times) == 102
-    assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 42  # arrival is not sending
-
-
-# --- the sweep, in simulated time --------------------------------------------------------------------------------
-
-
 class Clock:
     """Seconds that pass only when somebody sleeps or a call takes its time."""
 
@@ -134,6 +118,46 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+class SharedClock(Clock):
+    """Of several threads that sleep at the same time."""
+
+    def sleep(self, seconds: float) -> None:
+        wakes = self.now + seconds
+        self.now = max(self.now, wakes)
+
+
+class Places(deque[float]):
+    """Every place that a budget gave away, also after the budget has forgotten it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[float] = []
+
+    def append(self, at: float) -> None:
+        super().append(at)
+        self.given.append(at)
+
+
+def test_threads_share_one_budget_that_no_second_exceeds(world: OnDatabricks) -> None:
+    for _ in range(100):
+        world.version("m", 0.95)
+    clock = SharedClock()
+    budget = Budget(40, clock, clock.sleep)
+    budget._sent = places = Places()
+    transports = [Transport(world.workspace.uri, pace=budget) for _ in range(8)]
+    registry = DatabricksRegistry(
+        "x", transports, transports[0], budget,
+        full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=10), clock=clock,
+    )  # fmt: skip
+    registry.open_requests(SCOPE)
+    assert len(world.workspace.calls) == len(places.given) == 102
+    assert max(sum(start <= at < start + 1 for at in places.given) for start in places.given) <= 40
+    assert len({path for _, path, _ in world.workspace.calls}) == 3
+
+
+# --- the sweep, in simulated time --------------------------------------------------------------------------------
 
 
 class Simulated(Transport):

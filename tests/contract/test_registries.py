@@ -134,3 +134,16 @@ def _then(world: World, happens: Callable[[], None]) -> None:
         return found
 
     world.registry.evidence = read_and_step_in  # type: ignore[method-assign, assignment]
+
+
+def test_check_makes_every_kind_of_call_that_a_cycle_makes(world: World, daemon: Daemon, model: str) -> None:
+    for suffix, accuracy in (("good", 0.95), ("bad", 0.5)):
+        world.version(model + suffix, accuracy)
+        world.ask(model + suffix)
+    daemon.cycle()
+    read = set(world.transport.sent) - set(world.transport.acts)
+    world.transport.sent.clear()
+    policy = daemon.policy.policy
+    world.registry.probe(policy.scope(), policy.all_needs())
+    assert read <= set(world.transport.sent)
+    assert world.transport.acts == []

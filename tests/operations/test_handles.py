@@ -15,14 +15,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 
+from reconciler import doctor
 from reconciler.audit import schema
 from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.transfer import copy
 from reconciler.metrics import Metrics
 from reconciler.ports import SchemaMismatch
+from reconciler.settings import load_settings
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, until
 from tests.databricks_double import Workspace
@@ -93,6 +95,37 @@ def test_check_tells_each_thing_with_its_remedy(held: Workspace, product: Produc
     assert json.loads(product.ok("audit", "report", "--format", "json"))["policies"] == {}
     with closing(sqlite3.connect(tmp_path / "audit.db")) as owner:
         assert owner.execute("SELECT count(*) FROM policy_versions").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_check_tries_to_change_one_row_of_history_and_not_more(
+    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as owner, owner:
+        for number in range(rows):
+            owner.execute(
+                "INSERT INTO pause_events (at, action, reason, person) VALUES ('2026', 'pause', ?, 'a')", [number]
+            )
+        owner.execute("DROP TRIGGER pause_events_no_delete")
+        owner.execute("DROP TRIGGER pause_events_no_update")
+    changed = []
+
+    def count(connection: object, cursor: sqlite3.Cursor, statement: str, *_: object) -> None:
+        if statement.startswith(("UPDATE", "DELETE")):
+            changed.append(cursor.rowcount)
+
+    for name, value in product.environment().items():
+        monkeypatch.setenv(name, value)
+    event.listen(Engine, "after_cursor_execute", count)
+    try:
+        findings = {one.name: one for one in doctor.check(load_settings(None), None)}
+    finally:
+        event.remove(Engine, "after_cursor_execute", count)
+    said = "pause_events can be updated, pause_events can be deleted from: the triggers are gone"
+    assert findings["append-only"].detail.startswith(said)
+    assert changed == ([1, 1] if rows else [])
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as owner:
+        assert owner.execute("SELECT count(*) FROM pause_events").fetchone() == (rows,)
 
 
 def test_the_metrics_file_is_whole_readable_and_says_what_happened(

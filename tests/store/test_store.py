@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
 from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
 from reconciler.audit.store import PAUSE, RESUME, SqlAuditLog, note_pause
+from reconciler.audit.tables import PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.engine import evaluate
 from reconciler.domain.evidence import Absent, Evidence, Reading, RunFacts, VersionFacts
@@ -114,6 +115,53 @@ def test_a_pause_stops_every_replica_before_its_next_act_and_is_kept(audit: Audi
     assert note_pause(audit.engine, RESUME, "over", "ada")
     assert (audit.log.paused(), audit.log.go_ahead(pending)) == (None, GoAhead.YES)
     assert [row["action"] for row in audit.reader.pauses()] == ["resume", "pause"]
+
+
+def test_what_fails_in_the_same_way_three_times_is_stuck(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    for detail, many in (("403", 1), ("409", 1), ("403", 1), ("403", 2), ("403", 3)):
+        assert audit.log.stuck() == []
+        [pending] = claimed(audit.log)
+        audit.log.attempted(pending, detail, timedelta())
+        assert claimed(audit.log)[0].failures == many
+    [stuck] = audit.log.stuck()
+    assert (stuck.kind, stuck.decision_id, stuck.said) == ("decision", pending.decision.decision_id, "403")
+    assert [row["decision_id"] for row in audit.reader.stuck()] == [stuck.decision_id]
+    assert SqlAuditLog(audit.engine, "test:2", "http://other.test").stuck() == []
+    [last] = claimed(audit.log)
+    audit.log.conclude(last, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert audit.log.stuck() == []
+
+
+def test_what_fails_for_ten_minutes_is_stuck_in_whatever_words(audit: Audit) -> None:
+    audit.log.record(audit.judged())
+    for detail in ("reset", "refused"):
+        [pending] = claimed(audit.log)
+        audit.log.not_read(pending, detail, timedelta())
+    assert claimed(audit.log)[0].attempts == 0
+    assert audit.log.stuck() == []
+    _eleven_minutes_later(audit)
+    [stuck] = audit.log.stuck()
+    assert (stuck.said, stuck.failures) == ("refused", 1)
+
+
+def test_a_request_that_cannot_be_judged_is_stuck_and_one_that_waits_is_not(audit: Audit) -> None:
+    failing, patient = audit.judged().request, audit.judged("patient").request
+    for _ in range(3):
+        assert audit.log.stuck() == []
+        waiting = [Waiting(failing, "unreadable", "503", failed=True), Waiting(patient, "waiting", "grace")]
+        audit.log.reconcile_open([failing, patient], waiting)
+    [stuck] = audit.log.stuck()
+    assert (stuck.kind, stuck.model, stuck.failures, stuck.said) == ("request", failing.model, 3, "503")
+    audit.log.reconcile_open([failing, patient], [Waiting(failing, "waiting", "grace")])
+    assert audit.log.stuck() == []
+
+
+def _eleven_minutes_later(audit: Audit) -> None:
+    with audit.engine.begin() as connection:
+        known = connection.execute(select(PendingActRow.failing_since)).scalar_one()
+        assert known is not None
+        connection.execute(update(PendingActRow).values(failing_since=known - timedelta(minutes=11)))
 
 
 def test_working_state_that_was_lost_is_made_again(audit: Audit) -> None:

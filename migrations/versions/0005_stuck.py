@@ -1,0 +1,16 @@
+"""How often, and since when, a decision or a request fails in the same way: what is stuck is told."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from reconciler.audit.tables import UtcMillis
+
+revision = "0005_stuck"
+down_revision = "0004_operations"
+
+
+def upgrade() -> None:
+    for name in ("pending_acts", "open_requests"):
+        with op.batch_alter_table(name) as table:
+            table.add_column(sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")))
+            table.add_column(sa.Column("failing_since", UtcMillis, nullable=True))

@@ -1,0 +1,59 @@
+"""What fails again and again, in the words of whoever refused it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, literal, null, select
+
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, db_now
+from reconciler.ports import Stuck
+
+# The same failure so often in a row, or no success for so long.
+_TIMES = 3
+_FOR = timedelta(minutes=10)
+
+
+def stuck(connection: Connection, registry: str | None = None, workspace: str | None = None) -> list[Stuck]:
+    """Decisions that are not carried out and requests that cannot be judged, the longest-failing first.
+
+    Of one registry and workspace, or of all (None).
+    """
+    now = connection.execute(select(db_now())).scalar_one()
+    found: list[Stuck] = []
+    for query, row in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow)):
+        mine = query if registry is None else query.where(row.registry_uri == registry, row.workspace == workspace)
+        found += [Stuck(*one) for one in connection.execute(_failing(mine, now))]
+    return sorted(found, key=lambda one: one.since)
+
+
+def _failing(query: Select[Any], now: datetime) -> Select[Any]:
+    columns = query.selected_columns
+    return query.where((columns.failures >= _TIMES) | (columns.failing_since <= now - _FOR))
+
+
+_DECISIONS: Any = select(
+    literal("decision").label("kind"),
+    DecisionRow.decision_id,
+    DecisionRow.registry_uri,
+    DecisionRow.workspace,
+    DecisionRow.model,
+    DecisionRow.version,
+    DecisionRow.target,
+    PendingActRow.failing_since,
+    PendingActRow.failures,
+    PendingActRow.last_detail,
+).join(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
+_REQUESTS: Any = select(
+    literal("request").label("kind"),
+    null().label("decision_id"),
+    OpenRequestRow.registry_uri,
+    OpenRequestRow.workspace,
+    OpenRequestRow.model,
+    OpenRequestRow.version,
+    OpenRequestRow.target,
+    OpenRequestRow.failing_since,
+    OpenRequestRow.failures,
+    OpenRequestRow.waiting_detail,
+)
