@@ -27,7 +27,8 @@ from reconciler.domain.text import visible
 from reconciler.policy_file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
 from reconciler.registry.credentials import tls
-from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others, secret_paths
+from reconciler.secret_files import secret_paths
+from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others
 
 _LEAST_FREE = 1 << 30
 _FEW_DAYS = 21
@@ -107,10 +108,11 @@ def _policy(settings: Settings) -> Finding:
 
 
 def _credentials(settings: Settings) -> Finding:
-    paths = secret_paths()
-    exposed = [str(path) for path in paths if path.stat().st_mode & 0o077]
+    paths = secret_paths(settings.credentials_directory)
+    # An operators' group may read them (install-service --operators); nobody else.
+    exposed = [str(path) for path in paths if path.stat().st_mode & 0o037]
     if exposed:
-        return _warn("credentials", f"{', '.join(exposed)} may be read by others: chmod 600")
+        return _warn("credentials", f"{', '.join(exposed)} may be read by others: chmod o-rwx,g-wx")
     return _ok("credentials", f"read from {', '.join(map(str, paths))}" if paths else "from variables, if any")
 
 

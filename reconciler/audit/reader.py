@@ -28,6 +28,7 @@ from reconciler.audit.tables import (
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
+from reconciler.ports import AmbiguousDecision, NoSuchDecision
 
 _MOMENTS = {"decided_at", "requested_at", "outcome_at"}
 
@@ -76,7 +77,8 @@ class AuditReader:
         """One decision whole, by its id or the beginning of it.
 
         Raises:
-            LookupError: there is none, or more than one.
+            NoSuchDecision: there is none.
+            AmbiguousDecision: there is more than one.
         """
         with audit_errors(self._engine), self._engine.begin() as connection:
             full = _only_one(connection, id)
@@ -178,9 +180,9 @@ def _only_one(connection: Connection, id: str) -> str:
     prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
     found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
     if not found:
-        raise LookupError(f"no decision begins with {visible_name(id)!r}: see `mlflow-reconciler audit list`")
+        raise NoSuchDecision(f"no decision begins with {visible_name(id)!r}: see `mlflow-reconciler audit list`")
     if len(found) > 1 and id not in found:
-        raise LookupError(f"more than one decision begins with {visible_name(id)!r}: give more of the id")
+        raise AmbiguousDecision(f"more than one decision begins with {visible_name(id)!r}: give more of the id")
     return id if id in found else found[0]
 
 

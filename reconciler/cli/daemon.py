@@ -55,16 +55,15 @@ def once(
 ) -> int:
     """Run one cycle: one sentence, one exit code."""
     from reconciler import bootstrap, logs
-    from reconciler.daemon import log_cycle, log_event
+    from reconciler.daemon import log_cycle, log_every_event
     from reconciler.settings import config_path, refuse_writable_by_others
 
     configured = settings()
     for path in (config_path(Common.config), configured.policy):
         if path is not None:
             refuse_writable_by_others(path)
-    # Whoever runs one cycle by hand wants to see what was left alone, too.
-    logs.configure(configured.log.format, "debug" if configured.log.level == "info" else configured.log.level)
-    summary = bootstrap.run_once(configured, dry_run, log_event)
+    logs.configure(configured.log.format, configured.log.level)
+    summary = bootstrap.run_once(configured, dry_run, log_every_event)
     log_cycle(summary)
     return _exit_code(summary)
 

@@ -23,7 +23,7 @@ from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import decided, place_of, standing_of
+from reconciler.registry.tag_reading import decided, decision_of, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
 from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
 
@@ -156,8 +156,9 @@ class TransitionRequests:
         facts = version_facts(row)
         for listed in self.requests_of(model, version):
             if listed.request.target == target:
-                return Found(replace(listed, version=facts), open=True)
-        return Found(Listed(self._format.as_if_asked(model, version, target, now), facts), open=False)
+                return Found(replace(listed, version=facts), True, *decision_of(row, target))
+        asked = Listed(self._format.as_if_asked(model, version, target, now), facts)
+        return Found(asked, False, *decision_of(row, target))
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """Files a request; who asks is what the registry says, and `requester` where it authenticates nobody.

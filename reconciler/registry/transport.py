@@ -18,6 +18,7 @@ from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
 from reconciler.ports import Conflict, Invalid, Measured, NotFound, Refused, RegistryError, Unavailable
+from reconciler.registry.reaching import distrust, unreachable
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
@@ -60,6 +61,8 @@ class Number(float):
 
 class NoAuth(AuthBase):
     """Sends no credentials. An auth callable, even this one, keeps requests from asking netrc for others."""
+
+    origin = "no credentials were sent: set registry.token, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -182,7 +185,7 @@ class Transport:
     def _send(
         self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
     ) -> Any:
-        what = f"{method} {path}"
+        what = f"{method} {self._base}{path}"
         if self._pace is not None and not self._pace.wait(ends - time.monotonic()):
             raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
         self.calls += 1
@@ -201,21 +204,26 @@ class Transport:
             ) as reply:
                 body = self._body(reply, what, ends)
         except requests.exceptions.SSLError as error:
-            raise Unavailable(f"{what}: TLS failed: {_cause(error)}") from None
+            raise Unavailable(f"{what}: TLS failed: {distrust(error, self._base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s")) from None
+            remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
+            raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s: {remedy}")) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Retry(Unavailable(f"{what}: {_cause(error)}")) from None
+            raise _Retry(Unavailable(f"{what}: {unreachable(error)}")) from None
         self._on_answer()
         self.skew = _skew(reply)
         if reply.status_code == 429 and self._pace is not None:
             self._pace.slow_down()
         if reply.status_code == 401 and not renewed and self._renewed():
             # Refused before anything was done, so a write may be sent again; once.
-            return self._send(method, path, ends, renewed=True, **arguments)
+            return self._send(method, path, ends, renewed=True, as_text=as_text, **arguments)
         if as_text and reply.status_code == 200:
             return visible(body.decode("utf-8", "replace").strip(), 100)
-        return _understood(reply, body, what)
+        return _understood(reply, body, what, self._sent())
+
+    def _sent(self) -> str:
+        """Which credential went along; never its value."""
+        return str(getattr(self._session.auth, "origin", "") or "")
 
     def _renewed(self) -> bool:
         renew = getattr(self._session.auth, "renew", None)
@@ -247,14 +255,14 @@ class Transport:
 # --- understanding a reply -----------------------------------------------------------------------------------
 
 
-def _understood(reply: requests.Response, body: bytes, what: str) -> Any:
+def _understood(reply: requests.Response, body: bytes, what: str, sent: str) -> Any:
     status = reply.status_code
     if 200 <= status < 300:
         return _json_of(reply, body, what)
     if 300 <= status < 400:
         place = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
         raise Unavailable(f"{what}: redirected to {visible(place, 100)}, which is not followed: is registry.uri right?")
-    raise _error_of(reply, body, what)
+    raise _error_of(reply, body, what, sent)
 
 
 def _json_of(reply: requests.Response, body: bytes, what: str) -> Any:
@@ -265,10 +273,12 @@ def _json_of(reply: requests.Response, body: bytes, what: str) -> Any:
         raise Unavailable(f"{what}: answered with {kind} instead of JSON: is this an MLflow server?") from None
 
 
-def _error_of(reply: requests.Response, body: bytes, what: str) -> Exception:
+def _error_of(reply: requests.Response, body: bytes, what: str, sent: str) -> Exception:
     status = reply.status_code
     code, message = _mlflow_error(body)
     said = f"{what}: {status} {code or responses.get(status, '')}".rstrip() + (f": {message}" if message else "")
+    if status == 401 and sent:
+        said += f"; {sent}"
     if status in _LATER:
         return _Retry(Unavailable(said), _retry_after(reply))
     if status == 404 and not code:
@@ -318,11 +328,3 @@ def _retry_after(reply: requests.Response) -> float | None:
         return max(float(reply.headers.get("Retry-After", "")), 0.0)
     except ValueError:
         return None
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason in a few words: the outer ones carry addresses and object names."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return visible(str(text), 200).lower()
