@@ -156,7 +156,9 @@ def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
         engine = make_engine(url)
         try:
             schema.require_head(engine)
-            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease)
+            lease = settings.schedule.lease
+            # One cycle by hand is no replica: nobody waits for it, or leaves it a share of the work.
+            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, lease, resident=False)
         finally:
             engine.dispose()
 

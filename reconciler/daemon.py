@@ -41,6 +41,9 @@ class Work(Protocol):
     def ask_to_reload(self) -> None:
         """Before the next cycle, policy and configuration are read again."""
 
+    def sign_off(self) -> None:
+        """No cycle will follow."""
+
 
 class Daemon:
     """Runs cycles on an interval until a signal comes.
@@ -54,6 +57,7 @@ class Daemon:
         self._notifier = notifier
         self._scheduled = work.interval
         self._failures = 0
+        self._audit_lost = False
         self._not_before = 0.0
         self._fatal: BaseException | None = None
         self._idle = threading.Event()
@@ -78,6 +82,8 @@ class Daemon:
         self._notifier.stopping()
         scheduler.shutdown(wait=False)
         finished = self._idle.wait(_PATIENCE.total_seconds())
+        if not self._audit_lost:
+            self._work.sign_off()
         if self._fatal is not None:
             raise self._fatal
         if not finished:
@@ -137,7 +143,9 @@ class Daemon:
     def _cycle_once(self) -> None:
         try:
             summary = self._work.one_cycle()
+            self._audit_lost = False
         except AuditUnavailable as error:
+            self._audit_lost = True
             LOGGER.error(f"nothing decided: {error}", extra={"event": "cycle"})
             self._notifier.status(f"waiting: {error}")
             self._back_off()

@@ -23,10 +23,11 @@ from reconciler.audit import schema
 from reconciler.audit.engine import audit_errors, make_engine
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
-from reconciler.domain.text import visible
+from reconciler.domain.text import counted
 from reconciler.policy_file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
 from reconciler.registry.credentials import tls
+from reconciler.registry.reaching import distrust
 from reconciler.secret_files import secret_paths
 from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others
 
@@ -104,7 +105,9 @@ def _policy(settings: Settings) -> Finding:
     refuse_writable_by_others(settings.policy_path())
     in_force = policy_in_force(settings)
     targets = ", ".join(str(target) for target in sorted(in_force.policy.governed_targets()))
-    return _ok("policy", f"{len(in_force.policy.rules)} rules govern {targets}; digest {in_force.digest[:12]}")
+    count = len(in_force.policy.rules)
+    rules = f"{counted(count, 'rule')} {'governs' if count == 1 else 'govern'}"
+    return _ok("policy", f"{rules} {targets}; digest {in_force.digest[:12]}")
 
 
 def _credentials(settings: Settings) -> Finding:
@@ -181,12 +184,12 @@ def _tls(settings: Settings) -> Finding:
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
     if cert:
         context.load_cert_chain(cert)
-    days = _days_left(context, parts.hostname, parts.port or 443)
+    days = _days_left(context, parts.hostname, parts.port or 443, verify)
     shown = f"the chain is trusted; the certificate ends in {days} days"
     return _ok("tls", shown) if days > _FEW_DAYS else _warn("tls", f"{shown}: have it renewed")
 
 
-def _days_left(context: ssl.SSLContext, host: str, port: int) -> int:
+def _days_left(context: ssl.SSLContext, host: str, port: int, verify: bool | str) -> int:
     try:
         with (
             socket.create_connection((host, port), timeout=10) as plain,
@@ -194,8 +197,7 @@ def _days_left(context: ssl.SSLContext, host: str, port: int) -> int:
         ):
             ends = str((secure.getpeercert() or {}).get("notAfter"))
     except ssl.SSLError as error:
-        remedy = "name its CA in MLFLOW_TRACKING_SERVER_CERT_PATH"
-        raise SettingsError([f"the certificate is not trusted ({visible(str(error.reason), 100)}): {remedy}"]) from None
+        raise SettingsError([distrust(error, f"https://{host}:{port}", verify)]) from None
     except OSError as error:
         raise SettingsError([f"{host}:{port} cannot be reached: {error.strerror or error}"]) from None
     return int((ssl.cert_time_to_seconds(ends) - time.time()) // 86400)

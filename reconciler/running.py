@@ -22,7 +22,7 @@ from reconciler.logs import CYCLE, LOGGER
 from reconciler.metrics import Metrics
 from reconciler.notify import Notifier
 from reconciler.policy_file import PolicyError
-from reconciler.ports import RegistryError
+from reconciler.ports import AuditUnavailable, RegistryError
 from reconciler.registry.auto import Speaking
 from reconciler.secret_files import UnreadableSecret, secret_paths
 from reconciler.settings import (
@@ -77,6 +77,10 @@ class Running:
 
     def ask_to_reload(self) -> None:
         self._reload.set()
+
+    def sign_off(self) -> None:
+        with contextlib.suppress(AuditUnavailable):
+            self._audit.sign_off()
 
     # --- a cycle ---------------------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Running:
             self._notifier.progress,
         )
         deadline = settings.schedule.deadline
+        self._audit = audit
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)
         self._settings, self._in_force, self._registry = settings, in_force, registry
         self._metrics.in_force(settings.mode, in_force.digest)

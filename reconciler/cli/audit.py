@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Decisions, one decision whole, a r
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
     "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
-    "rule", "outcome", "outcome_at", "outcome_detail",
+    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider",
 )  # fmt: skip
 
 
@@ -92,12 +92,18 @@ def show(
 
 
 def _show(whole: dict[str, Any]) -> None:
+    from reconciler.audit.reports import shown_verdict
+
     for name in REGISTER:
-        print(f"{name.replace('_', ' '):20} {'-' if whole[name] is None else whole[name]}")
+        value = shown_verdict(whole) if name == "verdict" else whole[name]
+        print(f"{name.replace('_', ' '):20} {'-' if value is None else value}")
     print("\nchecks")
     write_rows(whole["checks"], Format.TABLE, ("result", "check", "expected", "observed", "source"), sys.stdout)
     print("outcomes")
-    write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+    if whole["outcomes"]:
+        write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+    else:
+        print("none yet: the decision is pending")
 
 
 @app.command(epilog="Example: mlflow-reconciler audit report --since 2026-10-01 --until 2026-11-01")

@@ -84,9 +84,7 @@ def _say_coverage(tool: RequestTool, request: Request) -> None:
         others = f"; rules for this model cover {', '.join(covered)}" if covered else ""
         say(f"{NO_RULE}: the policy has none for {_place(request)}{others}")
         withdraw = command_line("request withdraw", request.model, request.version, str(request.target))
-        say(
-            f"no daemon decides it: ask the policy's owner for a rule, or a person to decide, or withdraw it: {withdraw}"
-        )
+        say(f"no daemon decides it: ask the policy's owner for a rule, a person to decide, or withdraw it: {withdraw}")
 
 
 # --- show and list -------------------------------------------------------------------------------------------

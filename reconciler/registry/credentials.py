@@ -17,7 +17,6 @@ from reconciler.registry.transport import NoAuth
 from reconciler.secret_files import secret_path
 from reconciler.settings import RegistrySettings, SettingsError
 
-
 _REFUSED = "the server refused"
 
 
