@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: docs install demo test test-long test-python lint types imports bench lock clean
+.PHONY: docs install demo test test-long test-python lint types imports bench lock wheel wheelhouse clean
 
 install: $(STAMP)
 
@@ -49,6 +49,14 @@ docs: install
 lock: install
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --extra dev -c requirements/constraints.in pyproject.toml -o requirements/dev.txt
+
+wheel: install
+	$(BIN)/python -m hatchling build -t wheel -d dist
+
+# Our wheel and all that it needs, with hashes, for a host without any index.
+WHEELHOUSE ?= dist/wheelhouse
+wheelhouse: install
+	$(BIN)/python contrib/wheelhouse.py $(WHEELHOUSE) $(WHEELHOUSE_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -53,11 +53,11 @@ class SchemaMismatch(Exception):
     """The audit database is of another revision, or no audit database; the message names the remedy."""
 
 
-class NoSuchDecision(Exception):
+class NoSuchDecision(LookupError):
     """The audit holds no such decision."""
 
 
-class AmbiguousDecision(Exception):
+class AmbiguousDecision(LookupError):
     """The beginning of an id that more than one decision has."""
 
 

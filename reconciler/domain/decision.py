@@ -96,14 +96,14 @@ _IDS_LAST = re.compile(rf"\(decision ({_ID}), policy [0-9a-f]*\)")
 # The first release wrote the ids before the reason.
 _IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({_ID}),")
 # The app notes the account that decided behind the daemon's sentence.
-_NOTED_BEHIND = " (By "
+_NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 
 
 def decision_id_in(sentence: str) -> str | None:
     """The decision that a sentence of ours names, or None. Text of strangers, which the reason quotes, names none."""
     ids = list(_IDS_LAST.finditer(sentence))
     last = ids[-1] if ids else None
-    if last is not None and (last.end() == len(sentence) or sentence.startswith(_NOTED_BEHIND, last.end())):
+    if last is not None and _NOTED_BEHIND.fullmatch(sentence, last.end()):
         return last.group(1)
     first = _IDS_FIRST.match(sentence)
     return first.group(1) if first else None

@@ -39,13 +39,13 @@ def cause(error: BaseException) -> str:
     return visible(str(text), 200).lower()
 
 
-def unreachable(error: BaseException) -> str:
-    """What happened, and what to do about it where that is known."""
+def unreachable(error: BaseException, url: str) -> str:
+    """What happened at which server, and what to do about it where that is known."""
     said = cause(error)
     if isinstance(error, ProxyError):
-        return f"the proxy did not connect ({said}): are HTTPS_PROXY, HTTP_PROXY and NO_PROXY right?"
+        return f"{said} by the proxy on the way to {url}: are HTTPS_PROXY, HTTP_PROXY and NO_PROXY right?"
     remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "")
-    return f"{said}: {remedy}" if remedy else said
+    return f"{said} ({url})" + (f": {remedy}" if remedy else "")
 
 
 def distrust(error: BaseException, url: str, verify: bool | str) -> str:

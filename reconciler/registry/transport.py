@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from http.client import responses
@@ -62,7 +63,7 @@ class Number(float):
 class NoAuth(AuthBase):
     """Sends no credentials. An auth callable, even this one, keeps requests from asking netrc for others."""
 
-    origin = "no credentials were sent: set registry.token, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    origin = "no credentials were sent: set MLFLOW_TRACKING_USERNAME and _PASSWORD, or see docs/configuration.md"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -185,7 +186,7 @@ class Transport:
     def _send(
         self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
     ) -> Any:
-        what = f"{method} {self._base}{path}"
+        what = f"{method} {path}"
         if self._pace is not None and not self._pace.wait(ends - time.monotonic()):
             raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
         self.calls += 1
@@ -207,9 +208,10 @@ class Transport:
             raise Unavailable(f"{what}: TLS failed: {distrust(error, self._base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
             remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
-            raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s: {remedy}")) from None
+            silent = f"{what}: no answer from {self._base} within {self._timeout:g} s: {remedy}"
+            raise _Retry(Unavailable(silent)) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Retry(Unavailable(f"{what}: {unreachable(error)}")) from None
+            raise _Retry(Unavailable(f"{what}: {unreachable(error, self._base)}")) from None
         self._on_answer()
         self.skew = _skew(reply)
         if reply.status_code == 429 and self._pace is not None:
@@ -219,11 +221,9 @@ class Transport:
             return self._send(method, path, ends, renewed=True, as_text=as_text, **arguments)
         if as_text and reply.status_code == 200:
             return visible(body.decode("utf-8", "replace").strip(), 100)
-        return _understood(reply, body, what, self._sent())
-
-    def _sent(self) -> str:
-        """Which credential went along; never its value."""
-        return str(getattr(self._session.auth, "origin", "") or "")
+        # Which credential went along; never its value.
+        sent = str(getattr(self._session.auth, "origin", "") or "")
+        return _understood(reply, body, _Asked(what, self._base, sent))
 
     def _renewed(self) -> bool:
         renew = getattr(self._session.auth, "renew", None)
@@ -255,34 +255,46 @@ class Transport:
 # --- understanding a reply -----------------------------------------------------------------------------------
 
 
-def _understood(reply: requests.Response, body: bytes, what: str, sent: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked of which server, and which credential went along."""
+
+    what: str
+    server: str
+    sent: str
+
+
+def _understood(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
     status = reply.status_code
     if 200 <= status < 300:
-        return _json_of(reply, body, what)
+        return _json_of(reply, body, asked)
     if 300 <= status < 400:
         place = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
-        raise Unavailable(f"{what}: redirected to {visible(place, 100)}, which is not followed: is registry.uri right?")
-    raise _error_of(reply, body, what, sent)
+        followed = f"redirected to {visible(place, 100)}, which is not followed"
+        raise Unavailable(f"{asked.what}: {followed}: is {asked.server} right? (registry.uri)")
+    raise _error_of(reply, body, asked)
 
 
-def _json_of(reply: requests.Response, body: bytes, what: str) -> Any:
+def _json_of(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
     try:
         return json.loads(body, parse_float=Number, parse_constant=Number)
     except (ValueError, RecursionError):
         kind = visible(reply.headers.get("Content-Type") or "no content type", 60)
-        raise Unavailable(f"{what}: answered with {kind} instead of JSON: is this an MLflow server?") from None
+        instead = f"{asked.what}: answered with {kind} instead of JSON"
+        raise Unavailable(f"{instead}: is {asked.server} an MLflow server?") from None
 
 
-def _error_of(reply: requests.Response, body: bytes, what: str, sent: str) -> Exception:
+def _error_of(reply: requests.Response, body: bytes, asked: _Asked) -> Exception:
     status = reply.status_code
     code, message = _mlflow_error(body)
-    said = f"{what}: {status} {code or responses.get(status, '')}".rstrip() + (f": {message}" if message else "")
-    if status == 401 and sent:
-        said += f"; {sent}"
+    words = code or responses.get(status, "")
+    said = f"{asked.what}: {status} {words}".rstrip() + f" from {asked.server}" + (f": {message}" if message else "")
+    if status == 401 and asked.sent:
+        said += f"; {asked.sent}"
     if status in _LATER:
         return _Retry(Unavailable(said), _retry_after(reply))
     if status == 404 and not code:
-        return NoEndpoint(f"{what}: 404, the server has no such endpoint")
+        return NoEndpoint(f"{asked.what}: 404, {asked.server} has no such endpoint")
     if status == 403 and not code:
         return PlainlyRefused(said)
     return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(said)
