@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from reconciler.cli.exits import DONE, say
+from reconciler.cli.exits import DONE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
 from reconciler.cli.output import Format, write_json, write_rows
 
@@ -151,6 +152,9 @@ def _put(text: str, output: Path, format: Format) -> Path:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if is_out_of(error):
+            raise
         raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
     return path

@@ -51,6 +51,11 @@ def code_of(error: BaseException) -> int | None:
     return next((_CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _CODES), None)
 
 
+def is_out_of(error: OSError) -> bool:
+    """The operating system is out of something, such as room on the disk."""
+    return error.errno in _OUT_OF
+
+
 def say(sentence: str) -> None:
     """To people, so to stderr."""
     print(sentence, file=sys.stderr)
@@ -78,8 +83,8 @@ def _answer(error: Exception) -> int:
     if code is not None:
         say(str(error))
         return code
-    if isinstance(error, OSError) and error.errno in _OUT_OF:
-        return _answer_full(error, _OUT_OF[error.errno])
+    if isinstance(error, OSError) and is_out_of(error):
+        return _answer_full(error, _OUT_OF[error.errno or 0])
     say(f"a defect in mlflow-reconciler: {type(error).__name__}: {error} (set RECONCILER_LOG__LEVEL=debug for more)")
     if os.environ.get("RECONCILER_LOG__LEVEL") == "debug":
         traceback.print_exception(error)

@@ -61,7 +61,7 @@ def distrust(error: BaseException, url: str, verify: bool | str) -> str:
         return f"the certificate of {host} is not valid yet: is this host's clock right?"
     if code == _OTHER_HOST:
         return f"the certificate is not for {host} ({said}): is registry.uri the name that it was issued for?"
-    return f"the certificate of {host} is not trusted ({said}): name its CA in {_CA_VARIABLE}"
+    return f"the certificate is not trusted ({said}, {host}): name its CA in {_CA_VARIABLE}"
 
 
 def _on(moment: datetime | None) -> str:

@@ -7,6 +7,7 @@ and only `to_stage` is relied on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from reconciler.registry.versions import API, Row, get_version, mlflow_version, 
 _CALLS = f"{API}/transition-requests"
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 _PAGE = 1000
+_LONGEST_TOLD = 4000
 _PAGES = (10_000, 1000, 50, 1)
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = {VerdictKind.APPROVE: "APPROVED_REQUEST", VerdictKind.REJECT: "REJECTED_REQUEST"}
@@ -236,7 +238,7 @@ class AppRegistry(TransitionRequests):
 
     def open_requests(self, scope: Scope) -> list[Listed]:
         targets = [str(target) for target in sorted(scope.targets)]
-        found = self._list({"target": targets, "expand_model_version": "true"})
+        found = self._list({"target": targets, "expand_model_version": "true", **_governed(scope)})
         return sorted(found, key=lambda listed: listed.request.order)
 
     def _list(self, query: Mapping[str, Any]) -> list[Listed]:
@@ -305,6 +307,16 @@ class AppRegistry(TransitionRequests):
         except NotFound:
             return Standing(open=False, exists=False)
         return standing_of(row, request.target, open=False)
+
+
+def _governed(scope: Scope) -> dict[str, str]:
+    """What the daemon's policy governs, as JSON, so that the app can tell who asks for anything else at once."""
+    if not scope.governed:
+        return {}
+    parts = [{"models": list(globs), "targets": sorted(map(str, targets))} for globs, targets in scope.parts]
+    told = json.dumps(parts, separators=(",", ":"))
+    # A query has no room for more; the app then knows nothing, and says nothing.
+    return {"governed": told} if len(told) <= _LONGEST_TOLD else {}
 
 
 def _by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:

@@ -70,9 +70,13 @@ def test_output_that_cannot_be_written_is_no_defect(product: Product, command: l
 
 
 def test_a_report_that_does_not_fit_says_so(product: Product, tmp_path: Path) -> None:
-    done = product.run("audit", "report", "--output", "/dev/full/report.txt")
-    assert done.returncode in {69, 78}
-    assert "defect" not in done.stderr
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = f"{COMMAND} audit report --format json --output {disk}/report.json"
+    done = unshared(f"mount -t tmpfs -o size=4k tmpfs {disk} && {FILL.format(disk=disk)}; exec {command}", product)
+    assert (done.returncode, "make room" in done.stderr) == (69, True), done.stderr
+    elsewhere = product.run("audit", "report", "--output", "/dev/null/report.json")
+    assert (elsewhere.returncode, "cannot be written" in elsewhere.stderr) == (78, True)
 
 
 @pytest.mark.parametrize("duration", ["5x", "", "-1s", "soon"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.service import UNITS, templates
-from tests.acceptance.conftest import Product
+from tests.acceptance.conftest import COMMAND, Product
 from tests.acceptance.test_daemon import daemon, until
 from tests.databricks_double import Workspace
 from tests.operations.conftest import POLICY
@@ -143,8 +143,10 @@ def test_a_hung_database_starves_the_watchdog(product: Product, manager: Manager
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS)
 def test_units_are_understood_and_exposed_at_most_one(unit: str, product: Product, tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    product.ok("install-service", "--root", str(root))
+    root, prefix = tmp_path / "root", tmp_path / "opt"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin/mlflow-reconciler").symlink_to(COMMAND)
+    product.ok("install-service", "--root", str(root), "--prefix", str(prefix))
     path = root / "etc/systemd/system" / unit
     # Beside each other, so that the timer finds its service; without the drop-in's folder, which is not for it.
     verified = subprocess.run(
