@@ -79,6 +79,14 @@ def show(
     format: FormatOption = Format.TABLE,
 ) -> int:
     """Show one decision whole: request, evidence, checks, outcomes."""
+    from reconciler.cli.explaining import with_json_errors
+
+    if format is Format.JSON:
+        return with_json_errors(lambda: _show_as(format, decision_id))
+    return _show_as(format, decision_id)
+
+
+def _show_as(format: Format, decision_id: str) -> int:
     from reconciler import bootstrap
 
     with bootstrap.audit_reader(settings()) as reader:

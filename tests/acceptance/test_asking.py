@@ -182,7 +182,11 @@ def test_observe_speaks_in_the_conditional_everywhere(
     assert "2 open, 1 would be approved, 1 would be rejected; mode observe" in once
     status = product.ok("status")
     assert "1 would be approved" in status
-    assert "would approve" in status
+    assert {row["would"] for row in json.loads(product.ok("status", "--json"))["open_requests"]} == {
+        "approve",
+        "reject",
+    }
+    assert "would" in status[status.index("waits for") :]
     listed = product.ok("audit", "list")
     assert "would approve, observed (nothing)" in listed
     assert "would reject, observed (nothing)" in listed
