@@ -15,7 +15,9 @@ from reconciler.domain.times import duration_text
 
 _MOST = 5.0
 # OpenSSL's numbers for what is wrong with a certificate, and X509_V_FLAG_NO_CHECK_TIME.
-_NOT_YET_VALID, _EXPIRED, _OTHER_HOST = 9, 10, 62
+_NOT_YET_VALID, _EXPIRED = 9, 10
+# A name, an e-mail address, an IP address that the certificate does not have.
+_OTHER_HOST = frozenset({62, 63, 64})
 _WHATEVER_THE_TIME = 0x200000
 _CA_VARIABLE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
 
@@ -59,7 +61,7 @@ def distrust(error: BaseException, url: str, verify: bool | str) -> str:
         return f"the certificate of {host} expired{_on(_expiry(url, verify))}: have it renewed"
     if code == _NOT_YET_VALID:
         return f"the certificate of {host} is not valid yet: is this host's clock right?"
-    if code == _OTHER_HOST:
+    if code in _OTHER_HOST:
         return f"the certificate is not for {host} ({said}): is registry.uri the name that it was issued for?"
     return f"the certificate is not trusted ({said}, {host}): name its CA in {_CA_VARIABLE}"
 
