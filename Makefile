@@ -14,7 +14,8 @@ UV_INSTALL = index="$(PIP_INDEX)"; $(UV) pip install --quiet $${index:+--default
 TRIED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/2.22.*.txt requirements/servers/3.1.*.txt))
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
-.PHONY: docs install servers all-servers demo test test-long test-python lint types imports bench lock lock-servers clean
+.PHONY: docs install servers all-servers demo test test-long test-python lint types imports bench lock lock-servers \
+  wheel wheelhouse clean
 
 install: $(STAMP)
 
@@ -81,6 +82,14 @@ lock-servers: install
 	  version=$$(basename $$pins .txt); \
 	  printf 'mlflow==%s\nsetuptools\n' $$version | $(PIN) - -c requirements/servers/constraints.in -o $$pins || exit 1; \
 	done
+
+wheel: install
+	$(BIN)/python -m hatchling build -t wheel -d dist
+
+# Our wheel and all that it needs, with hashes, for a host without any index.
+WHEELHOUSE ?= dist/wheelhouse
+wheelhouse: install
+	$(BIN)/python contrib/wheelhouse.py $(WHEELHOUSE) $(WHEELHOUSE_ARGS)
 
 clean:
 	rm -rf $(VENV) .servers build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -19,17 +19,18 @@ from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.policy import Scope
+from reconciler.domain.policy import Policy, Scope
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.explain import Explanation
-from reconciler.policy_file import read_policy
-from reconciler.ports import Listed, Unavailable
+from reconciler.policy_file import PolicyError, read_policy
+from reconciler.ports import Found, Listed, NotFound, Unavailable
 from reconciler.registry.auto import AutoRegistry, Speaking, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
 from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.lookup import not_there
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
@@ -73,7 +74,7 @@ def make_registry(settings: Settings, on_answer: Callable[[], None] = _nothing) 
         if lists_all:
             return AppRegistry(uri, workspace, registry, tracking)
         if lists_all is None:
-            return _swept(settings, uri, uri, resolve_auth(settings.registry, os.environ), on_answer)
+            return _swept(settings, uri, uri, _auth(settings), on_answer)
         if protocol == "auto":
             return TagsRegistry(uri, workspace, registry, tracking)
         raise Unavailable(f"{uri} has no transition requests: install the app there, or set registry.protocol: tags")
@@ -103,6 +104,10 @@ def _swept(
     return DatabricksRegistry(name, transports, tracking, budget, full_sweep=full, sweep_for=sweep_for)
 
 
+def _auth(settings: Settings) -> AuthBase:
+    return resolve_auth(settings.registry, os.environ, settings.credentials_directory)
+
+
 def _transport(
     settings: Settings,
     uri: str,
@@ -114,7 +119,7 @@ def _transport(
     workspace = settings.registry.workspace
     return Transport(
         uri,
-        auth=auth or resolve_auth(settings.registry, os.environ),
+        auth=auth or _auth(settings),
         verify=verify,
         cert=cert,
         headers={"X-MLFLOW-WORKSPACE": workspace} if workspace else {},
@@ -151,7 +156,9 @@ def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
         engine = make_engine(url)
         try:
             schema.require_head(engine)
-            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease)
+            lease = settings.schedule.lease
+            # One cycle by hand is no replica: nobody waits for it, or leaves it a share of the work.
+            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, lease, resident=False)
         finally:
             engine.dispose()
 
@@ -175,32 +182,68 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
 
 
 def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
-    return explaining.explain(
-        make_registry(settings), policy_in_force(settings), model, version, target, datetime.now(UTC)
-    )
+    """Raises NotFound, with names that may have been meant."""
+    in_force, registry = policy_in_force(settings), make_registry(settings)
+    with _guessing(settings, model, version):
+        return explaining.explain(registry, in_force, model, version, target, datetime.now(UTC))
+
+
+@contextmanager
+def _guessing(settings: Settings, model: str, version: str) -> Iterator[None]:
+    """An error that says that there is no such version gets what may have been meant."""
+    try:
+        yield
+    except NotFound:
+        uri = settings.registry_uri()
+        host, auth = databricks(uri) if settings.on_databricks else (uri, None)
+        raise not_there(_transport(settings, host, auth), model, version, host) from None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTool:
-    """Files, lists and withdraws requests."""
+    """Files, shows, lists and withdraws requests.
 
+    `policy` is None where none is configured, or it cannot be read; `doubt` then says why, where one is configured.
+    """
+
+    settings: Settings
     registry: Speaking
-    targets: frozenset[Target]
+    policy: Policy | None
+    doubt: str
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str) -> Request:
-        return self.registry.create(model, version, target, requester, comment, datetime.now(UTC))
+        with _guessing(self.settings, model, version):
+            return self.registry.create(model, version, target, requester, comment, datetime.now(UTC))
+
+    def find(self, model: str, version: str, target: Target) -> Found:
+        with _guessing(self.settings, model, version):
+            return self.registry.find(model, version, target, datetime.now(UTC))
 
     def list(self) -> list[Listed]:
-        return self.registry.open_requests(Scope.of_all_models(self.targets))
+        """For the policy's targets, and the stages, which need no policy to be known."""
+        governed = self.policy.governed_targets() if self.policy is not None else frozenset()
+        return self.registry.open_requests(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
 
     def withdraw(self, model: str, version: str, target: Target) -> Request:
+        self.find(model, version, target)
         return self.registry.withdraw(model, version, target, datetime.now(UTC))
+
+    def rules_for(self, request: Request) -> tuple[str, ...] | None:
+        """The names of the rules that cover a request; None where the policy is not known."""
+        if self.policy is None:
+            return None
+        return tuple(rule.name for rule in self.policy.rules_for(request.model, request.target))
 
 
 def request_tool(settings: Settings) -> RequestTool:
-    """Lists the policy's targets, and the stages, which need no policy to be known."""
-    governed = policy_in_force(settings).policy.governed_targets() if settings.policy else frozenset()
-    return RequestTool(make_registry(settings), governed | frozenset(_STAGES_ASKED_FOR))
+    """Whoever files a request needs no policy: where there is one it is read, to tell what no rule covers."""
+    policy, doubt = None, ""
+    if settings.policy is not None:
+        try:
+            policy = policy_in_force(settings).policy
+        except PolicyError as error:
+            doubt = str(error).splitlines()[0]
+    return RequestTool(settings, make_registry(settings), policy, doubt)
 
 
 # --- permissions ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
-from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind, conditional, effect_of
 from reconciler.domain.engine import evaluate
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
@@ -108,7 +108,19 @@ class CycleSummary:
         return self.unavailable is None and not self.in_error
 
     @property
+    def changed_nothing(self) -> bool:
+        """Nothing was decided, done or in trouble: an operator has read it all in an earlier cycle's sentence."""
+        return self.ok and not (self.verdicts or self.outcomes or self.in_doubt or self.stopped)
+
+    @property
     def sentence(self) -> str:
+        if self.unavailable is not None and not self.verdicts:
+            return self.facts
+        return f"{self.facts}; mode {self.mode}, {duration_text(round_to_millis(self.duration))}"
+
+    @property
+    def facts(self) -> str:
+        """The sentence without what differs from one cycle to the next."""
         if self.unavailable is not None and not self.verdicts:
             return f"nothing decided: {self.unavailable}" + (f"; {len(self.stuck)} stuck" if self.stuck else "")
         parts = [f"{self.open} open"]
@@ -121,7 +133,7 @@ class CycleSummary:
         parts += [f"acts are paused: {self.paused}"] if self.paused is not None else []
         parts += [self.remark] if self.remark is not None else []
         parts += [self.unavailable] if self.unavailable is not None else []
-        return f"{', '.join(parts)}; mode {self.mode}, {duration_text(round_to_millis(self.duration))}"
+        return ", ".join(parts)
 
 
 def round_to_millis(duration: timedelta) -> timedelta:
@@ -264,7 +276,8 @@ class Cycle:
         summary.abstentions[verdict.reason_code] += 1
         unreadable = verdict.reason_code == "unreadable"
         summary.in_error += unreadable
-        self._tell("abstained", request, f"abstain ({verdict.reason_code}): {verdict.reason}", expected=True)
+        said = conditional(verdict.kind, summary.mode is not Mode.OBSERVE)
+        self._tell("abstained", request, f"{said} ({verdict.reason_code}): {verdict.reason}", expected=True)
         return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None, unreadable)
 
     def _record(self, judged: Judged, summary: CycleSummary) -> Pending | None:
@@ -273,8 +286,9 @@ class Cycle:
             return None
         failpoint("decision committed")
         decision = recorded.decision
-        summary.verdicts[PAST_TENSE[decision.verdict]] += 1
-        self._tell("decided", judged.request, f"{decision.verdict}: {decision.reason}", decision)
+        summary.verdicts[past_tense(decision.verdict, judged.acts)] += 1
+        said = conditional(decision.verdict, judged.acts)
+        self._tell("decided", judged.request, f"{said}: {decision.reason}", decision)
         return Pending(decision, 0, recorded.fence) if recorded.fence is not None else None
 
     def _keep_picture(
@@ -419,7 +433,8 @@ class Cycle:
         failpoint("concluded")
         summary.outcomes[str(kind)] += 1
         decision = pending.decision
-        self._tell("outcome", decision.request, f"{kind}: {detail}", decision, kind is OutcomeKind.APPLIED)
+        effect = effect_of(decision.verdict, kind)
+        self._tell("outcome", decision.request, f"{kind}{f' ({effect})' if effect else ''}: {detail}", decision)
 
     # --- telling ---------------------------------------------------------------------------------------------
 
@@ -433,7 +448,13 @@ class Cycle:
         self._on_event(event(kind, request, text, decision, expected=expected))
 
 
-PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+_PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+NOT_ACTED_ON = "would be "
+
+
+def past_tense(verdict: VerdictKind, acts: bool) -> str:
+    """`approved`, or `would be approved` where nothing is done about it."""
+    return _PAST_TENSE[verdict] if acts else NOT_ACTED_ON + _PAST_TENSE[verdict]
 
 
 def _seen(listed: Listed, first: FirstSeen) -> Listed:

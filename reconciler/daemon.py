@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from types import FrameType
@@ -21,6 +22,7 @@ from reconciler.ports import AuditUnavailable
 
 _LONGEST_PAUSE = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=10)
+_AN_HOUR = 3600.0
 _INTERRUPTED = 130
 
 
@@ -39,6 +41,9 @@ class Work(Protocol):
     def ask_to_reload(self) -> None:
         """Before the next cycle, policy and configuration are read again."""
 
+    def sign_off(self) -> None:
+        """No cycle will follow."""
+
 
 class Daemon:
     """Runs cycles on an interval until a signal comes.
@@ -52,6 +57,7 @@ class Daemon:
         self._notifier = notifier
         self._scheduled = work.interval
         self._failures = 0
+        self._audit_lost = False
         self._not_before = 0.0
         self._fatal: BaseException | None = None
         self._idle = threading.Event()
@@ -76,6 +82,8 @@ class Daemon:
         self._notifier.stopping()
         scheduler.shutdown(wait=False)
         finished = self._idle.wait(_PATIENCE.total_seconds())
+        if not self._audit_lost:
+            self._work.sign_off()
         if self._fatal is not None:
             raise self._fatal
         if not finished:
@@ -135,7 +143,9 @@ class Daemon:
     def _cycle_once(self) -> None:
         try:
             summary = self._work.one_cycle()
+            self._audit_lost = False
         except AuditUnavailable as error:
+            self._audit_lost = True
             LOGGER.error(f"nothing decided: {error}", extra={"event": "cycle"})
             self._notifier.status(f"waiting: {error}")
             self._back_off()
@@ -161,13 +171,42 @@ class Daemon:
         self._not_before = monotonic() + pause.total_seconds() - self._scheduled.total_seconds() / 2
 
 
+class CycleLog:
+    """One line for each cycle in which something happened; of those that repeat the last one, one an hour.
+
+    `clock` is in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._facts: str | None = None
+        self._told_at = 0.0
+
+    def tell(self, summary: CycleSummary) -> None:
+        now = self._clock()
+        if summary.changed_nothing and summary.facts == self._facts and now - self._told_at < _AN_HOUR:
+            LOGGER.debug(f"cycle: {summary.sentence}", extra={"event": "cycle"})
+            return
+        self._facts, self._told_at = summary.facts, now
+        log_cycle(summary)
+
+
 def log_cycle(summary: CycleSummary) -> None:
     level = LOGGER.error if summary.unavailable is not None else LOGGER.info
     level(f"cycle: {summary.sentence}", extra={"event": "cycle"})
 
 
 def log_event(event: Event) -> None:
-    """One line for a decision; an abstention and the outcome that was to be expected only at level debug."""
+    """One line for a decision and one for its outcome; an abstention only at level debug."""
+    _log(LOGGER.debug if event.expected else LOGGER.info, event)
+
+
+def log_every_event(event: Event) -> None:
+    """For whoever watches one cycle by hand, and wants to see what was left alone, too."""
+    _log(LOGGER.info, event)
+
+
+def _log(level: Callable[..., None], event: Event) -> None:
     extra = {
         "event": event.kind,
         "decision_id": event.decision_id,
@@ -177,5 +216,4 @@ def log_event(event: Event) -> None:
         "verdict": event.verdict,
     }
     suffix = f" (decision {event.decision_id})" if event.decision_id else ""
-    level = LOGGER.debug if event.expected else LOGGER.info
     level(event.text + suffix, extra=extra)

@@ -38,13 +38,15 @@ from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
 from reconciler.domain.evidence import Needs
 from reconciler.domain.policy import Policy, Scope
-from reconciler.domain.text import visible
+from reconciler.domain.text import counted
 from reconciler.policy_file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
 from reconciler.registry.credentials import tls
 from reconciler.registry.evidence import LOGGED_MODELS
+from reconciler.registry.reaching import distrust
 from reconciler.registry.versions import WORKSPACES
-from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others, secret_paths
+from reconciler.secret_files import secret_paths
+from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others
 
 _LEAST_FREE = 1 << 30
 _FEW_DAYS = 21
@@ -120,14 +122,17 @@ def _policy(settings: Settings) -> Finding:
     refuse_writable_by_others(settings.policy_path())
     in_force = policy_in_force(settings)
     targets = ", ".join(str(target) for target in sorted(in_force.policy.governed_targets()))
-    return _ok("policy", f"{len(in_force.policy.rules)} rules govern {targets}; digest {in_force.digest[:12]}")
+    count = len(in_force.policy.rules)
+    rules = f"{counted(count, 'rule')} {'governs' if count == 1 else 'govern'}"
+    return _ok("policy", f"{rules} {targets}; digest {in_force.digest[:12]}")
 
 
 def _credentials(settings: Settings) -> Finding:
-    paths = secret_paths()
-    exposed = [str(path) for path in paths if path.stat().st_mode & 0o077]
+    paths = secret_paths(settings.credentials_directory)
+    # An operators' group may read them (install-service --operators); nobody else.
+    exposed = [str(path) for path in paths if path.stat().st_mode & 0o037]
     if exposed:
-        return _warn("credentials", f"{', '.join(exposed)} may be read by others: chmod 600")
+        return _warn("credentials", f"{', '.join(exposed)} may be read by others: chmod o-rwx,g-wx")
     return _ok("credentials", f"read from {', '.join(map(str, paths))}" if paths else "from variables, if any")
 
 
@@ -218,12 +223,12 @@ def _tls(settings: Settings) -> Finding:
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
     if cert:
         context.load_cert_chain(cert)
-    days = _days_left(context, parts.hostname, parts.port or 443)
+    days = _days_left(context, parts.hostname, parts.port or 443, verify)
     shown = f"the chain is trusted; the certificate ends in {days} days"
     return _ok("tls", shown) if days > _FEW_DAYS else _warn("tls", f"{shown}: have it renewed")
 
 
-def _days_left(context: ssl.SSLContext, host: str, port: int) -> int:
+def _days_left(context: ssl.SSLContext, host: str, port: int, verify: bool | str) -> int:
     try:
         with (
             socket.create_connection((host, port), timeout=10) as plain,
@@ -231,8 +236,7 @@ def _days_left(context: ssl.SSLContext, host: str, port: int) -> int:
         ):
             ends = str((secure.getpeercert() or {}).get("notAfter"))
     except ssl.SSLError as error:
-        remedy = "name its CA in MLFLOW_TRACKING_SERVER_CERT_PATH"
-        raise SettingsError([f"the certificate is not trusted ({visible(str(error.reason), 100)}): {remedy}"]) from None
+        raise SettingsError([distrust(error, f"https://{host}:{port}", verify)]) from None
     except OSError as error:
         raise SettingsError([f"{host}:{port} cannot be reached: {error.strerror or error}"]) from None
     return int((ssl.cert_time_to_seconds(ends) - time.time()) // 86400)

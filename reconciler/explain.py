@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Protocol
 
-from reconciler.cycle import JUDGED_TOGETHER, PAST_TENSE, CycleSummary, Event, PolicyInForce, batches, event, verdicts
+from reconciler.cycle import JUDGED_TOGETHER, CycleSummary, Event, PolicyInForce, batches, event, past_tense, verdicts
 from reconciler.domain.decision import Mode
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
+from reconciler.domain.text import command_line
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.ports import Found, Listed, Registry, RegistryError
 
@@ -25,12 +26,47 @@ class Asking(Registry, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`open_request` is False where nobody asked yet; `request` then is as it would be."""
+    """`open_request` is False where nobody asked yet; `request` then is as it would be.
+
+    `holds`: the version holds the target already.
+    """
 
     request: Request
     verdict: Verdict
     evidence: Evidence
     open_request: bool
+    holds: bool = False
+
+    @property
+    def next_step(self) -> str:
+        """What to do now, with the exact command where there is one."""
+        if self.verdict.kind is VerdictKind.ABSTAIN:
+            return _AFTER_ABSTENTION.get(self.verdict.reason_code, _LOOK_AGAIN).format(explain=self._command("explain"))
+        if self.verdict.kind is VerdictKind.REJECT:
+            return self._after_rejection()
+        if self.open_request:
+            return "a request is open: the daemon decides it in its next cycle"
+        if self.holds:
+            return "there is nothing to request"
+        return f"request it: {self._command('request create')}"
+
+    def _after_rejection(self) -> str:
+        if self.open_request:
+            withdraw = self._command("request withdraw")
+            return f"fix the failed checks before the open request is decided, or take it back: {withdraw}"
+        return f"fix the failed checks, then look again: {self._command('explain')}"
+
+    def _command(self, command: str) -> str:
+        return command_line(command, self.request.model, self.request.version, str(self.request.target))
+
+
+_LOOK_AGAIN = "look again later: {explain}"
+_AFTER_ABSTENTION = {
+    "no_policy": "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
+    "waiting": "a value that is missing may still come: look again later: {explain}",
+    "missing": "log what is missing, then look again: {explain}; until then a person decides",
+    "unreadable": "the evidence could not be read: try again: {explain}",
+}
 
 
 def explain(
@@ -45,7 +81,7 @@ def explain(
     found = registry.find(model, version, target, now)
     listed = _as_seen_at(found.listed, now)
     [(_, verdict, evidence)] = verdicts(registry, in_force.policy, [listed], now)
-    return Explanation(listed.request, verdict, evidence, open_request=found.open)
+    return Explanation(listed.request, verdict, evidence, found.open, found.holds)
 
 
 def preview(
@@ -71,7 +107,7 @@ def _foreseen(request: Request, verdict: Verdict, summary: CycleSummary) -> Even
         summary.abstentions[verdict.reason_code] += 1
         summary.in_error += verdict.reason_code == "unreadable"
         return event("abstained", request, f"would abstain ({verdict.reason_code}): {verdict.reason}")
-    summary.verdicts[f"would be {PAST_TENSE[verdict.kind]}"] += 1
+    summary.verdicts[past_tense(verdict.kind, acts=False)] += 1
     return event("decided", request, f"would {verdict.kind}: {verdict.reason}")
 
 

@@ -30,7 +30,11 @@ class Refused(RegistryError):
 
 
 class NotFound(RegistryError):
-    """The registry says definitely that there is no such thing."""
+    """The registry says definitely that there is no such thing. `near`: names that may have been meant."""
+
+    def __init__(self, message: str, near: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.near = tuple(near)
 
 
 class Conflict(RegistryError):
@@ -47,6 +51,14 @@ class AuditUnavailable(Exception):
 
 class SchemaMismatch(Exception):
     """The audit database is of another revision, or no audit database; the message names the remedy."""
+
+
+class NoSuchDecision(LookupError):
+    """The audit holds no such decision."""
+
+
+class AmbiguousDecision(LookupError):
+    """The beginning of an id that more than one decision has."""
 
 
 class AlreadyServed(Exception):
@@ -83,10 +95,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found when one version and target were asked about; not `open`: as if somebody asked now."""
+    """What was found when one version and target were asked about; not `open`: as if somebody asked now.
+
+    `holds`: the version holds the target already. `decided`: what the registry last said of a decision about the two.
+    """
 
     listed: Listed
     open: bool
+    holds: bool = False
+    decided: str = ""
 
 
 @dataclass(frozen=True, slots=True)

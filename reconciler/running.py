@@ -16,21 +16,21 @@ from reconciler.audit.engine import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.bootstrap import daemon_name, make_registry, policy_in_force, tell_permissions
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
-from reconciler.daemon import Daemon, log_cycle, log_event
+from reconciler.daemon import CycleLog, Daemon, log_event
 from reconciler.domain.decision import Mode
 from reconciler.logs import CYCLE, LOGGER
 from reconciler.metrics import Metrics
 from reconciler.notify import Notifier
 from reconciler.policy_file import PolicyError
-from reconciler.ports import RegistryError
+from reconciler.ports import AuditUnavailable, RegistryError
 from reconciler.registry.auto import Speaking
+from reconciler.secret_files import UnreadableSecret, secret_paths
 from reconciler.settings import (
     Settings,
     SettingsError,
     config_path,
     load_settings,
     refuse_writable_by_others,
-    secret_paths,
 )
 
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -61,6 +61,7 @@ class Running:
         self._stop = stop
         self._metrics = Metrics(settings.metrics.path)
         self._reload = threading.Event()
+        self._log = CycleLog()
         self._checked = self._told = False
         self._problem: str | None = None
         self._stamp = self._stamped(settings)
@@ -77,6 +78,10 @@ class Running:
     def ask_to_reload(self) -> None:
         self._reload.set()
 
+    def sign_off(self) -> None:
+        with contextlib.suppress(AuditUnavailable):
+            self._audit.sign_off()
+
     # --- a cycle ---------------------------------------------------------------------------------------------
 
     def one_cycle(self) -> CycleSummary:
@@ -87,7 +92,7 @@ class Running:
             schema.require_head(self._engine)
             self._checked = True
         summary = self._cycle.run(self._in_force, Mode(self._settings.mode), self._problem)
-        log_cycle(summary)
+        self._log.tell(summary)
         self._tell(summary)
         return summary
 
@@ -152,6 +157,7 @@ class Running:
             self._notifier.progress,
         )
         deadline = settings.schedule.deadline
+        self._audit = audit
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)
         self._settings, self._in_force, self._registry = settings, in_force, registry
         self._metrics.in_force(settings.mode, in_force.digest)
@@ -162,7 +168,10 @@ class Running:
 
     def _stamped(self, settings: Settings) -> Stamp:
         """What changes when a file does: policy, configuration, secrets."""
-        paths = [config_path(self._config), settings.policy, *secret_paths()]
+        paths = [config_path(self._config), settings.policy]
+        # What cannot be read any more is told when the settings are read again.
+        with contextlib.suppress(UnreadableSecret):
+            paths += secret_paths(settings.credentials_directory)
         stamps = []
         for path in paths:
             with contextlib.suppress(OSError, AttributeError):

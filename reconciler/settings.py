@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
 import os
@@ -27,14 +28,19 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from reconciler.domain.text import visible
 from reconciler.domain.times import duration_text, parse_duration
+from reconciler.secret_files import (
+    PREFIX,
+    SECRETS,
+    UnreadableSecret,
+    credential_exists,
+    read_secret,
+    secret_path,
+    variable,
+)
 
-PREFIX = "RECONCILER_"
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 DEFAULT_CONFIG = Path("/etc/mlflow-reconciler/config.yaml")
 DEFAULT_STATE = Path("/var/lib/mlflow-reconciler")
-
-# Secrets may also stand in a file (RECONCILER_REGISTRY__TOKEN_FILE) or be a systemd credential (registry.token).
-_SECRETS = (("registry", "token"), ("registry", "password"), ("audit", "url"))
 
 
 class SettingsError(Exception):
@@ -140,6 +146,7 @@ class Settings(BaseSettings):
 
     registry: RegistrySettings = RegistrySettings()
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    credentials_directory: Path | None = Field(None, description="A folder of credentials, for commands in a shell.")
     policy: Path | None = Field(None, description="The policy file.")
     mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What may be done.")
     schedule: ScheduleSettings = ScheduleSettings()
@@ -156,7 +163,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # `load_settings` passes the YAML file's content in; variables override it.
-        return _Variables(settings_cls), _SecretFiles(settings_cls), init_settings, _MlflowDefaults(settings_cls)
+        secrets = _SecretFiles(settings_cls, init_settings())
+        return _Variables(settings_cls), secrets, init_settings, _MlflowDefaults(settings_cls)
 
     @model_validator(mode="after")
     def _lease_outlasts_an_act(self) -> Settings:
@@ -197,7 +205,7 @@ class _Variables(EnvSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
-        files = {f"{_variable(secret)}_FILE".lower() for secret in _SECRETS}
+        files = {f"{variable(secret)}_FILE".lower() for secret in SECRETS}
         self.env_vars = {name: value for name, value in self.env_vars.items() if name.lower() not in files}
 
 
@@ -209,14 +217,24 @@ class _Source(PydanticBaseSettingsSource):
 
 
 class _SecretFiles(_Source):
-    """RECONCILER_<SECTION>__<KEY>_FILE, then systemd's $CREDENTIALS_DIRECTORY/<section>.<key>."""
+    """RECONCILER_<SECTION>__<KEY>_FILE, then $CREDENTIALS_DIRECTORY or `credentials_directory` / <section>.<key>."""
+
+    def __init__(self, settings_cls: type[BaseSettings], content: Mapping[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._content = content
 
     def __call__(self) -> dict[str, Any]:
+        directory = _credentials_directory(self._content)
         found: dict[str, Any] = {}
-        for section, key in _SECRETS:
-            if (path := _secret_path(section, key)) is not None:
-                found.setdefault(section, {})[key] = _secret(path, section, key)
+        for section, key in SECRETS:
+            if (path := secret_path(section, key, directory)) is not None:
+                found.setdefault(section, {})[key] = read_secret(path, section, key)
         return found
+
+
+def _credentials_directory(content: Mapping[str, Any]) -> Path | None:
+    named = os.environ.get(variable(("credentials_directory",))) or content.get("credentials_directory")
+    return Path(named) if isinstance(named, str | Path) else None
 
 
 class _MlflowDefaults(_Source):
@@ -243,11 +261,39 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     problems += _unknown_keys(content, path)
     if problems:
         raise SettingsError(problems)
+    _require_a_named_database(content)
     try:
-        loaded = Settings(**content)
+        loaded = Settings(**_with_the_instances_database(content, path))
+    except UnreadableSecret as error:
+        raise SettingsError([str(error)]) from None
     except ValidationError as error:
         raise SettingsError([_problem(one, path) for one in error.errors()]) from None
     return _tracking_as_mlflow_has_it(_overridden(loaded, overrides), content)
+
+
+def _require_a_named_database(content: Mapping[str, Any]) -> None:
+    """Whoever keeps credentials in a folder has said where the audit is: no other database is guessed."""
+    directory = _credentials_directory(content)
+    audit = content.get("audit")
+    named = variable(("audit", "url"))
+    elsewhere = {named, f"{named}_FILE", "CREDENTIALS_DIRECTORY"} & set(os.environ)
+    if directory is None or elsewhere or (isinstance(audit, dict) and "url" in audit):
+        return
+    with contextlib.suppress(OSError):
+        if directory.is_dir() and not credential_exists("audit", "url", directory):
+            remedy = f"create {directory / 'audit.url'} (left empty, the audit is SQLite), or set audit.url"
+            raise SettingsError([f"audit.url: {directory} has no such credential: {remedy}"])
+
+
+def _with_the_instances_database(content: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """mlflow-reconciler@NAME.service keeps its state in a folder of its own, and so must whoever asks from a shell."""
+    if path is None or path.resolve().parent.parent != DEFAULT_CONFIG.parent or "STATE_DIRECTORY" in os.environ:
+        return content
+    audit = content.get("audit") or {}
+    if not isinstance(audit, dict) or "url" in audit:
+        return content
+    url = f"sqlite:///{DEFAULT_STATE / path.resolve().parent.name}/audit.db"
+    return content | {"audit": {**audit, "url": url}}
 
 
 def _overridden(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
@@ -295,19 +341,11 @@ def _content(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise SettingsError([f"{path}: holds no keys: begin with `registry:`"])
-    # A policy named in the file stands beside the file.
-    if isinstance(content.get("policy"), str):
-        content["policy"] = path.parent / content["policy"]
+    # What is named in the file stands beside the file.
+    for key in ("policy", "credentials_directory"):
+        if isinstance(content.get(key), str):
+            content[key] = path.parent / content[key]
     return content
-
-
-def _secret_path(section: str, key: str) -> Path | None:
-    if named := os.environ.get(f"{_variable((section, key))}_FILE"):
-        return Path(named)
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(directory) / f"{section}.{key}" if directory else None
-    # An empty credential is one that nobody has filled in yet.
-    return path if path and path.exists() and path.stat().st_size else None
 
 
 def refuse_writable_by_others(path: Path) -> None:
@@ -329,24 +367,6 @@ def config_path(config: Path | None) -> Path | None:
     return _config_path(config)
 
 
-def secret_path(section: str, key: str) -> Path | None:
-    """The file that a secret comes from; None where a variable or nothing gives it."""
-    return None if _variable((section, key)) in os.environ else _secret_path(section, key)
-
-
-def secret_paths() -> list[Path]:
-    """The files that secrets are read from now."""
-    return [path for secret in _SECRETS if (path := _secret_path(*secret)) is not None]
-
-
-def _secret(path: Path, section: str, key: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not text"
-        raise SettingsError([f"{section}.{key}: the file {path} cannot be read: {reason}"]) from None
-
-
 # --- telling what is wrong -----------------------------------------------------------------------------------
 
 
@@ -362,13 +382,9 @@ def known_keys() -> dict[tuple[str, ...], FieldInfo]:
     return keys
 
 
-def _variable(key: tuple[str, ...]) -> str:
-    return PREFIX + "__".join(key).upper()
-
-
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    known = {CONFIG_VARIABLE, *(_variable(key) for key in known_keys())}
-    known |= {f"{_variable(secret)}_FILE" for secret in _SECRETS}
+    known = {CONFIG_VARIABLE, *(variable(key) for key in known_keys())}
+    known |= {f"{variable(secret)}_FILE" for secret in SECRETS}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             yield f"{visible(name, 100)}: is no setting" + _hint(name, known)
@@ -396,10 +412,10 @@ def _problem(error: Any, path: Path | None) -> str:
     key = tuple(str(part) for part in error["loc"])
     if not key:
         return str(error["ctx"]["error"])
-    named = _variable(key) if _variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
+    named = variable(key) if variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"][0].lower() + error["msg"][1:]
     # What is given where a secret belongs, or an address that may hold one, is never repeated.
-    quiet = key in _SECRETS or error["type"] == "value_error" or not isinstance(error.get("input"), str | int | float)
+    quiet = key in SECRETS or error["type"] == "value_error" or not isinstance(error.get("input"), str | int | float)
     return f"{named}: {said}" if quiet else f"{named}: {visible(repr(error['input']), 100)}: {said}"
 
 

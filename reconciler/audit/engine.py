@@ -95,6 +95,7 @@ def _translated(error: SQLAlchemyError, engine: Engine) -> Exception:
 _REMEDIES = {
     "unable to open database file": "does its folder exist, and may this user write there?",
     "disk is full": "make room; what is open is decided then",
+    "disk I/O error": "is the disk full? Then make room; else see the kernel's log (dmesg)",
     "readonly database": "this user may not write it",
     "permission denied": "grant the daemon's role INSERT on the audit tables",
     "read-only transaction": "the server is read-only: is this a standby?",

@@ -52,5 +52,10 @@ def _take(descriptor: int, path: Path) -> None:
         raise AlreadyServed(
             f"{database} is served by {first}: SQLite serves one daemon; stop that one, or use PostgreSQL"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()} since {iso(datetime.now(UTC))}\n".encode(), 0)
+    served_by = f"pid {os.getpid()} on {socket.gethostname()} since {iso(datetime.now(UTC))}\n"
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, served_by.encode(), 0)
+    except OSError as error:
+        remedy = "make room for the audit, or move it to another disk"
+        raise AuditUnavailable(f"lock file {path}: cannot be written: {error.strerror}: {remedy}") from None

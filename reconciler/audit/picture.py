@@ -6,12 +6,11 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.audit.pauses import ALIVE
 from reconciler.audit.reader import AuditReader
 from reconciler.domain.times import parse_iso
 
 _HOUR, _DAY = 3600.0, 86400.0
-# As the replicas themselves count each other.
-_ALIVE = 300.0
 
 
 def picture_of(reader: AuditReader) -> dict[str, Any]:
@@ -22,13 +21,18 @@ def picture_of(reader: AuditReader) -> dict[str, Any]:
     pauses = reader.pauses()
     return {
         "daemons": [one | {"policy_since": since.get(one["policy_digest"], "-")} for one in daemons],
-        "replicas_alive": sum(one["age_seconds"] < _ALIVE for one in daemons),
+        "replicas_alive": sum(_is_alive(daemon) for daemon in daemons),
         "paused": pauses[0] if pauses and pauses[0]["action"] == "pause" else None,
         "open": _summary(open_requests, _now(daemons)),
         "open_requests": open_requests,
         "unfinished": reader.unfinished(),
         "stuck": reader.stuck(),
     }
+
+
+def _is_alive(daemon: dict[str, Any]) -> bool:
+    """As the replicas themselves count each other."""
+    return daemon["ended_at"] is None and float(daemon["age_seconds"]) < ALIVE.total_seconds()
 
 
 def _now(daemons: list[dict[str, Any]]) -> datetime:

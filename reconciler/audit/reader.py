@@ -29,13 +29,14 @@ from reconciler.audit.tables import (
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
+from reconciler.ports import AmbiguousDecision, NoSuchDecision
 
 _MOMENTS = {"decided_at", "requested_at", "outcome_at"}
 
 LISTED = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
     "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
-    "rule", "outcome", "outcome_at", "outcome_detail",
+    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider",
 )  # fmt: skip
 
 # The view is read as any auditor reads it; it is no table of the model, so that `db check` does not miss one.
@@ -77,7 +78,8 @@ class AuditReader:
         """One decision whole, by its id or the beginning of it.
 
         Raises:
-            LookupError: there is none, or more than one.
+            NoSuchDecision: there is none.
+            AmbiguousDecision: there is more than one.
         """
         with audit_errors(self._engine), self._engine.begin() as connection:
             full = _only_one(connection, id)
@@ -97,6 +99,7 @@ class AuditReader:
             "decisions": len(decisions),
             "by_verdict": _count(decisions, "verdict"),
             "by_outcome": _count(decisions, "outcome"),
+            "by_effect": _count(decisions, "effect", "not known"),
             "by_mode": _count(decisions, "mode"),
             "by_target": _count(decisions, "target"),
             "by_model": _by_model(decisions),
@@ -107,8 +110,18 @@ class AuditReader:
         }
 
     def open_requests(self) -> list[dict[str, Any]]:
-        """The working picture of the last cycle, oldest first: what is open and what it waits for."""
-        query = select(OpenRequestRow.__table__).order_by(OpenRequestRow.first_seen_at)
+        """The working picture of the last cycle, oldest first: what is open and what it waits for.
+
+        `would`: the verdict of a decision that the mode did not act on; None where there is none.
+        """
+        not_acted_on = (
+            select(DecisionRow.verdict)
+            .where(DecisionRow.request_key == OpenRequestRow.request_key, ~DecisionRow.acts)
+            .order_by(DecisionRow.id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        query = select(OpenRequestRow.__table__, not_acted_on.label("would")).order_by(OpenRequestRow.first_seen_at)
         with audit_errors(self._engine), self._engine.begin() as connection:
             return [_plain(row) for row in connection.execute(query)]
 
@@ -185,9 +198,9 @@ def _only_one(connection: Connection, id: str) -> str:
     prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
     found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
     if not found:
-        raise LookupError(f"no decision begins with {visible_name(id)!r}: see `mlflow-reconciler audit list`")
+        raise NoSuchDecision(f"no decision begins with {visible_name(id)!r}: see `mlflow-reconciler audit list`")
     if len(found) > 1 and id not in found:
-        raise LookupError(f"more than one decision begins with {visible_name(id)!r}: give more of the id")
+        raise AmbiguousDecision(f"more than one decision begins with {visible_name(id)!r}: give more of the id")
     return id if id in found else found[0]
 
 
@@ -228,8 +241,8 @@ def _failures(connection: Connection, decisions: set[str]) -> list[dict[str, Any
     return [{"rule": rule, "check": check, "code": code, "count": many} for (rule, check, code), many in ranked]
 
 
-def _count(rows: Iterable[Mapping[str, Any]], field: str) -> dict[str, int]:
-    return dict(Counter(str(row[field] or "pending") for row in rows).most_common())
+def _count(rows: Iterable[Mapping[str, Any]], field: str, absent: str = "pending") -> dict[str, int]:
+    return dict(Counter(str(row[field] or absent) for row in rows).most_common())
 
 
 def _by_model(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

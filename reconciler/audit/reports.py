@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from reconciler.domain.decision import OutcomeKind, conditional
 
 
 def decisions_text(rows: Iterable[Mapping[str, Any]], width: int | None = None) -> str:
@@ -18,16 +21,28 @@ def _decision_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
     at = row["decided_at"][:19].replace("T", " ")
     asked = f", asked by {row['requester']}" if row["requester"] else ""
     place = f"{row['model']} version {row['version']} to {row['target']}{asked}"
-    head = f"{at}  {row['verdict']:8}{row['outcome'] or 'pending':13}{place}"
-    yield from textwrap.wrap(head, width, subsequent_indent=" " * 42)
+    head = f"{at}  {f'{shown_verdict(row)}, {shown_outcome(row)}':27}{place}"
+    yield from textwrap.wrap(head, width, subsequent_indent=" " * 21)
     reason = f"{row['decision_id'][:8]}: {row['reason']}"
     yield from textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
+
+
+def shown_verdict(row: Mapping[str, Any]) -> str:
+    """`approve`, or `would approve` of a decision that the mode did not act on."""
+    return conditional(row["verdict"], row["outcome"] != OutcomeKind.OBSERVED)
+
+
+def shown_outcome(row: Mapping[str, Any]) -> str:
+    """`applied (refused)`: what became of the decision, and what it did."""
+    effect = f" ({row['effect']})" if row["effect"] else ""
+    return f"{row['outcome'] or 'pending'}{effect}"
 
 
 def report_text(made: Mapping[str, Any], width: int | None = None) -> str:
     """What `AuditReader.report` made, for people."""
     lines = [f"Audit report, {made['since'] or 'from the beginning'} to {made['until'] or made['made_at']}"]
-    for title, field in (("verdicts", "by_verdict"), ("outcomes", "by_outcome"), ("targets", "by_target")):
+    lines.append(f"{'verdicts:':10} {_counted(dict(Counter(map(shown_verdict, made['register'])).most_common()))}")
+    for title, field in (("outcomes", "by_outcome"), ("effects", "by_effect"), ("targets", "by_target")):
         lines.append(f"{title + ':':10} {_counted(made[field])}")
     lines.append(f"{'policies:':10} {_counted({digest[:12]: count for digest, count in made['policies'].items()})}")
     if made["failed_checks"]:

@@ -32,6 +32,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from reconciler import __version__
 from reconciler.audit.engine import audit_errors
+from reconciler.audit.pauses import ALIVE, PAUSE, RESUME, note_pause, paused_for
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
@@ -39,7 +40,6 @@ from reconciler.audit.tables import (
     DecisionRow,
     OpenRequestRow,
     OutcomeRow,
-    PauseEventRow,
     PendingActRow,
     PolicyVersionRow,
     UtcMillis,
@@ -52,14 +52,13 @@ from reconciler.domain.verdict import CheckResult, VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import CycleNote, FirstSeen, GoAhead, Pending, Recorded, Stuck, Waiting
 
+__all__ = ["LEASE", "PAUSE", "RESUME", "SqlAuditLog", "note_pause", "place_of"]
+
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
 
-# How long `status` tells of a daemon that runs no more.
-_REMEMBERED = timedelta(days=7)
-
-# Daemons whose last cycle ended within this share the work.
-_ALIVE = timedelta(minutes=5)
+# How long `status` tells of a daemon that was never heard of again.
+_REMEMBERED = timedelta(days=1)
 
 LEASE = timedelta(seconds=90)
 _FIRST_FENCE = 1
@@ -81,11 +80,14 @@ class SqlAuditLog:
         workspace: str = "",
         lease: timedelta = LEASE,
         on_answer: Callable[[], None] = lambda: None,
+        *,
+        resident: bool = True,
     ) -> None:
-        """`on_answer` is called after each transaction: the database is there."""
+        """`on_answer` is called after each transaction: the database is there. `resident`: more cycles will follow."""
         self._engine = engine
         self._daemon = daemon
         self._lease = lease
+        self._resident = resident
         self._on_answer = on_answer
         self._registry = visible_name(registry)
         self._workspace = visible_name(workspace)
@@ -191,14 +193,14 @@ class SqlAuditLog:
 
     def go_ahead(self, pending: Pending) -> GoAhead:
         with self._transaction() as connection:
-            if _paused(connection) is not None:
+            if paused_for(connection) is not None:
                 return GoAhead.PAUSED
             renewed = self._claim_of(update(PendingActRow), pending).values(leased_until=_now(connection) + self._lease)
             return GoAhead.YES if connection.execute(renewed).rowcount == 1 else GoAhead.TAKEN_OVER
 
     def paused(self) -> str | None:
         with self._transaction() as connection:
-            return _paused(connection)
+            return paused_for(connection)
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         self._again(pending, detail, retry_in, acted=True)
@@ -238,7 +240,7 @@ class SqlAuditLog:
 
     def share(self) -> tuple[int, int]:
         with self._transaction() as connection:
-            alive = DaemonRow.last_cycle_at > _now(connection) - _ALIVE
+            alive = (DaemonRow.last_cycle_at > _now(connection) - ALIVE) & DaemonRow.ended_at.is_(None)
             here = (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
             names = sorted({self._daemon, *connection.scalars(select(DaemonRow.name).where(alive, here))})
         return names.index(self._daemon), len(names)
@@ -315,13 +317,26 @@ class SqlAuditLog:
             "workspace": self._workspace,
             "problem": None if note.problem is None else visible(note.problem),
             "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
+            "ended_at": None if self._resident else db_now(),
         }
         with self._transaction() as connection:
             mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
             if connection.execute(mine.values(values)).rowcount == 0:
                 connection.execute(insert(DaemonRow).values(name=self._daemon, started_at=db_now(), **values))
-                forgotten = DaemonRow.last_cycle_at < _now(connection) - _REMEMBERED
-                connection.execute(delete(DaemonRow).where(forgotten))
+                self._forget(connection)
+
+    def sign_off(self) -> None:
+        """This daemon ends: nobody waits for it, or shares work with it."""
+        with self._transaction() as connection:
+            mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
+            connection.execute(mine.values(ended_at=db_now()))
+
+    def _forget(self, connection: Connection) -> None:
+        """Of those that ended one is enough, this one or a later one: it tells when the last cycle was."""
+        here = (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
+        others = here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._daemon)
+        silent = DaemonRow.last_cycle_at < _now(connection) - _REMEMBERED
+        connection.execute(delete(DaemonRow).where(others | silent))
 
     def _mine(self, statement: Any, row: type[DecisionRow] | type[OpenRequestRow]) -> Any:
         """Only this registry's rows: several daemons may share one database."""
@@ -334,25 +349,6 @@ class SqlAuditLog:
         if self._engine.dialect.name == "sqlite":
             return sqlite.insert(table).on_conflict_do_nothing()
         return postgresql.insert(table).on_conflict_do_nothing()
-
-
-def _paused(connection: Connection) -> str | None:
-    last = select(PauseEventRow.action, PauseEventRow.reason).order_by(PauseEventRow.id.desc()).limit(1)
-    row = connection.execute(last).one_or_none()
-    return row.reason if row is not None and row.action == PAUSE else None
-
-
-PAUSE, RESUME = "pause", "resume"
-
-
-def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
-    """Pauses or resumes every daemon on this database. False where it is so already."""
-    with audit_errors(engine), engine.begin() as connection:
-        if (_paused(connection) is not None) == (action == PAUSE):
-            return False
-        values = {"action": action, "reason": visible(reason), "person": visible_name(person)}
-        connection.execute(insert(PauseEventRow).values(at=db_now(), **values))
-    return True
 
 
 def place_of(request: Request) -> str:

@@ -223,6 +223,8 @@ class DaemonRow(Base):
     workspace: Mapped[str] = mapped_column(Text, server_default="")
     problem: Mapped[str | None] = mapped_column(Text)
     skew_ms: Mapped[int | None] = mapped_column(Integer)
+    # It signed off, or was only one cycle by hand; None while it runs, and where it was killed.
+    ended_at: Mapped[datetime | None] = mapped_column(UtcMillis)
 
 
 APPEND_ONLY = ("policy_versions", "decisions", "decision_checks", "outcomes", "pause_events")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from reconciler.cli.exits import DONE, say
+from reconciler.cli.exits import DONE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
 from reconciler.cli.output import Format, write_json, write_rows
 
@@ -20,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Decisions, one decision whole, a r
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
     "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
-    "rule", "outcome", "outcome_at", "outcome_detail",
+    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider",
 )  # fmt: skip
 
 
@@ -78,6 +79,14 @@ def show(
     format: FormatOption = Format.TABLE,
 ) -> int:
     """Show one decision whole: request, evidence, checks, outcomes."""
+    from reconciler.cli.explaining import with_json_errors
+
+    if format is Format.JSON:
+        return with_json_errors(lambda: _show_as(format, decision_id))
+    return _show_as(format, decision_id)
+
+
+def _show_as(format: Format, decision_id: str) -> int:
     from reconciler import bootstrap
 
     with bootstrap.audit_reader(settings()) as reader:
@@ -92,12 +101,18 @@ def show(
 
 
 def _show(whole: dict[str, Any]) -> None:
+    from reconciler.audit.reports import shown_verdict
+
     for name in REGISTER:
-        print(f"{name.replace('_', ' '):20} {'-' if whole[name] is None else whole[name]}")
+        value = shown_verdict(whole) if name == "verdict" else whole[name]
+        print(f"{name.replace('_', ' '):20} {'-' if value is None else value}")
     print("\nchecks")
     write_rows(whole["checks"], Format.TABLE, ("result", "check", "expected", "observed", "source"), sys.stdout)
     print("outcomes")
-    write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+    if whole["outcomes"]:
+        write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+    else:
+        print("none yet: the decision is pending")
 
 
 @app.command(epilog="Example: mlflow-reconciler audit report --since 2026-10-01 --until 2026-11-01")
@@ -145,6 +160,9 @@ def _put(text: str, output: Path, format: Format) -> Path:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if is_out_of(error):
+            raise
         raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
     return path

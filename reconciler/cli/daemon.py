@@ -1,23 +1,27 @@
-"""The daemon's own commands: run, once, check, status, demo."""
+"""The daemon's own commands: run, once, check, demo; status, pause and install-service are registered with them."""
 
 from __future__ import annotations
 
-import getpass
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.exits import DONE, NEGATIVE, UNREACHABLE, say
+from reconciler.cli.exits import DONE, NEGATIVE, UNREACHABLE
 from reconciler.cli.options import Common, settings
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import write_json
+from reconciler.cli.pausing import pause, resume
 from reconciler.cli.service import install_service
-from reconciler.domain.times import parse_duration
+from reconciler.cli.status import status
+from reconciler.cli.terminal import Colour, painted
 
 if TYPE_CHECKING:
     from reconciler.cycle import CycleSummary
+
+
+_COLOURS = {"OK": Colour.GOOD, "WARN": Colour.DOUBTFUL, "FAIL": Colour.BAD}
 
 
 def register(app: typer.Typer) -> None:
@@ -55,16 +59,15 @@ def once(
 ) -> int:
     """Run one cycle: one sentence, one exit code."""
     from reconciler import bootstrap, logs
-    from reconciler.daemon import log_cycle, log_event
+    from reconciler.daemon import log_cycle, log_every_event
     from reconciler.settings import config_path, refuse_writable_by_others
 
     configured = settings()
     for path in (config_path(Common.config), configured.policy):
         if path is not None:
             refuse_writable_by_others(path)
-    # Whoever runs one cycle by hand wants to see what was left alone, too.
-    logs.configure(configured.log.format, "debug" if configured.log.level == "info" else configured.log.level)
-    summary = bootstrap.run_once(configured, dry_run, log_event)
+    logs.configure(configured.log.format, configured.log.level)
+    summary = bootstrap.run_once(configured, dry_run, log_every_event)
     log_cycle(summary)
     return _exit_code(summary)
 
@@ -83,123 +86,6 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="For machines.")]
     if as_json:
         write_json([asdict(finding) for finding in findings], sys.stdout)
     else:
-        print("\n".join(doctor.lines(findings)))
+        for level, line in zip((finding.level for finding in findings), doctor.lines(findings), strict=True):
+            print(painted(line[:4], _COLOURS[str(level)]) + line[4:])
     return NEGATIVE if doctor.worst(findings) is doctor.Level.FAIL else DONE
-
-
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    max_age: Annotated[
-        str | None, typer.Option(help="A monitoring check: exit 1 unless a cycle went well within, say, 5m.")
-    ] = None,
-) -> int:
-    """Tell the last cycle, what is open and what it waits for."""
-    from reconciler import bootstrap
-    from reconciler.audit.picture import picture_of
-
-    with bootstrap.audit_reader(settings()) as reader:
-        picture = picture_of(reader)
-    if max_age is not None:
-        return _monitored(picture, parse_duration(max_age).total_seconds())
-    if as_json:
-        write_json(picture, sys.stdout)
-    else:
-        _show(picture)
-    return DONE
-
-
-def _monitored(picture: dict[str, Any], seconds: float) -> int:
-    """One line, and 0 or 1."""
-    newest = min(picture["daemons"], key=lambda one: float(one["age_seconds"]), default=None)
-    if newest is None:
-        print("no cycle has run yet")
-        return NEGATIVE
-    late = newest["age_seconds"] > seconds
-    print(f"{'late' if late else 'ok' if newest['ok'] else 'not ok'}: {_told(newest)}")
-    return NEGATIVE if late or not newest["ok"] else DONE
-
-
-def _told(daemon: dict[str, Any]) -> str:
-    return f"last cycle of {daemon['name']}, {daemon['age_seconds']:.0f} s ago: {daemon['sentence']}"
-
-
-def pause(
-    reason: Annotated[str, typer.Option(help="Why; kept, and shown until somebody resumes.")],
-    person: Annotated[str | None, typer.Option("--by", help="Who (default: the user of this machine).")] = None,
-) -> int:
-    """Stop all daemons on this database from acting; they go on listing and judging."""
-    from reconciler.audit.store import PAUSE
-
-    return _noted(PAUSE, reason, person, "paused: no replica acts from now on", "acts are paused already")
-
-
-def resume(
-    reason: Annotated[str, typer.Option(help="Why; kept.")] = "",
-    person: Annotated[str | None, typer.Option("--by", help="Who (default: the user of this machine).")] = None,
-) -> int:
-    """Let daemons act again."""
-    from reconciler.audit.store import RESUME
-
-    return _noted(RESUME, reason, person, "resumed: what is open is decided by the next cycle", "acts are not paused")
-
-
-def _noted(action: str, reason: str, person: str | None, done: str, already: str) -> int:
-    from reconciler.audit import schema
-    from reconciler.audit.engine import make_engine
-    from reconciler.audit.store import note_pause
-
-    engine = make_engine(settings().audit.url.get_secret_value())
-    try:
-        schema.require_head(engine)
-        changed = note_pause(engine, action, reason, person or getpass.getuser())
-    finally:
-        engine.dispose()
-    say(done if changed else already)
-    return DONE if changed else NEGATIVE
-
-
-def _show(picture: dict[str, Any]) -> None:
-    if picture["paused"]:
-        paused = picture["paused"]
-        print(f"acts are paused since {paused['at']} by {paused['person']}: {paused['reason']}")
-    for daemon in picture["daemons"][:5]:
-        print(_told(daemon))
-        if daemon["problem"]:
-            print(f"  {daemon['problem']}")
-        print(f"  policy {daemon['policy_digest'][:12]} since {daemon['policy_since']}, clock skew {_skew(daemon)}")
-    if not picture["daemons"]:
-        print("no cycle has run yet")
-    else:
-        print(f"replicas alive: {picture['replicas_alive']}")
-    _show_stuck(picture["stuck"])
-    _show_open(picture)
-    for row in picture["unfinished"]:
-        print(
-            f"{row['outcome'] or 'pending'}: decision {row['decision_id']} on {row['model']} version {row['version']}:"
-        )
-        print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
-
-
-def _show_stuck(stuck: list[dict[str, Any]]) -> None:
-    for one in stuck:
-        id = f" {one['decision_id']}" if one["decision_id"] else ""
-        times = "once" if one["failures"] == 1 else f"{one['failures']} times in a row"
-        about = f"{one['model']} version {one['version']} to {one['target']}"
-        print(f"stuck since {one['since'][:19]}Z: {one['kind']}{id} on {about}, {times}:")
-        print(f"  {one['said']}")
-
-
-def _skew(daemon: dict[str, Any]) -> str:
-    return "not known" if daemon["skew_ms"] is None else f"{daemon['skew_ms'] / 1000:+.0f} s"
-
-
-def _show_open(picture: dict[str, Any]) -> None:
-    if not picture["open_requests"]:
-        failed = bool(picture["daemons"]) and not picture["daemons"][0]["ok"]
-        say("the last cycle failed: what is open is not known" if failed else "no request was open")
-        return
-    ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())
-    waits = ", ".join(f"{count} {code}" for code, count in picture["open"]["by_wait"].items())
-    print(f"open: {ages}; waiting: {waits or 'none'}; set aside: {picture['open']['set_aside']}")
-    columns = ("first_seen_at", "model", "version", "target", "requester", "waiting_code", "next_attempt_at")
-    write_rows(picture["open_requests"], Format.TABLE, columns, sys.stdout)

@@ -9,6 +9,7 @@ import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import settings
+from reconciler.domain.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")
 
@@ -64,7 +65,7 @@ def copy(source: FromOption, target: ToOption) -> int:
 
     done = transfer.copy(database_url(source), database_url(target))
     for table in done:
-        print(f"{table.table}: {table.rows} rows, sha256 {table.digest}")
+        print(f"{table.table}: {counted(table.rows, 'row')}, sha256 {table.digest}")
     say("copied and compared; stop the daemon before the last copy, then set audit.url")
     return DONE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -11,6 +12,7 @@ DONE = 0
 NEGATIVE = 1
 USAGE = 2
 ABSTAINED = 3
+NO_SUCH = 4
 UNREACHABLE = 69
 DEFECT = 70
 MISCONFIGURED = 78
@@ -23,18 +25,35 @@ _CODES = {
     "SchemaMismatch": MISCONFIGURED,
     "AlreadyServed": MISCONFIGURED,
     "AuditUnavailable": UNREACHABLE,
-    "NotFound": NEGATIVE,
+    "NotFound": NO_SUCH,
+    "NoSuchDecision": NO_SUCH,
+    "AmbiguousDecision": USAGE,
     "Conflict": NEGATIVE,
     "Invalid": NEGATIVE,
-    "LookupError": NEGATIVE,
     "Unavailable": UNREACHABLE,
     "Refused": UNREACHABLE,
+}
+
+# What the operating system refuses while it is out of something; none of it is a defect of ours.
+_OUT_OF = {
+    errno.ENOSPC: "make room, then run this again",
+    errno.EDQUOT: "the quota is used up: make room, or have it raised",
+    errno.EFBIG: "files may not grow further: raise the limit (ulimit -f)",
+    errno.EROFS: "the file system is read-only: was it mounted again after an error?",
+    errno.EIO: "the disk does not work: see the kernel's log (dmesg)",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this host",
 }
 
 
 def code_of(error: BaseException) -> int | None:
     """The exit code of an error that a user can cause; None for a defect of ours."""
     return next((_CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _CODES), None)
+
+
+def is_out_of(error: OSError) -> bool:
+    """The operating system is out of something, such as room on the disk."""
+    return error.errno in _OUT_OF
 
 
 def say(sentence: str) -> None:
@@ -45,7 +64,10 @@ def say(sentence: str) -> None:
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command, and answers every error with a sentence and a code."""
     try:
-        return command()
+        code = command()
+        # A full disk shows only when what was printed is written.
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         # The reader of our output went away (`| head`); nothing more can be told to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,7 +83,17 @@ def _answer(error: Exception) -> int:
     if code is not None:
         say(str(error))
         return code
+    if isinstance(error, OSError) and is_out_of(error):
+        return _answer_full(error, _OUT_OF[error.errno or 0])
     say(f"a defect in mlflow-reconciler: {type(error).__name__}: {error} (set RECONCILER_LOG__LEVEL=debug for more)")
     if os.environ.get("RECONCILER_LOG__LEVEL") == "debug":
         traceback.print_exception(error)
     return DEFECT
+
+
+def _answer_full(error: OSError, remedy: str) -> int:
+    named = f"{error.filename}: " if error.filename else ""
+    say(f"{named}cannot be written: {(error.strerror or '').lower()}: {remedy}")
+    # What is left in the buffer of stdout would fail again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNREACHABLE

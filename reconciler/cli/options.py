@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,9 @@ from reconciler.domain.times import parse_duration, parse_iso
 if TYPE_CHECKING:
     from reconciler.settings import Settings
 
+ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
+VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
+TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How it is printed to stdout.")]
 SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
@@ -41,6 +44,13 @@ def settings() -> Settings:
 def target_of(text: str) -> Target:
     try:
         return Target.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def duration_of(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -6,9 +6,13 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from reconciler.cli.terminal import colour_wanted
 from reconciler.domain.text import visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -62,24 +66,97 @@ def _is_number(text: str) -> bool:
     return True
 
 
+# These may be told on several lines; whatever else stands in a table is one word, and is not split.
+_WRAPPED = frozenset(
+    {
+        "model",
+        "requester",
+        "comment",
+        "reason",
+        "detail",
+        "check",
+        "expected",
+        "observed",
+        "source",
+        "covered",
+        "waits for",
+    }
+)
+_GAP = 2
+
+
 def write_table(rows: Rows, columns: Sequence[str], stream: TextIO) -> None:
-    from rich import box
+    """As wide as the terminal, 80 where there is none; where words would be split, a few lines for each row."""
     from rich.console import Console
+
+    wanted = colour_wanted(stream)
+    console = Console(file=stream, highlight=False, emoji=False, color_system="auto" if wanted else None)
+    shown = [[_shown(column, row.get(column)) for column in columns] for row in rows]
+    widths = _widths(columns, shown, console.width)
+    if widths is None:
+        _write_stacked(columns, shown, stream)
+    else:
+        console.print(_table(columns, shown, widths))
+
+
+def _table(columns: Sequence[str], shown: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name, width in zip(_header(columns), widths, strict=True):
+        table.add_column(name, width=width, overflow="fold")
+    for cells in shown:
         # Text, not str: what stands in square brackets is a name and not markup.
-        table.add_row(*(Text(_shown(column, row.get(column))) for column in columns))
-    Console(file=stream, highlight=False, emoji=False).print(table)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _widths(columns: Sequence[str], shown: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """A width for each column at which every word stays whole; None where there is no room for that."""
+    lines = [_header(columns), *shown]
+    wanted = [max(_cells(line[index]) for line in lines) for index in range(len(columns))]
+    least = [
+        max(_longest_word(line[index]) for line in lines) if column in _WRAPPED else wanted[index]
+        for index, column in enumerate(columns)
+    ]
+    spare = room - sum(least) - _GAP * (len(columns) - 1)
+    if spare < 0:
+        return None
+    # Who wants little is served first, so that few columns wrap.
+    for index in sorted(range(len(columns)), key=lambda index: wanted[index] - least[index]):
+        more = min(wanted[index] - least[index], spare)
+        least[index] += more
+        spare -= more
+    return least
+
+
+def _header(columns: Sequence[str]) -> list[str]:
+    return [column.replace("_", " ") for column in columns]
+
+
+def _longest_word(text: str) -> int:
+    return max((_cells(word) for word in text.split()), default=0)
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _write_stacked(columns: Sequence[str], shown: Sequence[Sequence[str]], stream: TextIO) -> None:
+    names = _header(columns)
+    margin = max(map(len, names)) + _GAP
+    for cells in shown:
+        stream.writelines(f"{name:{margin}}{cell}\n" for name, cell in zip(names, cells, strict=True) if cell != "-")
+        stream.write("\n")
 
 
 def _shown(column: str, value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "-"
     text = visible(str(value))
     # 2026-11-24T09:28:30.123Z: people read seconds.
-    return text[:19].replace("T", " ") if column.endswith("_at") else text
+    return text[:19].replace("T", " ") if column == "at" or column.endswith("_at") else text

@@ -11,6 +11,7 @@ import typer
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import settings
 from reconciler.cli.output import write_json
+from reconciler.domain.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="Check a policy, or get its JSON Schema.")
 
@@ -26,7 +27,7 @@ def validate(
     loaded = read_policy(path)
     for warning in loaded.warnings:
         say(f"warning: {warning.in_file(str(path))}")
-    print(f"{path}: {len(loaded.policy.rules)} rules, digest {loaded.digest}")
+    print(f"{path}: {counted(len(loaded.policy.rules), 'rule')}, digest {loaded.digest}")
     return DONE
 
 

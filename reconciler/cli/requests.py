@@ -1,29 +1,38 @@
-"""For those who ask: explain, and request create, list and withdraw."""
+"""For those who ask: request create, show, list and withdraw."""
 
 from __future__ import annotations
 
 import getpass
-import json
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
-from reconciler.cli.options import FormatOption, settings, target_of
+from reconciler.cli.exits import DONE, NO_SUCH, say
+from reconciler.cli.explaining import explain
+from reconciler.cli.options import (
+    FormatOption,
+    ModelArgument,
+    TargetArgument,
+    VersionArgument,
+    duration_of,
+    settings,
+    target_of,
+)
 from reconciler.cli.output import Format, write_json, write_rows
-from reconciler.domain.text import visible, visible_name
-from reconciler.domain.times import iso
+from reconciler.domain.text import command_line, visible, visible_name
+from reconciler.domain.times import duration_text, iso
 
 if TYPE_CHECKING:
-    from reconciler.explain import Explanation
-    from reconciler.ports import Listed
+    from reconciler.bootstrap import RequestTool
+    from reconciler.domain.request import Request
+    from reconciler.ports import Found, Listed
 
-ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
-VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
-TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
+app = typer.Typer(no_args_is_help=True, help="File, follow, list and withdraw requests.")
 
-app = typer.Typer(no_args_is_help=True, help="File, list and withdraw requests.")
+NO_RULE = "no rule covers it"
+_COMMENT_SHOWN = 80
 
 
 def register(parent: typer.Typer) -> None:
@@ -31,62 +40,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="request")
 
 
-def explain(
-    model: ModelArgument,
-    version: VersionArgument,
-    target: TargetArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-) -> int:
-    """Tell what would be decided now, and why; change nothing."""
-    from reconciler import bootstrap
-
-    goal = target_of(target)
-    explanation = bootstrap.explain(settings(), model, version, goal)
-    if as_json:
-        write_json(_data(explanation), sys.stdout)
-    else:
-        _show(explanation)
-    return {"approve": DONE, "reject": NEGATIVE}.get(str(explanation.verdict.kind), ABSTAINED)
-
-
-def _data(explanation: Explanation) -> dict[str, Any]:
-    verdict, request = explanation.verdict, explanation.request
-    return {
-        "model": visible_name(request.model),
-        "version": visible_name(request.version),
-        "target": str(request.target),
-        "verdict": str(verdict.kind),
-        "reason_code": verdict.reason_code,
-        "reason": verdict.reason,
-        "rule": verdict.rule,
-        "archive_existing": verdict.archive_existing,
-        "open_request": explanation.open_request,
-        "checks": [
-            {
-                "rule": check.rule,
-                "check": check.check,
-                "expected": check.expected,
-                "observed": check.observed,
-                "observed_number": check.observed_number,
-                "result": str(check.result),
-                "code": check.code,
-                "source": check.source,
-            }
-            for check in verdict.checks
-        ],
-        "evidence": json.loads(explanation.evidence.to_json()),
-    }
-
-
-def _show(explanation: Explanation) -> None:
-    verdict, request = explanation.verdict, explanation.request
-    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
-    print(f"{place}: would {verdict.kind} ({verdict.reason_code})")
-    for check in verdict.checks:
-        print(f"  {check.result}: {check.sentence} ({check.rule})")
-    if not verdict.checks:
-        print(f"  {verdict.reason}")
-    say("a request is open" if explanation.open_request else "no request is open: `mlflow-reconciler request create`")
+# --- create --------------------------------------------------------------------------------------------------
 
 
 @app.command(epilog='Example: mlflow-reconciler request create fraud 7 Production --comment "beats version 6"')
@@ -96,17 +50,103 @@ def create(
     target: TargetArgument,
     comment: Annotated[str, typer.Option(help="Why; recorded with the decision.")] = "",
     requester: Annotated[str | None, typer.Option(help="Who asks (default: the user of this machine).")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it: exit 0 approved, 1 rejected, 3 still open at the time-out.")
+    ] = False,
+    timeout: Annotated[str, typer.Option(help="How long --wait waits: 90s, 10m, 1h.")] = "10m",
 ) -> int:
     """File a request: the version shall go to the target."""
     from reconciler import bootstrap
+    from reconciler.cli.waiting import wait_for_decision
 
+    patience = duration_of(timeout)
     tool = bootstrap.request_tool(settings())
     who = getpass.getuser() if requester is None else requester
-    request = tool.create(model, version, target_of(target), who, comment)
-    print(request.id)
+    goal = target_of(target)
+    before = tool.find(model, version, goal) if wait else None
+    request = tool.create(model, version, goal, who, comment)
+    print(request.id, flush=True)
     known_as = visible_name(request.requester.name) or "somebody unknown"
-    say(f"filed: {visible_name(model)} version {visible_name(version)} to {request.target}, as {known_as}")
-    return DONE
+    say(f"filed: {_place(request)}, as {known_as}")
+    _say_coverage(tool, request)
+    if before is None:
+        say(f"follow it: {command_line('request show', model, version, str(goal))}")
+        return DONE
+    return wait_for_decision(tool, request, before.decided, patience)
+
+
+def _say_coverage(tool: RequestTool, request: Request) -> None:
+    """At once, so that nobody waits for what nobody decides."""
+    if tool.doubt:
+        say(f"whether a rule covers it is not known: {tool.doubt}")
+    if tool.policy is not None and not tool.rules_for(request):
+        covered = sorted(str(target) for target in tool.policy.scope().targets_of(request.model))
+        others = f"; rules for this model cover {', '.join(covered)}" if covered else ""
+        say(f"{NO_RULE}: the policy has none for {_place(request)}{others}")
+        withdraw = command_line("request withdraw", request.model, request.version, str(request.target))
+        say(f"no daemon decides it: ask the policy's owner for a rule, a person to decide, or withdraw it: {withdraw}")
+
+
+# --- show and list -------------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: mlflow-reconciler request show fraud 7 Production")
+def show(
+    model: ModelArgument,
+    version: VersionArgument,
+    target: TargetArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> int:
+    """Show an open request, or what was last decided about this version and target."""
+    from reconciler import bootstrap
+    from reconciler.cli.explaining import with_json_errors
+
+    goal = target_of(target)
+
+    def shown() -> int:
+        tool = bootstrap.request_tool(settings())
+        found = tool.find(model, version, goal)
+        if as_json:
+            write_json(_found_data(tool, found), sys.stdout)
+        else:
+            _show_found(tool, found)
+        return DONE if found.open or found.decided else NO_SUCH
+
+    return with_json_errors(shown) if as_json else shown()
+
+
+def _found_data(tool: RequestTool, found: Found) -> dict[str, Any]:
+    request = _row(tool, found.listed) if found.open else None
+    place = found.listed.request
+    return {
+        "model": visible_name(place.model),
+        "version": visible_name(place.version),
+        "target": str(place.target),
+        "open": found.open,
+        "request": request,
+        "holds_target": found.holds,
+        "last_decision": visible(found.decided) or None,
+    }
+
+
+def _show_found(tool: RequestTool, found: Found) -> None:
+    request = found.listed.request
+    if found.open:
+        print(f"{_place(request)}: open")
+        for name, value in _row(tool, found.listed).items():
+            if value is not None and value != "" and name not in {"model", "version", "target"}:
+                print(f"  {name.replace('_', ' '):20} {value}")
+    elif found.decided:
+        print(f"{_place(request)}: no request is open; the last decision:")
+        print(f"  {visible(found.decided)}")
+    else:
+        say(f"{_place(request)}: no request is open, and none was decided")
+    if found.holds:
+        print(f"version {visible_name(request.version)} holds {request.target} now")
+    if found.open:
+        say(
+            f"what would be decided now: {command_line('explain', request.model, request.version, str(request.target))}"
+        )
 
 
 @app.command("list", epilog="Example: mlflow-reconciler request list --format json")
@@ -114,14 +154,32 @@ def list_open(format: FormatOption = Format.TABLE) -> int:
     """List the open requests: for the policy's targets, and for stages."""
     from reconciler import bootstrap
 
-    rows = [_row(one) for one in bootstrap.request_tool(settings()).list()]
-    columns = ("requested_at", "model", "version", "target", "requester", "comment")
-    write_rows(rows, format, columns, sys.stdout)
+    tool = bootstrap.request_tool(settings())
+    listed = tool.list()
+    if tool.doubt:
+        say(f"which of them a rule covers is not known: {tool.doubt}")
+    if format is not Format.TABLE:
+        columns = ("id", "model", "version", "target", "requester", "requested_at", "covered", "comment")
+        write_rows([_row(tool, one) for one in listed], format, columns, sys.stdout)
+    elif listed:
+        known = ("covered",) if tool.policy is not None else ()
+        columns = ("asked", "model", "version", "target", "requester", *known, "comment")
+        write_rows([_table_row(tool, one) for one in listed], format, columns, sys.stdout)
+    else:
+        print("no open requests")
     return DONE
 
 
-def _row(listed: Listed) -> dict[str, Any]:
+def _table_row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
+    row, age = _row(tool, listed), datetime.now(UTC) - listed.request.requested_at
+    asked = duration_text(max(timedelta(seconds=round(age.total_seconds())), timedelta())) if listed.stamped else None
+    covered = {True: "yes", False: NO_RULE, None: None}[row["covered"]]
+    return row | {"asked": asked, "covered": covered, "comment": visible(row["comment"], _COMMENT_SHOWN)}
+
+
+def _row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
     request = listed.request
+    rules = tool.rules_for(request)
     return {
         "id": visible_name(request.id) if listed.stamped else None,
         "model": visible_name(request.model),
@@ -131,7 +189,12 @@ def _row(listed: Listed) -> dict[str, Any]:
         "requester_assurance": str(request.requester.assurance),
         "requested_at": iso(request.requested_at) if listed.stamped else None,
         "comment": visible(request.comment),
+        "covered": None if rules is None else bool(rules),
+        "rule": None if rules is None else ", ".join(map(visible, rules)) or NO_RULE,
     }
+
+
+# --- withdraw ------------------------------------------------------------------------------------------------
 
 
 @app.command(epilog="Example: mlflow-reconciler request withdraw fraud 7 Production")
@@ -140,5 +203,9 @@ def withdraw(model: ModelArgument, version: VersionArgument, target: TargetArgum
     from reconciler import bootstrap
 
     request = bootstrap.request_tool(settings()).withdraw(model, version, target_of(target))
-    say(f"withdrawn: {visible_name(model)} version {visible_name(version)} to {request.target}")
+    say(f"withdrawn: {_place(request)}")
     return DONE
+
+
+def _place(request: Request) -> str:
+    return f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import sys
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.exits import DONE, say
+from reconciler.cli.exits import DONE, NEGATIVE, say
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
 registry:
   uri: https://mlflow.example.com      # or databricks://PROFILE
   # username: reconciler               # with basic-auth; the password is then a credential registry.password
+# Where commands in a shell find the credentials that systemd hands to the service.
+credentials_directory: credentials
 policy: policy.yaml
 mode: observe                          # observe | approve-only | enforce; begin by watching
 schedule:
@@ -41,14 +44,30 @@ UNITS = (
     "mlflow-reconciler-report.service", "mlflow-reconciler-report.timer",
 )  # fmt: skip
 _INSTALLED = "/usr/bin/mlflow-reconciler"
+_ETC = "/etc/mlflow-reconciler"
+# What ProtectHome=yes of the units hides.
+_HIDDEN = ("/home", "/root", "/run/user")
 
 
 def install_service(
-    root: Annotated[Path, typer.Option(help="Write below this folder: for packagers and tests.")] = Path("/"),
+    root: Annotated[
+        Path, typer.Option(help="Write below this folder, for packagers; units then run /usr/bin, or --prefix.")
+    ] = Path("/"),
+    prefix: Annotated[
+        Path | None, typer.Option(help="Where the command will be: PREFIX/bin (default: where this one is).")
+    ] = None,
+    operators: Annotated[
+        str | None, typer.Option(help="A group that may read the credentials, to run pause, status and check.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written.")] = False,
 ) -> int:
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
-    for path, content, mode in _files(root):
+    command, needed = _command(root, prefix)
+    if hidden := [path for path in needed if _is_hidden(path)]:
+        say(_elsewhere(hidden[0]))
+        return NEGATIVE
+    group = _group(operators) if operators is not None else None
+    for path, content, mode in _files(root, command):
         if path.exists():
             print(f"kept {path}")
         elif dry_run:
@@ -56,16 +75,18 @@ def install_service(
         else:
             _write(path, content, mode)
             print(f"wrote {path}")
+    if group is not None:
+        _let_read(root / "etc/mlflow-reconciler/credentials", str(operators), group, dry_run)
     if not dry_run:
-        _say_next(root)
+        _say_next(command, operators)
     return DONE
 
 
-def _files(root: Path) -> list[tuple[Path, str, int]]:
+def _files(root: Path, command: str) -> list[tuple[Path, str, int]]:
     units, etc = root / "etc/systemd/system", root / "etc/mlflow-reconciler"
     allowed = units / "mlflow-reconciler.service.d/registry-and-database.conf"
     return [
-        *((units / name, _unit(name), 0o644) for name in UNITS),
+        *((units / name, (templates() / name).read_text().replace(_INSTALLED, command), 0o644) for name in UNITS),
         (allowed, (templates() / "registry-and-database.conf").read_text(), 0o644),
         (etc / "config.yaml", CONFIG, 0o644),
         (etc / "policy.yaml", POLICY, 0o644),
@@ -81,11 +102,35 @@ def templates() -> Path:
     return installed if installed.is_dir() else package.parent / "systemd"
 
 
-def _unit(name: str) -> str:
-    """The unit with this installation's command."""
-    command = Path(sys.argv[0]).resolve() if Path(sys.argv[0]).exists() else Path(sys.executable)
-    here = command if command.name == "mlflow-reconciler" else Path(sys.executable).with_name("mlflow-reconciler")
-    return (templates() / name).read_text().replace(_INSTALLED, str(here))
+# --- the command that the units run --------------------------------------------------------------------------
+
+
+def _command(root: Path, prefix: Path | None) -> tuple[str, list[Path]]:
+    """The command, and every path that the service must see to run it."""
+    if prefix is not None:
+        command = prefix / "bin/mlflow-reconciler"
+        return str(command), [command]
+    if root != Path("/"):
+        # Nothing of the machine that builds a package goes into the package.
+        return _INSTALLED, []
+    started = Path(sys.argv[0]).resolve() if Path(sys.argv[0]).exists() else Path(sys.executable)
+    here = started if started.name == "mlflow-reconciler" else Path(sys.executable).with_name("mlflow-reconciler")
+    return str(here), [here, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve()]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(path.is_relative_to(folder) for folder in _HIDDEN)
+
+
+def _elsewhere(hidden: Path) -> str:
+    return f"""FAIL exec: the service could not start: the units hide {hidden} from it (ProtectHome=yes).
+Install where a service can see it, with a Python of the system, and run install-service from there:
+     python3 -m venv /opt/mlflow-reconciler
+     /opt/mlflow-reconciler/bin/pip install mlflow-reconciler
+     /opt/mlflow-reconciler/bin/mlflow-reconciler install-service"""
+
+
+# --- writing -------------------------------------------------------------------------------------------------
 
 
 def _write(path: Path, content: str, mode: int) -> None:
@@ -97,15 +142,45 @@ def _write(path: Path, content: str, mode: int) -> None:
         file.write(content)
 
 
-def _say_next(root: Path) -> None:
-    etc = root / "etc/mlflow-reconciler"
+def _group(name: str) -> int:
+    """Raises SettingsError where this host has no such group."""
+    from reconciler.settings import SettingsError
+
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise SettingsError([f"--operators: this host has no group {name!r}: groupadd --system {name}"]) from None
+
+
+def _let_read(folder: Path, name: str, group: int, dry_run: bool) -> None:
+    """Of files that were kept, too: who may read them is what was asked for."""
+    if dry_run:
+        print(f"would let group {name} read {folder}")
+        return
+    for path, mode in [(folder, 0o750), *((path, 0o640) for path in sorted(folder.iterdir()))]:
+        os.chown(path, -1, group)
+        path.chmod(mode)
+    print(f"group {name} may read {folder}")
+
+
+def _say_next(command: str, operators: str | None) -> None:
+    """Paths as they are on the host that runs the service, whatever --root is."""
+    readable = f"by group {operators}" if operators else "by root alone; install-service --operators GROUP changes that"
     say(
         f"""next:
-  1. name the registry in {etc}/config.yaml, and what it must show in {etc}/policy.yaml
-  2. put the registry's token into {etc}/credentials/registry.token; a PostgreSQL URL, if any, into audit.url
+  1. name the registry in {_ETC}/config.yaml, and what a version must show in {_ETC}/policy.yaml
+  2. put the registry's token into {_ETC}/credentials/registry.token; a PostgreSQL URL, if any, into audit.url beside
+     it. Both are read by the service, and {readable}
   3. name the addresses of registry and database in mlflow-reconciler.service.d/registry-and-database.conf
-  4. systemctl daemon-reload; create the audit tables as the service's user:
-     systemd-run --pty --wait -p DynamicUser=yes -p User=mlflow-reconciler -p StateDirectory=mlflow-reconciler \\
-       mlflow-reconciler db upgrade
-  5. systemctl enable --now mlflow-reconciler, then: systemctl status mlflow-reconciler"""
+  4. create the audit tables, as the service's user:
+       systemctl daemon-reload
+       systemd-run --pipe --wait --collect -p DynamicUser=yes -p User=mlflow-reconciler \\
+         -p StateDirectory=mlflow-reconciler -p StateDirectoryMode=0700 \\
+         -p LoadCredential=registry.token:{_ETC}/credentials/registry.token \\
+         -p LoadCredential=audit.url:{_ETC}/credentials/audit.url \\
+         {command} db upgrade
+  5. start it, and look at it:
+       systemctl enable --now mlflow-reconciler
+       systemctl status mlflow-reconciler
+       {command} check"""
     )

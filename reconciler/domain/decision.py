@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
-from reconciler.domain.text import cut_at_word, visible_name
+from reconciler.domain.text import command_line, cut_at_word, visible_name
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import Verdict, VerdictKind
 
@@ -73,19 +73,60 @@ class Decision:
     rule: str
     archive_existing: bool
 
+    @property
+    def acts(self) -> bool:
+        return self.mode.acts_on(self.verdict)
+
     def sentence(self, limit: int = TAG_BYTES) -> str:
-        """What the registry is told: who asked, why, what to do next; at most `limit` UTF-8 bytes."""
+        """What the registry is told: what and why, then what to do next, ids last; at most `limit` UTF-8 bytes."""
+        request = self.request
+        asker = visible_name(request.requester.name) or "somebody unknown"
+        ids = f"(decision {self.decision_id}, policy {self.policy_digest[:12]})"
+        rest = f" Decided {iso(self.decided_at)}, requested by {asker} {ids}"
+        if self.verdict is not VerdictKind.APPROVE:
+            command = command_line("request create", request.model, request.version, str(request.target))
+            rest = f" Fix the failed checks, then request the transition again: {command}.{rest}"
         word = "Approved" if self.verdict is VerdictKind.APPROVE else "Rejected"
-        asker = visible_name(self.request.requester.name) or "somebody unknown"
-        head = f"{word} {iso(self.decided_at)} (decision {self.decision_id}, policy {self.policy_digest[:12]})"
-        advice = "" if self.verdict is VerdictKind.APPROVE else " Mend what is named, then ask again."
-        return cut_at_word(f"{head}, as {asker} asked: {self.reason}.", limit - len(advice)) + advice
+        place = f"{visible_name(request.model)} version {visible_name(request.version)} for {request.target}"
+        return cut_at_word(f"{word} {place}: {self.reason}.", limit - len(rest.encode("utf-8", "replace"))) + rest
 
 
-_DECISION_ID = re.compile(r"\(decision ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}),")
+_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_IDS_LAST = re.compile(rf"\(decision ({_ID}), policy [0-9a-f]*\)")
+# The first release wrote the ids before the reason.
+_IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({_ID}),")
+# The app notes the account that decided behind the daemon's sentence.
+_NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 
 
 def decision_id_in(sentence: str) -> str | None:
-    """The decision that a sentence of ours names, or None."""
-    found = _DECISION_ID.search(sentence)
-    return found.group(1) if found else None
+    """The decision that a sentence of ours names, or None. Text of strangers, which the reason quotes, names none."""
+    ids = list(_IDS_LAST.finditer(sentence))
+    last = ids[-1] if ids else None
+    if last is not None and _NOTED_BEHIND.fullmatch(sentence, last.end()):
+        return last.group(1)
+    first = _IDS_FIRST.match(sentence)
+    return first.group(1) if first else None
+
+
+def conditional(verdict: VerdictKind | str, acts: bool) -> str:
+    """`approve`, or `would approve` where nothing is done about it."""
+    return str(verdict) if acts else f"would {verdict}"
+
+
+class Effect(StrEnum):
+    """What a decision did to the registry."""
+
+    MOVED = "moved"
+    REFUSED = "refused"
+    NOTHING = "nothing"
+
+
+_EFFECTS = {VerdictKind.APPROVE: Effect.MOVED, VerdictKind.REJECT: Effect.REFUSED}
+
+
+def effect_of(verdict: VerdictKind, outcome: OutcomeKind) -> Effect | None:
+    """None where nothing tells: the acts of a decision that failed or is unattributed may have happened."""
+    if outcome is OutcomeKind.APPLIED:
+        return _EFFECTS[verdict]
+    return Effect.NOTHING if outcome in {OutcomeKind.OBSERVED, OutcomeKind.SUPERSEDED} else None

@@ -262,9 +262,13 @@ class Rule(_Value):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is looked for: models (as globs) and the targets that somebody may ask for them."""
+    """What is looked for: models (as globs) and the targets that somebody may ask for them.
+
+    `governed`: a policy governs just that, so that what lies outside is decided by nobody.
+    """
 
     parts: tuple[tuple[tuple[str, ...], frozenset[Target]], ...]
+    governed: bool = False
 
     @classmethod
     def of_all_models(cls, targets: Iterable[Target]) -> Scope:
@@ -294,7 +298,7 @@ class Policy(_Value):
         return self._targets
 
     def scope(self) -> Scope:
-        return Scope(tuple((rule.models, frozenset(rule.targets)) for rule in self.rules))
+        return Scope(tuple((rule.models, frozenset(rule.targets)) for rule in self.rules), governed=True)
 
     def rules_for(self, model: str, target: Target) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.matches(model, target))

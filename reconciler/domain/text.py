@@ -8,6 +8,7 @@ logs, registry comments and reports see `visible` text.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import unicodedata
 from dataclasses import dataclass
 
@@ -51,6 +52,18 @@ def cut_at_word(text: str, limit_bytes: int, note: str = " […]") -> str:
     kept = text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
     at_word, _, rest = kept.rpartition(" ")
     return (at_word if at_word and len(rest) < 80 else kept) + note
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 rule`, `2 rules`, `0 rules`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def command_line(command: str, *names: str) -> str:
+    """One of our commands as a person may paste it into a shell; names are quoted, and visible."""
+    # A name such as -rf would be taken for an option.
+    ends_options = ["--"] if any(name.startswith("-") for name in names) else []
+    return " ".join(["mlflow-reconciler", command, *ends_options, *(shlex.quote(visible_name(name)) for name in names)])
 
 
 @dataclass(frozen=True, slots=True)

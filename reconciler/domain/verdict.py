@@ -38,7 +38,11 @@ class CheckResult:
 
     @property
     def sentence(self) -> str:
-        return f"{self.check}: {self.observed}; required: {self.expected}"
+        """`validation_accuracy 0.94, at least 0.9 required`; longer where what was found is no number."""
+        subject = self.check.removeprefix("metric ")
+        if self.observed_number is not None:
+            return f"{subject} {self.observed}, {self.expected} required"
+        return f"{subject}: {self.observed}; required: {self.expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,13 @@ class Verdict:
 
 
 def _approved(verdict: Verdict) -> str:
-    return "every check passed: " + "; ".join(f"{one.check} is {one.observed}" for one in verdict.checks)
+    return "; ".join(dict.fromkeys(check.sentence for check in verdict.checks))
 
 
 def _rejected(verdict: Verdict) -> str:
-    failed = [one for one in verdict.checks if one.result is Result.FAILED]
-    count = f"{len(failed)} of {len(verdict.checks)} checks failed"
-    return f"{count}: " + "; ".join(f"{one.sentence} ({one.rule})" for one in failed)
+    failed = [check for check in verdict.checks if check.result is Result.FAILED]
+    reasons = "; ".join(f"{check.sentence} ({check.rule})" for check in failed)
+    return reasons if len(verdict.checks) == 1 else f"{len(failed)} of {len(verdict.checks)} checks failed: {reasons}"
 
 
 def _abstained(verdict: Verdict) -> str:

@@ -14,15 +14,19 @@ from requests.auth import AuthBase
 from reconciler.domain.text import visible
 from reconciler.ports import Refused
 from reconciler.registry.transport import NoAuth
-from reconciler.settings import RegistrySettings, SettingsError, secret_path
+from reconciler.secret_files import secret_path
+from reconciler.settings import RegistrySettings, SettingsError
+
+_REFUSED = "the server refused"
 
 
 class HeaderAuth(AuthBase):
-    """Sets the Authorization header. Its `repr` names the scheme only."""
+    """Sets the Authorization header. Its `repr` names the scheme only; `origin` says where the credential is from."""
 
-    def __init__(self, scheme: str, value: str) -> None:
+    def __init__(self, scheme: str, value: str, origin: str = "") -> None:
         self._scheme = scheme
         self._value = value
+        self.origin = f"{_REFUSED} {origin}: is it right, and not expired?" if origin else ""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"{self._scheme} {self._value}"
@@ -36,7 +40,7 @@ class RotatingToken(HeaderAuth):
     """A bearer token out of a file that somebody replaces while we run."""
 
     def __init__(self, path: Path, token: str) -> None:
-        super().__init__("Bearer", token)
+        super().__init__("Bearer", token, f"the token in {path}")
         self._path = path
 
     def renew(self) -> bool:
@@ -49,22 +53,28 @@ class RotatingToken(HeaderAuth):
         return changed
 
 
-def basic(username: str, password: str) -> HeaderAuth:
-    return HeaderAuth("Basic", base64.b64encode(f"{username}:{password}".encode()).decode())
+def basic(username: str, password: str, origin: str = "") -> HeaderAuth:
+    return HeaderAuth("Basic", base64.b64encode(f"{username}:{password}".encode()).decode(), origin)
 
 
-def resolve_auth(registry: RegistrySettings, environ: Mapping[str, str]) -> AuthBase:
+def resolve_auth(registry: RegistrySettings, environ: Mapping[str, str], directory: Path | None = None) -> AuthBase:
     """The first of: our settings, an MLflow auth plugin, MLflow's variables, MLflow's credentials file, none.
+
+    `directory`: the configured `credentials_directory`.
 
     Raises:
         SettingsError: what is configured cannot be used. MLflow itself would go on without credentials.
     """
     if registry.token is not None:
         token = registry.token.get_secret_value()
-        path = secret_path("registry", "token")
-        return RotatingToken(path, token) if path is not None else HeaderAuth("Bearer", token)
+        path = secret_path("registry", "token", directory)
+        return RotatingToken(path, token) if path is not None else HeaderAuth("Bearer", token, "registry.token")
     if registry.username is not None and registry.password is not None:
-        return basic(registry.username, registry.password.get_secret_value())
+        file = secret_path("registry", "password", directory)
+        origin = f"user {visible(registry.username, 100)} with the password " + (
+            f"in {file}" if file else "of registry.password"
+        )
+        return basic(registry.username, registry.password.get_secret_value(), origin)
     if plugin := environ.get("MLFLOW_TRACKING_AUTH"):
         return _plugin(plugin)
     if environ.get("MLFLOW_TRACKING_AWS_SIGV4", "").lower() in {"true", "1"}:
@@ -78,9 +88,11 @@ def _from_mlflow(environ: Mapping[str, str]) -> AuthBase | None:
     username = environ.get("MLFLOW_TRACKING_USERNAME") or stored.get("mlflow_tracking_username")
     password = environ.get("MLFLOW_TRACKING_PASSWORD") or stored.get("mlflow_tracking_password")
     if username and password:
-        return basic(username, password)
+        named = environ.get("MLFLOW_TRACKING_USERNAME") and environ.get("MLFLOW_TRACKING_PASSWORD")
+        where = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if named else "~/.mlflow/credentials"
+        return basic(username, password, f"user {visible(username, 100)} of {where}")
     token = environ.get("MLFLOW_TRACKING_TOKEN")
-    return HeaderAuth("Bearer", token) if token else None
+    return HeaderAuth("Bearer", token, "the token of MLFLOW_TRACKING_TOKEN") if token else None
 
 
 def _credentials_file(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -110,6 +122,7 @@ class _Called(AuthBase):
     def __init__(self, name: str, auth: Any) -> None:
         self._name = name
         self._auth = auth
+        self.origin = f"{_REFUSED} the credentials of the plugin {name}"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         prepared: requests.PreparedRequest = self._auth(request)
@@ -133,6 +146,8 @@ class DatabricksAuth(AuthBase):
 
     def __init__(self, config: Any) -> None:
         self._config = config
+        way = f"{config.auth_type}, profile {config.profile or 'none'}"
+        self.origin = f"{_REFUSED} the credentials of Databricks ({way})"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         try:

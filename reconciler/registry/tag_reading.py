@@ -85,6 +85,11 @@ def decision_shown(row: Row, target: Target) -> str | None:
     return decision_id_in(tags_of(row).get(decision_tag(target), ""))
 
 
+def decision_of(row: Row, target: Target) -> tuple[bool, str]:
+    """Whether the version holds the target, and what its decision tag says."""
+    return holds(row, target), tags_of(row).get(decision_tag(target), "")
+
+
 def holds(row: Row, target: Target) -> bool:
     if target.is_stage:
         return row.get("current_stage") == target.name

@@ -19,7 +19,7 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import TagSearch, place, place_of, standing_of
+from reconciler.registry.tag_reading import TagSearch, decision_of, place, place_of, standing_of
 from reconciler.registry.transport import Transport, measured
 from reconciler.registry.versions import (
     API,
@@ -189,10 +189,11 @@ class TagsRegistry:
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         """Raises NotFound where there is no such version."""
         row = get_version(self._transport, model, version)
+        shown = decision_of(row, target)
         if request_tag(target) in tags_of(row):
-            return Found(self._listed(row, target), open=True)
+            return Found(self._listed(row, target), True, *shown)
         request = Request(self.uri, self.workspace, model, version, target, NOBODY, now, "", "", "")
-        return Found(Listed(request, version_facts(row)), open=False)
+        return Found(Listed(request, version_facts(row)), False, *shown)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """Files a request.

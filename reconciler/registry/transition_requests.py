@@ -7,6 +7,7 @@ and only `to_stage` is relied on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,13 +24,14 @@ from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.tag_reading import TagSearch, place_of, standing_of
+from reconciler.registry.tag_reading import TagSearch, decision_of, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
 from reconciler.registry.versions import API, Row, first_version, get_version, mlflow_version, rows_of, version_facts
 
 _CALLS = f"{API}/transition-requests"
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 _PAGE = 1000
+_LONGEST_TOLD = 4000
 _PAGES = (10_000, 1000, 50, 1)
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = {VerdictKind.APPROVE: "APPROVED_REQUEST", VerdictKind.REJECT: "REJECTED_REQUEST"}
@@ -156,8 +158,9 @@ class TransitionRequests:
         facts = version_facts(row)
         for listed in self.requests_of(model, version):
             if listed.request.target == target:
-                return Found(replace(listed, version=facts), open=True)
-        return Found(Listed(self._format.as_if_asked(model, version, target, now), facts), open=False)
+                return Found(replace(listed, version=facts), True, *decision_of(row, target))
+        asked = Listed(self._format.as_if_asked(model, version, target, now), facts)
+        return Found(asked, False, *decision_of(row, target))
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """Files a request; who asks is what the registry says, and `requester` where it authenticates nobody.
@@ -248,7 +251,7 @@ class AppRegistry(TransitionRequests):
 
     def open_requests(self, scope: Scope) -> list[Listed]:
         targets = [str(target) for target in sorted(scope.targets)]
-        found = self._list({"target": targets, "expand_model_version": "true"})
+        found = self._list({"target": targets, "expand_model_version": "true", **_governed(scope)})
         return sorted(found, key=lambda listed: listed.request.order)
 
     def probe(self, scope: Scope, needs: Needs) -> list[str]:
@@ -324,6 +327,16 @@ class AppRegistry(TransitionRequests):
         except NotFound:
             return Standing(open=False, exists=False)
         return standing_of(row, request.target, open=False)
+
+
+def _governed(scope: Scope) -> dict[str, str]:
+    """What the daemon's policy governs, as JSON, so that the app can tell who asks for anything else at once."""
+    if not scope.governed:
+        return {}
+    parts = [{"models": list(globs), "targets": sorted(map(str, targets))} for globs, targets in scope.parts]
+    told = json.dumps(parts, separators=(",", ":"))
+    # A query has no room for more; the app then knows nothing, and says nothing.
+    return {"governed": told} if len(told) <= _LONGEST_TOLD else {}
 
 
 def _by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:

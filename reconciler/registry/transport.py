@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from http.client import responses
@@ -18,6 +19,7 @@ from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
 from reconciler.ports import Conflict, Invalid, Measured, NotFound, Refused, RegistryError, Unavailable
+from reconciler.registry.reaching import distrust, unreachable
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
@@ -60,6 +62,8 @@ class Number(float):
 
 class NoAuth(AuthBase):
     """Sends no credentials. An auth callable, even this one, keeps requests from asking netrc for others."""
+
+    origin = "no credentials were sent: set MLFLOW_TRACKING_USERNAME and _PASSWORD, or see docs/configuration.md"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -201,21 +205,25 @@ class Transport:
             ) as reply:
                 body = self._body(reply, what, ends)
         except requests.exceptions.SSLError as error:
-            raise Unavailable(f"{what}: TLS failed: {_cause(error)}") from None
+            raise Unavailable(f"{what}: TLS failed: {distrust(error, self._base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            raise _Retry(Unavailable(f"{what}: no answer within {self._timeout:g} s")) from None
+            remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
+            silent = f"{what}: no answer from {self._base} within {self._timeout:g} s: {remedy}"
+            raise _Retry(Unavailable(silent)) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Retry(Unavailable(f"{what}: {_cause(error)}")) from None
+            raise _Retry(Unavailable(f"{what}: {unreachable(error, self._base)}")) from None
         self._on_answer()
         self.skew = _skew(reply)
         if reply.status_code == 429 and self._pace is not None:
             self._pace.slow_down()
         if reply.status_code == 401 and not renewed and self._renewed():
             # Refused before anything was done, so a write may be sent again; once.
-            return self._send(method, path, ends, renewed=True, **arguments)
+            return self._send(method, path, ends, renewed=True, as_text=as_text, **arguments)
         if as_text and reply.status_code == 200:
             return visible(body.decode("utf-8", "replace").strip(), 100)
-        return _understood(reply, body, what)
+        # Which credential went along; never its value.
+        sent = str(getattr(self._session.auth, "origin", "") or "")
+        return _understood(reply, body, _Asked(what, self._base, sent))
 
     def _renewed(self) -> bool:
         renew = getattr(self._session.auth, "renew", None)
@@ -247,32 +255,46 @@ class Transport:
 # --- understanding a reply -----------------------------------------------------------------------------------
 
 
-def _understood(reply: requests.Response, body: bytes, what: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked of which server, and which credential went along."""
+
+    what: str
+    server: str
+    sent: str
+
+
+def _understood(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
     status = reply.status_code
     if 200 <= status < 300:
-        return _json_of(reply, body, what)
+        return _json_of(reply, body, asked)
     if 300 <= status < 400:
         place = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
-        raise Unavailable(f"{what}: redirected to {visible(place, 100)}, which is not followed: is registry.uri right?")
-    raise _error_of(reply, body, what)
+        followed = f"redirected to {visible(place, 100)}, which is not followed"
+        raise Unavailable(f"{asked.what}: {followed}: is {asked.server} right? (registry.uri)")
+    raise _error_of(reply, body, asked)
 
 
-def _json_of(reply: requests.Response, body: bytes, what: str) -> Any:
+def _json_of(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
     try:
         return json.loads(body, parse_float=Number, parse_constant=Number)
     except (ValueError, RecursionError):
         kind = visible(reply.headers.get("Content-Type") or "no content type", 60)
-        raise Unavailable(f"{what}: answered with {kind} instead of JSON: is this an MLflow server?") from None
+        instead = f"{asked.what}: answered with {kind} instead of JSON"
+        raise Unavailable(f"{instead}: is {asked.server} an MLflow server?") from None
 
 
-def _error_of(reply: requests.Response, body: bytes, what: str) -> Exception:
+def _error_of(reply: requests.Response, body: bytes, asked: _Asked) -> Exception:
     status = reply.status_code
     code, message = _mlflow_error(body)
-    said = f"{what}: {status} {code or responses.get(status, '')}".rstrip() + (f": {message}" if message else "")
+    words = code or responses.get(status, "")
+    said = f"{asked.what}: {status} {words}".rstrip() + f" from {asked.server}" + (f": {message}" if message else "")
+    if status == 401 and asked.sent:
+        said += f"; {asked.sent}"
     if status in _LATER:
         return _Retry(Unavailable(said), _retry_after(reply))
     if status == 404 and not code:
-        return NoEndpoint(f"{what}: 404, the server has no such endpoint")
+        return NoEndpoint(f"{asked.what}: 404, {asked.server} has no such endpoint")
     if status == 403 and not code:
         return PlainlyRefused(said)
     return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(said)
@@ -318,11 +340,3 @@ def _retry_after(reply: requests.Response) -> float | None:
         return max(float(reply.headers.get("Retry-After", "")), 0.0)
     except ValueError:
         return None
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason in a few words: the outer ones carry addresses and object names."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return visible(str(text), 200).lower()

@@ -98,7 +98,7 @@ def holding(handler: BaseHTTPRequestHandler) -> None:
         handler.connection.recv(1)
 
 
-def test_the_log_has_one_line_for_a_decision_and_json_if_wanted(
+def test_the_log_has_one_line_for_a_decision_one_for_its_outcome_and_json_if_wanted(
     server: Server, product: Product, name: Name, tmp_path: Path
 ) -> None:
     server.version(name("fraud"), metric=0.94)
@@ -108,9 +108,12 @@ def test_the_log_has_one_line_for_a_decision_and_json_if_wanted(
     with daemon(product, log):
         until(lambda: b"1 approved" in log.read_bytes(), "the cycle that decides")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    [decided] = [line for line in lines if line.get("model") == name("fraud")]
+    decided, applied = [line for line in lines if line.get("model") == name("fraud")]
     assert (decided["event"], decided["verdict"], decided["version"]) == ("decided", "approve", "1")
-    assert decided["decision_id"] in decided["message"]
+    assert (applied["event"], applied["level"]) == ("outcome", "info")
+    assert ": applied (moved): " in applied["message"]
+    for line in (decided, applied):
+        assert line["decision_id"] in line["message"]
 
 
 def test_a_registry_that_goes_away_gets_one_line_a_cycle_and_is_found_again(product: Product, tmp_path: Path) -> None:

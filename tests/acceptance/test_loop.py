@@ -42,7 +42,7 @@ def test_a_failing_version_stays_and_a_tag_says_which_condition_it_misses(
     shown = server.shown(name("churn"))
     assert shown["current_stage"] == "None"
     assert REQUEST not in shown["tags"]
-    assert "metric validation_accuracy: 0.85; required: at least 0.9" in shown["tags"][DECISION]
+    assert "validation_accuracy 0.85, at least 0.9 required" in shown["tags"][DECISION]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_explain_answers_by_exit_code_and_changes_nothing(server: Server, produc
     assert product.run("explain", name("churn"), "1", "Production").returncode == 1
     assert product.run("explain", name("churn"), "1", "Staging").returncode == 3
     assert product.run("explain", name("churn"), "1", "Prod").returncode == 2
-    assert product.run("explain", name("churn"), "99", "Production").returncode == 1
+    assert product.run("explain", name("churn"), "99", "Production").returncode == 4
     told = json.loads(product.run("explain", name("churn"), "1", "Production", "--json").stdout)
     assert (told["verdict"], told["checks"][0]["code"]) == ("reject", "below_min")
     assert server.shown(name("fraud")) == before
@@ -226,7 +226,7 @@ def test_requests_are_filed_listed_and_withdrawn(server: Server, product: Produc
     listed = json.loads(product.ok("request", "list", "--format", "json"))
     assert [(row["id"], row["requester"]) for row in listed if row["model"] == name("fraud")] == [(id, "ada")]
     product.ok("request", "withdraw", name("fraud"), "1", "Production")
-    assert product.run("request", "withdraw", name("fraud"), "1", "Production").returncode == 1
+    assert product.run("request", "withdraw", name("fraud"), "1", "Production").returncode == 4
     assert REQUEST not in server.shown(name("fraud"))["tags"]
 
 

@@ -70,7 +70,9 @@ def test_a_database_is_upgraded_checked_and_told(monkeypatch: pytest.MonkeyPatch
     assert run("db", "check").returncode == 0
     assert json.loads(run("audit", "list", "--format", "json").stdout) == []
     assert run("audit", "list", "--format", "csv").stdout.startswith("decision_id,decided_at,registry,")
-    assert run("audit", "show", "nothing").returncode == 1
+    assert run("audit", "show", "nothing").returncode == 4
+    as_json = run("audit", "show", "nothing", "--format", "json")
+    assert (as_json.returncode, json.loads(as_json.stdout)["error"]["kind"]) == (4, "NoSuchDecision")
     assert run("status").stdout == "no cycle has run yet\n"
     monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/none/audit.db")
     assert run("audit", "list").returncode == 69

@@ -51,7 +51,7 @@ def test_a_command_that_is_shown_runs(line: str, held: Workspace, product: Produ
         return
     for _ in range(7):
         held.version("fraud", "0.95")
-    if "withdraw" in arguments:
+    if {"withdraw", "show"} & set(arguments):
         product.ok("request", "create", "fraud", "7", "Production")
     if "resume" in arguments:
         product.ok("pause", "--reason", "a test")

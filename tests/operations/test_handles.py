@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -75,8 +77,25 @@ def test_status_tells_ages_waits_policy_and_skew(held: Workspace, product: Produ
     product.ok("once")
     told = product.ok("status")
     assert re.search(r"open: 1 under an hour; waiting: 1 \w+; set aside: 0", told)
-    assert "replicas alive: 1" in told
+    # One cycle by hand is no replica.
+    assert "replicas alive: 0" in told
     assert re.search(r"policy [0-9a-f]{12} since 20\S+Z, clock skew [+-]\d s", told)
+
+
+def test_a_daemon_signs_off_when_it_ends_and_one_cycle_is_no_replica(product: Product, tmp_path: Path) -> None:
+    def picture() -> dict[str, Any]:
+        return dict(json.loads(product.ok("status", "--json")))
+
+    for _ in range(3):
+        product.ok("once")
+    assert (picture()["replicas_alive"], len(picture()["daemons"])) == (0, 1)
+    with daemon(product, tmp_path / "log") as process:
+        until(lambda: picture()["replicas_alive"] == 1, "the daemon in status")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(12) == 0
+    told = picture()
+    assert (told["replicas_alive"], len(told["daemons"])) == (0, 1)
+    assert told["daemons"][0]["ended_at"] is not None
 
 
 def test_check_tells_each_thing_with_its_remedy(held: Workspace, product: Product, tmp_path: Path) -> None:

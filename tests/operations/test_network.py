@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,31 @@ def test_a_private_ca_is_trusted_when_it_is_named_and_refused_when_not(
         product.ok("once")
         assert "OK   tls: the chain is trusted; the certificate ends in" in product.run("check").stdout
         assert held.models["m"]["1"].stage == "Production"
+
+
+def test_an_expired_certificate_is_told_as_expiry_with_its_date(
+    authority: trustme.CA, bundle: str, tmp_path: Path
+) -> None:
+    ended = datetime.now(UTC) - timedelta(days=3, hours=1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_before=ended - timedelta(days=90), not_after=ended).configure_cert(context)
+    with workspace(context) as held:
+        product = product_on(held.uri, tmp_path)
+        product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = bundle
+        said = f"the certificate of 127.0.0.1 expired on {ended:%Y-%m-%d} (3d 1h ago): have it renewed"
+        refused = product.run("once")
+        assert (refused.returncode, said in refused.stderr) == (69, True), refused.stderr
+        assert f"FAIL tls: {said}" in product.run("check").stdout
+        assert "name its CA" not in refused.stderr
+
+
+def test_a_certificate_for_another_host_is_told_as_that(authority: trustme.CA, bundle: str, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mlflow.example.com").configure_cert(context)
+    with workspace(context) as held:
+        product = product_on(held.uri, tmp_path)
+        product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = bundle
+        assert "the certificate is not for 127.0.0.1" in product.run("once").stderr
 
 
 def test_a_client_certificate_is_shown_where_the_server_asks_for_one(

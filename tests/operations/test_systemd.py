@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.service import UNITS, templates
-from tests.acceptance.conftest import Product
+from tests.acceptance.conftest import COMMAND, Product
 from tests.acceptance.test_daemon import daemon, until
 from tests.databricks_double import Workspace
 from tests.operations.conftest import POLICY
@@ -144,8 +143,10 @@ def test_a_hung_database_starves_the_watchdog(product: Product, manager: Manager
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS)
 def test_units_are_understood_and_exposed_at_most_one(unit: str, product: Product, tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    product.ok("install-service", "--root", str(root))
+    root, prefix = tmp_path / "root", tmp_path / "opt"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin/mlflow-reconciler").symlink_to(COMMAND)
+    product.ok("install-service", "--root", str(root), "--prefix", str(prefix))
     path = root / "etc/systemd/system" / unit
     # Beside each other, so that the timer finds its service; without the drop-in's folder, which is not for it.
     verified = subprocess.run(
@@ -170,7 +171,7 @@ def test_the_service_is_installed_once_and_nothing_is_overwritten(product: Produ
     }  # fmt: skip
     assert credentials.stat().st_mode & 0o077 == 0
     unit = (root / "etc/systemd/system/mlflow-reconciler.service").read_text()
-    assert f"ExecStart={Path(sys.executable).with_name('mlflow-reconciler')} run" in unit
+    assert "ExecStart=/usr/bin/mlflow-reconciler run" in unit
     (root / "etc/mlflow-reconciler/config.yaml").write_text("mine")
     assert {line.split()[0] for line in product.ok("install-service", "--root", str(root)).splitlines()} == {"kept"}
     assert (root / "etc/mlflow-reconciler/config.yaml").read_text() == "mine"

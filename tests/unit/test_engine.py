@@ -185,7 +185,7 @@ def test_archiving_is_for_stages_that_have_holders() -> None:
 def test_every_reason_is_told() -> None:
     verdict = judged(ACCURACY + "\n      - {tag: other}\n      - {run: {}}", evidence("0.85"))
     assert verdict.reason == (
-        "2 of 3 checks failed: metric validation_accuracy: 0.85; required: at least 0.9 (r); "
+        "2 of 3 checks failed: validation_accuracy 0.85, at least 0.9 required (r); "
         "tag other: not set; required: present (r)"
     )
 

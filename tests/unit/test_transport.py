@@ -185,9 +185,14 @@ def test_netrc_does_not_replace_the_credential(monkeypatch: pytest.MonkeyPatch, 
     assert [one.get("Authorization") for one in server.seen] == ["Bearer mine", None]
 
 
-def test_nobody_listening_is_unavailable_without_an_address_in_the_message() -> None:
-    with pytest.raises(Unavailable, match="^GET /x: connection refused$"):
+def test_nobody_listening_is_told_with_the_address_and_what_to_look_at() -> None:
+    with pytest.raises(Unavailable, match=r"^GET /x: connection refused \(http://127.0.0.1:1\): nothing listens there"):
         transport("http://127.0.0.1:1").get("/x")
+
+
+def test_a_host_that_no_name_server_knows_is_named() -> None:
+    with pytest.raises(Unavailable, match=r"\(http://mlflow.invalid\): no name server (knows|answers)"):
+        transport("http://mlflow.invalid").get("/x")
 
 
 def test_what_a_server_says_comes_out_on_one_line() -> None:
@@ -238,3 +243,37 @@ def test_tls_settings_that_contradict_or_name_no_file_are_refused(tmp_path: Path
         tls({"MLFLOW_TRACKING_INSECURE_TLS": "true", "MLFLOW_TRACKING_SERVER_CERT_PATH": str(bundle)})
     with pytest.raises(SettingsError, match="there is no such file"):
         tls({"MLFLOW_TRACKING_CLIENT_CERT_PATH": str(tmp_path / "none.pem")})
+
+
+def test_a_renewed_token_answers_like_the_first_with_text_too() -> None:
+    def only_new(handler: BaseHTTPRequestHandler) -> None:
+        known = handler.headers["Authorization"] == "Bearer new"
+        replying(200 if known else 401, "3.17.2")(handler)
+
+    class Renewing(HeaderAuth):
+        def renew(self) -> bool:
+            self._value = "new"
+            return True
+
+    with serving(only_new) as server:
+        assert transport(server.uri, auth=Renewing("Bearer", "old")).text("/version") == "3.17.2"
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "named"),
+    [
+        ({"token": "s3cret"}, {}, "the server refused registry.token: is it right"),
+        ({"username": "svc", "password": "s3cret"}, {}, "user svc with the password of registry.password"),
+        ({}, {"MLFLOW_TRACKING_TOKEN": "s3cret"}, "the token of MLFLOW_TRACKING_TOKEN"),
+        ({}, {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s3cret"},
+         "user me of MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        ({}, {}, "no credentials were sent"),
+    ],
+)  # fmt: skip
+def test_a_401_says_which_credential_was_used(settings: dict[str, str], environ: dict[str, str], named: str) -> None:
+    auth = resolve_auth(RegistrySettings(**settings), environ)  # type: ignore[arg-type]
+    with serving(replying(401, "no")) as server, pytest.raises(Refused) as caught:
+        transport(server.uri, auth=auth).get("/x")
+    assert named in str(caught.value)
+    assert f"from {server.uri}" in str(caught.value)
+    assert "s3cret" not in str(caught.value)

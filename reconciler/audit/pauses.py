@@ -1,0 +1,53 @@
+"""Pausing every daemon on a database, and whether each has obeyed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from reconciler.audit.engine import audit_errors
+from reconciler.audit.tables import DaemonRow, PauseEventRow, db_now
+from reconciler.domain.text import visible, visible_name
+
+PAUSE, RESUME = "pause", "resume"
+
+# Daemons whose last cycle ended within this, and that did not sign off, run.
+ALIVE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that runs on this database. `obeys`: a cycle of it has ended since the last pause or resume."""
+
+    name: str
+    last_heard: timedelta
+    obeys: bool
+
+
+def paused_for(connection: Connection) -> str | None:
+    """The reason that acts are paused for; None: they are not."""
+    last = select(PauseEventRow.action, PauseEventRow.reason).order_by(PauseEventRow.id.desc()).limit(1)
+    row = connection.execute(last).one_or_none()
+    return row.reason if row is not None and row.action == PAUSE else None
+
+
+def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
+    """Pauses or resumes every daemon on this database. False where it is so already."""
+    with audit_errors(engine), engine.begin() as connection:
+        if (paused_for(connection) is not None) == (action == PAUSE):
+            return False
+        values = {"action": action, "reason": visible(reason), "person": visible_name(person)}
+        connection.execute(insert(PauseEventRow).values(at=db_now(), **values))
+    return True
+
+
+def running(engine: Engine) -> list[Running]:
+    """Those that run, by name. Each act asks for a pause right before it, so the end of a cycle proves obedience."""
+    alive = select(DaemonRow.name, DaemonRow.last_cycle_at).where(DaemonRow.ended_at.is_(None))
+    with audit_errors(engine), engine.begin() as connection:
+        now: datetime = connection.execute(select(db_now())).scalar_one()
+        since = connection.scalar(select(PauseEventRow.at).order_by(PauseEventRow.id.desc()).limit(1))
+        rows = connection.execute(alive.where(DaemonRow.last_cycle_at > now - ALIVE).order_by(DaemonRow.name)).all()
+    return [Running(row.name, now - row.last_cycle_at, since is not None and row.last_cycle_at > since) for row in rows]

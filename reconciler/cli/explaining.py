@@ -1,0 +1,106 @@
+"""explain: what would be decided now, for people and for their CI."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
+from reconciler.cli.options import ModelArgument, TargetArgument, VersionArgument, settings, target_of
+from reconciler.cli.output import write_json
+from reconciler.cli.terminal import Colour, painted
+from reconciler.domain.text import visible_name
+
+if TYPE_CHECKING:
+    from reconciler.explain import Explanation
+
+_COLOURS = {"approve": Colour.GOOD, "reject": Colour.BAD, "abstain": Colour.DOUBTFUL}
+_OF_A_CHECK = {"passed": Colour.GOOD, "failed": Colour.BAD, "unknown": Colour.DOUBTFUL}
+
+
+def explain(
+    model: ModelArgument,
+    version: VersionArgument,
+    target: TargetArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> int:
+    """Tell what would be decided now, and why; change nothing."""
+    from reconciler import bootstrap
+
+    goal = target_of(target)
+
+    def explained() -> int:
+        explanation = bootstrap.explain(settings(), model, version, goal)
+        if as_json:
+            write_json(_data(explanation), sys.stdout)
+        else:
+            _show(explanation)
+        return {"approve": DONE, "reject": NEGATIVE}.get(str(explanation.verdict.kind), ABSTAINED)
+
+    return with_json_errors(explained) if as_json else explained()
+
+
+def with_json_errors(command: Callable[[], int]) -> int:
+    """Whoever reads JSON gets an error as JSON too: on stdout, with the same exit code as ever."""
+    try:
+        return command()
+    except Exception as error:
+        code = code_of(error)
+        if code is None:
+            raise
+        told: dict[str, Any] = {"kind": type(error).__name__, "exit_code": code, "message": str(error)}
+        near = getattr(error, "near", ())
+        write_json(
+            {"error": told | ({"did_you_mean": [visible_name(name) for name in near]} if near else {})}, sys.stdout
+        )
+        say(str(error))
+        return code
+
+
+def _data(explanation: Explanation) -> dict[str, Any]:
+    verdict, request = explanation.verdict, explanation.request
+    return {
+        "model": visible_name(request.model),
+        "version": visible_name(request.version),
+        "target": str(request.target),
+        "verdict": str(verdict.kind),
+        "reason_code": verdict.reason_code,
+        "reason": verdict.reason,
+        "rule": verdict.rule,
+        "archive_existing": verdict.archive_existing,
+        "open_request": explanation.open_request,
+        "holds_target": explanation.holds,
+        "next_step": explanation.next_step,
+        "checks": [
+            {
+                "rule": check.rule,
+                "check": check.check,
+                "expected": check.expected,
+                "observed": check.observed,
+                "observed_number": check.observed_number,
+                "result": str(check.result),
+                "code": check.code,
+                "source": check.source,
+            }
+            for check in verdict.checks
+        ],
+        "evidence": json.loads(explanation.evidence.to_json()),
+    }
+
+
+def _show(explanation: Explanation) -> None:
+    verdict, request = explanation.verdict, explanation.request
+    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
+    would = painted(f"would {verdict.kind}", _COLOURS[str(verdict.kind)])
+    print(f"{place}: {would} ({verdict.reason_code})")
+    for check in verdict.checks:
+        print(f"  {painted(str(check.result), _OF_A_CHECK[str(check.result)])}: {check.sentence} ({check.rule})")
+    if not verdict.checks:
+        print(f"  {verdict.reason}")
+    if explanation.holds:
+        say(f"version {visible_name(request.version)} holds {request.target} already")
+    say(explanation.next_step)

@@ -1,0 +1,112 @@
+"""pause and resume: every daemon on a database, and whether each has obeyed."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.options import duration_of, settings
+from reconciler.cli.terminal import spinner
+from reconciler.domain.text import counted
+from reconciler.domain.times import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from reconciler.audit.pauses import Running
+
+_LOOKED_AT_EVERY = 0.5
+ByOption = Annotated[str | None, typer.Option("--by", help="Who (default: the user of this machine).")]
+
+
+def pause(
+    reason: Annotated[str, typer.Option(help="Why; kept, and shown until somebody resumes.")],
+    person: ByOption = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when each daemon has obeyed; exit 1 with their names if not in time.")
+    ] = False,
+    timeout: Annotated[str, typer.Option(help="How long --wait waits: 90s, 10m, 1h.")] = "5m",
+) -> int:
+    """Stop all daemons on this database from acting; they go on listing and judging."""
+    from reconciler.audit.pauses import PAUSE, note_pause, running
+    from reconciler.audit.schema import shown_url
+
+    patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
+    with _database(url) as engine:
+        changed = note_pause(engine, PAUSE, reason, person or getpass.getuser())
+        say(f"paused in {shown_url(url)}" if changed else f"acts are paused already in {shown_url(url)}")
+        daemons = running(engine)
+        _say_who(daemons)
+        if wait:
+            return _wait(engine, patience)
+    return DONE if changed else NEGATIVE
+
+
+def resume(
+    reason: Annotated[str, typer.Option(help="Why; kept.")] = "",
+    person: ByOption = None,
+) -> int:
+    """Let daemons act again."""
+    from reconciler.audit.pauses import RESUME, note_pause, running
+    from reconciler.audit.schema import shown_url
+
+    url = settings().audit.url.get_secret_value()
+    with _database(url) as engine:
+        changed = note_pause(engine, RESUME, reason, person or getpass.getuser())
+        daemons = running(engine)
+    where = shown_url(url)
+    say(f"resumed in {where}: {_named(daemons)}" if changed else f"acts are not paused in {where}")
+    return DONE if changed else NEGATIVE
+
+
+@contextmanager
+def _database(url: str) -> Iterator[Engine]:
+    from reconciler.audit import schema
+    from reconciler.audit.engine import make_engine
+
+    engine = make_engine(url)
+    try:
+        schema.require_head(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _say_who(daemons: Sequence[Running]) -> None:
+    if not daemons:
+        say("no daemon runs on this database: is it the one that your daemon uses? (mlflow-reconciler status)")
+        return
+    acts = "acts" if len(daemons) == 1 else "act"
+    say(f"{_named(daemons)} {acts} no more, from the next act on; --wait returns when each has obeyed")
+
+
+def _named(daemons: Sequence[Running]) -> str:
+    names = f" ({', '.join(daemon.name for daemon in daemons)})" if daemons else ""
+    return counted(len(daemons), "daemon") + names
+
+
+def _wait(engine: Engine, patience: timedelta) -> int:
+    from reconciler.audit.pauses import running
+
+    ends = time.monotonic() + patience.total_seconds()
+    with spinner(f"waiting up to {duration_text(patience)} for the daemons to end the cycle they are in"):
+        while disobedient := [daemon for daemon in running(engine) if not daemon.obeys]:
+            if time.monotonic() >= ends:
+                break
+            time.sleep(_LOOKED_AT_EVERY)
+    if not disobedient:
+        say("every daemon has obeyed")
+        return DONE
+    for daemon in disobedient:
+        ago = duration_text(timedelta(seconds=round(daemon.last_heard.total_seconds())))
+        say(f"{daemon.name} has not obeyed within {duration_text(patience)}; last heard of {ago} ago")
+    return NEGATIVE

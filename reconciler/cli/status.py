@@ -1,0 +1,122 @@
+"""status: the last cycle, what is open and what it waits for; and a check for monitoring systems."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from reconciler.cli.exits import DONE, NEGATIVE
+from reconciler.cli.options import duration_of, settings
+from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.terminal import Colour, painted
+from reconciler.domain.times import duration_text, parse_iso
+
+_SHOWN_DAEMONS = 5
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    max_age: Annotated[
+        str | None, typer.Option(help="A monitoring check: exit 1 unless a cycle went well within, say, 5m.")
+    ] = None,
+) -> int:
+    """Tell the last cycle, what is open and what it waits for."""
+    from reconciler import bootstrap
+    from reconciler.audit.picture import picture_of
+
+    most = duration_of(max_age) if max_age is not None else None
+    with bootstrap.audit_reader(settings()) as reader:
+        picture = picture_of(reader)
+    if most is not None:
+        return _monitored(picture, most.total_seconds())
+    if as_json:
+        write_json(picture, sys.stdout)
+    else:
+        _show(picture)
+    return DONE
+
+
+def _monitored(picture: dict[str, Any], seconds: float) -> int:
+    """One line, and 0 or 1."""
+    newest = min(picture["daemons"], key=lambda daemon: float(daemon["age_seconds"]), default=None)
+    if newest is None:
+        print("no cycle has run yet")
+        return NEGATIVE
+    late = newest["age_seconds"] > seconds
+    print(f"{'late' if late else 'ok' if newest['ok'] else 'not ok'}: {_told(newest)}")
+    return NEGATIVE if late or not newest["ok"] else DONE
+
+
+def _told(daemon: dict[str, Any]) -> str:
+    return f"last cycle of {daemon['name']}, {daemon['age_seconds']:.0f} s ago: {daemon['sentence']}"
+
+
+def _show(picture: dict[str, Any]) -> None:
+    if picture["paused"]:
+        paused = picture["paused"]
+        told = f"acts are paused since {paused['at']} by {paused['person']}: {paused['reason']}"
+        print(painted(told, Colour.DOUBTFUL))
+    for daemon in picture["daemons"][:_SHOWN_DAEMONS]:
+        _show_daemon(daemon)
+    if not picture["daemons"]:
+        print("no cycle has run yet")
+    else:
+        print(f"replicas alive: {picture['replicas_alive']}")
+    _show_stuck(picture["stuck"])
+    _show_open(picture)
+    for row in picture["unfinished"]:
+        outcome = painted(row["outcome"] or "pending", Colour.BAD if row["outcome"] else Colour.DOUBTFUL)
+        print(f"{outcome}: decision {row['decision_id']} on {row['model']} version {row['version']}:")
+        print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
+
+
+def _show_daemon(daemon: dict[str, Any]) -> None:
+    ended = f" (ended {daemon['ended_at']})" if daemon["ended_at"] else ""
+    verdict = painted("ok", Colour.GOOD) if daemon["ok"] else painted("FAILED", Colour.BAD)
+    print(f"{verdict}: {_told(daemon)}")
+    if daemon["problem"]:
+        print(painted(f"  {daemon['problem']}", Colour.BAD))
+    known = f"policy {daemon['policy_digest'][:12]} since {daemon['policy_since']}, clock skew {_skew(daemon)}"
+    print(f"  {known}{ended}")
+
+
+def _show_stuck(stuck: list[dict[str, Any]]) -> None:
+    for one in stuck:
+        id = f" {one['decision_id']}" if one["decision_id"] else ""
+        times = "once" if one["failures"] == 1 else f"{one['failures']} times in a row"
+        about = f"{one['model']} version {one['version']} to {one['target']}"
+        print(painted(f"stuck since {one['since'][:19]}Z: {one['kind']}{id} on {about}, {times}:", Colour.BAD))
+        print(f"  {one['said']}")
+
+
+def _skew(daemon: dict[str, Any]) -> str:
+    return "not known" if daemon["skew_ms"] is None else f"{daemon['skew_ms'] / 1000:+.0f} s"
+
+
+def _show_open(picture: dict[str, Any]) -> None:
+    if not picture["open_requests"]:
+        failed = bool(picture["daemons"]) and not picture["daemons"][0]["ok"]
+        print("the last cycle failed: what is open is not known" if failed else "no open requests")
+        return
+    ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())
+    waits = ", ".join(f"{count} {code}" for code, count in picture["open"]["by_wait"].items())
+    print(f"open: {ages}; waiting: {waits or 'none'}; set aside: {picture['open']['set_aside']}")
+    columns = ("seen for", "model", "version", "target", "requester", "waits for", "next try")
+    write_rows([_open_row(row) for row in picture["open_requests"]], Format.TABLE, columns, sys.stdout)
+
+
+def _open_row(row: dict[str, Any]) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    due = parse_iso(row["next_attempt_at"]) - now if row["next_attempt_at"] else None
+    return row | {
+        "seen for": _short(now - parse_iso(row["first_seen_at"])),
+        "waits for": row["waiting_code"] or (f"would {row['would']}" if row["would"] else "the next cycle"),
+        "next try": None if due is None else "now" if due <= timedelta() else f"in {_short(due)}",
+    }
+
+
+def _short(duration: timedelta) -> str:
+    return duration_text(timedelta(seconds=max(round(duration.total_seconds()), 0)))

@@ -1,0 +1,41 @@
+"""What a terminal gets and a pipe does not: colours and a spinner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TextIO
+
+
+class Colour(StrEnum):
+    GOOD = "32"
+    BAD = "1;31"
+    DOUBTFUL = "33"
+    QUIET = "2"
+
+
+def colour_wanted(stream: TextIO) -> bool:
+    """Only on a terminal, and where neither NO_COLOR nor a dumb terminal says otherwise."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, colour: Colour, stream: TextIO | None = None) -> str:
+    """`text`, coloured where `stream` (default: stdout) shows colours."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour_wanted(stream or sys.stdout) else text
+
+
+@contextlib.contextmanager
+def spinner(text: str) -> Iterator[None]:
+    """Turns on stderr while the block runs; a line where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None).status(Text(text)):
+        yield

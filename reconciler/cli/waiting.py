@@ -1,0 +1,72 @@
+"""Following a request until somebody decides it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
+from reconciler.cli.terminal import Colour, painted, spinner
+from reconciler.domain.text import command_line, visible, visible_name
+from reconciler.domain.times import duration_text
+
+if TYPE_CHECKING:
+    from reconciler.bootstrap import RequestTool
+    from reconciler.domain.request import Request
+    from reconciler.ports import Found, Unavailable
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+
+
+def wait_for_decision(tool: RequestTool, request: Request, decided_before: str, patience: timedelta) -> int:
+    """0 approved, 1 rejected or withdrawn, 3 still open. `decided_before`: the last decision when it was filed.
+
+    Raises:
+        Unavailable: the registry could not be asked when the time was up.
+        NotFound: the version was deleted meanwhile.
+    """
+    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
+    with spinner(f"waiting up to {duration_text(patience)} for a decision about {place}"):
+        found = _until_decided(tool, request, patience)
+    if found is None:
+        again = command_line("request show", request.model, request.version, str(request.target))
+        say(f"still open after {duration_text(patience)}; look again: {again}")
+        return ABSTAINED
+    return _told(request, found, decided_before)
+
+
+def _until_decided(tool: RequestTool, request: Request, patience: timedelta) -> Found | None:
+    """What stands in the registry when the request is gone; None where it is still there when the time is up."""
+    from reconciler.ports import Unavailable
+
+    ends, pause = time.monotonic() + patience.total_seconds(), _FIRST_PAUSE
+    while True:
+        trouble: Unavailable | None = None
+        try:
+            found = tool.find(request.model, request.version, request.target)
+            if not found.open or found.listed.request.key != request.key:
+                return found
+        except Unavailable as error:
+            # It may be back before the time is up.
+            trouble = error
+        left = ends - time.monotonic()
+        if left <= 0:
+            if trouble is not None:
+                raise trouble
+            return None
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _told(request: Request, found: Found, decided_before: str) -> int:
+    text = visible(found.decided) if found.decided != decided_before else ""
+    if text.startswith("Approved") or (not text and found.holds):
+        say(painted("approved", Colour.GOOD, sys.stderr) + f": {text or f'the version holds {request.target} now'}")
+        return DONE
+    if text:
+        say(painted("rejected", Colour.BAD, sys.stderr) + f": {text}")
+        return NEGATIVE
+    say("the request is gone, and the registry tells no decision: it was withdrawn or rejected")
+    return NEGATIVE

@@ -1,0 +1,51 @@
+"""What somebody may have meant who named a model or version that is not there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from reconciler.domain.text import visible_name
+from reconciler.ports import NotFound, RegistryError
+from reconciler.registry.transport import Transport
+from reconciler.registry.versions import API, rows_of
+
+# One page: a guess is not worth more than one call.
+_NAMES = 1000
+_GUESSES = 3
+
+
+def not_there(transport: Transport, model: str, version: str, base: str) -> NotFound:
+    """The error that says which of the two there is not, and what is near."""
+    shown = visible_name(model)
+    try:
+        row = transport.get(f"{API}/registered-models/get", {"name": model})
+    except NotFound:
+        near = _near(model, _names(transport))
+        guess = f"did you mean {', '.join(map(visible_name, near))}?" if near else "see the registry for its models"
+        return NotFound(f"there is no model {shown!r} at {base}: {guess}", near)
+    except RegistryError:
+        return NotFound(f"there is no version {visible_name(version)} of a model {shown!r} at {base}")
+    return NotFound(f"model {shown!r} has no version {visible_name(version)}: {_newest(row)}")
+
+
+def _newest(answer: object) -> str:
+    row = answer.get("registered_model") if isinstance(answer, dict) else None
+    versions = rows_of(row, "latest_versions") if isinstance(row, dict) else []
+    numbers = [int(str(one.get("version"))) for one in versions if str(one.get("version")).isdigit()]
+    return f"its newest is {max(numbers)}" if numbers else "it has none yet"
+
+
+def _names(transport: Transport) -> list[str]:
+    try:
+        answer = transport.get(f"{API}/registered-models/search", {"max_results": _NAMES})
+        return [str(row.get("name", "")) for row in rows_of(answer, "registered_models")]
+    except RegistryError:
+        return []
+
+
+def _near(model: str, names: Sequence[str]) -> list[str]:
+    """Names that differ by a few letters, or go on where the typed one ends."""
+    alike = difflib.get_close_matches(model, names, n=_GUESSES, cutoff=0.6)
+    longer = [name for name in names if name.lower().startswith(model.lower())]
+    return list(dict.fromkeys([*alike, *longer]))[:_GUESSES]

@@ -1,0 +1,98 @@
+"""What people see: tables that keep words whole, colours on a terminal and nowhere else, plurals."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import COMMAND, Product
+from tests.databricks_double import Workspace
+from tests.terminal import on_terminal
+
+LATER = (
+    "version: 1\nrules:\n  - name: later\n    targets: [Production]\n"
+    "    require: [{metric: validation_accuracy, min: 0.9, on_missing: abstain}]\n"
+)
+MODEL = "fraud-detector-emea"
+
+
+def shown(product: Product, *arguments: str, columns: int = 80, **variables: str) -> str:
+    environment = {**product.environment(), **variables}
+    return on_terminal([COMMAND, *arguments], environment, columns)[1]
+
+
+@pytest.fixture
+def waiting(held: Workspace, product: Product) -> Product:
+    """A request that stays open, with names as people give them."""
+    product.policy(LATER)
+    held.ask(MODEL, held.version(MODEL), user="ada.lovelace@example.com", comment="it beats the one in Production")
+    product.ok("once")
+    return product
+
+
+@pytest.mark.parametrize("columns", [80, 100, 60])
+@pytest.mark.parametrize("command", ["status", "request list"])
+def test_a_table_fits_the_terminal_and_splits_no_word(waiting: Product, command: str, columns: int) -> None:
+    text = shown(waiting, *command.split(), columns=columns, NO_COLOR="1")
+    for word in ("Production", MODEL, "ada.lovelace@example.com", "version"):
+        assert word in text
+    table = text[text.index(MODEL) :]
+    assert max(len(line) for line in table.splitlines()) <= columns
+
+
+def test_a_checks_table_fits_80_columns(held: Workspace, product: Product) -> None:
+    held.ask(MODEL, held.version(MODEL, "0.5"))
+    product.ok("once")
+    [row] = product.decisions()
+    text = shown(product, "audit", "show", row["decision_id"], NO_COLOR="1")
+    table = text[text.index("checks\n") :]
+    assert "validation_accuracy" in table
+    assert max(len(line) for line in table.splitlines()) <= 80
+
+
+def test_nothing_open_is_said_and_no_bare_header_is_shown(held: Workspace, product: Product) -> None:
+    assert product.ok("request", "list") == "no open requests\n"
+    product.ok("once")
+    assert product.ok("status").splitlines()[-1] == "no open requests"
+
+
+def test_after_a_cycle_that_failed_nothing_is_said_of_open_requests(held: Workspace, product: Product) -> None:
+    held.wire = lambda method, path: "503"
+    assert product.run("once").returncode == 69
+    told = product.ok("status")
+    assert told.startswith("FAILED: last cycle of ")
+    assert "no open requests" not in told
+
+
+def test_a_failure_looks_like_one_on_a_terminal_and_colours_go_nowhere_else(held: Workspace, product: Product) -> None:
+    product.ok("once")
+    assert "\x1b[32mok\x1b[0m" in shown(product, "status")
+    held.wire = lambda method, path: "503"
+    product.run("once")
+    assert "\x1b[1;31mFAILED\x1b[0m" in shown(product, "status")
+    assert "\x1b[1;31mFAIL\x1b[0m registry" in shown(product, "check")
+    for text in (
+        shown(product, "status", NO_COLOR="1"),
+        shown(product, "status", TERM="dumb"),
+        product.run("status").stdout,
+        product.run("check").stdout,
+    ):
+        assert "\x1b" not in text
+
+
+def test_a_table_in_a_pipe_has_no_colours_even_where_they_are_forced(waiting: Product) -> None:
+    waiting.variables |= {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
+    assert "\x1b" not in waiting.ok("status")
+    assert "\x1b" not in waiting.ok("request", "list")
+
+
+def test_one_is_singular(held: Workspace, product: Product, tmp_path: Path) -> None:
+    assert "1 rule, digest" in product.ok("policy", "validate", str(tmp_path / "policy.yaml"))
+    assert "OK   policy: 1 rule governs Production; digest" in product.ok("check")
+    held.ask("m", held.version("m", "0.5"))
+    product.ok("once")
+    [row] = product.decisions()
+    assert row["reason"] == "validation_accuracy 0.5, at least 0.9 required (accuracy)"
+    assert not re.search(r"\b1 \w+s\b(?! failed)", product.ok("audit", "report"))
