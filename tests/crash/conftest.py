@@ -123,6 +123,8 @@ class Double:
     held: Workspace
     good: str = "good"
     bad: str = "bad"
+    # Which of the lists of a version's requests are refused, counted from 1.
+    refused_lists: tuple[int, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -134,7 +136,16 @@ class Double:
             self.held.version(model, accuracy)
             self.held.ask(model)
         refusals = iter([(500, {"error_code": "INTERNAL_ERROR", "message": "restarting"})])
-        self.held.before = lambda method, path: next(refusals, None) if path.endswith("/approve") else None
+        lists = itertools.count(1)
+
+        def before(method: str, path: str) -> tuple[int, dict[str, str]] | None:
+            if path.endswith("/approve"):
+                return next(refusals, None)
+            if path.endswith("/list") and next(lists) in self.refused_lists:
+                return 403, {"error_code": "PERMISSION_DENIED", "message": "hidden for a while"}
+            return None
+
+        self.held.before = before
 
     def stage(self, model: str) -> str:
         return self.held.models[model]["1"].stage
@@ -222,6 +233,11 @@ def make_case(
     if protocol == "databricks double":
         with workspace() as held:
             yield Case(zygote, Double(held), url, tmp_path)
+        return
+    if protocol == "hiding double":
+        with workspace() as held:
+            # Two are listed; the next read is of both before the act, the one after it of the first by itself.
+            yield Case(zygote, Double(held, refused_lists=(3, 4)), url, tmp_path)
         return
     name, uri = ("tags", "mlflow_uri") if protocol == "tags" else ("transition-requests", "app_uri")
     for server in served(request.getfixturevalue(uri), name):

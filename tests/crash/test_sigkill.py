@@ -14,6 +14,7 @@ ALL = failpoints()
 WORLDS = [
     ("databricks double", "sqlite"),
     ("databricks double", "postgresql"),
+    ("hiding double", "sqlite"),
     ("tags", "sqlite"),
     ("app", "postgresql"),
 ]
