@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli.exits import DONE, NEGATIVE
+from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import duration_of, settings
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
@@ -84,12 +84,13 @@ def _show_daemon(daemon: dict[str, Any]) -> None:
 
 
 def _show_stuck(stuck: list[dict[str, Any]]) -> None:
-    for one in stuck:
-        id = f" {one['decision_id']}" if one["decision_id"] else ""
-        times = "once" if one["failures"] == 1 else f"{one['failures']} times in a row"
-        about = f"{one['model']} version {one['version']} to {one['target']}"
-        print(painted(f"stuck since {one['since'][:19]}Z: {one['kind']}{id} on {about}, {times}:", Colour.BAD))
-        print(f"  {one['said']}")
+    for row in stuck:
+        id = f" {row['decision_id']}" if row["decision_id"] else ""
+        times = "once" if row["failures"] == 1 else f"{row['failures']} times in a row"
+        about = f"{row['model']} version {row['version']} to {row['target']}"
+        since = painted(f"stuck since {row['since'][:19]}Z", Colour.BAD)
+        print(f"{since}: {row['kind']}{id} on {about}, {times}:")
+        print(f"  {row['said']}")
 
 
 def _skew(daemon: dict[str, Any]) -> str:
@@ -98,8 +99,10 @@ def _skew(daemon: dict[str, Any]) -> str:
 
 def _show_open(picture: dict[str, Any]) -> None:
     if not picture["open_requests"]:
-        failed = bool(picture["daemons"]) and not picture["daemons"][0]["ok"]
-        print("the last cycle failed: what is open is not known" if failed else "no open requests")
+        if picture["daemons"] and not picture["daemons"][0]["ok"]:
+            say("the last cycle failed: what is open is not known")
+        elif picture["daemons"]:
+            print("no open requests")
         return
     ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())
     waits = ", ".join(f"{count} {code}" for code, count in picture["open"]["by_wait"].items())
