@@ -232,7 +232,14 @@ class RequestTool:
         """The names of the rules that cover a request; None where the policy is not known."""
         if self.policy is None:
             return None
-        return tuple(rule.name for rule in self.policy.rules_for(request.model, request.target))
+        return tuple(rule.name for rule in self.policy.rules_for(request))
+
+    def covers(self, request: Request) -> bool | None:
+        """By the policy, else by what the registry heard from its daemons; None where neither is known."""
+        rules = self.rules_for(request)
+        if rules is not None:
+            return bool(rules)
+        return self.find(request.model, request.version, request.target).listed.covered
 
 
 def request_tool(settings: Settings) -> RequestTool:

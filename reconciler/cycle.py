@@ -465,7 +465,7 @@ def verdicts(
     registry: Registry, policy: Policy, batch: Sequence[Listed], now: datetime
 ) -> Iterator[tuple[Listed, Verdict, Evidence]]:
     """The evidence of a whole batch, and each request's verdict on it."""
-    wanted = [(one, policy.needs(one.request.model, one.request.target)) for one in batch]
+    wanted = [(one, policy.needs(one.request)) for one in batch]
     evidence = registry.evidence(wanted, now)
     for one in batch:
         found = evidence[one.request.key]

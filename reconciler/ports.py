@@ -69,12 +69,14 @@ class AlreadyServed(Exception):
 class Listed:
     """A request, with what the listing told of its version on the way (None: the listing tells nothing).
 
-    `stamped` is False for a value typed by hand, which has neither id nor time of its own yet.
+    `stamped` is False for a value typed by hand, which has neither id nor time of its own yet. `covered` is what the
+    registry heard from its daemons: whether a rule of theirs covers it; None where it does not say.
     """
 
     request: Request
     version: VersionFacts | None
     stamped: bool = True
+    covered: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,12 +79,16 @@ def _say_coverage(tool: RequestTool, request: Request) -> None:
     """At once, so that nobody waits for what nobody decides."""
     if tool.doubt:
         say(f"whether a rule covers it is not known: {tool.doubt}")
-    if tool.policy is not None and not tool.rules_for(request):
+    if tool.covers(request) is not False:
+        return
+    said = "so the registry's daemons say"
+    if tool.policy is not None:
         covered = sorted(str(target) for target in tool.policy.scope().targets_of(request.model))
         others = f"; rules for this model cover {', '.join(covered)}" if covered else ""
-        say(f"{NO_RULE}: the policy has none for {_place(request)}{others}")
-        withdraw = command_line("request withdraw", request.model, request.version, str(request.target))
-        say(f"no daemon decides it: ask the policy's owner for a rule, a person to decide, or withdraw it: {withdraw}")
+        said = f"the policy has none for {_place(request)}{others}"
+    say(f"{NO_RULE}: {said}")
+    withdraw = command_line("request withdraw", request.model, request.version, str(request.target))
+    say(f"no daemon decides it: ask the policy's owner for a rule, a person to decide, or withdraw it: {withdraw}")
 
 
 # --- show and list -------------------------------------------------------------------------------------------
@@ -162,7 +166,7 @@ def list_open(format: FormatOption = Format.TABLE) -> int:
         columns = ("id", "model", "version", "target", "requester", "requested_at", "covered", "comment")
         write_rows([_row(tool, one) for one in listed], format, columns, sys.stdout)
     elif listed:
-        known = ("covered",) if tool.policy is not None else ()
+        known = ("covered",) if any(_row(tool, one)["covered"] is not None for one in listed) else ()
         columns = ("asked", "model", "version", "target", "requester", *known, "comment")
         write_rows([_table_row(tool, one) for one in listed], format, columns, sys.stdout)
     else:
@@ -189,7 +193,7 @@ def _row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
         "requester_assurance": str(request.requester.assurance),
         "requested_at": iso(request.requested_at) if listed.stamped else None,
         "comment": visible(request.comment),
-        "covered": None if rules is None else bool(rules),
+        "covered": listed.covered if rules is None else bool(rules),
         "rule": None if rules is None else ", ".join(map(visible, rules)) or NO_RULE,
     }
 

@@ -21,7 +21,7 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
 
     A single check that could not be told makes the whole an abstention: nothing is rejected on half the evidence.
     """
-    rules = () if request.is_prompt else policy.rules_for(request.model, request.target)
+    rules = policy.rules_for(request)
     names = tuple(rule.name for rule in rules)
     if not rules:
         return Verdict(VerdictKind.ABSTAIN, "no_policy")

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from reconciler.domain.evidence import Needs
+from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.times import duration_text, parse_duration
 
@@ -300,12 +301,15 @@ class Policy(_Value):
     def scope(self) -> Scope:
         return Scope(tuple((rule.models, frozenset(rule.targets)) for rule in self.rules), governed=True)
 
-    def rules_for(self, model: str, target: Target) -> tuple[Rule, ...]:
-        return tuple(rule for rule in self.rules if rule.matches(model, target))
+    def rules_for(self, request: Request) -> tuple[Rule, ...]:
+        """Those that cover a request. None covers a prompt, which MLflow keeps like a model: people decide there."""
+        if request.is_prompt:
+            return ()
+        return tuple(rule for rule in self.rules if rule.matches(request.model, request.target))
 
-    def needs(self, model: str, target: Target) -> Needs:
+    def needs(self, request: Request) -> Needs:
         """What must be read to judge this; the logged model tells whether a run is really the version's."""
-        return _needs(self.rules_for(model, target))
+        return _needs(self.rules_for(request))
 
     def reads_logged_models(self) -> bool:
         """Whether some check reads its metric from the logged model, and not from the run."""

@@ -132,6 +132,8 @@ def transition_request(request: Request, stamped: bool, actions: Sequence[str]) 
         shown["creation_timestamp"] = _millis(request)
     if request.comment:
         shown["comment"] = request.comment
+    if request.is_prompt:
+        shown["is_prompt"] = True
     return shown | {"available_actions": list(actions)}
 
 
@@ -144,7 +146,6 @@ def listed(request: Request, stamped: bool, actions: Sequence[str], from_stage: 
         "version": request.version,
         "from_stage": from_stage,
         "requester_assurance": str(request.requester.assurance),
-        **({"is_prompt": True} if request.is_prompt else {}),
     }
 
 

@@ -59,7 +59,9 @@ class RequestFormat:
             asked_at or _NO_TIME, str(row.get("comment") or ""), id, fingerprint, row.get("is_prompt") is True,
         )  # fmt: skip
         facts = row.get("model_version")
-        return Listed(request, version_facts(facts) if isinstance(facts, dict) else None, stamped=asked_at is not None)
+        known = version_facts(facts) if isinstance(facts, dict) else None
+        covered = row.get("covered")
+        return Listed(request, known, asked_at is not None, covered if isinstance(covered, bool) else None)
 
     def as_if_asked(self, model: str, version: str, target: Target, now: datetime) -> Request:
         return Request(self._registry, self._workspace, model, version, target, NOBODY, now, "", "", "")

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.governed import Governed
-from tests.acceptance.conftest import Product
+from tests.acceptance.conftest import COMMAND, Product
 from tests.mlflow_app.conftest import Person
 
 Name = Callable[[], str]
@@ -45,6 +45,20 @@ def test_the_app_learns_it_from_the_daemons_cycle(somebody: Person, name: Name, 
         inside: True, outside: False,
     }  # fmt: skip
     assert "covered === false" in somebody.send("GET", "/transition-requests").text
+
+
+def test_the_command_line_says_it_too_where_it_knows_no_policy(somebody: Person, name: Name, tmp_path: Path) -> None:
+    somebody.call("GET", "transition-requests/list", params={"governed": TOLD})
+    outside, inside = somebody.model(f"ads-{name()}"), somebody.model(f"risk-{name()}")
+    product = Product(somebody.uri, tmp_path)
+    environment = {key: value for key, value in product.environment().items() if key != "RECONCILER_POLICY"}
+    for model, said in ((outside, True), (inside, False)):
+        command = [COMMAND, "request", "create", model, "1", "Production"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("no rule covers it" in done.stderr) is said
+    listed = subprocess.run([COMMAND, "request", "list"], env=environment, capture_output=True, text=True, check=False)
+    assert "no rule covers it" in listed.stdout
 
 
 @dataclass
