@@ -28,7 +28,7 @@ from reconciler.mlflow_app.changes import (
     is_our_tag,
     protected_alias,
 )
-from reconciler.mlflow_app.errors import invalid
+from reconciler.mlflow_app.errors import invalid, missing
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.refusals import Refusals
 
@@ -53,9 +53,10 @@ GUARDED: Final = frozenset(
 _REGISTRY_PATHS: Final = ("/mlflow/registered-models/", "/mlflow/model-versions/")
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
+_LARGEST_VERSION: Final = 2**31 - 1
 _UNKNOWN = (
-    "This call is newer than the transition-requests app, which cannot tell whether it is allowed. "
-    "Upgrade mlflow-reconciler, or ask an administrator."
+    "This call is newer than the transition-requests app, which cannot tell whether it is allowed: "
+    "upgrade mlflow-reconciler, or ask an administrator."
 )
 
 
@@ -116,10 +117,12 @@ def _strictly(message: Any, flask_request: Any) -> Any:
     try:
         parse_dict(data, message)
     except (ParseError, ValueError, TypeError, AttributeError) as error:
-        raise invalid(f"The body cannot be read: {visible(str(error), 300)}.") from None
+        raise invalid(f"The body cannot be read: {visible(str(error).rstrip('.'), 300)}.") from None
     version = getattr(message, "version", "")
     if version and not _VERSION.fullmatch(version):
         raise invalid(f"{visible_name(version)!r} is not a version number: use digits only, such as 7.")
+    if version and int(version) > _LARGEST_VERSION:
+        raise missing(f"There is no version {version} of {visible_name(message.name)!r}.")
     return message
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModel, SqlRegisteredModelAlias
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app.changes import Targets, protected_alias
@@ -99,37 +99,40 @@ def holders_of(connection: Connection, model: Model, targets: Targets) -> Holder
     return {version: frozenset(held) for version, held in found.items()}
 
 
-def all_holders(connection: Connection, targets: Targets) -> list[Holder]:
-    """Every version that holds something protected. Reads the whole registry: for the start only."""
-    found: set[Holder] = set()
-    stages = [target.name for target in targets if target.is_stage]
-    if stages:
-        columns = _VERSION.c.workspace, _VERSION.c.name, _VERSION.c.version
-        rows = connection.execute(select(*columns).where(_VERSION.c.current_stage.in_(stages)))
-        found |= {Holder(Model(workspace, name), version) for workspace, name, version in rows}
-    aliases = [target.name for target in targets if not target.is_stage]
-    if aliases:
-        columns = _ALIAS.c.workspace, _ALIAS.c.name, _ALIAS.c.version
-        rows = connection.execute(select(*columns).where(_ALIAS.c.alias.in_(aliases)))
-        found |= {Holder(Model(workspace, name), version) for workspace, name, version in rows}
-    return sorted(found)
+_CREATED = func.coalesce(_VERSION.c.creation_time, 0)
+_OF_THE_ALIAS = and_(
+    _VERSION.c.workspace == _ALIAS.c.workspace, _VERSION.c.name == _ALIAS.c.name, _VERSION.c.version == _ALIAS.c.version
+)
 
 
-def is_held(targets: Targets, workspace: Any, name: Any, version: Any) -> Any:
-    """The condition that the version in these columns holds something protected."""
-    stages = [target.name for target in targets if target.is_stage]
-    aliases = [target.name for target in targets if not target.is_stage]
-    by_stage = (
-        select(1)
-        .where(_VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version)
-        .where(_VERSION.c.current_stage.in_(stages))
-    )
-    by_alias = (
-        select(1)
-        .where(_ALIAS.c.workspace == workspace, _ALIAS.c.name == name, _ALIAS.c.version == version)
-        .where(_ALIAS.c.alias.in_(aliases))
-    )
+def all_holders(connection: Connection, targets: Targets) -> set[tuple[Holder, int]]:
+    """Every version that holds something protected, and when it was created (milliseconds since 1970).
+
+    Reads the whole registry: for the start only.
+    """
+    stages, aliases = _names(targets)
+    columns = _VERSION.c.workspace, _VERSION.c.name, _VERSION.c.version, _CREATED
+    by_stage = select(*columns).where(_VERSION.c.current_stage.in_(stages))
+    by_alias = select(*columns).join(_ALIAS, _OF_THE_ALIAS).where(_ALIAS.c.alias.in_(aliases))
+    rows = [*connection.execute(by_stage), *connection.execute(by_alias)]
+    return {(Holder(Model(workspace, name), version), created) for workspace, name, version, created in rows}
+
+
+def is_held(targets: Targets, workspace: Any, name: Any, version: Any, created: Any) -> Any:
+    """The condition that the version in these columns holds something protected, and is still the same one."""
+    stages, aliases = _names(targets)
+    same = (
+        _VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version, created == _CREATED
+    )  # fmt: skip
+    by_stage = select(1).where(*same, _VERSION.c.current_stage.in_(stages))
+    by_alias = select(1).select_from(_VERSION).join(_ALIAS, _OF_THE_ALIAS).where(*same, _ALIAS.c.alias.in_(aliases))
     return by_stage.exists() | by_alias.exists()
+
+
+def _names(targets: Targets) -> tuple[list[str], list[str]]:
+    """Of the stages and of the aliases."""
+    stages = [target.name for target in targets if target.is_stage]
+    return stages, [target.name for target in targets if not target.is_stage]
 
 
 def chunks(values: Iterable[Any]) -> Iterator[Sequence[Any]]:

@@ -12,10 +12,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
 from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app.changes import Targets, protected_alias
@@ -42,11 +45,14 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`gone` names what was deleted of it, such as "run 3f…"; None where all is there."""
+    """`gone` names what was deleted of it, such as "run 3f…"; `unplaced` is the URI of its files where they are at no
+    place that can be told, such as in a run that is not there. None where all is well.
+    """
 
     places: frozenset[str]
     things: frozenset[tuple[str, str]]  # ("run" | "logged model" | "experiment", id)
-    gone: str | None
+    gone: str | None = None
+    unplaced: str | None = None
 
     @property
     def digests(self) -> frozenset[str]:
@@ -106,7 +112,7 @@ class Origins:
 
     def _touched(self, connection: Connection, digests: Iterable[str]) -> Held | None:
         for some in chunks(set(digests)):
-            columns = table.c.workspace, table.c.name, table.c.version
+            columns = table.c.workspace, table.c.name, table.c.version, table.c.created_ms
             looked = select(*columns, table.c.digest).where(table.c.digest.in_(some), is_held(self._targets, *columns))
             row = connection.execute(looked.limit(1)).first()
             if row is not None:
@@ -148,10 +154,10 @@ class Origins:
             execution_options=_OURS,
         ).first()
         if row is None:
-            return Origin(frozenset(), frozenset(), None)
-        uris = {uri for uri in (row.storage_location, row.source) if uri}
+            return Origin(frozenset(), frozenset())
+        uris = [uri for uri in (row.storage_location, row.source) if uri]
         if self._tracking is None:
-            return Origin(self._placed(uris, workspace), frozenset(), None)
+            return Origin(self._placed(uris, workspace), frozenset())
         if self._tracking.url == connection.engine.url:
             return self._traced(connection, uris, row.run_id, workspace, held)
         with self._tracking.connect() as other:
@@ -160,62 +166,75 @@ class Origins:
     def _placed(self, uris: Iterable[str], workspace: str) -> frozenset[str]:
         return frozenset(place for uri in uris if (place := self._places.canonical(uri, workspace)) is not None)
 
-    def _traced(self, connection: Connection, uris: set[str], run_id: str | None, workspace: str, held: bool) -> Origin:
+    def _traced(
+        self, connection: Connection, uris: Sequence[str], run_id: str | None, workspace: str, held: bool
+    ) -> Origin:
         """Follows `runs:/` and `models:/m-…` to their files, and files to the run or logged model they lie in."""
         places = self._placed(uris, workspace)
-        named = {word for uri in uris | places for word in re.split(r"[/:]", uri)}
-        runs = {word for word in named if _RUN.fullmatch(word)} | ({run_id} if run_id else set())
-        models = {word for word in named if _LOGGED_MODEL.fullmatch(word)}
-        found = [*_runs(connection, runs, held), *_logged_models(connection, models, held)]
-        claimed = {("run", run_id)} | {("logged model", uri.partition(":/")[2]) for uri in uris}
-        mine = [one for one in found if (one.kind, one.id) in claimed or self._contains(one, places, uris)]
-        places |= frozenset(place for one in mine for place in self._places_in(one, uris, workspace))
-        experiments = _experiments(connection, {one.experiment for one in mine}, held)
-        things = frozenset({(one.kind, one.id) for one in (*mine, *experiments)})
-        gone = next((f"{one.kind} {one.id}" for one in (*mine, *experiments) if one.deleted), None)
-        return Origin(places, things, gone)
+        named = {uri: name for uri in uris if (name := _named(uri)) is not None}
+        words = {word for place in places for word in place.split("/")}
+        runs = {one.id for one in named.values() if one.kind == "run"} | {run_id or ""}
+        models = {one.id for one in named.values() if one.kind == "logged model"}
+        found = [
+            *_runs(connection, runs | {word for word in words if _RUN.fullmatch(word)}, held),
+            *_logged_models(connection, models | {word for word in words if _LOGGED_MODEL.fullmatch(word)}, held),
+        ]
+        claimed = {("run", run_id)} | {(one.kind, one.id) for one in named.values()}
+        mine = [thing for thing in found if (thing.kind, thing.id) in claimed or self._contains(thing, places)]
+        behind = {uri: self._behind(name, mine) for uri, name in named.items()}
+        experiments = _experiments(connection, {thing.experiment for thing in mine}, held)
+        gone = next((f"{thing.kind} {thing.id}" for thing in (*mine, *experiments) if thing.deleted), None)
+        # MLflow loads the first of the two.
+        unplaced = next((uri for uri in uris[:1] if uri in behind and behind[uri] is None), None)
+        return Origin(
+            places | {place for place in behind.values() if place is not None},
+            frozenset({(thing.kind, thing.id) for thing in (*mine, *experiments)}),
+            gone,
+            unplaced,
+        )
 
-    def _contains(self, one: Thing, places: Iterable[str], uris: Iterable[str]) -> bool:
-        root = self._places.canonical(one.uri) if one.uri else None
-        if any(uri.startswith(f"runs:/{one.id}/") for uri in uris):
-            return True
+    def _contains(self, thing: Thing, places: Iterable[str]) -> bool:
+        root = self._places.canonical(thing.uri) if thing.uri else None
         return root is not None and any(root in and_above(place) for place in places)
 
-    def _places_in(self, one: Thing, uris: Iterable[str], workspace: str) -> Iterator[str]:
-        for uri in uris:
-            if uri == f"models:/{one.id}":
-                path: str | None = ""
-            else:
-                path = uri.removeprefix(f"runs:/{one.id}/") if uri.startswith(f"runs:/{one.id}/") else None
-            if path is not None and one.uri and (place := self._places.below(one.uri, path)) is not None:
-                yield place
+    def _behind(self, name: Named, things: Iterable[Thing]) -> str | None:
+        thing = next((thing for thing in things if (thing.kind, thing.id) == (name.kind, name.id)), None)
+        return self._places.below(thing.uri, name.path) if thing is not None and thing.uri else None
 
     def remember(self, connection: Connection, holder: Holder, origin: Origin) -> None:
-        """Writes the digests that are not there yet."""
+        """Writes what is not there yet, and forgets what an earlier version of this number left."""
+        created = self._created(connection, holder)
+        connection.execute(delete(table).where(*_of(holder), table.c.created_ms != created), execution_options=_OURS)
+        self._add(connection, holder, created, origin.digests)
+
+    def _created(self, connection: Connection, holder: Holder) -> int:
         (workspace, name), version = holder
-        there = set(connection.scalars(_digests_of(holder)))
-        rows = [
-            {"digest": one, "workspace": workspace, "name": name, "version": version}
-            for one in sorted(origin.digests - there)
-        ]
-        if rows:
+        same = (_VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version)
+        return connection.scalar(select(_VERSION.c.creation_time).where(*same)) or 0
+
+    def _add(self, connection: Connection, holder: Holder, created: int, digests: Iterable[str]) -> None:
+        (workspace, name), version = holder
+        missing = sorted(set(digests) - set(connection.scalars(select(table.c.digest).where(*_of(holder)))))
+        row = {"workspace": workspace, "name": name, "version": version, "created_ms": created}
+        if missing:
+            rows = [{"digest": one, **row} for one in missing]
             connection.execute(insert(table), rows, execution_options=_OURS)
 
     def follow(self, connection: Connection, holder: Holder, model: Model) -> None:
         """The model is renamed or goes to another workspace: its holder takes what it was made of along."""
-        origin = {"workspace": model.workspace, "name": model.name, "version": holder.version}
-        there = set(connection.scalars(_digests_of(Holder(model, holder.version))))
-        wanted = sorted(set(connection.scalars(_digests_of(holder))) - there)
-        if wanted:
-            rows = [{"digest": one, **origin} for one in wanted]
-            connection.execute(insert(table), rows, execution_options=_OURS)
+        created = self._created(connection, holder)
+        same = (*_of(holder), table.c.created_ms == created)
+        digests = connection.scalars(select(table.c.digest).where(*same)).all()
+        moved = Holder(model, holder.version)
+        connection.execute(delete(table).where(*_of(moved), table.c.created_ms != created), execution_options=_OURS)
+        self._add(connection, moved, created, digests)
 
     def catch_up(self) -> None:
         """Remembers every holder that the table does not know: of before the app, or of another set of targets."""
         with self._registry.connect() as connection:
             every = all_holders(connection, self._targets)
-            known = {Holder(Model(*row[:2]), row[2]) for row in connection.execute(_KNOWN)}
-        missing = [holder for holder in every if holder not in known]
+            known = {(Holder(Model(*row[:2]), row[2]), row[3]) for row in connection.execute(_KNOWN)}
+        missing = sorted({holder for holder, _ in every - known})
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             with self._registry.begin() as connection:
@@ -224,14 +243,32 @@ class Origins:
                     self.remember(connection, holder, self.of(connection, holder))
 
 
-_KNOWN = select(table.c.workspace, table.c.name, table.c.version).distinct()
+_KNOWN = select(table.c.workspace, table.c.name, table.c.version, table.c.created_ms).distinct()
 
 
-def _digests_of(holder: Holder) -> Any:
+def _of(holder: Holder) -> tuple[Any, ...]:
     (workspace, name), version = holder
-    return select(table.c.digest).where(
-        table.c.workspace == workspace, table.c.name == name, table.c.version == version
-    )
+    return (table.c.workspace == workspace, table.c.name == name, table.c.version == version)
+
+
+class Named(NamedTuple):
+    """What a `runs:/` or `models:/m-…` URI names, and a path below it."""
+
+    kind: str
+    id: str
+    path: str
+
+
+def _named(uri: str) -> Named | None:
+    """Read as MLflow reads it when it loads a model, whatever the spelling."""
+    scheme = urlsplit(uri).scheme
+    try:
+        if scheme == "runs":
+            return Named("run", *RunsArtifactRepository.parse_runs_uri(uri))
+    except MlflowException:
+        return Named("run", "", uri)
+    first = urlsplit(uri).path.lstrip("/").partition("/")[0]
+    return Named("logged model", first, "") if scheme == "models" and _LOGGED_MODEL.fullmatch(first) else None
 
 
 class Thing(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from flask import Request
 
 from reconciler.mlflow_app import wire
+from reconciler.mlflow_app.browser import is_daemon
 from reconciler.mlflow_app.errors import invalid
 from reconciler.mlflow_app.wire import Call
 
@@ -22,9 +23,14 @@ FIELDS: Final = {
 
 
 def read_query(request: Request) -> Call:
-    """Of a GET. `target` and `model` may be repeated."""
+    """Of a GET. `target` and `model` may be repeated; what a daemon says of itself is heard from daemons only."""
+    if not all(wire.is_text(value) for value in (*request.args.getlist("model"), *request.args.getlist("target"))):
+        raise invalid("Invalid value for parameter 'model' or 'target': it is not text.")
+    arguments = request.args.to_dict()
+    if not is_daemon(request):
+        arguments.pop("governed", None)
     targets = [wire.parse_target(text) for text in request.args.getlist("target")]
-    return Call(request.args.to_dict(), targets, request.args.getlist("model"))
+    return Call(arguments, targets, request.args.getlist("model"))
 
 
 def read_body(request: Request, name: str) -> Call:

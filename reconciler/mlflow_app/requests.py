@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,9 @@ from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
 
 # MySQL's TEXT, the smallest column that MLflow keeps a version's tag in, holds 65,535 bytes.
-_DECISION_BYTES = 60_000
+_TAG_BYTES = 60_000
+# Whoever reads a version reads its requests: a caller with READ must not make that slow for all.
+_MOST_OPEN = 20
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 
 
@@ -63,8 +65,15 @@ class TransitionRequests:
             "", self._registry.workspace, model, version, target, requester, _millis(now), comment,
             str(uuid.uuid4()), "", is_prompt,
         )  # fmt: skip
+        value = self._value(request)
+        if len(value.encode()) > _TAG_BYTES:
+            raise invalid("Invalid value for parameter 'comment': it is too long to be kept beside a version.")
+        if len(self._registry.find(models=[model], version=version, limit=_MOST_OPEN)) == _MOST_OPEN:
+            raise exists(
+                f"{_MOST_OPEN} requests for version {version} of {visible_name(model)!r} are open, which is the most."
+            )
         with self._registry.transaction(model) as within:
-            filed = within.add_tag(model, version, request_tag(target), self._value(request))
+            filed = within.add_tag(model, version, request_tag(target), value)
         if not filed:
             raise self._open_already(model, version, target)
         actions = self._actions(request, caller)
@@ -79,13 +88,29 @@ class TransitionRequests:
         if isinstance(told, str) and self._identity.is_approver(caller):
             self._governed.hear(self._registry.workspace, caller.name, told)
         limit = call.max_results
-        found = self._registry.find(models=call.models, targets=call.targets, after=call.after, limit=limit + 1)
-        page = found[:limit]
+        readable = self._readable(call, caller, limit + 1)
+        page = readable[:limit]
         answer: dict[str, Any] = {"requests": self._shown(page, caller, call.flag("expand_model_version"))}
-        if len(found) > limit:
+        if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
         return answer
+
+    def _readable(self, call: Call, caller: Caller, wanted: int) -> list[Found]:
+        """As many as are wanted of those that the caller may read: a page and its token tell of no others."""
+        readable: list[Found] = []
+        after = call.after
+        while True:
+            found = self._registry.find(models=call.models, targets=call.targets, after=after, limit=wanted)
+            levels = self._levels({one.model for one in found}, caller)
+            readable += [one for one in found if levels[one.model] >= Level.READ]
+            if len(found) < wanted or len(readable) >= wanted:
+                return readable[:wanted]
+            after = found[-1].model, int(found[-1].version), found[-1].key
+
+    def _levels(self, models: Set[str], caller: Caller) -> dict[str, Level]:
+        prompts = self._registry.prompts(models) if models else frozenset()
+        return {model: self._identity.level(caller, model, model in prompts) for model in models}
 
     def approve(self, call: Call, caller: Caller) -> dict[str, Any]:
         archive = call.flag("archive_existing_versions")
@@ -102,6 +127,8 @@ class TransitionRequests:
         return self._resolve(self._decidable(call, caller), call, caller, "REJECTED_REQUEST")
 
     def delete(self, call: Call, caller: Caller) -> dict[str, Any]:
+        level = self._identity.level(caller, call.model, self._is_prompt(call.model))
+        self._require(level >= Level.READ, f"reading {call.model!r}")
         asked = self._open(call)
         # Databricks' users pass `request.user_id or ""`, which is empty where nobody is authenticated.
         creator = call.arguments.get("creator") and call.optional("creator")
@@ -125,12 +152,11 @@ class TransitionRequests:
     def _shown(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
         models = {one.model for one in found}
         prompts = self._registry.prompts(models) if models else frozenset()
-        levels = {model: self._identity.level(caller, model, model in prompts) for model in models}
         versions = self._registry.versions(found) if expand and found else {}
         covers = self._governed.covers(self._registry.workspace) if found else None
         rows = []
         for one in found:
-            if levels[one.model] < Level.READ or (asked := self._read(one, one.model in prompts)) is None:
+            if (asked := self._read(one, one.model in prompts)) is None:
                 continue
             actions = self._actions(asked.request, caller)
             row = wire.listed(asked.request, asked.stamped, actions, one.stage)
@@ -260,7 +286,7 @@ def tell(within: Registry, model: str, version: str, target: Target, sentence: s
     """Writes the decision beside the version, where MLflow's UI shows it."""
     from mlflow.entities.model_registry import ModelVersionTag
 
-    tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, _DECISION_BYTES))
+    tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, _TAG_BYTES))
     within.mlflow.set_model_version_tag(model, version, tag)
 
 

@@ -26,6 +26,8 @@ origins = Table(
     Column("workspace", String(63), primary_key=True),
     Column("name", String(256), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
+    # MLflow's creation_time of the version: a model that is deleted and made again has other files by the same numbers.
+    Column("created_ms", BigInteger, nullable=False),
     Index(f"{PREFIX}origins_of", "workspace", "name", "version"),
 )
 

@@ -46,7 +46,7 @@ from reconciler.mlflow_app.errors import conflict
 from reconciler.mlflow_app.holders import OURS, PERMIT, Holder, Holders, Model, Permit, holders_of, lock
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.net import Net
-from reconciler.mlflow_app.origins import Origins, digest, digests_of_removal
+from reconciler.mlflow_app.origins import Origin, Origins, digest
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 
@@ -252,9 +252,10 @@ class Wall:
         digests = {}
         for item in lost:
             kind, id, uri = _thing(item)
+            digests[digest(kind, id)] = f"{kind} {id}"
             place = self._origins.place(uri)
-            for one in {digest(kind, id)} | (digests_of_removal(place) if place is not None else set()):
-                digests[one] = f"{kind} {id}"
+            if place is not None:
+                digests[digest("above", place)] = f"{kind} {id}"
         held = self._origins.touched(digests, connection)
         if held is not None:
             what = f"Deleting the {digests[held.digest]}, from which version {held.holder.version} of "
@@ -292,11 +293,9 @@ class Wall:
         assert change.version is not None
         holder = Holder(Model(change.workspace, change.model), change.version)
         origin = self._origins.of(connection, holder, held=approved)
-        if approved and origin.gone is not None:
-            raise conflict(
-                f"Version {change.version} of {visible_name(change.model)!r} cannot be approved: its {origin.gone} is "
-                "deleted, and its files may be removed for good. Restore it, or reject the request."
-            )
+        if approved and (reason := _cannot_be_approved(origin)) is not None:
+            named = f"Version {change.version} of {visible_name(change.model)!r}"
+            raise conflict(f"{named} cannot be approved, since {reason}, or reject the request.")
         self._origins.remember(connection, holder, origin)
 
 
@@ -344,12 +343,21 @@ def _is_lost(row: Row) -> bool:
     return row.goes or ("lifecycle_stage" in row.changed and row.will_be("lifecycle_stage") == "deleted")
 
 
+def _cannot_be_approved(origin: Origin) -> str | None:
+    if origin.gone is not None:
+        return f"its {origin.gone} is deleted and its files may be removed for good: restore it"
+    if origin.unplaced is not None:
+        return f"{visible_name(origin.unplaced)} names no files that this server knows: register it by another source"
+    return None
+
+
 def _thing(item: Any) -> tuple[str, str, str | None]:
     if isinstance(item, SqlRun):
         return "run", str(item.run_uuid), item.artifact_uri
     if isinstance(item, SqlLoggedModel):
         return "logged model", str(item.model_id), item.artifact_location
-    return "experiment", str(item.experiment_id), item.artifact_location
+    # What `mlflow gc` removes of an experiment are its runs and logged models; several may share one location.
+    return "experiment", str(item.experiment_id), None
 
 
 def _models_of(state: ORMExecuteState, connection: Connection) -> list[Model]:

@@ -14,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.utils.proto_json_utils import message_to_json
 
 from reconciler.domain.request import Request
+from reconciler.domain.tag_format import DECISION_PREFIX, decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.mlflow_app.errors import invalid, missing
@@ -23,6 +24,9 @@ _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _COUNT = re.compile(r"[1-9][0-9]{0,4}")
 # The column is a 32-bit integer in every database.
 _LARGEST_VERSION = 2**31 - 1
+# What MLflow takes as a tag's key; the alias stands behind the longer of our two prefixes.
+_LONGEST_KEY = 250
+_LONGEST_ALIAS = _LONGEST_KEY - len(f"{DECISION_PREFIX}alias.")
 PAGE, LARGEST_PAGE = 1_000, 10_000
 
 CANCEL, APPROVE, REJECT = "CANCEL_TRANSITION_REQUEST", "APPROVE_TRANSITION_REQUEST", "REJECT_TRANSITION_REQUEST"
@@ -46,9 +50,7 @@ class Call:
         value = self.arguments.get(name)
         if value is None:
             return None
-        if isinstance(value, str) and any(
-            character == "\0" or "\ud800" <= character <= "\udfff" for character in value
-        ):
+        if isinstance(value, str) and not is_text(value):
             raise invalid(f"Invalid value for parameter '{name}': it is not text (a NUL or half a character is in it).")
         # Some clients send a version as a number.
         if isinstance(value, int) and not isinstance(value, bool) and name == "version":
@@ -104,9 +106,20 @@ class Call:
 
 def parse_target(text: str) -> Target:
     try:
-        return Target.parse(text)
+        target = Target.parse(text)
     except ValueError as error:
         raise invalid(f"Invalid value for parameter 'stage': {error}.") from None
+    if len(decision_tag(target)) > _LONGEST_KEY:
+        longest = f"{_LONGEST_ALIAS} characters are the most that can be asked for"
+        raise invalid(f"Invalid value for parameter 'stage': the alias is too long: {longest}.")
+    return target
+
+
+def is_text(value: object) -> bool:
+    """Text that every database takes: without NUL and half characters."""
+    return isinstance(value, str) and not any(
+        character == "\0" or "\ud800" <= character <= "\udfff" for character in value
+    )
 
 
 def page_token(model: str, version: str, key: str) -> str:
@@ -116,7 +129,9 @@ def page_token(model: str, version: str, key: str) -> str:
 def read_token(token: str) -> tuple[str, int, str]:
     try:
         model, version, key = json.loads(base64.urlsafe_b64decode(token.encode()))
-        return str(model), int(version), str(key)
+        if not (isinstance(version, int) and 0 <= version <= _LARGEST_VERSION and is_text(model) and is_text(key)):
+            raise ValueError(token)
+        return model, version, key
     except (ValueError, TypeError, binascii.Error, RecursionError):
         raise invalid("Invalid value for parameter 'page_token': use the one that the last page came with.") from None
 

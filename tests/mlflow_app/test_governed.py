@@ -27,6 +27,7 @@ rules:
     require: [{metric: accuracy, min: 0.9}]
 """
 TOLD = json.dumps([{"models": ["risk-*"], "targets": ["Production"]}])
+DAEMON = {"User-Agent": "mlflow-reconciler"}
 HOUR = 60 * 60 * 1000
 
 
@@ -48,7 +49,7 @@ def test_the_app_learns_it_from_the_daemons_cycle(somebody: Person, name: Name, 
 
 
 def test_the_command_line_says_it_too_where_it_knows_no_policy(somebody: Person, name: Name, tmp_path: Path) -> None:
-    somebody.call("GET", "transition-requests/list", params={"governed": TOLD})
+    somebody.call("GET", "transition-requests/list", params={"governed": TOLD}, headers=DAEMON)
     outside, inside = somebody.model(f"ads-{name()}"), somebody.model(f"risk-{name()}")
     product = Product(somebody.uri, tmp_path)
     environment = {key: value for key, value in product.environment().items() if key != "RECONCILER_POLICY"}
@@ -105,7 +106,7 @@ def test_what_is_not_understood_is_not_remembered(governed: Governed, told: str)
 def test_only_approvers_are_heard(auth_uri: str) -> None:
     ada, svc = Person(auth_uri, "ada"), Person(auth_uri, "svc")
     name = Person(auth_uri, "root").model("told-model")
-    ada.call("GET", "transition-requests/list", params={"governed": TOLD})
+    ada.call("GET", "transition-requests/list", params={"governed": TOLD}, headers=DAEMON)
     assert "warning" not in ada.request("create", name)
-    svc.call("GET", "transition-requests/list", params={"governed": TOLD})
+    svc.call("GET", "transition-requests/list", params={"governed": TOLD}, headers=DAEMON)
     assert "warning" in ada.request("create", name, "Staging")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,3 +147,44 @@ def test_a_comment_that_is_not_text_does_not_withdraw(person: Person, body: dict
     reply = person.send("DELETE", "transition-requests/delete", data=sent, headers={"Content-Type": "application/json"})
     assert reply.status_code == 400
     assert len(person.call("GET", "transition-requests/list", params={"model": body["name"]})["requests"]) == 1
+
+
+def token(value: str) -> str:
+    return base64.urlsafe_b64encode(value.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"page_token": token('["m",Infinity,"k"]')}, {"page_token": token('["m",1e30,"k"]')},
+        {"page_token": token('["m",99999999999999999999,"k"]')}, {"page_token": token('["\\ud800",1,"k"]')},
+        {"page_token": token('["m\\u0000",1,"k"]')}, {"page_token": token('["m",3000000000,"k"]')},
+        {"page_token": token("[1,2,3]")}, {"model": "m\0"}, {"max_results": "0"}, {"max_results": "²"},
+        {"name": "m", "version": "9" * 10}, {"target": "@" + "a" * 230},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_is_answered_in_one_sentence(person: Person, query: dict[str, str]) -> None:
+    reply = person.send("GET", "transition-requests/list", params=query)
+    assert reply.status_code in {400, 404}, reply.text
+    assert "SQL" not in reply.text.replace("sqlstate", "")
+
+
+def test_a_page_cannot_say_what_the_policy_governs(person: Person, name: Name) -> None:
+    model = person.model(f"page-{name()}")
+    told = json.dumps([{"models": ["nothing"], "targets": ["Production"]}])
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {}):
+        person.call("GET", "transition-requests/list", params={"governed": told}, headers=headers)
+    assert "warning" not in person.request("create", model)
+
+
+def test_so_many_requests_are_open_for_a_version_and_no_more(person: Person, name: Name) -> None:
+    model = person.model(f"page-{name()}")
+    for number in range(20):
+        person.request("create", model, f"@a{number}")
+    reply = person.send(
+        "POST", "transition-requests/create", json={"name": model, "version": "1", "stage": "@one-more"}
+    )
+    assert (reply.status_code, reply.json()["error_code"]) == (409, "RESOURCE_ALREADY_EXISTS")
+    long = {"name": model, "version": "1", "stage": "Staging", "comment": "é" * 40_000}
+    assert person.send("POST", "transition-requests/create", json=long).status_code == 400

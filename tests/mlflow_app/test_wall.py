@@ -31,7 +31,7 @@ from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.identity import Caller, Identity
 from reconciler.mlflow_app.locations import Places
-from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.origins import Origins, digests_of_write
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.requests import move
 from reconciler.mlflow_app.store import Registry
@@ -513,3 +513,74 @@ def test_what_a_renamed_holder_came_from_stays_known(world: World) -> None:
     world.store.rename_registered_model("m", "n")
     world.somebody.now = Caller("")
     refused(world.tracking.delete_run, run_id)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "runs:/{}/model", "runs:///{}/model", "RUNS:/{}/model", "runs:/{}/model?x=1", "runs:/{}/model#x",
+        "runs:\t/{}/model", " runs:/{}/model", "runs:/{}/mod%65l", "runs:/{}//model",
+    ],
+)  # fmt: skip
+def test_a_source_by_the_name_of_a_run_is_defended_where_mlflow_would_read_it(world: World, spelling: str) -> None:
+    run_id, files = a_run(world)
+    world.model(versions=1, source=spelling.format(run_id), run_id=run_id)
+    world.approve("m", 1, CHAMPION)
+    place = world.origins.place(f"{files}/model/MLmodel")
+    assert place is not None
+    held = world.origins.touched(digests_of_write(place))
+    assert held is not None
+    assert held.holder.model.name == "m"
+    refused(world.tracking.delete_run, run_id)
+
+
+@pytest.mark.parametrize("source", ["runs:/", "runs:/0123456789abcdef0123456789abcdef/model", "runs:x"])
+def test_a_source_that_names_no_files_is_not_approved(world: World, source: str) -> None:
+    world.model(versions=1, source=source, run_id="0123456789abcdef0123456789abcdef")
+    with pytest.raises(MlflowException, match="names no files") as failed:
+        world.approve("m", 1, PRODUCTION)
+    assert failed.value.get_http_status_code() == 409
+
+
+def test_a_model_made_again_by_the_same_name_is_another(world: World) -> None:
+    """Neither does the first defend its files for ever, nor does it hide those of the second."""
+    first, _ = a_run(world)
+    second, files = a_run(world)
+    for run_id in (first, second):
+        world.model(versions=1, source=f"runs:/{run_id}/model", run_id=run_id)
+        world.approve("m", 1, PRODUCTION)
+        if run_id == first:
+            world.approve("m", 1, Target.parse("Archived"))
+            world.store.delete_registered_model("m")
+    world.tracking.delete_run(first)
+    refused(world.tracking.delete_run, second)
+    place = world.origins.place(f"{files}/model/MLmodel")
+    assert place is not None
+    assert world.origins.touched(digests_of_write(place)) is not None
+
+
+def test_rows_of_a_model_that_is_gone_do_not_keep_the_start_from_learning(sqlite: str, tmp_path: Path) -> None:
+    world = World(sqlite, tmp_path / "artifacts")
+    first, _ = a_run(world)
+    second, _ = a_run(world)
+    with walled(world):
+        world.model(versions=1, source=f"runs:/{first}/model", run_id=first)
+        world.approve("m", 1, PRODUCTION)
+        world.approve("m", 1, Target.parse("Archived"))
+        world.store.delete_registered_model("m")
+    # For some time the server runs without the app.
+    world.model(versions=1, source=f"runs:/{second}/model", run_id=second)
+    world.store.set_registered_model_alias("m", "champion", "1")
+    world.origins.catch_up()
+    with walled(world):
+        refused(world.tracking.delete_run, second)
+
+
+def test_experiments_that_share_a_place_are_kept_for_what_was_made_in_them_only(world: World) -> None:
+    made_in = world.tracking.create_experiment("made in", "s3://bucket/ml")
+    beside = world.tracking.create_experiment("beside", "s3://bucket/ml")
+    run = world.tracking.create_run(made_in, "ada", 1, [], "run").info
+    world.model(versions=1, source=f"{run.artifact_uri}/model", run_id=run.run_id)
+    world.approve("m", 1, PRODUCTION)
+    world.tracking.delete_experiment(beside)
+    refused(world.tracking.delete_experiment, made_in)
