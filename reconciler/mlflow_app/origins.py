@@ -8,16 +8,11 @@ written in the transaction that makes it a holder. Whether it still holds is ask
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
-from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from reconciler.domain.target import Target
@@ -25,11 +20,18 @@ from reconciler.mlflow_app.changes import Targets, protected_alias
 from reconciler.mlflow_app.holders import OURS, Holder, Model, all_holders, chunks, is_held, lock
 from reconciler.mlflow_app.locations import Places, and_above
 from reconciler.mlflow_app.tables import origins as table
+from reconciler.mlflow_app.things import (
+    LOGGED_MODEL_ID,
+    RUN_ID,
+    Named,
+    Thing,
+    experiments_of,
+    logged_models_of,
+    named_by,
+    runs_of,
+)
 
 _OURS: Final = {OURS: True}
-_RUN = re.compile(r"[0-9a-f]{32}")
-_LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
-_DELETED = "deleted"
 _SNAPSHOTS: Final = frozenset({"mysql", "mariadb"})
 _BATCH: Final = 100
 _VERSION, _ALIAS = SqlModelVersion.__table__, SqlRegisteredModelAlias.__table__
@@ -171,18 +173,18 @@ class Origins:
     ) -> Origin:
         """Follows `runs:/` and `models:/m-…` to their files, and files to the run or logged model they lie in."""
         places = self._placed(uris, workspace)
-        named = {uri: name for uri in uris if (name := _named(uri)) is not None}
+        named = {uri: name for uri in uris if (name := named_by(uri)) is not None}
         words = {word for place in places for word in place.split("/")}
         runs = {one.id for one in named.values() if one.kind == "run"} | {run_id or ""}
         models = {one.id for one in named.values() if one.kind == "logged model"}
         found = [
-            *_runs(connection, runs | {word for word in words if _RUN.fullmatch(word)}, held),
-            *_logged_models(connection, models | {word for word in words if _LOGGED_MODEL.fullmatch(word)}, held),
+            *runs_of(connection, runs | {word for word in words if RUN_ID.fullmatch(word)}, held),
+            *logged_models_of(connection, models | {word for word in words if LOGGED_MODEL_ID.fullmatch(word)}, held),
         ]
         claimed = {("run", run_id)} | {(one.kind, one.id) for one in named.values()}
         mine = [thing for thing in found if (thing.kind, thing.id) in claimed or self._contains(thing, places)]
         behind = {uri: self._behind(name, mine) for uri, name in named.items()}
-        experiments = _experiments(connection, {thing.experiment for thing in mine}, held)
+        experiments = experiments_of(connection, {thing.experiment for thing in mine}, held)
         gone = next((f"{thing.kind} {thing.id}" for thing in (*mine, *experiments) if thing.deleted), None)
         # MLflow loads the first of the two.
         unplaced = next((uri for uri in uris[:1] if uri in behind and behind[uri] is None), None)
@@ -249,66 +251,3 @@ _KNOWN = select(table.c.workspace, table.c.name, table.c.version, table.c.create
 def _of(holder: Holder) -> tuple[Any, ...]:
     (workspace, name), version = holder
     return (table.c.workspace == workspace, table.c.name == name, table.c.version == version)
-
-
-class Named(NamedTuple):
-    """What a `runs:/` or `models:/m-…` URI names, and a path below it."""
-
-    kind: str
-    id: str
-    path: str
-
-
-def _named(uri: str) -> Named | None:
-    """Read as MLflow reads it when it loads a model, whatever the spelling."""
-    scheme = urlsplit(uri).scheme
-    try:
-        if scheme == "runs":
-            return Named("run", *RunsArtifactRepository.parse_runs_uri(uri))
-    except MlflowException:
-        return Named("run", "", uri)
-    first = urlsplit(uri).path.lstrip("/").partition("/")[0]
-    return Named("logged model", first, "") if scheme == "models" and _LOGGED_MODEL.fullmatch(first) else None
-
-
-class Thing(NamedTuple):
-    """A run, logged model or experiment of the tracking store."""
-
-    kind: str
-    id: str
-    experiment: int
-    uri: str | None
-    deleted: bool
-
-
-def _runs(connection: Connection, ids: Iterable[str], held: bool) -> list[Thing]:
-    row = SqlRun.__table__
-    columns = (row.c.run_uuid, row.c.experiment_id, row.c.artifact_uri, row.c.lifecycle_stage)
-    return [
-        Thing("run", run, experiment, uri, stage == _DELETED)
-        for run, experiment, uri, stage in _rows(connection, columns, row.c.run_uuid, ids, held)
-    ]
-
-
-def _logged_models(connection: Connection, ids: Iterable[str], held: bool) -> list[Thing]:
-    row = SqlLoggedModel.__table__
-    columns = (row.c.model_id, row.c.experiment_id, row.c.artifact_location, row.c.lifecycle_stage)
-    return [
-        Thing("logged model", model, experiment, uri, stage == _DELETED)
-        for model, experiment, uri, stage in _rows(connection, columns, row.c.model_id, ids, held)
-    ]
-
-
-def _experiments(connection: Connection, ids: Iterable[int], held: bool) -> list[Thing]:
-    row = SqlExperiment.__table__
-    columns = (row.c.experiment_id, row.c.artifact_location, row.c.lifecycle_stage)
-    return [
-        Thing("experiment", str(id), id, uri, stage == _DELETED)
-        for id, uri, stage in _rows(connection, columns, row.c.experiment_id, ids, held)
-    ]
-
-
-def _rows(connection: Connection, columns: Sequence[Any], key: Any, ids: Iterable[Any], held: bool) -> Iterator[Any]:
-    for some in chunks(set(ids)):
-        wanted = select(*columns).where(key.in_(some)).order_by(key)
-        yield from connection.execute(wanted.with_for_update(read=True) if held else wanted, execution_options=_OURS)

@@ -11,66 +11,35 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
-from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
 from mlflow.store.model_registry.dbmodels.models import (
-    SqlModelVersion,
-    SqlModelVersionTag,
     SqlRegisteredModel,
-    SqlRegisteredModelAlias,
 )
 from mlflow.store.tracking.dbmodels.models import SqlLoggedModel, SqlRun
 from sqlalchemy import Connection, event, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
 from reconciler.mlflow_app import notes
 from reconciler.mlflow_app.changes import (
-    USE_THE_CALLS,
     Change,
     Kind,
     Targets,
-    first_move_out,
-    folded,
-    how_to_ask,
-    is_our_tag,
-    protected_alias,
 )
 from reconciler.mlflow_app.errors import conflict
-from reconciler.mlflow_app.holders import OURS, PERMIT, Holder, Holders, Model, Permit, holders_of, lock
+from reconciler.mlflow_app.holders import OURS, PERMIT, Holder, Model, Permit
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.net import Net
 from reconciler.mlflow_app.origins import Origin, Origins, digest
 from reconciler.mlflow_app.refusals import Refusals
+from reconciler.mlflow_app.row_changes import Look, RowChanges, moved, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 
 _FREE_COLUMNS: Final = frozenset({"description", "last_updated_time"})
 _KEY_COLUMNS: Final = frozenset({"workspace", "name"})
-
-
-@dataclass
-class _Look:
-    """Who holds what in this transaction, each model locked and read once a flush."""
-
-    connection: Connection
-    targets: Targets
-    _read: dict[Model, Holders] = field(default_factory=dict)
-
-    def lock(self, models: Iterable[Model]) -> None:
-        missing = sorted(set(models) - self._read.keys())
-        lock(self.connection, missing)
-        for model in missing:
-            self._read[model] = holders_of(self.connection, model, self.targets)
-
-    def held(self, model: Model) -> Holders:
-        self.lock([model])
-        return self._read[model]
 
 
 class Wall:
@@ -81,6 +50,7 @@ class Wall:
         self._identity = identity
         self._refusals = refusals
         self._origins = origins
+        self._rows = RowChanges(targets)
         self._net = Net()
 
     def install(self) -> None:
@@ -103,11 +73,7 @@ class Wall:
             return
         connection = session.connection()
         self._net.let_flush(connection)
-        watched = [row for row in rows if self._matters(row)]
-        if watched:
-            look = _Look(connection, self._targets)
-            look.lock(row.model for row in watched if _needs_holders(row))
-            self._judge(list(self._changes(watched, rows, look)), session)
+        self._judge(self._rows.changes(rows, connection), session)
 
     def _after_flush(self, session: Session, _context: Any) -> None:
         """Runs, logged models and experiments: after the flush, when their rows are locked and no approval that
@@ -129,112 +95,23 @@ class Wall:
         elif state.is_delete and written in TRACKING:
             self._judge_removal(state)
 
-    # --- what a flush would change -----------------------------------------------------------------------------
-
-    def _matters(self, row: Row) -> bool:
-        """False for what reaches neither a holder nor a tag of ours: most of what a registry does."""
-        kind = type(row.item)
-        if kind is SqlRegisteredModel:
-            return row.goes or (not row.is_new and bool(row.changed & _KEY_COLUMNS))
-        if kind is SqlModelVersion:
-            if row.is_new:
-                return self._stage(row.will_be("current_stage")) is not None
-            return row.goes or bool(row.changed - _FREE_COLUMNS)
-        if kind is SqlRegisteredModelAlias:
-            return self._alias(row) is not None
-        if kind is SqlModelVersionTag:
-            return any(is_our_tag(key) for key in _spellings(row, "key"))
-        return any(folded(key) == IS_PROMPT_TAG_KEY for key in _spellings(row, "key"))
-
-    def _changes(self, rows: list[Row], every: list[Row], look: _Look) -> Iterator[Change]:
-        created = {row.model for row in every if type(row.item) is SqlRegisteredModel and row.is_new}
-        whole = {row.model for row in rows if type(row.item) is SqlRegisteredModel}
-        for row in rows:
-            kind = type(row.item)
-            if kind is SqlRegisteredModel:
-                yield from self._model_changes(row, look)
-            elif row.model in whole:
-                continue  # falls or moves with its model, which has been looked at
-            elif kind is SqlModelVersion:
-                yield from self._version_changes(row, look)
-            elif kind is SqlRegisteredModelAlias:
-                yield from self._alias_changes(row, look)
-            elif kind is SqlModelVersionTag:
-                yield from _tag_changes(row)
-            elif row.model not in created:
-                yield from _prompt_changes(row)
-
-    def _model_changes(self, row: Row, look: _Look) -> Iterator[Change]:
-        for version, held in sorted(look.held(row.model).items()):
-            for target in sorted(held):
-                if row.goes:
-                    what = f"Deleting a model with a version that holds {target}"
-                    yield _whole(Kind.MODEL, what, row.model, None, target)
-                else:
-                    yield _moved(row.model, Model(row.will_be("workspace"), row.will_be("name")), version, target)
-
-    def _version_changes(self, row: Row, look: _Look) -> Iterator[Change]:
-        model, version = row.model, row.stored["version"]
-        held = look.held(model).get(version, frozenset())
-        into = None if row.goes else self._stage(row.will_be("current_stage"))
-        moves = "current_stage" in row.changed
-        gone = row.goes or (moves and row.will_be("current_stage") == STAGE_DELETED_INTERNAL)
-        if moves and into is not None and into not in held:
-            instead = how_to_ask(model.name, str(version), into)
-            yield Change(Kind.TARGET, f"Moving a version into {into}", *model, version, into, instead, takes=True)
-        for target in sorted(held):
-            if gone:
-                yield _whole(Kind.MODEL, f"Deleting the version that holds {target}", model, None, target)
-            elif moves and target != into:
-                yield self._moved_out(row, target)
-            elif columns := row.changed - _FREE_COLUMNS - {"current_stage"}:
-                what = f"Changing {' and '.join(sorted(columns))} of the version that holds {target}"
-                yield _whole(Kind.TARGET, what, model, version, target)
-
-    def _moved_out(self, row: Row, held: Target) -> Change:
-        stage, version = row.will_be("current_stage"), row.stored["version"]
-        asked = Target.parse(stage)
-        what = f"Moving a version out of {held}" if held.is_stage else f"Moving the version that holds {held}"
-        return Change(Kind.TARGET, what, *row.model, version, held, how_to_ask(row.model.name, str(version), asked))
-
-    def _alias_changes(self, row: Row, look: _Look) -> Iterator[Change]:
-        target = self._alias(row)
-        if target is None:
-            return
-        look.lock([row.model])
-        alias = row.stored["alias"]
-        if row.goes:
-            what = f"Deleting the alias @{alias}"
-            yield _whole(Kind.TARGET, what, row.model, row.item.version, target)
-        else:
-            version = row.will_be("version")
-            instead = how_to_ask(row.model.name, str(version), target)
-            yield Change(Kind.TARGET, f"Setting the alias @{alias}", *row.model, version, target, instead, takes=True)
-
-    def _stage(self, name: str) -> Target | None:
-        return next((target for target in self._targets if target.is_stage and target.name == name), None)
-
-    def _alias(self, row: Row) -> Target | None:
-        named = (protected_alias(alias, self._targets) for alias in _spellings(row, "alias"))
-        return next((target for target in named if target is not None), None)
-
     # --- what a statement would change -------------------------------------------------------------------------
 
     def _changes_of_models(self, state: ORMExecuteState) -> Iterator[Change]:
         """A statement on models counts as one on all their versions and aliases, which follow by cascades."""
         connection = state.session.connection()
-        look = _Look(connection, self._targets)
+        look = Look(connection, self._targets)
         statement: Any = state.statement
-        moved = statement.compile().params
+        columns = statement.compile().params
         for model in _models_of(state, connection):
             for version, held in sorted(look.held(model).items()):
                 for target in sorted(held):
                     if state.is_delete:
                         what = f"Deleting a model with a version that holds {target}"
-                        yield _whole(Kind.MODEL, what, model, None, target)
+                        yield whole(Kind.MODEL, what, model, None, target)
                     else:
-                        after = Model(moved.get("workspace", model.workspace), moved.get("name", model.name))
-                        yield _moved(model, after, version, target)
+                        after = Model(columns.get("workspace", model.workspace), columns.get("name", model.name))
+                        yield moved(model, after, version, target)
 
     def _judge_removal(self, state: ORMExecuteState) -> None:
         statement: Any = state.statement
@@ -260,7 +137,7 @@ class Wall:
         if held is not None:
             what = f"Deleting the {digests[held.digest]}, from which version {held.holder.version} of "
             what += f"{visible_name(held.holder.model.name)!r} was made,"
-            yield _whole(Kind.ORIGIN, what, held.holder.model, held.holder.version, held.target)
+            yield whole(Kind.ORIGIN, what, held.holder.model, held.holder.version, held.target)
 
     # --- judging -------------------------------------------------------------------------------------------------
 
@@ -303,40 +180,6 @@ def _permitted(change: Change, permit: Permit | None) -> bool:
     if permit is None or permit.model != (change.workspace, change.model):
         return False
     return permit.moves or change.kind is Kind.TAG
-
-
-def _needs_holders(row: Row) -> bool:
-    return type(row.item) in {SqlRegisteredModel, SqlModelVersion, SqlRegisteredModelAlias}
-
-
-def _spellings(row: Row, column: str) -> set[str]:
-    """A column of the key as it stands in the database, and as it will."""
-    return {str(row.stored[column]), str(row.will_be(column))}
-
-
-def _whole(kind: Kind, what: str, model: Model, version: int | None, target: Target) -> Change:
-    return Change(kind, what, model.workspace, model.name, version, target, first_move_out(target))
-
-
-def _moved(before: Model, after: Model, version: int, target: Target) -> Change:
-    to = f"to {visible_name(after.name)!r}"
-    if before.workspace != after.workspace:
-        to = f"to workspace {after.workspace!r}"
-    verb = "Renaming" if before.name != after.name else "Moving"
-    what = f"{verb} a model with a version that holds {target} {to}"
-    return replace(_whole(Kind.MODEL, what, before, version, target), moved_to=after)
-
-
-def _tag_changes(row: Row) -> Iterator[Change]:
-    if row.is_new or row.goes or row.changed & {"key", "value", "version"}:
-        verb = "Deleting" if row.goes else "Writing"
-        what = f"{verb} the tag {visible_name(row.stored['key'])} by hand"
-        yield Change(Kind.TAG, what, *row.model, None, None, USE_THE_CALLS)
-
-
-def _prompt_changes(row: Row) -> Iterator[Change]:
-    what = f"Changing the tag {IS_PROMPT_TAG_KEY} of an existing model"
-    yield Change(Kind.PROMPT, what, *row.model, None, None, "a model and a prompt cannot become each other")
 
 
 def _is_lost(row: Row) -> bool:
