@@ -29,7 +29,8 @@ _CODES = {
     "NoSuchDecision": NO_SUCH,
     "AmbiguousDecision": USAGE,
     "Conflict": NEGATIVE,
-    "Invalid": NEGATIVE,
+    # The registry says that the call itself is wrong, such as a version that is no number.
+    "Invalid": USAGE,
     "Unavailable": UNREACHABLE,
     "Refused": UNREACHABLE,
 }

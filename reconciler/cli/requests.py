@@ -137,7 +137,7 @@ def _show_found(tool: RequestTool, found: Found) -> None:
     request = found.listed.request
     if found.open:
         print(f"{_place(request)}: open")
-        for name, value in _row(tool, found.listed).items():
+        for name, value in (_row(tool, found.listed) | _coverage(tool, found.listed)).items():
             if value is not None and value != "" and name not in {"model", "version", "target"}:
                 print(f"  {name.replace('_', ' '):20} {value}")
     elif found.decided:
@@ -177,8 +177,12 @@ def list_open(format: FormatOption = Format.TABLE) -> int:
 def _table_row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
     row, age = _row(tool, listed), datetime.now(UTC) - listed.request.requested_at
     asked = duration_text(max(timedelta(seconds=round(age.total_seconds())), timedelta())) if listed.stamped else None
-    covered = {True: "yes", False: NO_RULE, None: None}[row["covered"]]
-    return row | {"asked": asked, "covered": covered, "comment": visible(row["comment"], _COMMENT_SHOWN)}
+    return row | {"asked": asked, "comment": visible(row["comment"], _COMMENT_SHOWN)} | _coverage(tool, listed)
+
+
+def _coverage(tool: RequestTool, listed: Listed) -> dict[str, str | None]:
+    """For people."""
+    return {"covered": {True: "yes", False: NO_RULE, None: None}[_row(tool, listed)["covered"]]}
 
 
 def _row(tool: RequestTool, listed: Listed) -> dict[str, Any]:

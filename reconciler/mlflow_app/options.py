@@ -83,7 +83,7 @@ def _auth(text: str) -> bool:
 def _choice(environ: Mapping[str, str], name: str, default: str, other: str) -> str:
     text = environ.get(PREFIX + name) or default
     if text not in {default, other}:
-        raise OptionsError(f"{PREFIX}{name}: {text!r} is not known: use {default} or {other}")
+        raise OptionsError(f"{PREFIX}{name}: {text!r} is not known: use {other} or {default}")
     return text
 
 

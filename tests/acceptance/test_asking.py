@@ -148,6 +148,8 @@ def test_a_model_that_is_not_there_exits_4_with_json_and_the_nearest_names(
     assert f"model '{name('fraud')}' has no version 9: its newest is 1" in version.stderr
     for command in ("show", "create", "withdraw"):
         assert product.run("request", command, typed, "1", "Production").returncode == 4
+    # What is no version number is no rejection either.
+    assert product.run("explain", name("fraud"), "x", "Production").returncode == 2
 
 
 def test_explain_names_the_next_step_that_fits(server: Server, product: Product, name: Name) -> None:

@@ -35,11 +35,12 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Person]:
 
 
 def test_of_two_who_approve_at_once_one_succeeds_and_one_finds_nothing_open(served: Person) -> None:
-    body = {"name": "fraud", "version": "1", "stage": "Production", "archive_existing_versions": False}
+    asked_for = {"name": "fraud", "version": "1", "stage": "Production"}
+    body = {**asked_for, "archive_existing_versions": False}
     served.model("fraud")
     with ThreadPoolExecutor(4) as people:
         for _ in range(5):
-            asked = [people.submit(served.send, "POST", "transition-requests/create", json=body) for _ in range(4)]
+            asked = [people.submit(served.send, "POST", "transition-requests/create", json=asked_for) for _ in range(4)]
             assert sorted(one.result().status_code for one in asked) == [200, 409, 409, 409]
             done = [people.submit(served.send, "POST", "transition-requests/approve", json=body) for _ in range(4)]
             assert sorted(one.result().status_code for one in done) == [200, 404, 404, 404]
