@@ -11,6 +11,7 @@ from mlflow.protos.databricks_pb2 import (
     PERMISSION_DENIED,
     RESOURCE_ALREADY_EXISTS,
     RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
 )
 
 
@@ -39,6 +40,11 @@ def missing(message: str) -> Answered:
 
 def conflict(message: str) -> Answered:
     return Answered(HTTPStatus.CONFLICT, INVALID_STATE, message)
+
+
+def untold() -> Answered:
+    sentence = "An administrator's change is not made unless it is noted, and the note failed: see the server's log."
+    return Answered(HTTPStatus.SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, sentence)
 
 
 def exists(message: str) -> Answered:

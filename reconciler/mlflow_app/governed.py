@@ -31,6 +31,9 @@ class Part(NamedTuple):
     models: tuple[str, ...]
     targets: frozenset[str]
 
+    def covers(self, model: str, target: Target) -> bool:
+        return str(target) in self.targets and any(fnmatchcase(model, glob) for glob in self.models)
+
 
 class Governed:
     """Args: clock: milliseconds since 1970, UTC."""
@@ -57,19 +60,20 @@ class Governed:
         except DBAPIError:
             return  # another worker heard it in the same moment
 
-    def covers(self, workspace: str) -> Callable[[str, Target], bool | None]:
-        """Whether a rule covers a model and target; None where no daemon has said anything for three hours."""
+    def covers(self, workspace: str, believes: Callable[[str, str], bool]) -> Callable[[str, Target], bool | None]:
+        """Whether a rule covers a model and target; None where no daemon has said anything for three hours.
+
+        Args:
+            believes: whether this teller decides about this model: nobody else is believed about it.
+        """
         since = self._clock() - _BELIEVED_FOR_MS
-        wanted = select(table.c.told).where(table.c.workspace == workspace, table.c.at_ms > since)
+        wanted = select(table.c.teller, table.c.told).where(table.c.workspace == workspace, table.c.at_ms > since)
         with self._engine.connect() as connection:
-            parts = [part for told in connection.scalars(wanted) for part in _parts(told)]
+            told = {teller: _parts(said) for teller, said in connection.execute(wanted)}
 
         def covered(model: str, target: Target) -> bool | None:
-            if not parts:
-                return None
-            return any(
-                str(target) in part.targets and any(fnmatchcase(model, glob) for glob in part.models) for part in parts
-            )
+            heard = [parts for teller, parts in told.items() if believes(teller, model)]
+            return any(part.covers(model, target) for parts in heard for part in parts) if heard else None
 
         return covered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +31,12 @@ class Model(NamedTuple):
 class Permit:
     """Put into `session.info[PERMIT]` by the app's own transaction: it may write our tags on this model's versions.
 
-    `moves`: it resolves a request, and may change the model's targets too.
+    `moves`: it resolves a request, and may change the model's targets too. `until` is closed after the transaction.
     """
 
     model: Model
     moves: bool
+    until: contextlib.ExitStack
 
 
 PERMIT: Final = "transition_requests_permit"

@@ -68,12 +68,6 @@ class Identity:
         versions = auth.Requirement(f"{container[0]}_version", "*", action, fallback_if_no_grant=(container,))
         return bool(auth.authorize(caller.name, container, [auth.Requirement(*container, action), versions]))
 
-    def is_approver(self, caller: Caller) -> bool:
-        """Whether this caller decides about requests at all. Without authentication everybody may."""
-        if not self._options.basic_auth:
-            return True
-        return caller.name in self._options.approvers if self._options.approvers else bool(caller.name)
-
     def may_approve(self, caller: Caller, model: str, is_prompt: bool = False) -> bool:
         level = self.level(caller, model, is_prompt)
         if self._options.approvers:

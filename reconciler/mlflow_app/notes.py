@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag
 from sqlalchemy import Connection, delete, insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.text import visible_name
 from reconciler.mlflow_app.changes import Change
+from reconciler.mlflow_app.errors import untold
 from reconciler.mlflow_app.holders import OURS
 from reconciler.mlflow_app.tables import history
 
@@ -21,8 +23,16 @@ _TAG: Any = SqlModelVersionTag.__table__
 def write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:
     """A row that stays, and a tag on the version where MLflow's UI shows it, as long as there is one.
 
-    Raises whatever the database says: what cannot be told is not done.
+    Raises:
+        MlflowException: it cannot be told, so it must not be done (503).
     """
+    try:
+        _write(connection, change, decider, at, sentence)
+    except SQLAlchemyError as error:
+        raise untold() from error
+
+
+def _write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:
     row = {
         "at_ms": round(at.timestamp() * 1000),
         "workspace": change.workspace,

@@ -7,8 +7,9 @@ written in the transaction that makes it a holder. Whether it still holds is ask
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -95,6 +96,15 @@ class Origins:
         """The canonical place of a URI; None for what names no place."""
         return self._places.canonical(uri, workspace) if uri else None
 
+    @contextlib.contextmanager
+    def registry(self, connection: Connection) -> Iterator[Connection]:
+        """This connection where it is one of the registry's database; else one with a transaction of its own."""
+        if self._is_registrys(connection):
+            yield connection
+        else:
+            with self._registry.begin() as own:
+                yield own
+
     def _is_registrys(self, connection: Connection) -> bool:
         return connection.engine.url == self._registry.url
 
@@ -141,12 +151,12 @@ class Origins:
 
     # --- who becomes a holder --------------------------------------------------------------------------------
 
-    def of(self, connection: Connection, holder: Holder, *, held: bool = False) -> Origin:
+    def of(self, connection: Connection, holder: Holder, until: contextlib.ExitStack | None = None) -> Origin:
         """What a version was made of.
 
         Args:
-            held: keep its run, logged model and experiments from being deleted until the transaction ends, where they
-                are in the same database.
+            until: keep its run, logged model and experiments from being deleted until this is closed, after the
+                transaction has ended.
         """
         (workspace, name), version = holder
         row = connection.execute(
@@ -161,9 +171,11 @@ class Origins:
         if self._tracking is None:
             return Origin(self._placed(uris, workspace), frozenset())
         if self._tracking.url == connection.engine.url:
-            return self._traced(connection, uris, row.run_id, workspace, held)
-        with self._tracking.connect() as other:
-            return self._traced(other, uris, row.run_id, workspace, held=False)
+            return self._traced(connection, uris, row.run_id, workspace, held=until is not None)
+        if until is None:
+            with self._tracking.connect() as other:
+                return self._traced(other, uris, row.run_id, workspace, held=False)
+        return self._traced(until.enter_context(self._tracking.begin()), uris, row.run_id, workspace, held=True)
 
     def _placed(self, uris: Iterable[str], workspace: str) -> frozenset[str]:
         return frozenset(place for uri in uris if (place := self._places.canonical(uri, workspace)) is not None)
@@ -181,11 +193,15 @@ class Origins:
             *runs_of(connection, runs | {word for word in words if RUN_ID.fullmatch(word)}, held),
             *logged_models_of(connection, models | {word for word in words if LOGGED_MODEL_ID.fullmatch(word)}, held),
         ]
-        claimed = {("run", run_id)} | {(one.kind, one.id) for one in named.values()}
-        mine = [thing for thing in found if (thing.kind, thing.id) in claimed or self._contains(thing, places)]
+        by_name = {(one.kind, one.id) for one in named.values()}
+        mine = [thing for thing in found if (thing.kind, thing.id) in by_name or self._contains(thing, places)]
+        # A run id is a claim: MLflow takes any. It counts where a logged model of the same experiment says the same.
+        models_here = {(thing.source_run, thing.experiment) for thing in mine if thing.kind == "logged model"}
+        claimed = [thing for thing in found if thing.kind == "run" and thing.id == run_id and thing not in mine]
+        mine += [thing for thing in claimed if (thing.id, thing.experiment) in models_here]
         behind = {uri: self._behind(name, mine) for uri, name in named.items()}
         experiments = experiments_of(connection, {thing.experiment for thing in mine}, held)
-        gone = next((f"{thing.kind} {thing.id}" for thing in (*mine, *experiments) if thing.deleted), None)
+        gone = next((f"{thing.kind} {thing.id}" for thing in (*mine, *claimed, *experiments) if thing.deleted), None)
         # MLflow loads the first of the two.
         unplaced = next((uri for uri in uris[:1] if uri in behind and behind[uri] is None), None)
         return Origin(

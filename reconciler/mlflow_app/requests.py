@@ -85,7 +85,7 @@ class TransitionRequests:
         if call.arguments.get("name") is not None or call.arguments.get("version") is not None:
             return self._list_version(call, caller)
         told = call.arguments.get("governed")
-        if isinstance(told, str) and self._identity.is_approver(caller):
+        if isinstance(told, str):
             self._governed.hear(self._registry.workspace, caller.name, told)
         limit = call.max_results
         readable = self._readable(call, caller, limit + 1)
@@ -153,7 +153,7 @@ class TransitionRequests:
         models = {one.model for one in found}
         prompts = self._registry.prompts(models) if models else frozenset()
         versions = self._registry.versions(found) if expand and found else {}
-        covers = self._governed.covers(self._registry.workspace) if found else None
+        covers = self._covers() if found else None
         rows = []
         for one in found:
             if (asked := self._read(one, one.model in prompts)) is None:
@@ -257,7 +257,12 @@ class TransitionRequests:
         return exists(f"{named} for version {version} of {model!r} to {target} is open already: withdraw it first.")
 
     def _covered(self, request: Request) -> bool | None:
-        return _is_covered(self._governed.covers(self._registry.workspace), request)
+        return _is_covered(self._covers(), request)
+
+    def _covers(self) -> Callable[[str, Target], bool | None]:
+        return self._governed.covers(
+            self._registry.workspace, lambda teller, model: self._identity.may_approve(Caller(teller), model)
+        )
 
     def _require(self, allowed: bool, what: str) -> None:
         if not allowed:

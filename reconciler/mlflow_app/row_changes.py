@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
 from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
@@ -13,10 +13,12 @@ from mlflow.store.model_registry.dbmodels.models import (
     SqlModelVersionTag,
     SqlRegisteredModel,
     SqlRegisteredModelAlias,
+    SqlRegisteredModelTag,
 )
-from sqlalchemy import Connection
+from sqlalchemy import Connection, or_, select
 
-from reconciler.domain.target import Target
+from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, decision_tag, request_tag
+from reconciler.domain.target import STAGES, Target
 from reconciler.domain.text import visible_name
 from reconciler.mlflow_app.changes import (
     USE_THE_CALLS,
@@ -32,6 +34,9 @@ from reconciler.mlflow_app.changes import (
 from reconciler.mlflow_app.holders import Holders, Model, holders_of, lock
 from reconciler.mlflow_app.rows import Row
 
+_BY_NAME: Final[dict[type, str]] = {
+    SqlRegisteredModelAlias: "alias", SqlModelVersionTag: "key", SqlRegisteredModelTag: "key"
+}  # fmt: skip
 _FREE_COLUMNS: Final = frozenset({"description", "last_updated_time"})
 _KEY_COLUMNS: Final = frozenset({"workspace", "name"})
 
@@ -69,6 +74,30 @@ class RowChanges:
         look = Look(connection, self._targets)
         look.lock(row.model for row in watched if _needs_holders(row))
         return list(self._changes(watched, rows, look))
+
+    def taken_for_ours(self, rows: list[Row], connection: Connection) -> Iterator[Change]:
+        """After the flush: what the database's own collation holds equal to a protected name, though we do not.
+
+        MySQL and SQL Server hold `champıon` or `tranßition_…` equal to names of ours, each collation in its own way.
+        """
+        for row in rows:
+            kind = type(row.item)
+            if row.goes or kind not in _BY_NAME or row.stored[_BY_NAME[kind]].isascii():
+                continue
+            table, column = kind.__table__, kind.__table__.c[_BY_NAME[kind]]
+            mine = [table.c[key] == value for key, value in row.stored.items()]
+            if connection.scalar(select(1).where(*mine, self._named_like_ours(kind, column))) is not None:
+                what = f"Writing {visible_name(row.stored[column.key])}, which the database takes for a name of ours,"
+                yield Change(Kind.TAG, what, *row.model, None, None, "choose a name in plain letters")
+
+    def _named_like_ours(self, kind: type, column: Any) -> Any:
+        if kind is SqlRegisteredModelAlias:
+            return column.in_([target.name for target in self._targets if not target.is_stage])
+        if kind is SqlRegisteredModelTag:
+            return column == IS_PROMPT_TAG_KEY
+        targets = {*self._targets, *(Target.parse(stage) for stage in STAGES)}
+        keys = [tag(target) for target in targets for tag in (request_tag, decision_tag)]
+        return or_(column.in_(keys), *(column.like(f"{prefix}%") for prefix in (REQUEST_PREFIX, DECISION_PREFIX)))
 
     def _matters(self, row: Row) -> bool:
         """False for what reaches neither a holder nor a tag of ours: most of what a registry does."""

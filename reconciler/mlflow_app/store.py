@@ -78,10 +78,11 @@ class Registry:
             model: our tags may be written on its versions.
             moves: a request is resolved, so its targets may change. Else that is judged as anybody's change.
         """
-        with self.mlflow.ManagedSessionMaker(read_only=False) as session:
+        # The stack is left last: what it holds is let go after the commit.
+        with contextlib.ExitStack() as until, self.mlflow.ManagedSessionMaker(read_only=False) as session:
             place = Model(self.mlflow._get_active_workspace(), model)
             lock(session.connection(), [place])
-            session.info[PERMIT] = Permit(place, moves)
+            session.info[PERMIT] = Permit(place, moves, until)
             bound = copy.copy(self.mlflow)
             # Each method of the store opens, commits and closes a session of its own; here they share this one.
             bound.ManagedSessionMaker = lambda read_only=True: contextlib.nullcontext(session)

@@ -48,6 +48,7 @@ class Thing(NamedTuple):
     experiment: int
     uri: str | None
     deleted: bool
+    source_run: str | None = None
 
 
 def runs_of(connection: Connection, ids: Iterable[str], held: bool) -> list[Thing]:
@@ -61,10 +62,12 @@ def runs_of(connection: Connection, ids: Iterable[str], held: bool) -> list[Thin
 
 def logged_models_of(connection: Connection, ids: Iterable[str], held: bool) -> list[Thing]:
     row = SqlLoggedModel.__table__
-    columns = (row.c.model_id, row.c.experiment_id, row.c.artifact_location, row.c.lifecycle_stage)
+    columns = (
+        row.c.model_id, row.c.experiment_id, row.c.artifact_location, row.c.lifecycle_stage, row.c.source_run_id
+    )  # fmt: skip
     return [
-        Thing("logged model", model, experiment, uri, stage == _DELETED)
-        for model, experiment, uri, stage in _rows(connection, columns, row.c.model_id, ids, held)
+        Thing("logged model", model, experiment, uri, stage == _DELETED, source_run)
+        for model, experiment, uri, stage, source_run in _rows(connection, columns, row.c.model_id, ids, held)
     ]
 
 

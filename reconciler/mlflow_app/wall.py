@@ -78,8 +78,10 @@ class Wall:
     def _after_flush(self, session: Session, _context: Any) -> None:
         """Runs, logged models and experiments: after the flush, when their rows are locked and no approval that
         holds them can still be under way."""
-        if rows_of(session, REGISTRY):
+        rows = rows_of(session, REGISTRY)
+        if rows:
             self._net.end_flush(session.connection())
+            self._judge(list(self._rows.taken_for_ours(rows, session.connection())), session)
         lost = {row.item for row in rows_of(session, TRACKING) if _is_lost(row)}
         if lost:
             self._judge(list(self._lost_origins(lost, session.connection())), session)
@@ -151,7 +153,7 @@ class Wall:
             self._judge_caller(others, connection)
         for change in changes:
             if change.takes and change.version is not None:
-                self._remember(connection, change, approved=_permitted(change, permit))
+                self._remember(connection, change, permit if _permitted(change, permit) else None)
             if change.moved_to is not None and change.version is not None:
                 holder = Holder(Model(change.workspace, change.model), change.version)
                 self._origins.follow(connection, holder, Model(*change.moved_to))
@@ -162,15 +164,16 @@ class Wall:
             self._refusals.refuse(changes[0], caller)
             return
         at = datetime.now(UTC)
-        for change in changes:
-            sentence = f"{change.what.rstrip(',')} {iso(at)} by administrator {visible_name(caller.name)}, directly."
-            notes.write(connection, change, caller.name, at, sentence)
+        with self._origins.registry(connection) as registry:
+            for change in changes:
+                did = f"{change.what.rstrip(',')} {iso(at)} by administrator {visible_name(caller.name)}, directly."
+                notes.write(registry, change, caller.name, at, did)
 
-    def _remember(self, connection: Connection, change: Change, approved: bool) -> None:
+    def _remember(self, connection: Connection, change: Change, permit: Permit | None) -> None:
         assert change.version is not None
         holder = Holder(Model(change.workspace, change.model), change.version)
-        origin = self._origins.of(connection, holder, held=approved)
-        if approved and (reason := _cannot_be_approved(origin)) is not None:
+        origin = self._origins.of(connection, holder, permit.until if permit is not None else None)
+        if permit is not None and (reason := _cannot_be_approved(origin)) is not None:
             named = f"Version {change.version} of {visible_name(change.model)!r}"
             raise conflict(f"{named} cannot be approved, since {reason}, or reject the request.")
         self._origins.remember(connection, holder, origin)

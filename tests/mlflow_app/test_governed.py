@@ -62,6 +62,10 @@ def test_the_command_line_says_it_too_where_it_knows_no_policy(somebody: Person,
     assert "no rule covers it" in listed.stdout
 
 
+def everybody(_teller: str, _model: str) -> bool:
+    return True
+
+
 @dataclass
 class Clock:
     """Milliseconds, as the test says."""
@@ -86,13 +90,13 @@ def governed(tmp_path: Path, clock: Clock) -> Governed:
 
 def test_nothing_is_said_where_no_daemon_has_spoken_or_the_last_word_is_old(governed: Governed, clock: Clock) -> None:
     production = Target.parse("Production")
-    assert governed.covers("")("ads", production) is None
+    assert governed.covers("", everybody)("ads", production) is None
     governed.hear("", "svc", TOLD)
-    assert governed.covers("")("ads", production) is False
-    assert governed.covers("")("risk-1", production) is True
-    assert governed.covers("other")("risk-1", production) is None
+    assert governed.covers("", everybody)("ads", production) is False
+    assert governed.covers("", everybody)("risk-1", production) is True
+    assert governed.covers("other", everybody)("risk-1", production) is None
     clock.now += 4 * HOUR
-    assert governed.covers("")("ads", production) is None
+    assert governed.covers("", everybody)("ads", production) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_nothing_is_said_where_no_daemon_has_spoken_or_the_last_word_is_old(gove
 )
 def test_what_is_not_understood_is_not_remembered(governed: Governed, told: str) -> None:
     governed.hear("", "svc", told)
-    assert governed.covers("")("m", Target.parse("Production")) is None
+    assert governed.covers("", everybody)("m", Target.parse("Production")) is None
 
 
 def test_only_approvers_are_heard(auth_uri: str) -> None:

@@ -57,9 +57,11 @@ class Somebody(Identity):
 class World:
     """A registry behind the wall."""
 
-    def __init__(self, url: str, artifacts: Path, store: type[SqlAlchemyStore] = SqlAlchemyStore) -> None:
+    def __init__(
+        self, url: str, artifacts: Path, store: type[SqlAlchemyStore] = SqlAlchemyStore, runs: str | None = None
+    ) -> None:
         self.url = url
-        self.tracking = TrackingStore(url, str(artifacts))
+        self.tracking = TrackingStore(runs or url, str(artifacts))
         self.store = store(url)
         self.somebody = Somebody()
         tables.create(self.store.engine)
@@ -337,8 +339,10 @@ def test_what_cannot_be_told_is_not_done(held: World, act: str) -> None:
         "delete_registered_model": ("m",),
         "rename_registered_model": ("m", "n"),
     }
-    with pytest.raises(MlflowException):
+    with pytest.raises(MlflowException) as failed:
         getattr(held.store, act)(*arguments[act])
+    assert failed.value.get_http_status_code() == 503
+    assert "SQL" not in str(failed.value)
     assert held.stages() == before
     assert held.rows("SELECT name FROM registered_models") == [("m",)]
 
@@ -439,12 +443,32 @@ def test_the_run_and_the_experiment_of_a_holder_cannot_be_deleted(on_each_databa
 
 
 def test_a_run_is_found_by_the_files_and_not_by_what_the_version_claims(world: World) -> None:
+    """Else whoever names somebody's run in a version of his own could keep it from being deleted."""
     run_id, files = a_run(world)
     claimed, _ = a_run(world)
     world.model(versions=1, source=f"{files}/model", run_id=claimed)
     world.approve("m", 1, CHAMPION)
     refused(world.tracking.delete_run, run_id)
-    refused(world.tracking.delete_run, claimed)
+    world.tracking.delete_run(claimed)
+
+
+def test_a_version_that_claims_a_deleted_run_is_not_approved_all_the_same(world: World) -> None:
+    claimed, _ = a_run(world)
+    world.model(versions=1, run_id=claimed)
+    world.tracking.delete_run(claimed)
+    with pytest.raises(MlflowException, match="deleted"):
+        world.approve("m", 1, CHAMPION)
+
+
+def test_the_run_that_logged_the_model_of_a_holder_cannot_be_deleted(world: World) -> None:
+    run_id, _ = a_run(world)
+    logged = world.tracking.create_logged_model("0", "model", source_run_id=run_id)
+    world.store.create_registered_model("m")
+    with world.store.ManagedSessionMaker(read_only=False) as session:
+        session.add(SqlModelVersion(workspace="default", name="m", version=1, source=f"models:/{logged.model_id}",
+                                    storage_location=logged.artifact_location, run_id=run_id))  # fmt: skip
+    world.approve("m", 1, PRODUCTION)
+    refused(world.tracking.delete_run, run_id)
 
 
 def test_the_logged_model_of_a_holder_cannot_be_deleted(world: World) -> None:
@@ -584,3 +608,37 @@ def test_experiments_that_share_a_place_are_kept_for_what_was_made_in_them_only(
     world.approve("m", 1, PRODUCTION)
     world.tracking.delete_experiment(beside)
     refused(world.tracking.delete_experiment, made_in)
+
+
+def test_with_two_databases_an_administrator_is_noted_beside_the_models(sqlite: str, tmp_path: Path) -> None:
+    shutil.copyfile(tmp_path / "mlflow.db", tmp_path / "runs.db")
+    world = World(sqlite, tmp_path / "artifacts", runs=f"sqlite:///{tmp_path}/runs.db")
+    with walled(world):
+        run_id, files = a_run(world)
+        world.model(versions=1, source=f"{files}/model", run_id=run_id)
+        world.approve("m", 1, PRODUCTION)
+        refused(world.tracking.delete_run, run_id)
+        world.somebody.now = Caller("root", admin=True)
+        world.tracking.delete_run(run_id)
+        assert world.rows("SELECT decider FROM transition_requests_history") == [("root",)]
+
+
+def test_with_two_databases_too_a_deletion_waits_for_the_approval(
+    postgres: PostgresServer, mlflow_database: str, tmp_path: Path
+) -> None:
+    runs = postgres.new_database(like=mlflow_database)
+    world = World(postgres.new_database(like=mlflow_database), tmp_path / "artifacts", runs=runs)
+    with walled(world):
+        run_id, files = a_run(world)
+        world.model(versions=1, source=f"{files}/model", run_id=run_id)
+        with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
+            approval = people.submit(world.approve, "m", 1, PRODUCTION)
+            assert pause.reached.wait(60)
+            deletion = people.submit(world.tracking.delete_run, run_id)
+            with pytest.raises(TimeoutError):
+                deletion.result(timeout=1.5)
+            pause.go.set()
+            approval.result(60)
+            with pytest.raises(MlflowException) as failed:
+                deletion.result(60)
+        assert failed.value.get_http_status_code() == 403
