@@ -21,7 +21,7 @@ def _decision_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
     at = row["decided_at"][:19].replace("T", " ")
     asked = f", asked by {row['requester']}" if row["requester"] else ""
     place = f"{row['model']} version {row['version']} to {row['target']}{asked}"
-    head = f"{at}  {f'{shown_verdict(row)}, {shown_outcome(row)}':27}{place}"
+    head = f"{at}  {f'{shown_verdict(row)}, {shown_outcome(row)}':27} {place}"
     yield from textwrap.wrap(head, width, subsequent_indent=" " * 21)
     reason = f"{row['decision_id'][:8]}: {row['reason']}"
     yield from textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")

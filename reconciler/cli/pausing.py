@@ -97,6 +97,9 @@ def _named(daemons: Sequence[Running]) -> str:
 def _wait(engine: Engine, patience: timedelta) -> int:
     from reconciler.audit.pauses import running
 
+    if not running(engine):
+        say("there is no daemon to wait for")
+        return NEGATIVE
     ends = time.monotonic() + patience.total_seconds()
     with spinner(f"waiting up to {duration_text(patience)} for the daemons to end the cycle they are in"):
         while disobedient := [daemon for daemon in running(engine) if not daemon.obeys]:
