@@ -142,7 +142,7 @@ def _disk(settings: Settings) -> Finding:
         return _ok("disk", "the audit is not on this host")
     folder = Path(url.database or "").resolve().parent
     if not folder.is_dir():
-        return Finding(Level.FAIL, "disk", f"{folder} does not exist: create it, or set audit.url to a file elsewhere")
+        return Finding("disk", Level.FAIL, f"{folder} does not exist: create it, or set audit.url to a file elsewhere")
     free = shutil.disk_usage(folder).free
     shown = f"{folder} has {free / (1 << 30):.1f} GB free"
     return _ok("disk", shown) if free >= _LEAST_FREE else _warn("disk", f"{shown}: make room")

@@ -171,6 +171,8 @@ def list_open(format: FormatOption = Format.TABLE) -> int:
         write_rows([_table_row(tool, one) for one in listed], format, columns, sys.stdout)
     else:
         print("no open requests")
+    if tool.registry.protocol == "tags":
+        say("by tags, requests for aliases that no rule names are not listed: see one with `request show`")
     return DONE
 
 
