@@ -6,6 +6,7 @@ import shlex
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX
 from reconciler.domain.target import Target
@@ -81,6 +82,7 @@ def protected_alias(name: str, targets: Targets) -> Target | None:
     return next((target for target in targets if not target.is_stage and folded(target.name) == wanted), None)
 
 
+@lru_cache(maxsize=4096)
 def folded(text: str) -> str:
     """One spelling of all that MySQL's and SQL Server's collations hold equal: no case, accents, end blanks."""
     plain = "".join(part for part in unicodedata.normalize("NFKD", text) if not unicodedata.combining(part))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app.changes import Targets, protected_alias
@@ -91,6 +91,10 @@ class Origins:
         self._places = places
         self._registry = registry
         self._tracking = tracking
+        # Built once: each upload asks it.
+        columns = table.c.workspace, table.c.name, table.c.version, table.c.created_ms
+        wanted = table.c.digest.in_(bindparam("digests", expanding=True)), is_held(targets, *columns)
+        self._look = select(*columns, table.c.digest).where(*wanted).limit(1)
 
     def place(self, uri: str | None, workspace: str | None = None) -> str | None:
         """The canonical place of a URI; None for what names no place."""
@@ -124,9 +128,7 @@ class Origins:
 
     def _touched(self, connection: Connection, digests: Iterable[str]) -> Held | None:
         for some in chunks(set(digests)):
-            columns = table.c.workspace, table.c.name, table.c.version, table.c.created_ms
-            looked = select(*columns, table.c.digest).where(table.c.digest.in_(some), is_held(self._targets, *columns))
-            row = connection.execute(looked.limit(1)).first()
+            row = connection.execute(self._look, {"digests": some}).first()
             if row is not None:
                 holder = Holder(Model(row.workspace, row.name), row.version)
                 return Held(holder, self._target_of(connection, holder), row.digest)

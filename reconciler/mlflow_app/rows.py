@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from mlflow.store.model_registry.dbmodels.models import (
@@ -39,7 +40,7 @@ class Row:
 
     Attributes:
         stored: the primary key by column, as the database has it now (as it will be, for an insert).
-        changed: the columns whose value changes; every column that is set, for an insert.
+        changed: the columns whose value changes, of an update.
     """
 
     item: Any
@@ -78,11 +79,20 @@ def _rows(session: Session, classes: frozenset[type]) -> Iterator[Row]:
 def _row(item: Any, does: Does) -> Row | None:
     """None for an object that was touched and has not changed."""
     state = inspect(item)
-    changed = frozenset(
-        attribute.key for attribute in state.mapper.column_attrs if state.attrs[attribute.key].history.has_changes()
-    )
+    changed = _changed(state) if does is Does.UPDATE else frozenset()
     if does is Does.UPDATE and not changed:
         return None
-    keys = [state.mapper.get_property_by_column(column).key for column in state.mapper.primary_key]
+    keys = _keys(state.mapper)
     values = state.identity or [getattr(item, key) for key in keys]
     return Row(item, does, dict(zip(keys, values, strict=True)), changed)
+
+
+def _changed(state: Any) -> frozenset[str]:
+    columns = state.mapper.column_attrs
+    return frozenset(column.key for column in columns if state.attrs[column.key].history.has_changes())
+
+
+@cache
+def _keys(mapper: Any) -> tuple[str, ...]:
+    """Of the primary key, in the order of an identity."""
+    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)

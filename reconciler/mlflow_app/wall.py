@@ -38,8 +38,8 @@ from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.row_changes import Look, RowChanges, moved, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 
-_FREE_COLUMNS: Final = frozenset({"description", "last_updated_time"})
-_KEY_COLUMNS: Final = frozenset({"workspace", "name"})
+
+_ROWS: Final = "transition_requests_rows"
 
 
 class Wall:
@@ -68,7 +68,7 @@ class Wall:
     # --- the events ------------------------------------------------------------------------------------------
 
     def _before_flush(self, session: Session, _context: Any, _instances: Any) -> None:
-        rows = rows_of(session, REGISTRY)
+        rows = session.info[_ROWS] = rows_of(session, REGISTRY)
         if not rows:
             return
         connection = session.connection()
@@ -78,7 +78,7 @@ class Wall:
     def _after_flush(self, session: Session, _context: Any) -> None:
         """Runs, logged models and experiments: after the flush, when their rows are locked and no approval that
         holds them can still be under way."""
-        rows = rows_of(session, REGISTRY)
+        rows = session.info.pop(_ROWS, None)
         if rows:
             self._net.end_flush(session.connection())
             self._judge(list(self._rows.taken_for_ours(rows, session.connection())), session)
