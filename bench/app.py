@@ -129,8 +129,8 @@ def overhead(plain: str, app: str) -> dict[str, list[float]]:
     def get(uri: str, path: str, **query: object) -> None:
         session.get(f"{uri}{API}/{path}", params={key: str(value) for key, value in query.items()}).raise_for_status()
 
-    def put(uri: str, path: str) -> None:
-        session.put(f"{uri}{ARTIFACTS}/{path}", data=b"x" * 1000, timeout=60).raise_for_status()
+    def put(uri: str, path: str, size: int) -> None:
+        session.put(f"{uri}{ARTIFACTS}/{path}", data=b"x" * size, timeout=60).raise_for_status()
 
     for uri in (plain, app):
         post(uri, "registered-models/create", name="pair")
@@ -144,7 +144,8 @@ def overhead(plain: str, app: str) -> dict[str, list[float]]:
             uri, "model-versions/transition-stage", **where, stage="Staging"
         ),
         "set an alias that is not protected": lambda uri: post(uri, "registered-models/alias", **where, alias="other"),
-        "upload of an artifact of 1 kB": lambda uri: put(uri, "0/bench/artifacts/model/file"),
+        "upload of an artifact of 1 kB": lambda uri: put(uri, "0/bench/artifacts/model/small", 1000),
+        "upload of an artifact of 1 MB": lambda uri: put(uri, "0/bench/artifacts/model/large", 1_000_000),
     }
     for call in calls.values():
         # Both servers warm: the first calls load and compile what the later ones use.
@@ -165,13 +166,18 @@ def _ratio(call: Callable[[str], None], plain: str, app: str) -> float:
 
 def measure(folder: Path) -> list[str]:
     """Rows of the table."""
+    with mlflow_server(folder / "app", *APP) as app:
+        return _of_one_server(folder, app) + measure_overhead(folder / "pairs")
+
+
+def measure_overhead(folder: Path) -> list[str]:
+    """Its rows about what the walls cost the calls that they have nothing to say to."""
     with mlflow_server(folder / "app", *APP) as app, mlflow_server(folder / "plain") as plain:
-        pairs = [
+        return [
             f"| {name} with the app, ratio to a server without, median of {ROUNDS} pairs of {CALLS} calls "
             f"(least, most) | {statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f}) |"
             for name, ratios in overhead(plain, app).items()
         ]
-        return _of_one_server(folder, app) + pairs
 
 
 def _of_one_server(folder: Path, uri: str) -> list[str]:
@@ -198,7 +204,8 @@ def _of_one_server(folder: Path, uri: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    import sys
     import tempfile
 
     with tempfile.TemporaryDirectory() as place:
-        print("\n".join(measure(Path(place))))
+        print("\n".join((measure_overhead if "--overhead" in sys.argv else measure)(Path(place))))

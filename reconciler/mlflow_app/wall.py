@@ -38,7 +38,6 @@ from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.row_changes import Look, RowChanges, moved, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 
-
 _ROWS: Final = "transition_requests_rows"
 
 

@@ -5,6 +5,7 @@ What it says is checked in the database, by a connection that the wall does not 
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -642,3 +643,27 @@ def test_with_two_databases_too_a_deletion_waits_for_the_approval(
             with pytest.raises(MlflowException) as failed:
                 deletion.result(60)
         assert failed.value.get_http_status_code() == 403
+
+
+def test_an_upload_costs_one_look_that_goes_by_an_index(on_each_database: World) -> None:
+    world = on_each_database
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(world.store.engine, "before_cursor_execute", note)
+    place = world.origins.place("s3://bucket/a/b/c/d")
+    assert place is not None
+    world.origins.touched(digests_of_write(place))
+    event.remove(world.store.engine, "before_cursor_execute", note)
+    [(statement, parameters)] = asked
+    explain = "EXPLAIN QUERY PLAN " if world.url.startswith("sqlite") else "EXPLAIN "
+    with world.store.engine.begin() as connection:
+        if not world.url.startswith("sqlite"):
+            # An empty table is read whole, whatever indexes it has.
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
+    assert re.search(r"USING (COVERING )?INDEX|USING PRIMARY KEY|Index", plan), plan
+    assert "SCAN transition_requests_origins" not in plan
+    assert "Seq Scan on transition_requests_origins" not in plan
