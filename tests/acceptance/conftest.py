@@ -185,6 +185,7 @@ def server(tried_server: Server) -> Iterator[Server]:
 
 def served(uri: str, protocol: str) -> Iterator[Server]:
     server = Server(uri, protocol)
+    _clear(server)
     yield server
     _clear(server)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
 
+from reconciler.demo.server import mlflow_server
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.governed import Governed
@@ -29,6 +30,13 @@ rules:
 TOLD = json.dumps([{"models": ["risk-*"], "targets": ["Production"]}])
 DAEMON = {"User-Agent": "mlflow-reconciler"}
 HOUR = 60 * 60 * 1000
+
+
+@pytest.fixture(scope="module")
+def somebody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """On a server of their own: what a daemon told of its policy stays for hours."""
+    with mlflow_server(tmp_path_factory.mktemp("told"), "--app-name", "transition-requests") as uri:
+        yield Person(uri)
 
 
 def test_the_app_learns_it_from_the_daemons_cycle(somebody: Person, name: Name, tmp_path: Path) -> None:

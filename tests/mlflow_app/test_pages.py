@@ -172,7 +172,9 @@ def test_a_list_that_cannot_be_read_is_answered_in_one_sentence(person: Person, 
 
 def test_a_page_cannot_say_what_the_policy_governs(person: Person, name: Name) -> None:
     model = person.model(f"page-{name()}")
-    told = json.dumps([{"models": ["nothing"], "targets": ["Production"]}])
+    everything, told = (json.dumps([{"models": [glob], "targets": ["Production"]}]) for glob in ("*", "nothing"))
+    daemon = {"User-Agent": "mlflow-reconciler"}
+    person.call("GET", "transition-requests/list", params={"governed": everything}, headers=daemon)
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {}):
         person.call("GET", "transition-requests/list", params={"governed": told}, headers=headers)
     assert "warning" not in person.request("create", model)
