@@ -88,8 +88,13 @@ def _row(item: Any, does: Does) -> Row | None:
 
 
 def _changed(state: Any) -> frozenset[str]:
-    columns = state.mapper.column_attrs
-    return frozenset(column.key for column in columns if state.attrs[column.key].history.has_changes())
+    touched = _columns(state.mapper) - state.unmodified
+    return frozenset(key for key in touched if state.attrs[key].history.has_changes())
+
+
+@cache
+def _columns(mapper: Any) -> frozenset[str]:
+    return frozenset(column.key for column in mapper.column_attrs)
 
 
 @cache

@@ -10,16 +10,14 @@ What it cannot see is other processes: MLflow's job subprocesses, `mlflow gc`, a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mlflow.store.model_registry.dbmodels.models import (
-    SqlRegisteredModel,
-)
-from mlflow.store.tracking.dbmodels.models import SqlLoggedModel, SqlRun
-from sqlalchemy import Connection, event, select
-from sqlalchemy.orm import ORMExecuteState, Session
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
+from sqlalchemy import Connection, Delete, Update, event, select
+from sqlalchemy.orm import Session
 
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
@@ -30,15 +28,21 @@ from reconciler.mlflow_app.changes import (
     Targets,
 )
 from reconciler.mlflow_app.errors import conflict
-from reconciler.mlflow_app.holders import OURS, PERMIT, Holder, Model, Permit
+from reconciler.mlflow_app.holders import PERMIT, Holder, Model, Permit
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.net import Net
 from reconciler.mlflow_app.origins import Origin, Origins, digest
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.row_changes import Look, RowChanges, moved, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
+from reconciler.mlflow_app.things import Thing, experiments_of, logged_models_of, runs_of
 
 _ROWS: Final = "transition_requests_rows"
+_READ: Final[dict[str, Callable[..., list[Thing]]]] = {
+    SqlRun.__tablename__: runs_of,
+    SqlLoggedModel.__tablename__: logged_models_of,
+    SqlExperiment.__tablename__: experiments_of,
+}
 
 
 class Wall:
@@ -50,18 +54,16 @@ class Wall:
         self._refusals = refusals
         self._origins = origins
         self._rows = RowChanges(targets)
-        self._net = Net()
+        self._net = Net(self._before_statement)
 
     def install(self) -> None:
         event.listen(Session, "before_flush", self._before_flush)
         event.listen(Session, "after_flush", self._after_flush)
-        event.listen(Session, "do_orm_execute", self._do_orm_execute)
         self._net.install()
 
     def remove(self) -> None:
         event.remove(Session, "before_flush", self._before_flush)
         event.remove(Session, "after_flush", self._after_flush)
-        event.remove(Session, "do_orm_execute", self._do_orm_execute)
         self._net.remove()
 
     # --- the events ------------------------------------------------------------------------------------------
@@ -72,81 +74,68 @@ class Wall:
             return
         connection = session.connection()
         self._net.let_flush(connection)
-        self._judge(self._rows.changes(rows, connection), session)
+        self._judge(self._rows.changes(rows, connection), connection, session.info.get(PERMIT))
 
     def _after_flush(self, session: Session, _context: Any) -> None:
         """Runs, logged models and experiments: after the flush, when their rows are locked and no approval that
         holds them can still be under way."""
         rows = session.info.pop(_ROWS, None)
         if rows:
-            self._net.end_flush(session.connection())
-            self._judge(list(self._rows.taken_for_ours(rows, session.connection())), session)
-        lost = {row.item for row in rows_of(session, TRACKING) if _is_lost(row)}
+            connection = session.connection()
+            self._net.end_flush(connection)
+            taken = list(self._rows.taken_for_ours(rows, connection))
+            self._judge(taken, connection, session.info.get(PERMIT))
+        lost = {_thing(row.item) for row in rows_of(session, TRACKING) if _is_lost(row)}
         if lost:
-            self._judge(list(self._lost_origins(lost, session.connection())), session)
+            self._judge_loss(lost, session.connection())
 
-    def _do_orm_execute(self, state: ORMExecuteState) -> None:
+    def _before_statement(
+        self, connection: Connection, statement: Update | Delete, parameters: Sequence[Mapping[str, Any]]
+    ) -> None:
         """UPDATE and DELETE by a condition. MLflow writes so to whole workspaces only."""
-        if not (state.is_update or state.is_delete) or state.bind_mapper is None:
-            return
-        written = state.bind_mapper.class_
-        if written is SqlRegisteredModel:
-            self._judge(list(self._changes_of_models(state)), state.session)
-            state.update_execution_options(**{OURS: True})
-        elif state.is_delete and written in TRACKING:
-            self._judge_removal(state)
+        table: Any = statement.table
+        for values in parameters:
+            if table.name == SqlRegisteredModel.__tablename__:
+                self._judge(list(self._changes_of_models(connection, statement, values)), connection)
+            else:
+                self._judge_loss(_things_of(connection, statement, values), connection)
 
-    # --- what a statement would change -------------------------------------------------------------------------
+    # --- what would change -------------------------------------------------------------------------------------
 
-    def _changes_of_models(self, state: ORMExecuteState) -> Iterator[Change]:
+    def _changes_of_models(
+        self, connection: Connection, statement: Update | Delete, values: Mapping[str, Any]
+    ) -> Iterator[Change]:
         """A statement on models counts as one on all their versions and aliases, which follow by cascades."""
-        connection = state.session.connection()
         look = Look(connection, self._targets)
-        statement: Any = state.statement
-        columns = statement.compile().params
-        for model in _models_of(state, connection):
+        columns = {**statement.compile().params, **values}
+        for model in _models_of(connection, statement, values):
             for version, held in sorted(look.held(model).items()):
                 for target in sorted(held):
-                    if state.is_delete:
+                    if isinstance(statement, Delete):
                         what = f"Deleting a model with a version that holds {target}"
                         yield whole(Kind.MODEL, what, model, None, target)
                     else:
                         after = Model(columns.get("workspace", model.workspace), columns.get("name", model.name))
                         yield moved(model, after, version, target)
 
-    def _judge_removal(self, state: ORMExecuteState) -> None:
-        statement: Any = state.statement
-        mapper = state.bind_mapper
-        assert mapper is not None
-        connection = state.session.connection()
-        key = mapper.primary_key[0]
-        ids = connection.execute(select(key).where(statement.whereclause), state.parameters or {}).scalars()
-        items = {item for id in ids if (item := state.session.get(mapper.class_, id)) is not None}
-        self._judge(list(self._lost_origins(items, connection)), state.session)
-
-    # --- runs, logged models, experiments ------------------------------------------------------------------------
-
-    def _lost_origins(self, lost: Iterable[Any], connection: Connection) -> Iterator[Change]:
+    def _judge_loss(self, lost: Iterable[Thing], connection: Connection) -> None:
+        """Of runs, logged models and experiments."""
         digests = {}
-        for item in lost:
-            kind, id, uri = _thing(item)
-            digests[digest(kind, id)] = f"{kind} {id}"
-            place = self._origins.place(uri)
+        for thing in lost:
+            named = digests[digest(thing.kind, thing.id)] = f"{thing.kind} {thing.id}"
+            # What `mlflow gc` removes of an experiment are its runs and logged models; several may share one location.
+            place = None if thing.kind == "experiment" else self._origins.place(thing.uri)
             if place is not None:
-                digests[digest("above", place)] = f"{kind} {id}"
+                digests[digest("above", place)] = named
         held = self._origins.touched(digests, connection)
         if held is not None:
             what = f"Deleting the {digests[held.digest]}, from which version {held.holder.version} of "
             what += f"{visible_name(held.holder.model.name)!r} was made,"
-            yield whole(Kind.ORIGIN, what, held.holder.model, held.holder.version, held.target)
+            self._judge([whole(Kind.ORIGIN, what, held.holder.model, held.holder.version, held.target)], connection)
 
     # --- judging -------------------------------------------------------------------------------------------------
 
-    def _judge(self, changes: list[Change], session: Session) -> None:
-        if not changes:
-            return
-        connection = session.connection()
-        permit: Permit | None = session.info.get(PERMIT)
+    def _judge(self, changes: list[Change], connection: Connection, permit: Permit | None = None) -> None:
         others = [change for change in changes if not _permitted(change, permit)]
         if others:
             self._judge_caller(others, connection)
@@ -196,19 +185,27 @@ def _cannot_be_approved(origin: Origin) -> str | None:
     return None
 
 
-def _thing(item: Any) -> tuple[str, str, str | None]:
+def _thing(item: SqlRun | SqlLoggedModel | SqlExperiment) -> Thing:
     if isinstance(item, SqlRun):
-        return "run", str(item.run_uuid), item.artifact_uri
+        return Thing("run", str(item.run_uuid), item.experiment_id, item.artifact_uri, deleted=True)
     if isinstance(item, SqlLoggedModel):
-        return "logged model", str(item.model_id), item.artifact_location
-    # What `mlflow gc` removes of an experiment are its runs and logged models; several may share one location.
-    return "experiment", str(item.experiment_id), None
+        return Thing("logged model", str(item.model_id), item.experiment_id, item.artifact_location, deleted=True)
+    return Thing("experiment", str(item.experiment_id), item.experiment_id, item.artifact_location, deleted=True)
 
 
-def _models_of(state: ORMExecuteState, connection: Connection) -> list[Model]:
-    table, statement = SqlRegisteredModel.__table__, state.statement
-    wanted = select(table.c.workspace, table.c.name)
-    condition = getattr(statement, "whereclause", None)
-    if condition is not None:
-        wanted = wanted.where(condition)
-    return sorted(itertools.starmap(Model, connection.execute(wanted, state.parameters or {})))
+def _models_of(connection: Connection, statement: Update | Delete, values: Mapping[str, Any]) -> list[Model]:
+    table = SqlRegisteredModel.__table__
+    rows = connection.execute(_met(statement, table.c.workspace, table.c.name), values)
+    return sorted(itertools.starmap(Model, rows))
+
+
+def _things_of(connection: Connection, statement: Update | Delete, values: Mapping[str, Any]) -> list[Thing]:
+    table: Any = statement.table
+    [key] = table.primary_key
+    return _READ[table.name](connection, connection.scalars(_met(statement, key), values), held=False)
+
+
+def _met(statement: Update | Delete, *columns: Any) -> Any:
+    """These columns of the rows that a statement's condition meets."""
+    condition = statement.whereclause
+    return select(*columns) if condition is None else select(*columns).where(condition)

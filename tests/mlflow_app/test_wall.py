@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ import pytest
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.entities.workspace import Workspace, WorkspaceDeletionMode
 from mlflow.exceptions import MlflowException
-from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModel, SqlRegisteredModelAlias
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from mlflow.store.tracking.dbmodels.models import SqlExperimentTag, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 from mlflow.store.workspace.sqlalchemy_store import SqlAlchemyStore as WorkspaceStore
 from mlflow.utils.workspace_context import WorkspaceContext
-from sqlalchemy import Engine, bindparam, event, make_url, text, update
+from sqlalchemy import Engine, bindparam, delete, event, insert, literal, make_url, select, text, update
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
@@ -284,6 +285,69 @@ def test_text_that_only_reads_the_registry_or_writes_other_tables_passes(held: W
     assert held.rows("SELECT value FROM experiment_tags") == [("v",)]
 
 
+@pytest.mark.parametrize("make", [update, delete], ids=["update", "delete"])
+@pytest.mark.parametrize("table", [SqlRegisteredModel, SqlRegisteredModel.__table__], ids=["orm", "core"])
+def test_a_statement_on_models_by_a_condition_is_judged_by_the_rows_that_it_meets(
+    held: World, make: Any, table: Any
+) -> None:
+    held.store.create_registered_model("free")
+
+    def change(name: str) -> None:
+        statement = make(table).where(SqlRegisteredModel.name == bindparam("of_name"))
+        statement = statement.values(name="else") if make is update else statement
+        with held.store.ManagedSessionMaker(read_only=False) as session:
+            session.execute(statement, {"of_name": name}, execution_options={"synchronize_session": False})
+
+    before = held.rows("SELECT name FROM registered_models ORDER BY name")
+    refused(change, "m")
+    assert held.rows("SELECT name FROM registered_models ORDER BY name") == before
+    change("free")
+    assert ("free",) not in held.rows("SELECT name FROM registered_models")
+
+
+@pytest.mark.parametrize("table", [SqlRun, SqlRun.__table__], ids=["orm", "core"])
+def test_runs_deleted_for_good_by_a_condition_are_looked_at(on_each_database: World, table: Any) -> None:
+    world = on_each_database
+    (kept, files), (free, _) = a_run(world), a_run(world)
+    world.model(versions=1, source=f"{files}/model", run_id=kept)
+    world.approve("m", 1, PRODUCTION)
+
+    def remove(*runs: str) -> None:
+        with world.tracking.ManagedSessionMaker(read_only=False) as session:
+            session.execute(delete(SqlTag))
+            session.execute(
+                delete(table).where(SqlRun.run_uuid.in_(runs)), execution_options={"synchronize_session": False}
+            )
+
+    refused(remove, free, kept)
+    remove(free)
+    assert world.rows("SELECT run_uuid FROM runs") == [(kept,)]
+
+
+def test_a_write_inside_another_statement_is_found(
+    postgres: PostgresServer, mlflow_database: str, tmp_path: Path
+) -> None:
+    """PostgreSQL lets a SELECT, or a write to another table, carry a DELETE along."""
+    world = World(postgres.new_database(like=mlflow_database), tmp_path / "artifacts")
+    versions: Any = SqlModelVersion.__table__
+    with walled(world):
+        world.model()
+        world.approve("m", 1, PRODUCTION)
+        gone = delete(versions).where(versions.c.version == 1).returning(versions.c.version).cte("gone")
+        carriers = [
+            select(gone.c.version),
+            insert(SqlExperimentTag.__table__).from_select(
+                ["experiment_id", "key", "value"], select(gone.c.version - 1, literal("k"), literal("v"))
+            ),
+        ]
+        for carrier in carriers:
+            # Twice: what has been compiled and found once stays found.
+            for _ in range(2):
+                with world.store.engine.connect() as connection, pytest.raises(Answered):
+                    connection.execute(carrier)
+        assert world.stages() == [(1, "Production"), (2, "None")]
+
+
 # --- workspaces --------------------------------------------------------------------------------------------------
 
 
@@ -376,17 +440,27 @@ class Paused:
 UPDATE = "UPDATE model_versions"
 
 
+@contextmanager
+def one_waits_for_the_other(first: Callable[[], Any], second: Callable[[], Any]) -> Iterator[tuple[Future[Any], ...]]:
+    """The first stands before its UPDATE until it is clear that the second waits; then both go on."""
+    with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
+        ahead = people.submit(first)
+        assert pause.reached.wait(60)
+        behind = people.submit(second)
+        with pytest.raises(TimeoutError):
+            behind.result(timeout=1.5)
+        pause.go.set()
+        yield ahead, behind
+
+
 def test_an_approval_waits_for_a_change_that_was_checked_before_it(on_each_database: World) -> None:
     world = on_each_database
     world.model()
-    with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
-        change = people.submit(world.store.transition_model_version_stage, "m", "1", "Staging", False)
-        assert pause.reached.wait(60)
-        approval = people.submit(world.approve, "m", 1, PRODUCTION)
-        # It cannot end while the other holds the model.
-        with pytest.raises(TimeoutError):
-            approval.result(timeout=1.5)
-        pause.go.set()
+    move, approve = world.store.transition_model_version_stage, world.approve
+    with one_waits_for_the_other(lambda: move("m", "1", "Staging", False), lambda: approve("m", 1, PRODUCTION)) as (
+        change,
+        approval,
+    ):
         change.result(60)
         approval.result(60)
     assert world.stages() == [(1, "Production"), (2, "None")]
@@ -401,13 +475,7 @@ def test_a_change_that_waits_for_an_approval_is_refused_then(on_each_database: W
         "delete": lambda: world.store.delete_model_version("m", "1"),
         "rename": lambda: world.store.rename_registered_model("m", "n"),
     }
-    with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
-        approval = people.submit(world.approve, "m", 1, PRODUCTION)
-        assert pause.reached.wait(60)
-        change = people.submit(calls[call])
-        with pytest.raises(TimeoutError):
-            change.result(timeout=1.5)
-        pause.go.set()
+    with one_waits_for_the_other(lambda: world.approve("m", 1, PRODUCTION), calls[call]) as (approval, change):
         approval.result(60)
         with pytest.raises(MlflowException) as failed:
             change.result(60)
@@ -632,13 +700,9 @@ def test_with_two_databases_too_a_deletion_waits_for_the_approval(
     with walled(world):
         run_id, files = a_run(world)
         world.model(versions=1, source=f"{files}/model", run_id=run_id)
-        with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
-            approval = people.submit(world.approve, "m", 1, PRODUCTION)
-            assert pause.reached.wait(60)
-            deletion = people.submit(world.tracking.delete_run, run_id)
-            with pytest.raises(TimeoutError):
-                deletion.result(timeout=1.5)
-            pause.go.set()
+        with one_waits_for_the_other(
+            lambda: world.approve("m", 1, PRODUCTION), lambda: world.tracking.delete_run(run_id)
+        ) as (approval, deletion):
             approval.result(60)
             with pytest.raises(MlflowException) as failed:
                 deletion.result(60)
