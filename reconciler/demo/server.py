@@ -17,6 +17,9 @@ import requests
 # Far more than any machine needs: a server that dies is noticed at once.
 _STARTS_WITHIN = 300.0
 _STOPS_WITHIN = 15.0
+# MLflow starts half a dozen processes for background jobs, which import all of MLflow and do nothing here; and it tells
+# its makers of its use.
+_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 class ServerFailed(Exception):
@@ -66,9 +69,9 @@ def _command(directory: Path, port: int, *arguments: str) -> list[str]:
 
 
 def _environment(python: Path | None) -> dict[str, str]:
-    """Without what points MLflow at another server, or is meant for one."""
+    """Without what points MLflow at another server, or is meant for one, and without background jobs."""
     ours = ("MLFLOW_", "_MLFLOW_", "TRANSITION_REQUESTS_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | _QUIET
     # Older servers start the `gunicorn` that they find first.
     return kept if python is None else kept | {"PATH": f"{python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
