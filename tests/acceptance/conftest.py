@@ -179,19 +179,21 @@ def tried_server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def server(tried_server: Server) -> Iterator[Server]:
-    yield tried_server
-    _clear(tried_server)
+    yield from _to_itself(tried_server)
 
 
 def served(uri: str, protocol: str) -> Iterator[Server]:
-    server = Server(uri, protocol)
+    yield from _to_itself(Server(uri, protocol))
+
+
+def _to_itself(server: Server) -> Iterator[Server]:
+    """A test neither finds open requests of others nor leaves any."""
     _clear(server)
     yield server
     _clear(server)
 
 
 def _clear(server: Server) -> None:
-    """Requests that a test left open would be listed by the next one."""
     (_take_tags_back if server.protocol == _TAGS else _withdraw_all)(server.uri)
 
 

@@ -183,7 +183,8 @@ def test_a_dry_run_says_what_would_be_decided_and_changes_nothing(server: Server
 )
 def test_a_hostile_name_is_decided_like_any_other(server: Server, product: Product, name: Name, model: str) -> None:
     server.version(model + name(""), metric=0.94)
-    server.ask(model + name(""), "please\0\x1b[2J")
+    # The app takes no NUL, since not every database does; a tag may hold one.
+    server.ask(model + name(""), "please\x1b[2J" + ("\0" if server.protocol == "tags" else ""))
     done = product.run("once")
     assert done.returncode == 0, done.stderr
     assert server.shown(model + name(""))["current_stage"] == "Production"

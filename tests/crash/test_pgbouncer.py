@@ -7,6 +7,8 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +27,7 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 
 @pytest.fixture
-def bounced(postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
+def bounced(postgres: PostgresServer) -> Iterator[str]:
     """The URL of a new database, through pgbouncer with fewer sessions than it has clients."""
     if PGBOUNCER is None:
         pytest.skip("pgbouncer is not installed (.ci/run installs it)")
@@ -35,23 +37,26 @@ def bounced(postgres: PostgresServer, tmp_path: Path) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     host = direct.host or dict(direct.query).get("host")
-    settings = tmp_path / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n{direct.database} = host={host} port={direct.port or 5432} dbname={direct.database} "
-        f"user={direct.username} {f'password={direct.password}' if direct.password else ''}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\npool_mode = transaction\n"
-        "default_pool_size = 2\nunix_socket_dir =\n"
-    )
-    # It refuses to run as root, and must read its settings.
-    for place in (settings, *list(settings.parents)[:3], Path(host or "/")):
-        # The server's socket lies in its data folder, which only its owner may enter.
-        if place != Path("/"):
-            place.chmod(place.stat().st_mode | (0o011 if place.is_dir() else 0o044))
+    # It refuses to run as root, and must read its settings: not below pytest's folder, which is its owner's alone.
     user = pwd.getpwnam("nobody").pw_uid if os.getuid() == 0 else None
-    with (tmp_path / "pgbouncer.log").open("wb") as log:
-        process = subprocess.Popen([PGBOUNCER, str(settings)], stdout=log, stderr=log, user=user)
+    with tempfile.TemporaryDirectory(prefix="reconciler-pgbouncer-") as directory:
+        settings, log = Path(directory, "pgbouncer.ini"), Path(directory, "log")
+        settings.write_text(
+            f"[databases]\n{direct.database} = host={host} port={direct.port or 5432} dbname={direct.database} "
+            f"user={direct.username} {f'password={direct.password}' if direct.password else ''}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\npool_mode = transaction\n"
+            "default_pool_size = 2\nunix_socket_dir =\n"
+        )
+        # The server's socket lies in its data folder, which only its owner may enter.
+        for folder in (Path(directory), Path(host or "/"), Path(host or "/").parent):
+            folder.chmod(folder.stat().st_mode | 0o011)
+        settings.chmod(0o644)
+        with log.open("wb") as output:
+            process = subprocess.Popen([PGBOUNCER, str(settings)], stdout=output, stderr=output, user=user)
         try:
-            until(lambda: _listens(port), f"pgbouncer: {(tmp_path / 'pgbouncer.log').read_text()[-500:]}", 20)
+            while not _listens(port):
+                assert process.poll() is None, f"pgbouncer ended: {log.read_text()[-500:]}"
+                time.sleep(0.05)
             yield f"postgresql+psycopg://{direct.username}@127.0.0.1:{port}/{direct.database}"
         finally:
             process.terminate()
