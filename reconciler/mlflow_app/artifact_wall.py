@@ -7,12 +7,15 @@ own code asks for it; there each is given the wall's own writing methods. Readin
 from __future__ import annotations
 
 import asyncio
+import copy
+import inspect
 import os
 import posixpath
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from mlflow.store.artifact import artifact_repository_registry
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.workspace_context import get_request_workspace
 
 from reconciler.domain.text import visible_name
@@ -43,26 +46,34 @@ class ArtifactWall:
 
     def _get(self, *arguments: Any, **named: Any) -> Any:
         repository = self._made(*arguments, **named)
+        as_made = copy.copy(repository)
         for name, places in _WRITING.items():
             if hasattr(repository, name):
                 setattr(repository, name, self._looking(repository, getattr(repository, name), places))
-        if hasattr(repository, "log_artifact_from_async_stream"):
-            repository.log_artifact_from_async_stream = self._looking_async(repository)
+        if type(repository) is LocalArtifactRepository:
+            repository.log_artifact_from_async_stream = self._staging(as_made).log_artifact_from_async_stream
+        return repository
+
+    def _staging(self, repository: Any) -> Any:
+        """Looks where a streamed file is begun, which MLflow does in a thread of its own: another change of threads
+        would cost as much as the look.
+        """
+        repository._create_staging_artifact = self._looking(repository, repository._create_staging_artifact, _one)
         return repository
 
     def _looking(self, repository: Any, write: Callable[..., Any], places: Places) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(write):
+            return self._looking_async(repository, write, places)
+
         def look_then_write(*arguments: Any, **named: Any) -> Any:
             self._look(repository, places(*arguments, **named))
             return write(*arguments, **named)
 
         return look_then_write
 
-    def _looking_async(self, repository: Any) -> Callable[..., Any]:
-        write = repository.log_artifact_from_async_stream
-
+    def _looking_async(self, repository: Any, write: Callable[..., Any], places: Places) -> Callable[..., Any]:
         async def look_then_write(*arguments: Any, **named: Any) -> Any:
-            paths = _streamed(*arguments, **named)
-            await asyncio.to_thread(self._look, repository, paths)
+            await asyncio.to_thread(self._look, repository, places(*arguments, **named))
             return await write(*arguments, **named)
 
         return look_then_write
@@ -127,6 +138,7 @@ _WRITING: dict[str, Places] = {
     "log_artifact": _one,
     "log_artifacts": _every,
     "log_artifact_from_stream": _streamed,
+    "log_artifact_from_async_stream": _streamed,
     "create_multipart_upload": _begun,
     "complete_multipart_upload": _completed,
     "create_presigned_upload_url": _signed,

@@ -5,10 +5,12 @@ What it says is checked in the database, by a connection that the wall does not 
 
 from __future__ import annotations
 
+import asyncio
+import io
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.entities.workspace import Workspace, WorkspaceDeletionMode
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact import artifact_repository_registry
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModel, SqlRegisteredModelAlias
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
@@ -30,6 +33,7 @@ from sqlalchemy import Engine, bindparam, delete, event, insert, literal, make_u
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
+from reconciler.mlflow_app.artifact_wall import ArtifactWall
 from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.identity import Caller, Identity
 from reconciler.mlflow_app.locations import Places
@@ -707,6 +711,47 @@ def test_with_two_databases_too_a_deletion_waits_for_the_approval(
             with pytest.raises(MlflowException) as failed:
                 deletion.result(60)
         assert failed.value.get_http_status_code() == 403
+
+
+def _send(repository: Any, file: Path, folder: str) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"other"
+
+    asyncio.run(repository.log_artifact_from_async_stream(chunks(), file.name, folder))
+
+
+WRITES: dict[str, Callable[[Any, Path, str], Any]] = {
+    "a file": lambda repository, file, folder: repository.log_artifact(str(file), folder),
+    "a folder": lambda repository, file, folder: repository.log_artifacts(str(file.parent), folder),
+    "a stream": lambda repository, file, folder: repository.log_artifact_from_stream(io.BytesIO(), file.name, folder),
+    "chunks": _send,
+}
+
+
+@pytest.mark.parametrize("way", WRITES)
+def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_anything(
+    world: World, tmp_path: Path, way: str
+) -> None:
+    _, files = a_run(world)
+    world.model(versions=1, source=f"{files}/model")
+    world.approve("m", 1, PRODUCTION)
+    (tmp_path / "here").mkdir()
+    file = tmp_path / "here" / "MLmodel"
+    file.write_bytes(b"other")
+    asked: list[str] = []
+    event.listen(world.store.engine, "before_cursor_execute", lambda *seen: asked.append(seen[2]))
+    guard = ArtifactWall(world.somebody, Refusals(observe=False), world.origins)
+    guard.install()
+    try:
+        repository = artifact_repository_registry.get_artifact_repository(files)
+        refused(WRITES[way], repository, file, "model/data")
+        assert not list(Path(files).rglob("*"))
+        asked.clear()
+        WRITES[way](repository, file, "plots")
+    finally:
+        guard.remove()
+    assert (Path(files) / "plots" / "MLmodel").exists()
+    assert len(asked) == 1
 
 
 def test_an_upload_costs_one_look_that_goes_by_an_index(on_each_database: World) -> None:
