@@ -8,7 +8,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,9 +19,9 @@ import pytest
 import requests
 
 from reconciler.registry.transport import Transport
+from tests import command
 from tests.servers import OlderServers, label, tried
 
-COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 API = "/api/2.0/mlflow"
 REQUEST = "transition_request.stage.Production"
 DECISION = "transition_decision.stage.Production"
@@ -138,9 +137,7 @@ class Product:
         (self.place / "policy.yaml").write_text(text, encoding="utf-8")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [COMMAND, *arguments], env=self.environment(), capture_output=True, text=True, timeout=120, check=False
-        )
+        return command.run(*arguments, environment=self.environment())
 
     def ok(self, *arguments: str) -> str:
         done = self.run(*arguments)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import COMMAND, DECISION, Product, Server, served
+from tests.acceptance.conftest import DECISION, Product, Server, served
 from tests.acceptance.test_daemon import daemon, until
+from tests.command import COMMAND
 from tests.terminal import on_terminal
 
 Name = Callable[[str], str]

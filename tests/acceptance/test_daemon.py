@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.demo.server import mlflow_server
-from tests.acceptance.conftest import COMMAND, Product, Server
+from tests.acceptance.conftest import Product, Server
+from tests.command import COMMAND
 from tests.unit.test_transport import serving
 
 Name = Callable[[str], str]

@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.acceptance.conftest import COMMAND
+from tests.command import COMMAND
 
 
 def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: Path) -> None:

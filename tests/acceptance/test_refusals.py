@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from reconciler.audit import schema
-from tests.acceptance.conftest import COMMAND, REQUEST, Product, Server
+from tests.acceptance.conftest import REQUEST, Product, Server
 from tests.acceptance.test_daemon import daemon, until
+from tests.command import COMMAND
 from tests.postgres import PostgresServer
 from tests.unit.test_transport import Answer, dripping, replying, serving
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,11 @@ from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
 from reconciler.cli.output import Format, write_rows
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
-
-COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
+from tests import command
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return command.run(*arguments, environment=os.environ)
 
 
 def test_help_is_quick_since_it_imports_neither_mlflow_nor_sqlalchemy() -> None:

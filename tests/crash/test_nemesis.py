@@ -23,7 +23,7 @@ import pytest
 from reconciler.audit import schema
 from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from tests.acceptance.conftest import COMMAND
+from tests.command import COMMAND
 from tests.crash.conftest import LONG, POLICY
 from tests.databricks_double import Asked, Workspace, workspace
 from tests.postgres import PostgresServer

@@ -15,7 +15,8 @@ from reconciler.demo.server import mlflow_server
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.governed import Governed
-from tests.acceptance.conftest import COMMAND, Product
+from tests.acceptance.conftest import Product
+from tests.command import COMMAND
 from tests.mlflow_app.conftest import Person
 
 Name = Callable[[], str]

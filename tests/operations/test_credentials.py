@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from reconciler.audit import schema
-from tests.acceptance.conftest import COMMAND, Product
+from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, until
+from tests.command import COMMAND
 from tests.databricks_double import Workspace
 from tests.postgres import PostgresServer
 

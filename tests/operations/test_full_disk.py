@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import COMMAND, Product
+from tests.acceptance.conftest import Product
+from tests.command import COMMAND
 from tests.databricks_double import Workspace
 
 

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from reconciler.cli.service import UNITS, _is_hidden
-from tests.acceptance.conftest import COMMAND, Product
+from tests.acceptance.conftest import Product
+from tests.command import COMMAND
 from tests.postgres import PostgresServer
 
 OURS = Path(sys.executable).parents[1]

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.service import UNITS, templates
-from tests.acceptance.conftest import COMMAND, Product
+from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, until
+from tests.command import COMMAND
 from tests.databricks_double import Workspace
 from tests.operations.conftest import POLICY
 
