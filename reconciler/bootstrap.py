@@ -220,9 +220,9 @@ class RequestTool:
             return self.registry.find(model, version, target, datetime.now(UTC))
 
     def list(self) -> list[Listed]:
-        """For the policy's targets, and the stages, which need no policy to be known."""
+        """All of them; by tags, for the policy's targets and the stages, which need no policy to be known."""
         governed = self.policy.governed_targets() if self.policy is not None else frozenset()
-        return self.registry.open_requests(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
+        return self.registry.all_open(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
 
     def withdraw(self, model: str, version: str, target: Target) -> Request:
         self.find(model, version, target)

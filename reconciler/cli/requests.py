@@ -155,7 +155,7 @@ def _show_found(tool: RequestTool, found: Found) -> None:
 
 @app.command("list", epilog="Example: mlflow-reconciler request list --format json")
 def list_open(format: FormatOption = Format.TABLE) -> int:
-    """List the open requests: for the policy's targets, and for stages."""
+    """List the open requests; by tags, those for the policy's targets and for stages."""
     from reconciler import bootstrap
 
     tool = bootstrap.request_tool(settings())

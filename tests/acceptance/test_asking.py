@@ -45,6 +45,22 @@ def test_a_request_that_no_rule_covers_is_told_at_once_and_in_the_list(
     product.ok("request", "withdraw", name("fraud"), "1", "Staging")
 
 
+def test_a_request_for_an_alias_that_no_rule_names_is_listed_where_the_registry_lists_all(
+    server: Server, product: Product, name: Name
+) -> None:
+    server.version(name("fraud"), metric=0.94)
+    product.ok("request", "create", name("fraud"), "1", "@shadow")
+    listed = product.run("request", "list")
+    if server.protocol == "tags":
+        assert "requests for aliases that no rule names are not listed" in listed.stderr
+    else:
+        told = listed.stdout[listed.stdout.index(name("fraud")) :]
+        assert "@shadow" in told
+        assert "no rule" in told
+        assert listed.stderr == ""
+    product.ok("request", "withdraw", name("fraud"), "1", "@shadow")
+
+
 @pytest.mark.parametrize("policy", ["", "/nowhere/policy.yaml", "broken"])
 def test_a_request_is_filed_and_listed_without_a_policy(
     server: Server, product: Product, name: Name, policy: str
