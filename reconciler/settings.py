@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         return uri
 
     @property
+    def mode_is_set(self) -> bool:
+        """Somebody chose the mode; else it is the one that a daemon has where nothing is said."""
+        return "mode" in self.model_fields_set
+
+    @property
     def on_databricks(self) -> bool:
         return is_databricks(self.registry_uri())
 

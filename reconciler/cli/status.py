@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import duration_of, settings
+from reconciler.cli.options import JsonOption, duration_of, settings
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.times import duration_text, parse_iso
@@ -18,7 +18,7 @@ _SHOWN_DAEMONS = 5
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: JsonOption = False,
     max_age: Annotated[
         str | None, typer.Option(help="A monitoring check: exit 1 unless a cycle went well within, say, 5m.")
     ] = None,

@@ -216,6 +216,29 @@ def test_observe_speaks_in_the_conditional_everywhere(
         assert " rejected" not in text.replace("would be rejected", "")
 
 
+def test_in_mode_observe_whoever_asks_hears_that_nothing_is_moved_and_what_to_do(
+    server: Server, product: Product, name: Name
+) -> None:
+    server.version(name("good"), metric=0.94)
+    product.mode = "observe"
+    said = (
+        "the daemon only observes (mode observe): nothing is moved; "
+        "ask whoever runs it for mode enforce, or a person to decide\n"
+    )
+    before = product.run("explain", name("good"), "1", "Production")
+    assert (before.returncode, ": would approve (" in before.stdout) == (0, True)
+    request = f"request it: mlflow-reconciler request create {name('good')} 1 Production\n"
+    assert before.stderr == request + said
+    assert create(product, name("good")).stderr.count(said) == 1
+    product.ok("once")
+    after = product.run("explain", name("good"), "1", "Production").stderr
+    assert after == f"a request is open: the daemon records that it would approve it in its next cycle\n{said}"
+    assert product.run("request", "show", name("good"), "1", "Production").stderr.endswith(said)
+    assert server.shown(name("good"))["current_stage"] == "None"
+    product.variables["RECONCILER_MODE"] = "enforce"
+    assert said not in product.run("request", "show", name("good"), "1", "Production").stderr
+
+
 def test_the_effect_stands_beside_the_outcome(server: Server, product: Product, name: Name) -> None:
     server.version(name("good"), metric=0.94)
     server.version(name("bad"), metric=0.5)
