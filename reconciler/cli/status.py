@@ -27,7 +27,7 @@ def status(
     from reconciler import bootstrap
     from reconciler.audit.picture import picture_of
 
-    most = duration_of(max_age) if max_age is not None else None
+    most = duration_of(max_age, "--max-age") if max_age is not None else None
     with bootstrap.audit_reader(settings()) as reader:
         picture = picture_of(reader)
     if most is not None:

@@ -47,6 +47,26 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["audit", "list", "--mode", "foo"], "'--mode': 'foo' is not one of 'observe', 'approve-only', 'enforce'."),
+        (["audit", "list", "--outcome", "foo"],
+         "'--outcome': 'foo' is not one of 'applied', 'failed', 'superseded', 'unattributed', 'observed'."),
+        (["audit", "list", "--limit", "foo"], "'--limit': 'foo': must be a whole number"),
+        (["audit", "list", "--limit", "0"], "'--limit': '0': must be at least 1"),
+        (["audit", "list", "--since", "foo"], "--since: 'foo' is no time: use 2026-11-24, 2026-11-24T09:00 or 7d"),
+        (["status", "--max-age", "foo"], "--max-age: 'foo' is not a duration: use for example 90s, 10m, 1h30m or 30d"),
+        (["explain", "m", "1", "Prod"], "target: 'Prod' is not a target: use a stage (None, Staging, Production, "
+         "Archived) or an alias such as @champion"),
+    ],
+)  # fmt: skip
+def test_a_usage_error_names_the_option_the_value_and_what_is_allowed(arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"Error: Invalid value for {says}"
+
+
 def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("version: 1\nrules:\n  - name: r\n    targets: [Prod]\n    require: [{metric: a}]\n")

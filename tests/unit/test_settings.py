@@ -92,7 +92,9 @@ def test_a_variable_that_is_none_is_refused_with_a_hint(
         ("mod: x", "mod: is no setting: did you mean mode"),
         ("a: [", ":1:5: is not YAML"),
         ("- 1", "holds no keys"),
-        ("registry: 3", "registry: 3"),
+        ("registry: 3", "registry: 3: must be a section with keys"),
+        ("mode: enforced", "mode: 'enforced': must be 'observe', 'approve-only' or 'enforce'"),
+        ("registry: {budget: 0}", "registry.budget: 0: must be greater than 0"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
