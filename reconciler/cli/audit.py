@@ -14,7 +14,7 @@ import typer
 
 from reconciler.cli.exits import DONE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import Format, write_json, write_record, write_rows
 from reconciler.domain.decision import Mode, OutcomeKind
 
 app = typer.Typer(no_args_is_help=True, help="Decisions, one decision whole, a report for a period.")
@@ -109,9 +109,8 @@ def _show_as(format: Format, decision_id: str) -> int:
 def _show(whole: dict[str, Any]) -> None:
     from reconciler.audit.reports import shown_verdict
 
-    for name in REGISTER:
-        value = shown_verdict(whole) if name == "verdict" else whole[name]
-        print(f"{name.replace('_', ' '):20} {'-' if value is None else value}")
+    shown = {name: whole[name] for name in REGISTER} | {"verdict": shown_verdict(whole)}
+    write_record(shown, sys.stdout)
     print("\nchecks")
     write_rows(whole["checks"], Format.TABLE, ("result", "check", "expected", "observed", "source"), sys.stdout)
     print("outcomes")

@@ -22,7 +22,7 @@ from reconciler.cli.options import (
     settings,
     target_of,
 )
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import Format, write_json, write_record, write_rows
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text, iso
 
@@ -145,9 +145,9 @@ def _show_found(tool: RequestTool, found: Found) -> None:
     request = found.listed.request
     if found.open:
         print(f"{_place(request)}: open")
-        for name, value in (_row(tool, found.listed) | _coverage(tool, found.listed)).items():
-            if value is not None and value != "" and name not in {"model", "version", "target"}:
-                print(f"  {name.replace('_', ' '):20} {value}")
+        fields = _row(tool, found.listed) | _coverage(tool, found.listed)
+        told_above = {"model", "version", "target"}
+        write_record({name: fields[name] for name in fields if name not in told_above}, sys.stdout, indent="  ")
     elif found.decided:
         print(f"{_place(request)}: no request is open; the last decision:")
         print(f"  {visible(found.decided)}")

@@ -204,7 +204,7 @@ def test_observe_speaks_in_the_conditional_everywhere(
         "approve",
         "reject",
     }
-    assert "would" in status[status.index("waits for") :]
+    assert "would" in status[status.index("state") :]
     listed = product.ok("audit", "list")
     assert "would approve, observed (nothing)" in listed
     assert "would reject, observed (nothing)" in listed

@@ -15,6 +15,7 @@ from reconciler.audit import schema
 from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
 from reconciler.cli.output import Format, write_rows
+from reconciler.cli.status import _skew
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
 
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
@@ -153,3 +154,9 @@ def test_every_error_has_its_exit_code() -> None:
 def test_a_defect_of_ours_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda: 1 // 0) == 70
     assert capsys.readouterr().err.startswith("a defect in mlflow-reconciler: ZeroDivisionError")
+
+
+def test_a_skew_of_less_than_a_second_has_no_sign() -> None:
+    assert [_skew({"skew_ms": ms}) for ms in (-400, 0, 499, -2000, None)] == [
+        "under a second", "under a second", "under a second", "-2 s", "not known",
+    ]  # fmt: skip
