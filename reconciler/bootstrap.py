@@ -18,7 +18,7 @@ from reconciler.audit.engine import make_engine
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
-from reconciler.domain.decision import Mode
+from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.policy import Policy, Scope
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
@@ -183,9 +183,10 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
 
 def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
     """Raises NotFound, with names that may have been meant."""
-    in_force, registry = policy_in_force(settings), make_registry(settings)
+    in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
+    now, is_set = datetime.now(UTC), settings.mode_is_set
     with _guessing(settings, model, version):
-        return explaining.explain(registry, in_force, model, version, target, datetime.now(UTC))
+        return explaining.explain(registry, in_force, model, version, target, now, mode, mode_is_set=is_set)
 
 
 @contextmanager
@@ -220,9 +221,9 @@ class RequestTool:
             return self.registry.find(model, version, target, datetime.now(UTC))
 
     def list(self) -> list[Listed]:
-        """For the policy's targets, and the stages, which need no policy to be known."""
+        """All of them; by tags, for the policy's targets and the stages, which need no policy to be known."""
         governed = self.policy.governed_targets() if self.policy is not None else frozenset()
-        return self.registry.open_requests(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
+        return self.registry.all_open(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
 
     def withdraw(self, model: str, version: str, target: Target) -> Request:
         self.find(model, version, target)
@@ -233,6 +234,12 @@ class RequestTool:
         if self.policy is None:
             return None
         return tuple(rule.name for rule in self.policy.rules_for(request))
+
+    @property
+    def left_undone(self) -> str:
+        """That the daemon only observes, and what to do then; "" where it acts, or nothing is known of it."""
+        known = self.policy is not None or self.settings.mode_is_set
+        return left_undone(Mode(self.settings.mode), None, is_set=self.settings.mode_is_set) if known else ""
 
     def covers(self, request: Request) -> bool | None:
         """By the policy, else by what the registry heard from its daemons; None where neither is known."""

@@ -84,7 +84,10 @@ class _Attempt:
 
 @dataclass(slots=True)
 class CycleSummary:
-    """What a cycle did. `unavailable` says what could not be reached; `in_error` counts requests left in error."""
+    """What a cycle did. `unavailable` says what could not be reached; `in_error` counts requests left in error.
+
+    `open` counts what was listed; `resolved` has the keys of those that are not open any more.
+    """
 
     mode: Mode
     open: int = 0
@@ -102,6 +105,7 @@ class CycleSummary:
     skew: timedelta | None = None
     duration: timedelta = timedelta()
     stuck: list[Stuck] = field(default_factory=list)
+    resolved: set[str] = field(default_factory=set)
 
     @property
     def ok(self) -> bool:
@@ -296,8 +300,10 @@ class Cycle:
     ) -> None:
         if not listed and not self._had_open:
             return
-        self._had_open = bool(listed)
-        self._audit.reconcile_open([one.request for one in listed], waiting)
+        # Whoever types the words of a resolved request again asks anew: nothing of the old one may be found then.
+        still_open = [one.request for one in listed if one.request.key not in summary.resolved]
+        self._had_open = bool(still_open)
+        self._audit.reconcile_open(still_open, waiting)
         if mode is not Mode.OBSERVE:
             self._stamp(listed, {one.request.key for one in waiting}, summary)
 
@@ -433,6 +439,8 @@ class Cycle:
         failpoint("concluded")
         summary.outcomes[str(kind)] += 1
         decision = pending.decision
+        if kind is not OutcomeKind.FAILED:
+            summary.resolved.add(decision.request.key)
         effect = effect_of(decision.verdict, kind)
         self._tell("outcome", decision.request, f"{kind}{f' ({effect})' if effect else ''}: {detail}", decision)
 

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from reconciler.cycle import JUDGED_TOGETHER, CycleSummary, Event, PolicyInForce, batches, event, past_tense, verdicts
-from reconciler.domain.decision import Mode
+from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
@@ -28,7 +28,7 @@ class Asking(Registry, Protocol):
 class Explanation:
     """`open_request` is False where nobody asked yet; `request` then is as it would be.
 
-    `holds`: the version holds the target already.
+    `holds`: the version holds the target already. `mode`: what the daemon may do; `mode_is_set`: somebody chose it.
     """
 
     request: Request
@@ -36,6 +36,15 @@ class Explanation:
     evidence: Evidence
     open_request: bool
     holds: bool = False
+    mode: Mode = Mode.ENFORCE
+    mode_is_set: bool = True
+
+    @property
+    def left_undone(self) -> str:
+        """That nothing is done about the verdict, and what to do then; "" where something is, or nobody would ask."""
+        if self.verdict.kind is VerdictKind.ABSTAIN or (self.holds and not self.open_request):
+            return ""
+        return left_undone(self.mode, self.verdict.kind, is_set=self.mode_is_set)
 
     @property
     def next_step(self) -> str:
@@ -45,7 +54,8 @@ class Explanation:
         if self.verdict.kind is VerdictKind.REJECT:
             return self._after_rejection()
         if self.open_request:
-            return "a request is open: the daemon decides it in its next cycle"
+            does = "decides it" if self.mode.acts_on(self.verdict.kind) else "records that it would approve it"
+            return f"a request is open: the daemon {does} in its next cycle"
         if self.holds:
             return "there is nothing to request"
         return f"request it: {self._command('request create')}"
@@ -70,7 +80,15 @@ _AFTER_ABSTENTION = {
 
 
 def explain(
-    registry: Asking, in_force: PolicyInForce, model: str, version: str, target: Target, now: datetime
+    registry: Asking,
+    in_force: PolicyInForce,
+    model: str,
+    version: str,
+    target: Target,
+    now: datetime,
+    mode: Mode = Mode.ENFORCE,
+    *,
+    mode_is_set: bool = True,
 ) -> Explanation:
     """Judges as a cycle would at `now`.
 
@@ -81,7 +99,7 @@ def explain(
     found = registry.find(model, version, target, now)
     listed = _as_seen_at(found.listed, now)
     [(_, verdict, evidence)] = verdicts(registry, in_force.policy, [listed], now)
-    return Explanation(listed.request, verdict, evidence, found.open, found.holds)
+    return Explanation(listed.request, verdict, evidence, found.open, found.holds, mode, mode_is_set)
 
 
 def preview(

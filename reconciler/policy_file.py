@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import (
     CHECK_KINDS,
     DescriptionCheck,
@@ -197,17 +198,12 @@ _KNOWN: dict[str, type[BaseModel]] = {
 
 
 def _message(error: Mapping[str, Any], at: Location) -> str:
-    kind, value = error["type"], error.get("input")
+    kind = error["type"]
     if kind == "extra_forbidden":
         return "is not known here" + _hint(str(at[-1]), _known_keys(error["loc"]))
-    if kind == "missing":
-        return "is missing"
-    if kind == "value_error":
-        return str(error["ctx"]["error"])
     if kind == "check_kind":
         return str(error["msg"])
-    shown = visible(repr(value), 80) if isinstance(value, str | int | float | bool) or value is None else "this"
-    return f"{shown}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return "is missing" if kind == "missing" else typed_and_wrong(error)
 
 
 def _known_keys(loc: Location) -> list[str]:

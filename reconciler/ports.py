@@ -283,13 +283,16 @@ class AuditLog(Protocol):
         """As `attempted`, where it could not even be read how the decision stands: no act is counted."""
 
     def conclude(self, pending: Pending, outcome: Outcome) -> bool:
-        """Records what became of a decision. False: another daemon has taken it over, and will."""
+        """Records what became of a decision, and forgets its request. False: another has taken it over, and will.
+
+        A request whose decision failed stays open, and is not forgotten.
+        """
 
     def share(self) -> tuple[int, int]:
         """Which of the daemons that serve this registry now this one is (from 0), and how many there are."""
 
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
-        """Replaces the working picture of open requests: all that were listed, and why those waiting wait."""
+        """Replaces the working picture of open requests: those that are open, and why those waiting wait."""
 
     def stuck(self) -> list[Stuck]:
         """What of this registry fails for ten minutes, or the third time in the same way."""

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from reconciler.domain.mistakes import plain_words, typed_and_wrong
 from reconciler.domain.text import visible
 from reconciler.domain.times import duration_text, parse_duration
 from reconciler.secret_files import (
@@ -188,6 +189,11 @@ class Settings(BaseSettings):
         uri = self.registry.tracking_uri or self.registry_uri()
         _refuse_plaintext(uri, self.registry.allow_plaintext)
         return uri
+
+    @property
+    def mode_is_set(self) -> bool:
+        """Somebody chose the mode; else it is the one that a daemon has where nothing is said."""
+        return "mode" in self.model_fields_set
 
     @property
     def on_databricks(self) -> bool:
@@ -413,10 +419,8 @@ def _problem(error: Any, path: Path | None) -> str:
     if not key:
         return str(error["ctx"]["error"])
     named = variable(key) if variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
-    said = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"][0].lower() + error["msg"][1:]
-    # What is given where a secret belongs, or an address that may hold one, is never repeated.
-    quiet = key in SECRETS or error["type"] == "value_error" or not isinstance(error.get("input"), str | int | float)
-    return f"{named}: {said}" if quiet else f"{named}: {visible(repr(error['input']), 100)}: {said}"
+    # What is given where a secret belongs is never repeated; our own sentences about an address do not do so either.
+    return f"{named}: {plain_words(error) if key in SECRETS else typed_and_wrong(error)}"
 
 
 # --- addresses -----------------------------------------------------------------------------------------------

@@ -231,6 +231,9 @@ class SqlAuditLog:
             if connection.execute(self._claim_of(delete(PendingActRow), pending)).rowcount != 1:
                 return False
             _add_outcome(connection, pending.decision.decision_id, outcome)
+            if outcome.kind is not OutcomeKind.FAILED:
+                resolved = OpenRequestRow.place == place_of(pending.decision.request)
+                connection.execute(delete(OpenRequestRow).where(resolved))
             failpoint("outcome to be committed")
         return True
 

@@ -79,6 +79,7 @@ def _run() -> int:
         code = app(common_first(sys.argv[1:]), standalone_mode=False)
     except TyperException as error:
         # A mistake in the command line; it knows how to tell the usage.
+        _speak_plainly(error)
         show = getattr(error, "show", None)
         show() if show is not None else say(str(error))
         return USAGE
@@ -87,3 +88,13 @@ def _run() -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     return code if isinstance(code, int) else DONE
+
+
+def _speak_plainly(error: TyperException) -> None:
+    """Where pydantic found that a value is wrong, its words are told in ours."""
+    from pydantic import ValidationError
+
+    from reconciler.domain.mistakes import typed_and_wrong
+
+    if isinstance(error.__cause__, ValidationError):
+        error.message = typed_and_wrong(error.__cause__.errors()[0])

@@ -14,7 +14,8 @@ import typer
 
 from reconciler.cli.exits import DONE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import Format, write_json, write_record, write_rows
+from reconciler.domain.decision import Mode, OutcomeKind
 
 app = typer.Typer(no_args_is_help=True, help="Decisions, one decision whole, a report for a period.")
 
@@ -43,8 +44,8 @@ def list_decisions(
     target: TargetOption = None,
     verdict: VerdictOption = None,
     requester: RequesterOption = None,
-    mode: Annotated[str | None, typer.Option(help="observe, approve-only or enforce.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="applied, failed, superseded, unattributed, observed.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="That it was decided in.")] = None,
+    outcome: Annotated[OutcomeKind | None, typer.Option(help="What became of it.")] = None,
     since: SinceOption = None,
     until: UntilOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many, the newest.")] = None,
@@ -56,13 +57,13 @@ def list_decisions(
 
     only = DecisionFilter(
         model=model,
-        target=target_of(target) if target else None,
-        verdict=verdict,
+        target=target_of(target, "--target") if target else None,
+        verdict=_text(verdict),
         requester=requester,
-        mode=mode,
-        outcome=outcome,
-        since=moment(since),
-        until=moment(until),
+        mode=_text(mode),
+        outcome=_text(outcome),
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
     )
     with bootstrap.audit_reader(settings()) as reader:
         rows = reader.decisions(only, limit)
@@ -71,6 +72,11 @@ def list_decisions(
     else:
         write_rows(rows, format, REGISTER, sys.stdout)
     return DONE
+
+
+def _text(choice: StrEnum | None) -> str | None:
+    """Plain text: a database's driver may have ideas of its own about an Enum."""
+    return None if choice is None else str(choice)
 
 
 @app.command(epilog="Example: mlflow-reconciler audit show 6f1c09ab --format json")
@@ -103,9 +109,8 @@ def _show_as(format: Format, decision_id: str) -> int:
 def _show(whole: dict[str, Any]) -> None:
     from reconciler.audit.reports import shown_verdict
 
-    for name in REGISTER:
-        value = shown_verdict(whole) if name == "verdict" else whole[name]
-        print(f"{name.replace('_', ' '):20} {'-' if value is None else value}")
+    shown = {name: whole[name] for name in REGISTER} | {"verdict": shown_verdict(whole)}
+    write_record(shown, sys.stdout)
     print("\nchecks")
     write_rows(whole["checks"], Format.TABLE, ("result", "check", "expected", "observed", "source"), sys.stdout)
     print("outcomes")
@@ -128,7 +133,7 @@ def report(
     from reconciler import bootstrap
 
     with bootstrap.audit_reader(settings()) as reader:
-        made = reader.report(moment(since), moment(until))
+        made = reader.report(moment(since, "--since"), moment(until, "--until"))
     text = io.StringIO()
     _write_report(made, format, text)
     if output is None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
-from reconciler.cli.options import ModelArgument, TargetArgument, VersionArgument, settings, target_of
+from reconciler.cli.options import JsonOption, ModelArgument, TargetArgument, VersionArgument, settings, target_of
 from reconciler.cli.output import write_json
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import visible_name
@@ -26,7 +24,7 @@ def explain(
     model: ModelArgument,
     version: VersionArgument,
     target: TargetArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Tell what would be decided now, and why; change nothing."""
     from reconciler import bootstrap
@@ -75,6 +73,7 @@ def _data(explanation: Explanation) -> dict[str, Any]:
         "open_request": explanation.open_request,
         "holds_target": explanation.holds,
         "next_step": explanation.next_step,
+        "mode": str(explanation.mode),
         "checks": [
             {
                 "rule": check.rule,
@@ -104,3 +103,5 @@ def _show(explanation: Explanation) -> None:
     if explanation.holds:
         say(f"version {visible_name(request.version)} holds {request.target} already")
     say(explanation.next_step)
+    if explanation.left_undone:
+        say(explanation.left_undone)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits: 90s, 10m, 1h.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How it is printed to stdout.")]
 SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
@@ -41,21 +43,21 @@ def settings() -> Settings:
     return load_settings(Common.config, log={key: value for key, value in log.items() if value})
 
 
-def target_of(text: str) -> Target:
+def target_of(text: str, option: str = "target") -> Target:
     try:
         return Target.parse(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def duration_of(text: str) -> timedelta:
+def duration_of(text: str, option: str = "--timeout") -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def moment(text: str | None) -> datetime | None:
+def moment(text: str | None, option: str) -> datetime | None:
     """A time, or a duration back from now."""
     if text is None:
         return None
@@ -66,4 +68,5 @@ def moment(text: str | None) -> datetime | None:
     try:
         return datetime.now(UTC) - parse_duration(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time: use 2026-11-24, 2026-11-24T09:00 or 7d") from None
+        said = f"{text!r} is no time: use 2026-11-24, 2026-11-24T09:00 or 7d"
+        raise typer.BadParameter(said, param_hint=option) from None

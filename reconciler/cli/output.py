@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
@@ -79,7 +80,7 @@ _WRAPPED = frozenset(
         "observed",
         "source",
         "covered",
-        "waits for",
+        "state",
     }
 )
 _GAP = 2
@@ -94,7 +95,7 @@ def write_table(rows: Rows, columns: Sequence[str], stream: TextIO) -> None:
     shown = [[_shown(column, row.get(column)) for column in columns] for row in rows]
     widths = _widths(columns, shown, console.width)
     if widths is None:
-        _write_stacked(columns, shown, stream)
+        _write_stacked(columns, shown, stream, console.width)
     else:
         console.print(_table(columns, shown, widths))
 
@@ -146,12 +147,37 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def _write_stacked(columns: Sequence[str], shown: Sequence[Sequence[str]], stream: TextIO) -> None:
-    names = _header(columns)
-    margin = max(map(len, names)) + _GAP
+def _write_stacked(columns: Sequence[str], shown: Sequence[Sequence[str]], stream: TextIO, width: int) -> None:
     for cells in shown:
-        stream.writelines(f"{name:{margin}}{cell}\n" for name, cell in zip(names, cells, strict=True) if cell != "-")
+        _write_fields(dict(zip(_header(columns), cells, strict=True)), stream, width, longest=0)
         stream.write("\n")
+
+
+def write_record(fields: Mapping[str, Any], stream: TextIO, indent: str = "") -> None:
+    """A field a line, as wide as the terminal, 80 where there is none; what is empty is left out."""
+    from rich.console import Console
+
+    shown = {name.replace("_", " "): visible(str(value)) for name, value in fields.items() if value not in {None, ""}}
+    _write_fields(shown, stream, Console(file=stream).width, longest=_LONGEST_LABEL, indent=indent)
+
+
+# As wide as "requester assurance", so that records of all kinds look alike.
+_LONGEST_LABEL = 19
+
+
+def _write_fields(shown: Mapping[str, str], stream: TextIO, width: int, longest: int, indent: str = "") -> None:
+    """A word that has no room behind its label stands on a line of its own, whole: ids are there to be copied."""
+    told = {name: value for name, value in shown.items() if value != "-"}
+    margin = len(indent) + max([longest, *map(len, told)]) + 1
+    for name, value in told.items():
+        label = f"{indent}{name}".ljust(margin)
+        if _longest_word(value) > width - margin:
+            stream.write(f"{label.rstrip()}\n")
+            label, rest = f"{indent}  ", f"{indent}  "
+        else:
+            rest = " " * margin
+        lines = textwrap.wrap(value, width, initial_indent=label, subsequent_indent=rest, break_on_hyphens=False)
+        stream.writelines(f"{line}\n" for line in lines)
 
 
 def _shown(column: str, value: Any) -> str:

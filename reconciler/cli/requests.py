@@ -13,14 +13,16 @@ from reconciler.cli.exits import DONE, NO_SUCH, say
 from reconciler.cli.explaining import explain
 from reconciler.cli.options import (
     FormatOption,
+    JsonOption,
     ModelArgument,
     TargetArgument,
     VersionArgument,
+    WaitingTimeOption,
     duration_of,
     settings,
     target_of,
 )
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import Format, write_json, write_record, write_rows
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text, iso
 
@@ -53,7 +55,7 @@ def create(
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow it: exit 0 approved, 1 rejected, 3 still open at the time-out.")
     ] = False,
-    timeout: Annotated[str, typer.Option(help="How long --wait waits: 90s, 10m, 1h.")] = "10m",
+    timeout: WaitingTimeOption = "10m",
 ) -> int:
     """File a request: the version shall go to the target."""
     from reconciler import bootstrap
@@ -69,6 +71,7 @@ def create(
     known_as = visible_name(request.requester.name) or "somebody unknown"
     say(f"filed: {_place(request)}, as {known_as}")
     _say_coverage(tool, request)
+    _say_mode(tool)
     if before is None:
         say(f"follow it: {command_line('request show', model, version, str(goal))}")
         return DONE
@@ -91,6 +94,11 @@ def _say_coverage(tool: RequestTool, request: Request) -> None:
     say(f"no daemon decides it: ask the policy's owner for a rule, a person to decide, or withdraw it: {withdraw}")
 
 
+def _say_mode(tool: RequestTool) -> None:
+    if tool.left_undone:
+        say(tool.left_undone)
+
+
 # --- show and list -------------------------------------------------------------------------------------------
 
 
@@ -99,7 +107,7 @@ def show(
     model: ModelArgument,
     version: VersionArgument,
     target: TargetArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Show an open request, or what was last decided about this version and target."""
     from reconciler import bootstrap
@@ -137,9 +145,9 @@ def _show_found(tool: RequestTool, found: Found) -> None:
     request = found.listed.request
     if found.open:
         print(f"{_place(request)}: open")
-        for name, value in (_row(tool, found.listed) | _coverage(tool, found.listed)).items():
-            if value is not None and value != "" and name not in {"model", "version", "target"}:
-                print(f"  {name.replace('_', ' '):20} {value}")
+        fields = _row(tool, found.listed) | _coverage(tool, found.listed)
+        told_above = {"model", "version", "target"}
+        write_record({name: fields[name] for name in fields if name not in told_above}, sys.stdout, indent="  ")
     elif found.decided:
         print(f"{_place(request)}: no request is open; the last decision:")
         print(f"  {visible(found.decided)}")
@@ -151,11 +159,12 @@ def _show_found(tool: RequestTool, found: Found) -> None:
         say(
             f"what would be decided now: {command_line('explain', request.model, request.version, str(request.target))}"
         )
+        _say_mode(tool)
 
 
 @app.command("list", epilog="Example: mlflow-reconciler request list --format json")
 def list_open(format: FormatOption = Format.TABLE) -> int:
-    """List the open requests: for the policy's targets, and for stages."""
+    """List the open requests; by tags, those for the policy's targets and for stages."""
     from reconciler import bootstrap
 
     tool = bootstrap.request_tool(settings())

@@ -9,16 +9,23 @@ from typing import Annotated, Any
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import duration_of, settings
+from reconciler.cli.options import JsonOption, duration_of, settings
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.times import duration_text, parse_iso
 
 _SHOWN_DAEMONS = 5
+# Why a request is not decided, by the code of its abstention.
+_WHY = {
+    "no_policy": "no rule covers it",
+    "missing": "a value is missing",
+    "waiting": "a missing value may still come",
+    "unreadable": "the evidence cannot be read",
+}
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: JsonOption = False,
     max_age: Annotated[
         str | None, typer.Option(help="A monitoring check: exit 1 unless a cycle went well within, say, 5m.")
     ] = None,
@@ -27,7 +34,7 @@ def status(
     from reconciler import bootstrap
     from reconciler.audit.picture import picture_of
 
-    most = duration_of(max_age) if max_age is not None else None
+    most = duration_of(max_age, "--max-age") if max_age is not None else None
     with bootstrap.audit_reader(settings()) as reader:
         picture = picture_of(reader)
     if most is not None:
@@ -94,7 +101,10 @@ def _show_stuck(stuck: list[dict[str, Any]]) -> None:
 
 
 def _skew(daemon: dict[str, Any]) -> str:
-    return "not known" if daemon["skew_ms"] is None else f"{daemon['skew_ms'] / 1000:+.0f} s"
+    if daemon["skew_ms"] is None:
+        return "not known"
+    seconds = round(daemon["skew_ms"] / 1000)
+    return f"{seconds:+d} s" if seconds else "under a second"
 
 
 def _show_open(picture: dict[str, Any]) -> None:
@@ -105,9 +115,10 @@ def _show_open(picture: dict[str, Any]) -> None:
             print("no open requests")
         return
     ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())
-    waits = ", ".join(f"{count} {code}" for code, count in picture["open"]["by_wait"].items())
-    print(f"open: {ages}; waiting: {waits or 'none'}; set aside: {picture['open']['set_aside']}")
-    columns = ("seen for", "model", "version", "target", "requester", "waits for", "next try")
+    waits = ", ".join(f"{count} {_WHY[code]}" for code, count in picture["open"]["by_wait"].items())
+    later = f"; {aside} not tried again before its time" if (aside := picture["open"]["set_aside"]) else ""
+    print(f"open: {ages}; not decided: {waits or 'none'}{later}")
+    columns = ("seen for", "model", "version", "target", "requester", "state", "next try")
     write_rows([_open_row(row) for row in picture["open_requests"]], Format.TABLE, columns, sys.stdout)
 
 
@@ -116,9 +127,15 @@ def _open_row(row: dict[str, Any]) -> dict[str, Any]:
     due = parse_iso(row["next_attempt_at"]) - now if row["next_attempt_at"] else None
     return row | {
         "seen for": _short(now - parse_iso(row["first_seen_at"])),
-        "waits for": row["waiting_code"] or (f"would {row['would']}" if row["would"] else "the next cycle"),
+        "state": _state(row),
         "next try": None if due is None else "now" if due <= timedelta() else f"in {_short(due)}",
     }
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["waiting_code"]:
+        return _WHY[row["waiting_code"]]
+    return f"would {row['would']}" if row["would"] else "looked at in the next cycle"
 
 
 def _short(duration: timedelta) -> str:

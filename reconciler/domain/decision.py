@@ -114,6 +114,25 @@ def conditional(verdict: VerdictKind | str, acts: bool) -> str:
     return str(verdict) if acts else f"would {verdict}"
 
 
+_ASK = "nothing is moved; ask whoever runs it for mode enforce, or a person to decide"
+
+
+def left_undone(mode: Mode, verdict: VerdictKind | None, *, is_set: bool = True) -> str:
+    """That the daemon does not act in this mode, and what whoever asks can do; "" where it acts.
+
+    Args:
+        verdict: None where it is not known.
+        is_set: somebody chose the mode; else it is the one that a daemon has where nothing is said.
+    """
+    if mode is Mode.OBSERVE and is_set:
+        return f"the daemon only observes (mode observe): {_ASK}"
+    if mode is Mode.OBSERVE:
+        return f"no mode is set here, and a daemon without one only observes: {_ASK}"
+    if mode is Mode.APPROVE_ONLY and verdict is VerdictKind.REJECT:
+        return "the daemon only approves (mode approve-only): a request that fails is left for a person to decide"
+    return ""
+
+
 class Effect(StrEnum):
     """What a decision did to the registry."""
 

@@ -24,6 +24,9 @@ class Speaking(Registry, Protocol):
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
 
+    def all_open(self, scope: Scope) -> list[Listed]:
+        """Every open request; of a registry that can only be searched by target, those within the scope."""
+
     def create(
         self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime
     ) -> Request: ...
@@ -100,6 +103,9 @@ class AutoRegistry:
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         return self._it().find(model, version, target, now)
+
+    def all_open(self, scope: Scope) -> list[Listed]:
+        return self._it().all_open(scope)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         return self._it().create(model, version, target, requester, comment, now)

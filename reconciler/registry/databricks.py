@@ -82,6 +82,9 @@ class DatabricksRegistry(TransitionRequests):
         self._note(errors, len(places))
         return sorted(found, key=lambda listed: listed.request.order)
 
+    def all_open(self, scope: Scope) -> list[Listed]:
+        return self.open_requests(scope)
+
     def remark(self) -> str | None:
         said = [one for one in (self._failed, self._sweep.remark()) if one]
         return "; ".join(said) or None

@@ -186,6 +186,9 @@ class TagsRegistry:
 
     # --- for people who ask ----------------------------------------------------------------------------------
 
+    def all_open(self, scope: Scope) -> list[Listed]:
+        return self.open_requests(scope)
+
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         """Raises NotFound where there is no such version."""
         row = get_version(self._transport, model, version)

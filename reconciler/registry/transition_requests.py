@@ -253,8 +253,14 @@ class AppRegistry(TransitionRequests):
 
     def open_requests(self, scope: Scope) -> list[Listed]:
         targets = [str(target) for target in sorted(scope.targets)]
-        found = self._list({"target": targets, "expand_model_version": "true", **_governed(scope)})
-        return sorted(found, key=lambda listed: listed.request.order)
+        return self._in_order({"target": targets, "expand_model_version": "true", **_governed(scope)})
+
+    def all_open(self, scope: Scope) -> list[Listed]:
+        """Whatever its target: what no rule names waits for a person, who must see it."""
+        return self._in_order({})
+
+    def _in_order(self, query: Mapping[str, Any]) -> list[Listed]:
+        return sorted(self._list(query), key=lambda listed: listed.request.order)
 
     def probe(self, scope: Scope, needs: Needs) -> list[str]:
         return super().probe(scope, needs) + self._tag_search.lacking()

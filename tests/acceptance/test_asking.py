@@ -46,6 +46,22 @@ def test_a_request_that_no_rule_covers_is_told_at_once_and_in_the_list(
     product.ok("request", "withdraw", name("fraud"), "1", "Staging")
 
 
+def test_a_request_for_an_alias_that_no_rule_names_is_listed_where_the_registry_lists_all(
+    server: Server, product: Product, name: Name
+) -> None:
+    server.version(name("fraud"), metric=0.94)
+    product.ok("request", "create", name("fraud"), "1", "@shadow")
+    listed = product.run("request", "list")
+    if server.protocol == "tags":
+        assert "requests for aliases that no rule names are not listed" in listed.stderr
+    else:
+        told = listed.stdout[listed.stdout.index(name("fraud")) :]
+        assert "@shadow" in told
+        assert "no rule" in told
+        assert listed.stderr == ""
+    product.ok("request", "withdraw", name("fraud"), "1", "@shadow")
+
+
 @pytest.mark.parametrize("policy", ["", "/nowhere/policy.yaml", "broken"])
 def test_a_request_is_filed_and_listed_without_a_policy(
     server: Server, product: Product, name: Name, policy: str
@@ -189,7 +205,7 @@ def test_observe_speaks_in_the_conditional_everywhere(
         "approve",
         "reject",
     }
-    assert "would" in status[status.index("waits for") :]
+    assert "would" in status[status.index("state") :]
     listed = product.ok("audit", "list")
     assert "would approve, observed (nothing)" in listed
     assert "would reject, observed (nothing)" in listed
@@ -199,6 +215,29 @@ def test_observe_speaks_in_the_conditional_everywhere(
     for text in (once, status, listed, report):
         assert " approved" not in text.replace("would be approved", "")
         assert " rejected" not in text.replace("would be rejected", "")
+
+
+def test_in_mode_observe_whoever_asks_hears_that_nothing_is_moved_and_what_to_do(
+    server: Server, product: Product, name: Name
+) -> None:
+    server.version(name("good"), metric=0.94)
+    product.mode = "observe"
+    said = (
+        "the daemon only observes (mode observe): nothing is moved; "
+        "ask whoever runs it for mode enforce, or a person to decide\n"
+    )
+    before = product.run("explain", name("good"), "1", "Production")
+    assert (before.returncode, ": would approve (" in before.stdout) == (0, True)
+    request = f"request it: mlflow-reconciler request create {name('good')} 1 Production\n"
+    assert before.stderr == request + said
+    assert create(product, name("good")).stderr.count(said) == 1
+    product.ok("once")
+    after = product.run("explain", name("good"), "1", "Production").stderr
+    assert after == f"a request is open: the daemon records that it would approve it in its next cycle\n{said}"
+    assert product.run("request", "show", name("good"), "1", "Production").stderr.endswith(said)
+    assert server.shown(name("good"))["current_stage"] == "None"
+    product.variables["RECONCILER_MODE"] = "enforce"
+    assert said not in product.run("request", "show", name("good"), "1", "Production").stderr
 
 
 def test_the_effect_stands_beside_the_outcome(server: Server, product: Product, name: Name) -> None:

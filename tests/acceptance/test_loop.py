@@ -166,6 +166,15 @@ def test_approve_only_leaves_a_failing_request_for_a_person(server: Server, prod
     assert DECISION not in server.shown(name("churn"))["tags"]
 
 
+def test_the_same_words_typed_again_are_a_new_request(server: Server, product: Product, name: Name) -> None:
+    server.version(name("churn"), metric=0.5)
+    for _ in range(2):
+        server.ask(name("churn"), "please")
+        product.ok("once")
+        assert server.asked(name("churn")) is None
+    assert [(row["verdict"], row["outcome"]) for row in product.decisions()] == [("reject", "applied")] * 2
+
+
 def test_a_dry_run_says_what_would_be_decided_and_changes_nothing(server: Server, product: Product, name: Name) -> None:
     server.version(name("fraud"), metric=0.94)
     server.ask(name("fraud"))
@@ -267,7 +276,10 @@ def test_status_and_report_are_readable(server: Server, product: Product, name: 
     server.version(name("fraud"), metric=0.94)
     server.ask(name("fraud"))
     product.ok("once")
-    assert "last cycle of" in product.ok("status")
+    told = product.ok("status")
+    assert "last cycle of" in told
+    assert told.endswith("\nno open requests\n")
+    assert json.loads(product.ok("status", "--json"))["open_requests"] == []
     report = product.ok("audit", "report")
     assert "verdicts:  1 approve" in report
     assert max(len(line) for line in report.splitlines()) <= 80

@@ -16,6 +16,7 @@ from reconciler.audit import schema
 from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
 from reconciler.cli.output import Format, write_rows
+from reconciler.cli.status import _skew
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
 from tests import command
 
@@ -45,6 +46,26 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["audit", "list", "--mode", "foo"], "'--mode': 'foo' is not one of 'observe', 'approve-only', 'enforce'."),
+        (["audit", "list", "--outcome", "foo"],
+         "'--outcome': 'foo' is not one of 'applied', 'failed', 'superseded', 'unattributed', 'observed'."),
+        (["audit", "list", "--limit", "foo"], "'--limit': 'foo': must be a whole number"),
+        (["audit", "list", "--limit", "0"], "'--limit': '0': must be at least 1"),
+        (["audit", "list", "--since", "foo"], "--since: 'foo' is no time: use 2026-11-24, 2026-11-24T09:00 or 7d"),
+        (["status", "--max-age", "foo"], "--max-age: 'foo' is not a duration: use for example 90s, 10m, 1h30m or 30d"),
+        (["explain", "m", "1", "Prod"], "target: 'Prod' is not a target: use a stage (None, Staging, Production, "
+         "Archived) or an alias such as @champion"),
+    ],
+)  # fmt: skip
+def test_a_usage_error_names_the_option_the_value_and_what_is_allowed(arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"Error: Invalid value for {says}"
 
 
 def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) -> None:
@@ -133,3 +154,9 @@ def test_every_error_has_its_exit_code() -> None:
 def test_a_defect_of_ours_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda: 1 // 0) == 70
     assert capsys.readouterr().err.startswith("a defect in mlflow-reconciler: ZeroDivisionError")
+
+
+def test_a_skew_of_less_than_a_second_has_no_sign() -> None:
+    assert [_skew({"skew_ms": ms}) for ms in (-400, 0, 499, -2000, None)] == [
+        "under a second", "under a second", "under a second", "-2 s", "not known",
+    ]  # fmt: skip

@@ -53,6 +53,22 @@ def test_a_checks_table_fits_80_columns(held: Workspace, product: Product) -> No
     assert max(len(line) for line in table.splitlines()) <= 80
 
 
+@pytest.mark.parametrize("columns", [80, 60])
+def test_one_decision_fits_the_terminal_and_shows_no_empty_field(
+    held: Workspace, product: Product, columns: int
+) -> None:
+    why = "it beats the one in Production by far, and was measured on more"
+    held.ask(MODEL, held.version(MODEL, "0.5"), comment=why)
+    product.ok("once")
+    [row] = product.decisions()
+    text = shown(product, "audit", "show", row["decision_id"], columns=columns, NO_COLOR="1")
+    assert max(len(line) for line in text.splitlines() if row["policy_digest"] not in line) <= columns
+    # What is there to be copied is whole.
+    assert f"\n  {row['policy_digest']}\n" in text or columns < 66
+    assert not re.search(r"^[\w ]+ -$", text, re.MULTILINE)
+    assert "\nworkspace" not in text
+
+
 def test_nothing_open_is_said_and_no_bare_header_is_shown(held: Workspace, product: Product) -> None:
     assert product.ok("request", "list") == "no open requests\n"
     product.ok("once")

@@ -325,6 +325,19 @@ def test_a_typed_request_keeps_its_id_and_time_and_is_forgotten_when_it_is_gone(
     assert audit.log.first_seen([typed])[typed.key] != first
 
 
+@pytest.mark.parametrize(("outcome", "is_forgotten"), [(OutcomeKind.APPLIED, True), (OutcomeKind.FAILED, False)])
+def test_a_typed_request_is_forgotten_with_its_outcome_so_that_the_same_words_ask_anew(
+    audit: Audit, outcome: OutcomeKind, is_forgotten: bool
+) -> None:
+    judged = audit.judged(requester=Requester("", Assurance.UNKNOWN))
+    first = audit.log.first_seen([judged.request])[judged.request.key]
+    recorded = audit.log.record(replace(judged, request=judged.request.seen_first(first.id, first.at)))
+    assert recorded is not None
+    assert recorded.fence is not None
+    assert audit.log.conclude(Pending(recorded.decision, 0, recorded.fence), Outcome(outcome, "told"))
+    assert (audit.log.first_seen([judged.request])[judged.request.key] != first) is is_forgotten
+
+
 def test_what_waits_is_set_aside_until_its_next_attempt(audit: Audit) -> None:
     request = audit.judged().request
     audit.log.reconcile_open([request], [Waiting(request, "unreadable", "500", timedelta(hours=1))])

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from reconciler.audit import schema
 from reconciler.audit.engine import make_engine
@@ -46,6 +47,10 @@ class Bench:
             self.registry, self.audit, stop=stop, on_event=lambda e: self.told.append(e.text), everything_is_due=True
         )
         return cycle.run(self.policy, mode)
+
+    def shown_open(self) -> list[str]:
+        with self.engine.begin() as connection:
+            return list(connection.scalars(text("SELECT model FROM open_requests ORDER BY model")))
 
     def decisions(self) -> list[tuple[str, str, str | None]]:
         rows = AuditReader(self.engine).decisions(DecisionFilter(), None)
@@ -203,6 +208,7 @@ def test_a_refused_act_is_given_up_after_eight_attempts(bench: Bench) -> None:
         bench.registry.before = {k: raising(error) for k in _writes_of(bench)}
         bench.cycle()
     assert bench.decisions() == [("fraud", "approve", "failed")]
+    assert bench.shown_open() == ["fraud"]
     bench.registry.before.clear()
     bench.cycle()
     assert bench.registry.writes == []
@@ -212,6 +218,20 @@ def _writes_of(bench: Bench) -> range:
     """Operations of the next cycle that may be writes: after a list, evidence and a reading, or only a reading."""
     first = 4 if not bench.decisions() else 2
     return range(bench.registry.operations + first, bench.registry.operations + first + 1)
+
+
+def test_what_a_cycle_resolved_is_open_no_more_when_it_ends(bench: Bench) -> None:
+    bench.registry.file("fraud", "1", accuracy="0.95")
+    bench.registry.file("churn", "1", accuracy="0.85")
+    bench.registry.file("toy", "1")
+    bench.cycle()
+    assert bench.shown_open() == ["toy"]
+
+
+def test_what_was_only_observed_stays_open(bench: Bench) -> None:
+    bench.registry.file("fraud", "1")
+    bench.cycle(Mode.OBSERVE)
+    assert bench.shown_open() == ["fraud"]
 
 
 def test_stop_ends_between_requests_and_leaves_a_decision_that_the_next_start_carries_out(bench: Bench) -> None:

@@ -25,12 +25,12 @@ def test_variables_win_over_the_file_and_the_file_over_the_defaults(
     assert settings.registry_uri() == "https://variable.test"
     assert settings.registry.timeout == timedelta(seconds=5)
     assert settings.policy_path() == config.parent / "policy.yaml"
-    assert (settings.mode, settings.schedule.interval) == ("enforce", timedelta(seconds=60))
+    assert (settings.mode, settings.mode_is_set, settings.schedule.interval) == ("enforce", True, timedelta(seconds=60))
 
 
 def test_nothing_set_is_observe_and_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
-    assert settings.mode == "observe"
+    assert (settings.mode, settings.mode_is_set) == ("observe", False)
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_URI"):
         settings.registry_uri()
     with pytest.raises(SettingsError, match="RECONCILER_POLICY"):
@@ -92,7 +92,9 @@ def test_a_variable_that_is_none_is_refused_with_a_hint(
         ("mod: x", "mod: is no setting: did you mean mode"),
         ("a: [", ":1:5: is not YAML"),
         ("- 1", "holds no keys"),
-        ("registry: 3", "registry: 3"),
+        ("registry: 3", "registry: 3: must be a section with keys"),
+        ("mode: enforced", "mode: 'enforced': must be 'observe', 'approve-only' or 'enforce'"),
+        ("registry: {budget: 0}", "registry.budget: 0: must be greater than 0"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:

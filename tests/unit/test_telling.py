@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.cycle import CycleSummary
 from reconciler.daemon import CycleLog
-from reconciler.domain.decision import Decision, Effect, Mode, OutcomeKind, decision_id_in, effect_of
+from reconciler.domain.decision import Decision, Effect, Mode, OutcomeKind, decision_id_in, effect_of, left_undone
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, counted
@@ -147,3 +147,21 @@ def test_whatever_changes_is_told_at_once(caplog: pytest.LogCaptureFixture) -> N
     for summary in told:
         log.tell(summary)
     assert len(caplog.records) == len(told)
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict", "is_set", "begins"),
+    [
+        (Mode.ENFORCE, VerdictKind.REJECT, True, ""),
+        (Mode.APPROVE_ONLY, VerdictKind.APPROVE, True, ""),
+        (Mode.APPROVE_ONLY, VerdictKind.REJECT, True, "the daemon only approves (mode approve-only): "),
+        (Mode.OBSERVE, VerdictKind.APPROVE, True, "the daemon only observes (mode observe): nothing is moved; "),
+        (Mode.OBSERVE, None, False, "no mode is set here, and a daemon without one only observes: nothing is moved; "),
+    ],
+)
+def test_what_a_daemon_leaves_undone_is_told_by_its_mode(
+    mode: Mode, verdict: VerdictKind | None, is_set: bool, begins: str
+) -> None:
+    told = left_undone(mode, verdict, is_set=is_set)
+    assert told.startswith(begins)
+    assert bool(told) is bool(begins)

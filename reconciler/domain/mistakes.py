@@ -1,0 +1,55 @@
+"""What is wrong with a value that somebody typed, in plain words: pydantic's own speak of its types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.domain.text import visible
+
+_WORDS = {
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number that is neither infinite nor NaN",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_type": "must be text: put it in quotes",
+    "string_too_short": "is too short: at least {min_length} needed",
+    "string_too_long": "is too long: at most {max_length} allowed",
+    "too_short": "is too short: at least {min_length} needed",
+    "too_long": "is too long: at most {max_length} allowed",
+    "tuple_type": "must be a list, such as [a, b]",
+    "list_type": "must be a list, such as [a, b]",
+    "dict_type": "must be a section with keys",
+    "model_type": "must be a section with keys",
+    "path_type": "must be a path, as text",
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+}
+
+
+def plain_words(error: Mapping[str, Any]) -> str:
+    """One of the errors of a pydantic ValidationError, without the value."""
+    kind, context = error["type"], error.get("ctx") or {}
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _WORDS:
+        return _WORDS[kind].format(**context)
+    said = str(error["msg"]).replace("Input should be", "must be")
+    return said[:1].lower() + said[1:]
+
+
+def typed_and_wrong(error: Mapping[str, Any]) -> str:
+    """`'foo': must be a whole number`; our own sentences have the value in them."""
+    said, value = plain_words(error), error.get("input")
+    shown = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
+    return f"{visible(repr(value), 100)}: {said}" if shown else said
