@@ -32,6 +32,7 @@ from reconciler.ports import (
     Unavailable,
     Waiting,
 )
+from reconciler.weight import NORMAL, Weight, of_failure
 
 _T = TypeVar("_T")
 
@@ -55,17 +56,14 @@ class PolicyInForce:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a person follows: kind is decided, abstained or outcome.
-
-    `expected`: an operator need not be told; whoever watches one cycle by hand is.
-    """
+    """Something that a person follows: kind is decided, abstained or outcome."""
 
     kind: str
     request: Request
     text: str
     decision_id: str | None = None
     verdict: str | None = None
-    expected: bool = False
+    weight: Weight = NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +279,7 @@ class Cycle:
         unreadable = verdict.reason_code == "unreadable"
         summary.in_error += unreadable
         said = conditional(verdict.kind, summary.mode is not Mode.OBSERVE)
-        self._tell("abstained", request, f"{said} ({verdict.reason_code}): {verdict.reason}", expected=True)
+        self._tell("abstained", request, f"{said} ({verdict.reason_code}): {verdict.reason}", weight=Weight.EXPECTED)
         return Waiting(request, verdict.reason_code, verdict.reason, _FIRST_RETRY if unreadable else None, unreadable)
 
     def _record(self, judged: Judged, summary: CycleSummary) -> Pending | None:
@@ -366,7 +364,8 @@ class Cycle:
         self._audit.not_read(pending, str(error), retry_in)
         failpoint("not read")
         text = f"not acted on, since it could not be read again: {error}"
-        self._tell("outcome", pending.decision.request, text, pending.decision, isinstance(error, Unavailable))
+        weight = of_failure(pending.failures, told_by_the_cycle=isinstance(error, Unavailable))
+        self._tell("outcome", pending.decision.request, text, pending.decision, weight)
 
     def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
         """One act resolves every request for the same version and target; what it left is read by the next cycle."""
@@ -421,7 +420,8 @@ class Cycle:
         summary.in_error += 1
         self._audit.attempted(attempt.pending, said, retry_after(attempt.pending.attempts))
         failpoint("attempt counted")
-        self._tell("outcome", attempt.decision.request, f"not confirmed: {said}", attempt.decision)
+        self._tell("outcome", attempt.decision.request, f"not confirmed: {said}", attempt.decision,
+                   of_failure(attempt.pending.failures))  # fmt: skip
 
     def _concluded(
         self, pending: Pending, standings: Mapping[str, Standing], summary: CycleSummary, may_have_acted: bool
@@ -438,11 +438,11 @@ class Cycle:
             return
         failpoint("concluded")
         summary.outcomes[str(kind)] += 1
-        decision = pending.decision
+        decision, weight = pending.decision, Weight.STUCK if kind is OutcomeKind.FAILED else NORMAL
         if kind is not OutcomeKind.FAILED:
             summary.resolved.add(decision.request.key)
         effect = effect_of(decision.verdict, kind)
-        self._tell("outcome", decision.request, f"{kind}{f' ({effect})' if effect else ''}: {detail}", decision)
+        self._tell("outcome", decision.request, f"{kind}{f' ({effect})' if effect else ''}: {detail}", decision, weight)
 
     # --- telling ---------------------------------------------------------------------------------------------
 
@@ -451,9 +451,9 @@ class Cycle:
         return summary.stopped
 
     def _tell(
-        self, kind: str, request: Request, text: str, decision: Decision | None = None, expected: bool = False
+        self, kind: str, request: Request, text: str, decision: Decision | None = None, weight: Weight = NORMAL
     ) -> None:
-        self._on_event(event(kind, request, text, decision, expected=expected))
+        self._on_event(event(kind, request, text, decision, weight))
 
 
 _PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
@@ -480,10 +480,10 @@ def verdicts(
         yield one, evaluate(policy, one.request, found, now), found
 
 
-def event(kind: str, request: Request, text: str, decision: Decision | None = None, *, expected: bool = False) -> Event:
+def event(kind: str, request: Request, text: str, decision: Decision | None = None, weight: Weight = NORMAL) -> Event:
     place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
     id, verdict = (decision.decision_id, str(decision.verdict)) if decision else (None, None)
-    return Event(kind, request, f"{place}: {text}", id, verdict, expected)
+    return Event(kind, request, f"{place}: {text}", id, verdict, weight)
 
 
 def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> tuple[OutcomeKind, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from reconciler.domain.text import visible_name
 from reconciler.logs import LOGGER
 from reconciler.notify import Notifier
 from reconciler.ports import AuditUnavailable
+from reconciler.weight import Weight
 
 _LONGEST_PAUSE = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=10)
@@ -192,21 +194,30 @@ class CycleLog:
 
 
 def log_cycle(summary: CycleSummary) -> None:
-    level = LOGGER.error if summary.unavailable is not None else LOGGER.info
+    broken = summary.unavailable is not None or summary.stuck
+    level = LOGGER.error if broken else LOGGER.warning if summary.in_error else LOGGER.info
     level(f"cycle: {summary.sentence}", extra={"event": "cycle"})
 
 
 def log_event(event: Event) -> None:
-    """One line for a decision and one for its outcome; an abstention only at level debug."""
-    _log(LOGGER.debug if event.expected else LOGGER.info, event)
+    """One line for a decision and one for its outcome, by its weight; an abstention only at level debug."""
+    _log(_LEVELS[event.weight], event)
 
 
 def log_every_event(event: Event) -> None:
     """For whoever watches one cycle by hand, and wants to see what was left alone, too."""
-    _log(LOGGER.info, event)
+    _log(max(_LEVELS[event.weight], logging.INFO), event)
 
 
-def _log(level: Callable[..., None], event: Event) -> None:
+_LEVELS = {
+    Weight.EXPECTED: logging.DEBUG,
+    Weight.HAPPENED: logging.INFO,
+    Weight.FAILED: logging.WARNING,
+    Weight.STUCK: logging.ERROR,
+}
+
+
+def _log(level: int, event: Event) -> None:
     extra = {
         "event": event.kind,
         "decision_id": event.decision_id,
@@ -216,4 +227,4 @@ def _log(level: Callable[..., None], event: Event) -> None:
         "verdict": event.verdict,
     }
     suffix = f" (decision {event.decision_id})" if event.decision_id else ""
-    level(event.text + suffix, extra=extra)
+    LOGGER.log(level, event.text + suffix, extra=extra)

@@ -33,6 +33,23 @@ def paused_for(connection: Connection) -> str | None:
     return row.reason if row is not None and row.action == PAUSE else None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause that is in force."""
+
+    at: datetime
+    person: str
+    reason: str
+
+
+def pause_in_force(engine: Engine) -> Pause | None:
+    row = PauseEventRow
+    last = select(row.action, row.at, row.person, row.reason).order_by(row.id.desc()).limit(1)
+    with audit_errors(engine), engine.begin() as connection:
+        found = connection.execute(last).one_or_none()
+    return Pause(found.at, found.person, found.reason) if found is not None and found.action == PAUSE else None
+
+
 def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
     """Pauses or resumes every daemon on this database. False where it is so already."""
     with audit_errors(engine), engine.begin() as connection:

@@ -105,14 +105,24 @@ def _newer(where: str, revision: str) -> str:
 def require_head(engine: Engine) -> None:
     """Raises SchemaMismatch, naming the remedy, unless the database is at `head`."""
     where = engine.url.render_as_string(hide_password=True)
-    with audit_errors(engine), engine.connect() as connection:
-        revision = _revision(connection)
-        _refuse_unknown(connection, revision, where)
+    revision = None
+    if not _is_missing_file(engine):
+        with audit_errors(engine), engine.connect() as connection:
+            revision = _revision(connection)
+            _refuse_unknown(connection, revision, where)
     if revision is None:
         raise SchemaMismatch(f"audit database {where} has no schema yet: {_UPGRADE}")
     if revision != head():
         gap = f"is at revision {revision}, this version needs {head()}"
         raise SchemaMismatch(f"audit database {where} {gap}: {_UPGRADE}")
+
+
+def _is_missing_file(engine: Engine) -> bool:
+    """SQLite would create it: empty, and owned by whoever only wanted to look."""
+    if engine.dialect.name != "sqlite":
+        return False
+    path = Path(engine.url.database or "")
+    return path.parent.is_dir() and not path.exists()
 
 
 def check(url: str) -> list[str]:

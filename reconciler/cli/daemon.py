@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.cycle import CycleSummary
 
 
-_COLOURS = {"OK": Colour.GOOD, "WARN": Colour.DOUBTFUL, "FAIL": Colour.BAD}
+_COLOURS = {"OK": Colour.GOOD, "SKIP": Colour.QUIET, "WARN": Colour.DOUBTFUL, "FAIL": Colour.BAD}
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +79,7 @@ def _exit_code(summary: CycleSummary) -> int:
 
 
 def check(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> int:
-    """Check what a daemon needs: one line each, OK, WARN or FAIL, with the remedy."""
+    """Check what a daemon needs: one line each: OK, WARN or FAIL with the remedy, SKIP what could not be tried."""
     from reconciler import doctor
 
     findings = doctor.check(settings(), Common.config)

@@ -15,14 +15,14 @@ from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import duration_of, settings
 from reconciler.cli.terminal import spinner
 from reconciler.domain.text import counted
-from reconciler.domain.times import duration_text
+from reconciler.domain.times import duration_text, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
-    from reconciler.audit.pauses import Running
+    from reconciler.audit.pauses import Pause, Running
 
 _LOOKED_AT_EVERY = 0.5
 ByOption = Annotated[str | None, typer.Option("--by", help="Who (default: the user of this machine).")]
@@ -37,13 +37,16 @@ def pause(
     timeout: Annotated[str, typer.Option(help="How long --wait waits: 90s, 10m, 1h.")] = "5m",
 ) -> int:
     """Stop all daemons on this database from acting; they go on listing and judging."""
-    from reconciler.audit.pauses import PAUSE, note_pause, running
+    from reconciler.audit.pauses import PAUSE, note_pause, pause_in_force, running
     from reconciler.audit.schema import shown_url
 
+    if not reason.strip():
+        raise typer.BadParameter("is empty: say why, it is shown until somebody resumes", param_hint="--reason")
     patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
     with _database(url) as engine:
         changed = note_pause(engine, PAUSE, reason, person or getpass.getuser())
-        say(f"paused in {shown_url(url)}" if changed else f"acts are paused already in {shown_url(url)}")
+        where = shown_url(url)
+        say(f"paused in {where}" if changed else f"acts are paused already in {where}{_since(pause_in_force(engine))}")
         daemons = running(engine)
         _say_who(daemons)
         if wait:
@@ -66,6 +69,11 @@ def resume(
     where = shown_url(url)
     say(f"resumed in {where}: {_named(daemons)}" if changed else f"acts are not paused in {where}")
     return DONE if changed else NEGATIVE
+
+
+def _since(pause: Pause | None) -> str:
+    """Nothing where somebody has resumed in this very moment."""
+    return f", since {iso(pause.at)} by {pause.person}: {pause.reason}; this call changed nothing" if pause else ""
 
 
 @contextmanager

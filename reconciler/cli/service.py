@@ -62,6 +62,7 @@ def install_service(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written.")] = False,
 ) -> int:
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
+    _refuse_places(root, prefix)
     command, needed = _command(root, prefix)
     if hidden := [path for path in needed if _is_hidden(path)]:
         say(_elsewhere(hidden[0]))
@@ -75,6 +76,8 @@ def install_service(
         else:
             _write(path, content, mode)
             print(f"wrote {path}")
+    if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:
+        say(missing)
     if group is not None:
         _let_read(root / "etc/mlflow-reconciler/credentials", str(operators), group, dry_run)
     if not dry_run:
@@ -118,6 +121,16 @@ def _command(root: Path, prefix: Path | None) -> tuple[str, list[Path]]:
     return str(here), [here, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve()]
 
 
+def _refuse_places(root: Path, prefix: Path | None) -> None:
+    if prefix is not None and not prefix.is_absolute():
+        said = (
+            f"{str(prefix)!r} is relative, and systemd starts no relative command: use /{prefix} or another full path"
+        )
+        raise typer.BadParameter(said, param_hint="--prefix")
+    if root.exists() and not root.is_dir():
+        raise typer.BadParameter(f"{str(root)!r} is not a folder: name one to write below", param_hint="--root")
+
+
 def _is_hidden(path: Path) -> bool:
     return any(path.is_relative_to(folder) for folder in _HIDDEN)
 
@@ -126,7 +139,7 @@ def _elsewhere(hidden: Path) -> str:
     return f"""FAIL exec: the service could not start: the units hide {hidden} from it (ProtectHome=yes).
 Install where a service can see it, with a Python of the system, and run install-service from there:
      python3 -m venv /opt/mlflow-reconciler
-     /opt/mlflow-reconciler/bin/pip install mlflow-reconciler
+     /opt/mlflow-reconciler/bin/pip install mlflow_reconciler-*.whl   # from `make wheel`; no index has it
      /opt/mlflow-reconciler/bin/mlflow-reconciler install-service"""
 
 
@@ -140,6 +153,21 @@ def _write(path: Path, content: str, mode: int) -> None:
         # Whatever the umask: others may read what is meant for them, and nobody may write it.
         os.fchmod(file.fileno(), mode)
         file.write(content)
+
+
+def _lacks_credentials(config: Path) -> str | None:
+    """What to add to a configuration that was kept; None where nothing is missing, or its content is another matter."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    if not isinstance(content, dict) or "credentials_directory" in content:
+        return None
+    without = "commands in a shell find neither the database nor the token of the service"
+    remedy = "add the line `credentials_directory: credentials`"
+    return f"WARN {config} was kept and has no credentials_directory: {without}: {remedy}"
 
 
 def _group(name: str) -> int:

@@ -28,7 +28,7 @@ _PAUSE = 5.0
 def run_demo(serve: bool, directory: Path | None) -> int:
     """Tells the story once; with `serve` it goes on deciding until Ctrl-C. Returns an exit code."""
     if find_spec("mlflow.server") is None:
-        raise SettingsError(["the demo needs an MLflow server: pip install 'mlflow-reconciler[server]'"])
+        raise SettingsError(["the demo needs an MLflow server: install the wheel with the extra `server` (README.md)"])
     place = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
     place.mkdir(parents=True, exist_ok=True)
     try:

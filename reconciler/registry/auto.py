@@ -13,6 +13,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.ports import Found, Invalid, Listed, Measured, Registry, Standing
 from reconciler.registry.transport import NoEndpoint, PlainlyRefused, Transport
+from reconciler.registry.trying import Trial
 from reconciler.registry.versions import API
 
 
@@ -33,9 +34,11 @@ class Speaking(Registry, Protocol):
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request: ...
 
-    def probe(self, scope: Scope, needs: Needs) -> list[str]: ...
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        """Every kind of call that a cycle makes and that changes nothing."""
 
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """MLflow's version; "" where the server does not say."""
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]: ...
 
@@ -113,8 +116,8 @@ class AutoRegistry:
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
         return self._it().withdraw(model, version, target, now)
 
-    def probe(self, scope: Scope, needs: Needs) -> list[str]:
-        return self._it().probe(scope, needs)
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        return self._it().trials(scope, needs)
 
     def version(self) -> str:
         return self._it().version()

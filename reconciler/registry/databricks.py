@@ -13,12 +13,14 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.policy import Scope
 from reconciler.domain.request import Assurance
 from reconciler.domain.target import Target
+from reconciler.domain.text import counted
 from reconciler.ports import Listed, Measured, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
 from reconciler.registry.transport import Transport, measured
+from reconciler.registry.trying import Sample, Tried, untried, works
 from reconciler.registry.versions import API, Row, get_version, rows_of
 
 # The workspace's own page size; more versions of one model than this come in pages.
@@ -98,17 +100,22 @@ class DatabricksRegistry(TransitionRequests):
             raise errors[0]
         self._failed = f"{len(errors)} of {looked} versions could not be looked at: {errors[0]}" if errors else None
 
-    def _look_around(self, scope: Scope) -> Row:
-        """The first governed model that has a version, its versions, and the requests of the newest."""
+    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
+        """The models, the versions of the first governed one, and the requests of its newest."""
+        models = 0
         for model in self.models():
+            models += 1
             name = str(model.get("name", ""))
             latest = rows_of(model, "latest_versions")
             if latest and _stages(scope.targets_of(name)):
                 version = str(latest[0].get("version"))
                 self._versions_of(name)
-                self.requests_of(name, version)
-                return {**latest[0], "name": name, "version": version}
-        return {}
+                listed = self.requests_of(name, version)
+                sample.only([{**latest[0], "name": name, "version": version}])
+                return works(f"models and versions are listed, and the requests of {sample.shown}: {len(listed)} open")
+        sample.only([])
+        said = f"{counted(models, 'model')} listed, none of them governed and with a version"
+        return untried(f"{said}: no requests to try to list")
 
     # --- what there is to look at ----------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.text import visible_name
 from reconciler.ports import Invalid, Listed, NotFound, RegistryError, Unavailable
-from reconciler.registry.transport import NoEndpoint, Number, TooLarge, Transport
+from reconciler.registry.transport import Number, TooLarge, Transport
 from reconciler.registry.versions import API, get_version, rows_of, version_facts
 
 # A page of logged models holds at most 50.
@@ -33,8 +32,8 @@ _COPY_DEPTH = 5
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LOGGED_MODEL = re.compile(r"models:/(m-[A-Za-z0-9_-]{1,62})/?")
 # Ids that nobody has.
-_NO_RUN = "0" * 32
-_NO_MODEL = f"m-{_NO_RUN}"
+NO_RUN = "0" * 32
+NO_MODEL = f"m-{NO_RUN}"
 
 LOGGED_MODELS = "logged models"
 
@@ -55,7 +54,7 @@ class EvidenceReader:
     def read(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key; whatever could not be read is `Unreadable` within it."""
         versions = {listed.request.key: self._version(listed) for listed, _ in wanted}
-        models = {key: self._logged_model_id(facts) for key, facts in versions.items()}
+        models = {key: self.logged_model_id(facts) for key, facts in versions.items()}
         runs = self._runs(_run_ids(versions, wanted))
         logged = self._logged_models(_model_ids(models, wanted))
         return {
@@ -68,31 +67,10 @@ class EvidenceReader:
             for listed, needs in wanted
         }
 
-    def try_out(self, row: Mapping[str, Any], needs: Needs) -> list[str]:
-        """Makes every kind of call that `read` makes, for this version (which may be empty: nothing is there yet).
-
-        Returns what the tracking server lacks, in words. Raises RegistryError for anything else.
-        """
-        experiments = self._read_experiments()[:1] if needs.run or needs.logged_model else []
-        if needs.run:
-            run = str(row.get("run_id") or "")
-            run = run if _ID.fullmatch(run) else _NO_RUN
-            self._search_runs([run], experiments)
-            self._there(lambda: self._tracking.get(f"{API}/runs/get", {"run_id": run}))
-        return self._try_logged_models(experiments) if needs.logged_model else []
-
-    def _try_logged_models(self, experiments: Sequence[str]) -> list[str]:
-        try:
-            self._search_logged_models([_NO_MODEL], experiments)
-            self._there(lambda: self._tracking.get(f"{API}/logged-models/{_NO_MODEL}"))
-        except NoEndpoint:
-            return [LOGGED_MODELS]
-        return []
-
-    def _there(self, read: Callable[[], object]) -> None:
-        """A definite "there is none" is an answer."""
-        with contextlib.suppress(NotFound):
-            read()
+    @staticmethod
+    def run_id_of(version: VersionFacts) -> str | None:
+        """None where the version names no run, or something that is no id of one."""
+        return version.run_id if _ID.fullmatch(version.run_id) else None
 
     # --- versions --------------------------------------------------------------------------------------------
 
@@ -105,7 +83,7 @@ class EvidenceReader:
             Absent("version_missing", "the registry has no such model version"),
         )
 
-    def _logged_model_id(self, version: VersionFacts | Absent | Unreadable) -> str | Absent | Unreadable:
+    def logged_model_id(self, version: VersionFacts | Absent | Unreadable) -> str | Absent | Unreadable:
         """The logged model that the version is made of, through copies of copies."""
         if not isinstance(version, VersionFacts):
             return version
@@ -137,11 +115,11 @@ class EvidenceReader:
     # --- runs ------------------------------------------------------------------------------------------------
 
     def _runs(self, ids: Sequence[str]) -> dict[str, Found]:
-        found = self._batch(ids, self._search_runs)
+        found = self._batch(ids, self.search_runs)
         # A search shows only what the account may see: it cannot prove that a run is not there. A read can.
         return found | {id: self._get_run(id) for id in ids if id not in found}
 
-    def _search_runs(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+    def search_runs(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
         body = {
             "experiment_ids": experiments,
             "filter": f"attributes.run_id IN ({_quoted(ids)})",
@@ -152,18 +130,20 @@ class EvidenceReader:
         return {str(_info(row).get("run_id")): row for row in rows}
 
     def _get_run(self, id: str) -> Found:
-        def read() -> Found:
-            return _member(self._tracking.get(f"{API}/runs/get", {"run_id": id}), "run")
+        absent = Absent("run_not_found", f"run {visible_name(id)} does not exist")
+        return self._answer(lambda: self.read_run(id), absent)
 
-        return self._answer(read, Absent("run_not_found", f"run {visible_name(id)} does not exist"))
+    def read_run(self, id: str) -> Found:
+        """Raises NotFound where there is none."""
+        return _member(self._tracking.get(f"{API}/runs/get", {"run_id": id}), "run")
 
     # --- logged models ---------------------------------------------------------------------------------------
 
     def _logged_models(self, ids: Sequence[str]) -> dict[str, Found]:
-        found = self._batch(ids, self._search_logged_models)
+        found = self._batch(ids, self.search_logged_models)
         return found | {id: self._get_logged_model(id) for id in ids if id not in found}
 
-    def _search_logged_models(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+    def search_logged_models(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
         body = {
             "experiment_ids": experiments,
             "filter": f"model_id IN ({_quoted(ids)})",
@@ -173,10 +153,12 @@ class EvidenceReader:
         return {str(_info(row).get("model_id")): row for row in rows}
 
     def _get_logged_model(self, id: str) -> Found:
-        def read() -> Found:
-            return _member(self._tracking.get(f"{API}/logged-models/{id}"), "model")
+        absent = Absent("no_logged_model", f"logged model {visible_name(id)} does not exist")
+        return self._answer(lambda: self.read_logged_model(id), absent)
 
-        return self._answer(read, Absent("no_logged_model", f"logged model {visible_name(id)} does not exist"))
+    def read_logged_model(self, id: str) -> Found:
+        """Raises NotFound where there is none."""
+        return _member(self._tracking.get(f"{API}/logged-models/{id}"), "model")
 
     # --- batches ---------------------------------------------------------------------------------------------
 
@@ -208,10 +190,10 @@ class EvidenceReader:
     def _experiment_ids(self, refresh: bool) -> list[str]:
         """Every experiment's id, remembered: a search for runs must name the experiments it looks into."""
         if self._experiments is None or refresh:
-            self._experiments = self._read_experiments()
+            self._experiments = self.read_experiments()
         return self._experiments
 
-    def _read_experiments(self) -> list[str]:
+    def read_experiments(self) -> list[str]:
         ids: list[str] = []
         token = ""
         while len(ids) <= _MANY_EXPERIMENTS:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-from datetime import UTC, datetime
+from http.client import BadStatusLine
 from urllib.parse import urlsplit
 
 from requests.exceptions import ProxyError
-from requests.utils import get_environ_proxies
 
 from reconciler.domain.text import visible
-from reconciler.domain.times import duration_text
+from reconciler.ports import Unavailable
+from reconciler.registry.certificates import CA_VARIABLE, expired
+from reconciler.registry.port_speech import speaks_http, speaks_tls
 
-_MOST = 5.0
-# OpenSSL's numbers for what is wrong with a certificate, and X509_V_FLAG_NO_CHECK_TIME.
+# OpenSSL's numbers for what is wrong with a certificate.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 # A name, an e-mail address, an IP address that the certificate does not have.
 _OTHER_HOST = frozenset({62, 63, 64})
-_WHATEVER_THE_TIME = 0x200000
-_CA_VARIABLE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
+USE_HTTPS = "use https:// (registry.uri)"
+# What OpenSSL calls an answer that is no TLS.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
 
 _REMEDIES = {
     "connection refused": "nothing listens there: is the server running, and is registry.uri right?",
@@ -34,6 +34,10 @@ _REMEDIES = {
 }
 
 
+class Unreached(Unavailable):
+    """No answer at all came from the server: whatever else is asked of it now fails in the same way."""
+
+
 def cause(error: BaseException) -> str:
     """The innermost reason in a few words: the outer ones carry addresses and object names."""
     innermost = _innermost(error)
@@ -46,6 +50,8 @@ def unreachable(error: BaseException, url: str) -> str:
     said = cause(error)
     if isinstance(error, ProxyError):
         return f"{said} by the proxy on the way to {url}: are HTTPS_PROXY, HTTP_PROXY and NO_PROXY right?"
+    if _hung_up(error) and speaks_tls(url):
+        return f"{url} is asked in plain text and speaks TLS: {USE_HTTPS}"
     remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "")
     return f"{said} ({url})" + (f": {remedy}" if remedy else "")
 
@@ -55,40 +61,23 @@ def distrust(error: BaseException, url: str, verify: bool | str) -> str:
     innermost = _innermost(error)
     host = urlsplit(url).hostname or url
     if not isinstance(innermost, ssl.SSLCertVerificationError):
+        if getattr(innermost, "reason", None) in _NO_TLS or speaks_http(url):
+            allowed = "if it is this host, or registry.allow_plaintext is set"
+            return f"{url} is asked by TLS and answers in plain text: use http:// (registry.uri) {allowed}"
         return f"{cause(error)}: is this address served over https, and does it ask for a client certificate?"
     code, said = innermost.verify_code, visible(innermost.verify_message or str(innermost), 200)
     if code == _EXPIRED:
-        return f"the certificate of {host} expired{_on(_expiry(url, verify))}: have it renewed"
+        return expired(url, host, verify)
     if code == _NOT_YET_VALID:
         return f"the certificate of {host} is not valid yet: is this host's clock right?"
     if code in _OTHER_HOST:
         return f"the certificate is not for {host} ({said}): is registry.uri the name that it was issued for?"
-    return f"the certificate is not trusted ({said}, {host}): name its CA in {_CA_VARIABLE}"
+    return f"the certificate is not trusted ({said}, {host}): name its CA in {CA_VARIABLE}"
 
 
-def _on(moment: datetime | None) -> str:
-    if moment is None:
-        return ""
-    ago = duration_text(datetime.now(UTC) - moment)
-    return f" on {moment:%Y-%m-%d} ({ago} ago)"
-
-
-def _expiry(url: str, verify: bool | str) -> datetime | None:
-    """When the server's certificate ended: asked of the server once more, with everything verified but the time."""
-    parts = urlsplit(url)
-    if not parts.hostname or get_environ_proxies(url, no_proxy=None):
-        return None
-    context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-    context.verify_flags |= _WHATEVER_THE_TIME
-    try:
-        with (
-            socket.create_connection((parts.hostname, parts.port or 443), timeout=_MOST) as plain,
-            context.wrap_socket(plain, server_hostname=parts.hostname) as secure,
-        ):
-            ends = str((secure.getpeercert() or {}).get("notAfter"))
-        return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
-    except (OSError, ValueError):
-        return None
+def _hung_up(error: BaseException) -> bool:
+    """As a port that speaks TLS does with whoever speaks HTTP to it: it closes, or answers with an alert."""
+    return isinstance(_innermost(error), BadStatusLine | ConnectionError)
 
 
 def _innermost(error: BaseException) -> BaseException:

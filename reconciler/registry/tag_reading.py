@@ -43,12 +43,16 @@ class TagSearch:
         if not names or not self.takes_names:
             return {}
         try:
-            rows = search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'")
+            rows = self.search(names, key)
         except Invalid:
             # One odd list may have been refused, or every list is.
             self.try_names()
             return {}
         return {place_of(row): row for row in rows}
+
+    def search(self, names: Sequence[str], key: str) -> list[Row]:
+        """Raises Invalid where the server takes no list of names."""
+        return search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'")
 
     def decided(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """Only those whose version names this very decision; of the others nothing can be said yet."""
@@ -59,10 +63,6 @@ class TagSearch:
             if row and decision_shown(row, target) == decision.decision_id:
                 standings[decision.decision_id] = Standing(open=False, decision_id=decision.decision_id)
         return standings
-
-    def lacking(self) -> list[str]:
-        """What it has to do without, in words; tried anew."""
-        return [] if self.try_names() else ["lists of names in a search (each request is read by itself)"]
 
     def try_names(self) -> bool:
         """Asks for the shortest list there is. Raises RegistryError where that tells nothing."""

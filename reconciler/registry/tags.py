@@ -21,13 +21,21 @@ from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standi
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tag_reading import TagSearch, decision_of, place, place_of, standing_of
 from reconciler.registry.transport import Transport, measured
+from reconciler.registry.trying import (
+    Sample,
+    Trial,
+    Tried,
+    batches_by_tags,
+    evidence_trials,
+    known_workspaces,
+    one_version,
+    untried,
+    works,
+)
 from reconciler.registry.versions import (
     API,
-    WORKSPACES,
     Row,
-    first_version,
     get_version,
-    has_workspaces,
     mlflow_version,
     search_versions,
     tags_of,
@@ -164,21 +172,25 @@ class TagsRegistry:
         """MLflow's version; "" where the server does not say."""
         return mlflow_version(self._transport)
 
-    def probe(self, scope: Scope, needs: Needs) -> list[str]:
-        """Makes every kind of call that a cycle makes, but changes nothing.
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        """Every kind of call that a cycle makes and that changes nothing."""
+        sample, targets = Sample(self._transport), sorted(scope.targets)
+        keys = [key for target in targets for key in (request_tag(target), decision_tag(target))]
+        here, there = self._transport.base, self._tracking.base
+        return [
+            Trial("requests", here, lambda: self._try_list(targets, sample)),
+            Trial("versions", here, lambda: one_version(sample, self._transport)),
+            Trial("re-reading", here, lambda: batches_by_tags(self._tag_search, sample, keys)),
+            *evidence_trials(self._reader, sample, needs, there),
+            Trial("workspace", here, lambda: known_workspaces(self._transport)),
+        ]
 
-        Returns what the server lacks and a cycle does without, in words.
-
-        Raises:
-            RegistryError: something is not allowed, or not possible.
-        """
-        asked = [row for target in sorted(scope.targets) for row in self._rows_with(target)]
-        row = (asked or first_version(self._transport) or [{}])[0]
-        if row:
-            get_version(self._transport, *place_of(row))
-        lacking = self._reader.try_out(row, needs)
-        lacking += [] if has_workspaces(self._transport) else [WORKSPACES]
-        return lacking + self._tag_search.lacking()
+    def _try_list(self, targets: Sequence[Target], sample: Sample) -> Tried:
+        if not targets:
+            return untried("nothing to search for: no policy says which targets are governed")
+        rows = [row for target in targets for row in self._rows_with(target)]
+        sample.found(rows)
+        return works(f"searched for {', '.join(map(str, targets))}: {len(rows)} open")
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """Nothing: a plain MLflow server tells nobody what they may do."""

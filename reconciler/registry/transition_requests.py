@@ -18,6 +18,7 @@ from reconciler.domain.decision import COMMENT_BYTES, Decision
 from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.policy import Scope
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
+from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import from_millis
@@ -26,7 +27,8 @@ from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavai
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tag_reading import TagSearch, decision_of, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
-from reconciler.registry.versions import API, Row, first_version, get_version, mlflow_version, rows_of, version_facts
+from reconciler.registry.trying import Sample, Trial, Tried, batches_by_tags, evidence_trials, one_version, works
+from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
 
 _CALLS = f"{API}/transition-requests"
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
@@ -196,24 +198,15 @@ class TransitionRequests:
         return request
 
     def version(self) -> str:
-        """MLflow's version; "" where the server does not say."""
         return mlflow_version(self._transport)
 
-    def probe(self, scope: Scope, needs: Needs) -> list[str]:
-        """Makes every kind of call that a cycle makes, but changes nothing.
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        sample, here = Sample(self._transport), self._transport.base
+        first = Trial("requests", here, lambda: self._try_list(scope, sample))
+        second = Trial("versions", here, lambda: one_version(sample, self._transport))
+        return [first, second, *evidence_trials(self._reader, sample, needs, self._tracking.base)]
 
-        Returns what the server lacks and a cycle does without, in words.
-
-        Raises:
-            RegistryError: something is not allowed, or not possible.
-        """
-        row = self._look_around(scope)
-        if row:
-            get_version(self._transport, *place_of(row))
-        return self._reader.try_out(row, needs)
-
-    def _look_around(self, scope: Scope) -> Row:
-        """Lists as a cycle lists, and returns some version; an empty row where there is none."""
+    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
         raise NotImplementedError
 
     # --- permissions -----------------------------------------------------------------------------------------
@@ -262,12 +255,19 @@ class AppRegistry(TransitionRequests):
     def _in_order(self, query: Mapping[str, Any]) -> list[Listed]:
         return sorted(self._list(query), key=lambda listed: listed.request.order)
 
-    def probe(self, scope: Scope, needs: Needs) -> list[str]:
-        return super().probe(scope, needs) + self._tag_search.lacking()
+    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
+        return works(f"one list of all requests: {len(self.open_requests(scope))} open")
 
-    def _look_around(self, scope: Scope) -> Row:
-        self.open_requests(scope)
-        return (first_version(self._transport) or [{}])[0]
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        return [
+            *super().trials(scope, needs),
+            Trial("re-reading", self._transport.base, lambda: self._try_batch(scope)),
+        ]
+
+    def _try_batch(self, scope: Scope) -> Tried:
+        sample, targets = Sample(self._transport), sorted(scope.targets)
+        self._list({"model": [place_of(sample.row or {})[0] or "a"], "target": [str(target) for target in targets]})
+        return batches_by_tags(self._tag_search, sample, [decision_tag(target) for target in targets])
 
     def _list(self, query: Mapping[str, Any]) -> list[Listed]:
         """Read to its end, or not at all. Versions may carry tags of any size: pages shrink when one is too large."""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from http.client import responses
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -19,7 +18,8 @@ from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
 from reconciler.ports import Conflict, Invalid, Measured, NotFound, Refused, RegistryError, Unavailable
-from reconciler.registry.reaching import distrust, unreachable
+from reconciler.registry.reaching import USE_HTTPS, Unreached, distrust, unreachable
+from reconciler.registry.replies import mlflow_error, retry_after, skew, wants_tls
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
@@ -101,7 +101,7 @@ class Transport:
         on_answer: Callable[[], None] = lambda: None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._base = base_url.rstrip("/")
+        self.base = base_url.rstrip("/")
         self._session = requests.Session()
         self._session.auth = auth or NoAuth()
         # Given with each call: $REQUESTS_CA_BUNDLE would win over the session's.
@@ -195,7 +195,7 @@ class Transport:
             with contextlib.closing(
                 self._session.request(
                     method,
-                    self._base + path,
+                    self.base + path,
                     timeout=left,
                     allow_redirects=False,
                     stream=True,
@@ -205,15 +205,15 @@ class Transport:
             ) as reply:
                 body = self._body(reply, what, ends)
         except requests.exceptions.SSLError as error:
-            raise Unavailable(f"{what}: TLS failed: {distrust(error, self._base, self._verify)}") from None
+            raise Unreached(f"{what}: TLS failed: {distrust(error, self.base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
             remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
-            silent = f"{what}: no answer from {self._base} within {self._timeout:g} s: {remedy}"
-            raise _Retry(Unavailable(silent)) from None
+            silent = f"{what}: no answer from {self.base} within {self._timeout:g} s: {remedy}"
+            raise _Retry(Unreached(silent)) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Retry(Unavailable(f"{what}: {unreachable(error, self._base)}")) from None
+            raise _Retry(Unreached(f"{what}: {unreachable(error, self.base)}")) from None
         self._on_answer()
-        self.skew = _skew(reply)
+        self.skew = skew(reply)
         if reply.status_code == 429 and self._pace is not None:
             self._pace.slow_down()
         if reply.status_code == 401 and not renewed and self._renewed():
@@ -223,7 +223,7 @@ class Transport:
             return visible(body.decode("utf-8", "replace").strip(), 100)
         # Which credential went along; never its value.
         sent = str(getattr(self._session.auth, "origin", "") or "")
-        return _understood(reply, body, _Asked(what, self._base, sent))
+        return _understood(reply, body, _Asked(what, self.base, sent))
 
     def _renewed(self) -> bool:
         renew = getattr(self._session.auth, "renew", None)
@@ -286,13 +286,15 @@ def _json_of(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
 
 def _error_of(reply: requests.Response, body: bytes, asked: _Asked) -> Exception:
     status = reply.status_code
-    code, message = _mlflow_error(body)
+    code, message = mlflow_error(body)
+    if not code and wants_tls(body):
+        return Unreached(f"{asked.what}: {asked.server} is asked in plain text and speaks TLS: {USE_HTTPS}")
     words = code or responses.get(status, "")
     said = f"{asked.what}: {status} {words}".rstrip() + f" from {asked.server}" + (f": {message}" if message else "")
     if status == 401 and asked.sent:
         said += f"; {asked.sent}"
     if status in _LATER:
-        return _Retry(Unavailable(said), _retry_after(reply))
+        return _Retry(Unavailable(said), retry_after(reply))
     if status == 404 and not code:
         return NoEndpoint(f"{asked.what}: 404, {asked.server} has no such endpoint")
     if status == 403 and not code:
@@ -309,34 +311,7 @@ _ERRORS: dict[int, type[RegistryError]] = {
 }
 
 
-def _mlflow_error(body: bytes) -> tuple[str, str]:
-    """MLflow's `error_code` and `message`; empty where the body is something else."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return "", ""
-    if not isinstance(data, dict):
-        return "", ""
-    return visible(str(data.get("error_code") or ""), 60), visible(str(data.get("message") or ""), 300)
-
-
-def _skew(reply: requests.Response) -> float | None:
-    """By its Date header, which has whole seconds."""
-    try:
-        return parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
 def measured(transports: Collection[Transport]) -> Measured:
     """What several transports counted; the skew of the first that knows one."""
     skews = [one.skew for one in transports if one.skew is not None]
     return Measured(sum(one.calls for one in transports), timedelta(seconds=skews[0]) if skews else None)
-
-
-def _retry_after(reply: requests.Response) -> float | None:
-    """Seconds, where the server says a number; a date or nonsense counts as not said."""
-    try:
-        return max(float(reply.headers.get("Retry-After", "")), 0.0)
-    except ValueError:
-        return None

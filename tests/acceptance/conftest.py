@@ -53,10 +53,10 @@ class Server:
     @property
     def lacks(self) -> str:
         """How `check` ends what it says of this server."""
-        lacking = [] if self.has_logged_models else ["logged models"]
-        lacking += [] if self.has_workspaces else ["workspaces"]
         lists = "lists of names in a search (each request is read by itself)"
-        lacking += [] if self.takes_lists_of_names else [lists]
+        lacking = [] if self.takes_lists_of_names else [lists]
+        lacking += [] if self.has_logged_models else ["logged models"]
+        lacking += [] if self.has_workspaces else ["workspaces"]
         return f"; it has no {', no '.join(lacking)}" if lacking else ""
 
     @property

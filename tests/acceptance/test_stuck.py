@@ -80,8 +80,12 @@ def test_a_decision_that_the_server_refuses_three_times_is_stuck_until_it_is_car
 ) -> None:
     guarded.version(name("fraud"), metric=0.94)
     guarded.ask(name("fraud"))
-    for times in (1, 2, 3):
-        assert by_svc.run("once").returncode == 1
+    for times, level in ((1, "WARNING"), (2, "WARNING"), (3, "ERROR")):
+        done = by_svc.run("once")
+        assert (done.returncode, f" {level} {name('fraud')} version 1 to Production: not confirmed" in done.stderr) == (
+            1,
+            True,
+        )
         assert len(status(by_svc)["stuck"]) == (times == 3)
     [stuck] = status(by_svc)["stuck"]
     [row] = by_svc.decisions()

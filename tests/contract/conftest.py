@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -47,12 +48,15 @@ class Faulty(Transport):
     fail_before: str = ""
     fail_after: str = ""
     sent: list[str]
+    read: set[str]
 
     def _send(self, method: str, path: str, ends: float, **arguments: Any) -> Any:
         if self.fail_before and path.endswith(self.fail_before):
             self.fail_before = ""
             raise Unavailable(f"{method} {path}: connection refused")
         self.__dict__.setdefault("sent", []).append(path)
+        if not path.endswith(ACTS):
+            self.__dict__.setdefault("read", set()).add(kind_of_call(method, path, arguments))
         answer = super()._send(method, path, ends, **arguments)
         if self.fail_after and path.endswith(self.fail_after):
             self.fail_after = ""
@@ -62,6 +66,14 @@ class Faulty(Transport):
     @property
     def acts(self) -> list[str]:
         return [path for path in self.__dict__.get("sent", []) if path.endswith(ACTS)]
+
+
+def kind_of_call(method: str, path: str, arguments: dict[str, Any]) -> str:
+    """Which call it is, by what is asked and by what filter, whatever names and numbers are asked for."""
+    asked = arguments.get("params") or arguments.get("json") or {}
+    filters = re.sub(r"'[^']*'(, '[^']*')*", "'…'", str(asked.get("filter", "")))
+    place = re.sub(r"logged-models/m-.*", "logged-models/…", path)
+    return f"{method} {place} {sorted(set(asked) - {'page_token'})} {filters}"
 
 
 class World(Protocol):

@@ -10,6 +10,7 @@ import pytest
 from reconciler.domain.policy import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Listed, NotFound
+from reconciler.registry.trying import Answer
 from tests.contract.conftest import Daemon, OnDatabricks, World
 
 PRODUCTION = Target.parse("Production")
@@ -136,14 +137,18 @@ def _then(world: World, happens: Callable[[], None]) -> None:
     world.registry.evidence = read_and_step_in  # type: ignore[method-assign, assignment]
 
 
-def test_check_makes_every_kind_of_call_that_a_cycle_makes(world: World, daemon: Daemon, model: str) -> None:
+def test_check_makes_every_kind_of_call_with_every_filter_that_a_cycle_makes(
+    world: World, daemon: Daemon, model: str
+) -> None:
     for suffix, accuracy in (("good", 0.95), ("bad", 0.5)):
         world.version(model + suffix, accuracy)
         world.ask(model + suffix)
     daemon.cycle()
-    read = set(world.transport.sent) - set(world.transport.acts)
+    of_a_cycle = set(world.transport.read)
     world.transport.sent.clear()
+    world.transport.read.clear()
     policy = daemon.policy.policy
-    world.registry.probe(policy.scope(), policy.all_needs())
-    assert read <= set(world.transport.sent)
+    tried = [trial.run() for trial in world.registry.trials(policy.scope(), policy.all_needs())]
+    assert of_a_cycle <= world.transport.read
+    assert {one.answer for one in tried} >= {Answer.WORKS}
     assert world.transport.acts == []

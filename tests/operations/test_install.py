@@ -158,3 +158,31 @@ def test_an_operators_group_may_read_the_credentials_and_nobody_else(product: Pr
     assert "\ncredentials_directory: credentials\n" in config
     unknown = product.run("install-service", "--root", str(root), "--operators", "no-such-group")
     assert (unknown.returncode, "groupadd --system no-such-group" in unknown.stderr) == (78, True)
+
+
+def test_a_place_that_cannot_be_one_is_a_mistake_in_the_command(product: Product, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for option, value, said in (
+        ("--prefix", "opt/x", "is relative"),
+        ("--root", str(tmp_path / "file"), "is not a folder"),
+    ):
+        done = product.run("install-service", "--root", str(tmp_path / "root"), option, value)
+        assert (done.returncode, said in " ".join(done.stderr.split())) == (2, True), done.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_kept_configuration_without_the_credentials_folder_is_told_what_to_add(
+    product: Product, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    config = root / "etc/mlflow-reconciler/config.yaml"
+    assert "WARN" not in installed(product, root)
+    config.write_text("mode: observe\n")
+    assert f"WARN {config} was kept and has no credentials_directory" in installed(product, root)
+    assert "add the line `credentials_directory: credentials`" in installed(product, root)
+    assert config.read_text() == "mode: observe\n"
+
+
+def test_nobody_is_sent_to_an_index_that_has_not_got_it(product: Product, tmp_path: Path) -> None:
+    refused = product.run("install-service", "--root", str(tmp_path / "root"), "--prefix", "/home/ada/venv")
+    assert "pip install mlflow_reconciler-*.whl" in refused.stderr

@@ -15,6 +15,7 @@ from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, counted
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
+from reconciler.ports import Stuck
 
 ID = "6f1c09ab-1111-2222-3333-444455556666"
 OTHER = "00000000-1111-2222-3333-444455556666"
@@ -165,3 +166,21 @@ def test_what_a_daemon_leaves_undone_is_told_by_its_mode(
     told = left_undone(mode, verdict, is_set=is_set)
     assert told.startswith(begins)
     assert bool(told) is bool(begins)
+
+
+@pytest.mark.parametrize(
+    ("summary", "level"),
+    [
+        (CycleSummary(Mode.ENFORCE, in_error=1), logging.WARNING),
+        (CycleSummary(Mode.ENFORCE, unavailable="connection refused"), logging.ERROR),
+        (CycleSummary(Mode.ENFORCE, in_error=1, stuck=[Stuck("request", None, "r", "", "m", "1", "P", AT, 3, "403")]),
+         logging.ERROR),
+        (CycleSummary(Mode.ENFORCE, open=1), logging.INFO),
+    ],
+)  # fmt: skip
+def test_a_cycle_that_failed_is_no_information(
+    caplog: pytest.LogCaptureFixture, summary: CycleSummary, level: int
+) -> None:
+    caplog.set_level(logging.DEBUG, "reconciler")
+    CycleLog(lambda: 0.0).tell(summary)
+    assert [record.levelno for record in caplog.records] == [level]

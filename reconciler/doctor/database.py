@@ -1,0 +1,142 @@
+"""The audit database: its revision, what this user may do in it, and whether history refuses to be changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, Connection, Delete, Engine, Table, Update, and_, delete, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from reconciler.audit import schema
+from reconciler.audit.engine import audit_errors, make_engine
+from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.doctor.findings import Finding, fail, ok, skip
+from reconciler.ports import AuditUnavailable, SchemaMismatch
+from reconciler.settings import Settings
+
+_UNTRIED = ("rights", "append-only")
+
+
+def database(settings: Settings) -> list[Finding]:
+    url = settings.audit.url.get_secret_value()
+    with _engine(url) as engine:
+        try:
+            schema.require_head(engine)
+            at_head = f"{schema.shown_url(url)} is at revision {schema.head()}"
+            return [ok("database", at_head), _rights(engine), _append_only(engine)]
+        except SchemaMismatch as error:
+            untried = "not tried: the database has not the tables of this version: run `mlflow-reconciler db upgrade`"
+            return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
+        except AuditUnavailable as error:
+            untried = "not tried: the database cannot be asked (see database)"
+            return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
+
+
+@contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    engine = make_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+# --- rights --------------------------------------------------------------------------------------------------
+
+
+def _rights(engine: Engine) -> Finding:
+    """Whether a daemon could record here, asked without writing."""
+    if engine.dialect.name == "sqlite":
+        path = Path(engine.url.database or "")
+        lacking = [str(one) for one in (path, path.parent) if not os.access(one, os.W_OK)]
+        remedy = "run as the service's user, or let it write there"
+    else:
+        with audit_errors(engine), engine.connect() as connection:
+            lacking = [table for table in Base.metadata.tables if not _may_write(connection, table)]
+        remedy = "grant the daemon's role what docs/operating.md lists"
+    if lacking:
+        return fail("rights", f"this user may not write {', '.join(lacking)}: {remedy}")
+    return ok("rights", "this user may record decisions")
+
+
+def _may_write(connection: Connection, table: str) -> bool:
+    """History is only added to; working state is changed and deleted, too."""
+    needed = ("SELECT", "INSERT") if table in APPEND_ONLY else ("SELECT", "INSERT", "UPDATE", "DELETE")
+    asked = text("SELECT has_table_privilege(current_user, :name, :privilege)")
+    return all(connection.scalar(asked, {"name": table, "privilege": privilege}) for privilege in needed)
+
+
+# --- append-only ---------------------------------------------------------------------------------------------
+
+
+def _append_only(engine: Engine) -> Finding:
+    """Tries to change one row of each history table, in a transaction that is rolled back whatever happens."""
+    keys = {name: _some_key(engine, Base.metadata.tables[name]) for name in APPEND_ONLY}
+    loose = [
+        f"{name} can be {what}"
+        for name, key in keys.items()
+        for what in _allowed(engine, Base.metadata.tables[name], key)
+    ]
+    if loose:
+        remedy = "the triggers are gone: restore them from a migrated database, and ask who took them away"
+        return fail("append-only", f"{', '.join(loose)}: {remedy}")
+    return ok("append-only", _refused_by(keys))
+
+
+def _refused_by(keys: dict[str, ColumnElement[bool] | None]) -> str:
+    tried = [name for name, key in keys.items() if key is not None]
+    empty = [name for name, key in keys.items() if key is None]
+    parts = [f"{', '.join(tried)} refused UPDATE and DELETE of one row (rolled back)"] if tried else []
+    parts += [f"no rows to try it on in {', '.join(empty)}, whose triggers are there"] if empty else []
+    return "; ".join(parts)
+
+
+def _allowed(engine: Engine, table: Table, key: ColumnElement[bool] | None) -> Iterator[str]:
+    first = next(column for column in table.columns if not column.primary_key)
+    changes: dict[str, Update | Delete] = {
+        "updated": update(table).values({first.name: first}),
+        "deleted from": delete(table),
+    }
+    for what, change in changes.items():
+        # An empty table has nothing that a row trigger could refuse: then the trigger itself is looked for.
+        refused = _has_trigger(engine, table, what) if key is None else _refuses(engine, change, key)
+        if not refused:
+            yield what
+
+
+def _some_key(engine: Engine, table: Table) -> ColumnElement[bool] | None:
+    """Names one row; None where there is none."""
+    columns = list(table.primary_key.columns)
+    with audit_errors(engine), engine.connect() as connection:
+        row = connection.execute(select(*columns).limit(1)).one_or_none()
+    if row is None:
+        return None
+    return and_(*(column == value for column, value in zip(columns, row, strict=True)))
+
+
+def _refuses(engine: Engine, change: Update | Delete, key: ColumnElement[bool]) -> bool:
+    with audit_errors(engine), engine.connect() as connection:
+        transaction = connection.begin()
+        try:
+            connection.execute(change.where(key))
+        except DBAPIError as error:
+            return "append-only" in str(error) or "permission denied" in str(error)
+        finally:
+            transaction.rollback()
+    return False
+
+
+def _has_trigger(engine: Engine, table: Table, what: str) -> bool:
+    on_sqlite = f"{table.name}_no_{'update' if what == 'updated' else 'delete'}"
+    with audit_errors(engine), engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            query, name = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = :name", on_sqlite
+        else:
+            query, name = (
+                "SELECT 1 FROM pg_trigger WHERE tgname = :name AND tgenabled <> 'D'",
+                f"{table.name}_no_change",
+            )
+        return connection.scalar(text(query), {"name": name}) is not None

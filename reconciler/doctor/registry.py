@@ -1,0 +1,124 @@
+"""The registry: whether every kind of call that a cycle makes works there, and what the account may decide about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
+from reconciler.doctor.files import policy_or_none
+from reconciler.doctor.findings import Finding, fail, ok, skip, warn
+from reconciler.domain.evidence import Needs
+from reconciler.domain.policy import Policy, Scope
+from reconciler.domain.text import counted
+from reconciler.ports import RegistryError
+from reconciler.registry.auto import Speaking
+from reconciler.registry.evidence import LOGGED_MODELS
+from reconciler.registry.reaching import Unreached
+from reconciler.registry.trying import Answer, Trial, Tried
+from reconciler.registry.versions import WORKSPACES
+from reconciler.settings import Settings
+
+_MUCH_SKEW = 30.0
+
+
+def registry(settings: Settings) -> list[Finding]:
+    speaking, policy = make_registry(settings), policy_or_none(settings)
+    speaking.begin(None)
+    scope = policy.scope() if policy else Scope.of_all_models(())
+    needs = policy.all_needs() if policy else Needs(run=True, logged_model=True)
+    untold = skip("permissions", "not tried (see registry)")
+    try:
+        trials = speaking.trials(scope, needs)
+    except RegistryError as error:
+        # Which protocol the server speaks could not be found out.
+        return [fail("registry", str(error)), untold]
+    calls = Calls(settings, policy, speaking.uri, trials)
+    if unreached := calls.unreached.get(speaking.uri):
+        return [fail("registry", str(unreached)), *calls.findings, untold]
+    return [ok("registry", _introduced(speaking, calls.lacking)), *calls.findings, *_clock(speaking),
+            _permissions(speaking, settings)]  # fmt: skip
+
+
+def _introduced(speaking: Speaking, lacking: Sequence[str]) -> str:
+    version = speaking.version()
+    kind = f"MLflow {version} at {speaking.uri}" if version else speaking.uri
+    without = f"; it has no {', no '.join(lacking)}" if lacking else ""
+    return f"{kind} answers by the {speaking.protocol} protocol{without}"
+
+
+class Calls:
+    """Every trial, a finding each. Of a server that cannot be reached nothing more is tried; that is said once."""
+
+    def __init__(self, settings: Settings, policy: Policy | None, registry: str, trials: Sequence[Trial]) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._registry = registry
+        self.unreached: dict[str, RegistryError] = {}
+        self.lacking: list[str] = []
+        self.findings = [self._finding(trial) for trial in trials]
+
+    def _finding(self, trial: Trial) -> Finding:
+        not_tried = skip(trial.name, f"not tried: {trial.server} cannot be reached")
+        if trial.server in self.unreached:
+            return not_tried
+        try:
+            tried = trial.run()
+        except Unreached as error:
+            self.unreached[trial.server] = error
+            # The registry has a line of its own, in which this is said.
+            return not_tried if trial.server == self._registry else fail(trial.name, str(error))
+        except RegistryError as error:
+            return fail(trial.name, str(error))
+        return self._of(trial.name, tried)
+
+    def _of(self, name: str, tried: Tried) -> Finding:
+        if tried.answer is Answer.WORKS:
+            return ok(name, tried.said)
+        if tried.answer is Answer.UNTRIED:
+            return skip(name, tried.said)
+        self.lacking.append(tried.lacking)
+        return self._counted_on(name, tried.lacking) or ok(name, tried.said)
+
+    def _counted_on(self, name: str, lacking: str) -> Finding | None:
+        """What the server lacks, and the configuration or the policy counts on."""
+        workspace = self._settings.registry.workspace
+        if lacking == WORKSPACES and workspace:
+            said = f"this server has no workspaces and ignores registry.workspace ({workspace})"
+            return fail(name, f"{said}: leave the setting out, or use MLflow 3.10 or newer")
+        if lacking == LOGGED_MODELS and self._policy and self._policy.reads_logged_models():
+            said = "this server has none, so a check with source: logged_model always fails"
+            return warn(name, f"{said}: use source: run, or MLflow 3.0 or newer")
+        return None
+
+
+def _clock(speaking: Speaking) -> list[Finding]:
+    skew = speaking.measured().skew
+    if skew is None:
+        return []
+    seconds = abs(skew.total_seconds())
+    shown = f"the registry's clock differs by {seconds:.0f} s from this host's"
+    return [warn("clock", f"{shown}: see to NTP on both") if seconds > _MUCH_SKEW else ok("clock", shown)]
+
+
+def _permissions(speaking: Speaking, settings: Settings) -> Finding:
+    """Per governed model where the registry tells."""
+    if speaking.protocol == "tags":
+        untried = "not tried: a plain MLflow server tells nobody what they may do"
+        return skip("permissions", f"{untried}; deciding needs MANAGE on governed models under basic-auth")
+    scope = policy_in_force(settings).policy.scope()
+    try:
+        levels = list(speaking.levels(lambda model: bool(scope.targets_of(model))))
+    except RegistryError as error:
+        return fail("permissions", str(error))
+    if lacking := not_governable(scope, levels):
+        remedy = "grant the account MANAGE, or name it an approver"
+        return fail("permissions", f"may not decide about {few(lacking)}: {remedy}")
+    return _allowed([model for model, level in levels if level], [model for model, level in levels if not level])
+
+
+def _allowed(told: Sequence[str], untold: Sequence[str]) -> Finding:
+    if not told and not untold:
+        return skip("permissions", "nothing to try it on: no governed model is there yet")
+    if untold:
+        return skip("permissions", f"the registry does not say what the account may do with {few(untold)}")
+    return ok("permissions", f"may decide about each of {counted(len(told), 'governed model')}")
