@@ -140,6 +140,10 @@ class MetricsSettings(_Section):
     path: Path | None = Field(None, description="A .prom file for node_exporter's textfile collector.")
 
 
+def _named(value: Any) -> Any:
+    return None if value == "" else value
+
+
 class Settings(BaseSettings):
     """Everything that can be configured. Make one with `load_settings`."""
 
@@ -148,7 +152,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     audit: AuditSettings = Field(default_factory=AuditSettings)
     credentials_directory: Path | None = Field(None, description="A folder of credentials, for commands in a shell.")
-    policy: Path | None = Field(None, description="The policy file.")
+    policy: Annotated[Path | None, BeforeValidator(_named)] = Field(None, description="The policy file.")
     mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What may be done.")
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
@@ -349,7 +353,7 @@ def _content(path: Path) -> dict[str, Any]:
         raise SettingsError([f"{path}: holds no keys: begin with `registry:`"])
     # What is named in the file stands beside the file.
     for key in ("policy", "credentials_directory"):
-        if isinstance(content.get(key), str):
+        if isinstance(content.get(key), str) and content[key]:
             content[key] = path.parent / content[key]
     return content
 

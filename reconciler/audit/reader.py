@@ -27,7 +27,7 @@ from reconciler.audit.tables import (
     db_now,
 )
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted, visible_name
 from reconciler.domain.times import iso
 from reconciler.ports import AmbiguousDecision, NoSuchDecision
 
@@ -198,9 +198,9 @@ def _only_one(connection: Connection, id: str) -> str:
     prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
     found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
     if not found:
-        raise NoSuchDecision(f"no decision begins with {visible_name(id)!r}: see `mlflow-reconciler audit list`")
+        raise NoSuchDecision(f"no decision begins with {quoted(id)}: see `mlflow-reconciler audit list`")
     if len(found) > 1 and id not in found:
-        raise AmbiguousDecision(f"more than one decision begins with {visible_name(id)!r}: give more of the id")
+        raise AmbiguousDecision(f"more than one decision begins with {quoted(id)}: give more of the id")
     return id if id in found else found[0]
 
 

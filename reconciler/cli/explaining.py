@@ -8,7 +8,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
-from reconciler.cli.options import JsonOption, ModelArgument, TargetArgument, VersionArgument, settings, target_of
+from reconciler.cli.options import (
+    JsonOption,
+    ModelArgument,
+    TargetArgument,
+    VersionArgument,
+    settings,
+    target_of,
+    version_of,
+)
 from reconciler.cli.output import write_json
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import visible_name
@@ -32,7 +40,8 @@ def explain(
     goal = target_of(target)
 
     def explained() -> int:
-        explanation = bootstrap.explain(settings(), model, version, goal)
+        number = version_of(version)
+        explanation = bootstrap.explain(settings(), model, number, goal)
         if as_json:
             write_json(_data(explanation), sys.stdout)
         else:

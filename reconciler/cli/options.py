@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from reconciler.cli.output import Format
 from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_duration, parse_iso
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
 ]
 UntilOption = Annotated[str | None, typer.Option(help="Before this time, written as for --since.")]
+
+
+# MLflow keeps it as a 32-bit integer in every database.
+_LARGEST_VERSION = 2**31 - 1
 
 
 class Common:
@@ -48,6 +54,21 @@ def target_of(text: str, option: str = "target") -> Target:
         return Target.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def version_of(text: str) -> str:
+    """A version's number, told here where no registry can have it.
+
+    Raises:
+        NotFound: no version has so large a number.
+    """
+    from reconciler.ports import NotFound
+
+    if not re.fullmatch("[0-9]+", text):
+        raise typer.BadParameter(f"{text!r} is no version number: use digits only, such as 7", param_hint="version")
+    if len(text) > len(str(_LARGEST_VERSION)) or int(text) > _LARGEST_VERSION:
+        raise NotFound(f"there is no version {visible_name(text)}: version numbers end at {_LARGEST_VERSION}")
+    return text
 
 
 def duration_of(text: str, option: str = "--timeout") -> timedelta:

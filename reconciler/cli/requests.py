@@ -21,6 +21,7 @@ from reconciler.cli.options import (
     duration_of,
     settings,
     target_of,
+    version_of,
 )
 from reconciler.cli.output import Format, write_json, write_record, write_rows
 from reconciler.domain.text import command_line, visible, visible_name
@@ -53,7 +54,7 @@ def create(
     comment: Annotated[str, typer.Option(help="Why; recorded with the decision.")] = "",
     requester: Annotated[str | None, typer.Option(help="Who asks (default: the user of this machine).")] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it: exit 0 approved, 1 rejected, 3 still open at the time-out.")
+        bool, typer.Option("--wait", help="Follow it: exit 0 approved, 1 rejected, 3 still open, 4 withdrawn.")
     ] = False,
     timeout: WaitingTimeOption = "10m",
 ) -> int:
@@ -61,7 +62,7 @@ def create(
     from reconciler import bootstrap
     from reconciler.cli.waiting import wait_for_decision
 
-    patience = duration_of(timeout)
+    patience, version = duration_of(timeout), version_of(version)
     tool = bootstrap.request_tool(settings())
     who = getpass.getuser() if requester is None else requester
     goal = target_of(target)
@@ -75,7 +76,7 @@ def create(
     if before is None:
         say(f"follow it: {command_line('request show', model, version, str(goal))}")
         return DONE
-    return wait_for_decision(tool, request, before.decided, patience)
+    return wait_for_decision(tool, request, before, patience)
 
 
 def _say_coverage(tool: RequestTool, request: Request) -> None:
@@ -116,8 +117,8 @@ def show(
     goal = target_of(target)
 
     def shown() -> int:
-        tool = bootstrap.request_tool(settings())
-        found = tool.find(model, version, goal)
+        number, tool = version_of(version), bootstrap.request_tool(settings())
+        found = tool.find(model, number, goal)
         if as_json:
             write_json(_found_data(tool, found), sys.stdout)
         else:
@@ -221,7 +222,7 @@ def withdraw(model: ModelArgument, version: VersionArgument, target: TargetArgum
     """Take an open request back."""
     from reconciler import bootstrap
 
-    request = bootstrap.request_tool(settings()).withdraw(model, version, target_of(target))
+    request = bootstrap.request_tool(settings()).withdraw(model, version_of(version), target_of(target))
     say(f"withdrawn: {_place(request)}")
     return DONE
 

@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
+from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, NO_SUCH, say
 from reconciler.cli.terminal import Colour, painted, spinner
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 
 
-def wait_for_decision(tool: RequestTool, request: Request, decided_before: str, patience: timedelta) -> int:
-    """0 approved, 1 rejected or withdrawn, 3 still open. `decided_before`: the last decision when it was filed.
+def wait_for_decision(tool: RequestTool, request: Request, before: Found, patience: timedelta) -> int:
+    """0 approved, 1 rejected, 3 still open, 4 withdrawn. `before`: how version and target stood when it was filed.
 
     Raises:
         Unavailable: the registry could not be asked when the time was up.
@@ -34,7 +34,7 @@ def wait_for_decision(tool: RequestTool, request: Request, decided_before: str, 
         again = command_line("request show", request.model, request.version, str(request.target))
         say(f"still open after {duration_text(patience)}; look again: {again}")
         return ABSTAINED
-    return _told(request, found, decided_before)
+    return _told(request, before, found, tool.registry.shows_decisions)
 
 
 def _until_decided(tool: RequestTool, request: Request, patience: timedelta) -> Found | None:
@@ -60,13 +60,16 @@ def _until_decided(tool: RequestTool, request: Request, patience: timedelta) -> 
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _told(request: Request, found: Found, decided_before: str) -> int:
-    text = visible(found.decided) if found.decided != decided_before else ""
-    if text.startswith("Approved") or (not text and found.holds):
+def _told(request: Request, before: Found, found: Found, shows_decisions: bool) -> int:
+    text = visible(found.decided) if found.decided != before.decided else ""
+    if text.startswith("Approved") or (not text and found.holds and not before.holds):
         say(painted("approved", Colour.GOOD, sys.stderr) + f": {text or f'the version holds {request.target} now'}")
         return DONE
     if text:
         say(painted("rejected", Colour.BAD, sys.stderr) + f": {text}")
         return NEGATIVE
-    say("the request is gone, and the registry tells no decision: it was withdrawn or rejected")
+    if shows_decisions:
+        say("withdrawn: somebody took the request back, and nothing was decided")
+        return NO_SUCH
+    say("the request is gone, and this registry does not tell whether it was withdrawn or rejected")
     return NEGATIVE

@@ -39,6 +39,11 @@ def _escape(character: str) -> str:
     return character
 
 
+def quoted(name: str) -> str:
+    """A visible name in quotes, with its escapes as they are: `repr` would double their backslashes."""
+    return f"'{visible_name(name)}'"
+
+
 def visible_name(name: str) -> str:
     """A model name, version, tag key or person, as it may be shown and stored."""
     return visible(name, NAME_LIMIT)

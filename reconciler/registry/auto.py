@@ -23,6 +23,10 @@ class Speaking(Registry, Protocol):
     @property
     def protocol(self) -> str: ...
 
+    @property
+    def shows_decisions(self) -> bool:
+        """Beside a version it is told what was decided, so that a request that is gone without it was withdrawn."""
+
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
 
     def all_open(self, scope: Scope) -> list[Listed]:
@@ -77,6 +81,10 @@ class AutoRegistry:
     @property
     def protocol(self) -> str:
         return self._it().protocol
+
+    @property
+    def shows_decisions(self) -> bool:
+        return self._it().shows_decisions
 
     def begin(self, deadline: timedelta | None) -> None:
         self._deadline = deadline

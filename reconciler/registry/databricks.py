@@ -34,6 +34,7 @@ class DatabricksRegistry(TransitionRequests):
     """`transports`: one for each thread that looks, the first also for everything else. All share `budget`."""
 
     protocol = "transition-requests"
+    shows_decisions = False
 
     def __init__(
         self,

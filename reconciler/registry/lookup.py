@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted, visible_name
 from reconciler.ports import NotFound, RegistryError
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API, rows_of
@@ -17,16 +17,16 @@ _GUESSES = 3
 
 def not_there(transport: Transport, model: str, version: str, base: str) -> NotFound:
     """The error that says which of the two there is not, and what is near."""
-    shown = visible_name(model)
+    shown = quoted(model)
     try:
         row = transport.get(f"{API}/registered-models/get", {"name": model})
     except NotFound:
         near = _near(model, _names(transport))
         guess = f"did you mean {', '.join(map(visible_name, near))}?" if near else "see the registry for its models"
-        return NotFound(f"there is no model {shown!r} at {base}: {guess}", near)
+        return NotFound(f"there is no model {shown} at {base}: {guess}", near)
     except RegistryError:
-        return NotFound(f"there is no version {visible_name(version)} of a model {shown!r} at {base}")
-    return NotFound(f"model {shown!r} has no version {visible_name(version)}: {_newest(row)}")
+        return NotFound(f"there is no version {visible_name(version)} of a model {shown} at {base}")
+    return NotFound(f"model {shown} has no version {visible_name(version)}: {_newest(row)}")
 
 
 def _newest(answer: object) -> str:

@@ -47,6 +47,7 @@ class TagsRegistry:
     """`Registry` over tags. `uri` carries no credentials; `workspace` is "" where the server has none."""
 
     protocol = "tags"
+    shows_decisions = True
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         self.uri = uri

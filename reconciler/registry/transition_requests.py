@@ -239,6 +239,7 @@ class AppRegistry(TransitionRequests):
     """An MLflow server with our app: one call lists every open request, and versions show their decisions."""
 
     protocol = "transition-requests"
+    shows_decisions = True
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))

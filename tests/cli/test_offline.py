@@ -17,6 +17,7 @@ from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
 from reconciler.cli.output import Format, write_rows
 from reconciler.cli.status import _skew
+from reconciler.domain.text import quoted
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
 from tests import command
 
@@ -160,3 +161,22 @@ def test_a_skew_of_less_than_a_second_has_no_sign() -> None:
     assert [_skew({"skew_ms": ms}) for ms in (-400, 0, 499, -2000, None)] == [
         "under a second", "under a second", "under a second", "-2 s", "not known",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [["explain"], ["request", "create"], ["request", "show"], ["request", "withdraw"]])
+@pytest.mark.parametrize(("version", "code"), [("x", 2), (str(2**31), 4), (str(2**63), 4), ("9" * 300, 4)])
+def test_a_version_that_cannot_be_is_told_without_a_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str], version: str, code: int
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nrules: [{name: r, targets: [Production], require: [{run: {}}]}]\n")
+    monkeypatch.setenv("RECONCILER_POLICY", str(policy))
+    # Nobody listens there: a call would end with 69.
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", "http://127.0.0.1:1")
+    done = run(*command, "fraud", version, "Production")
+    said = "is no version number: use digits only" if code == 2 else "version numbers end at 2147483647"
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_a_quoted_name_shows_its_escapes_once() -> None:
+    assert quoted("line\nbreak") == "'line\\nbreak'"

@@ -37,6 +37,13 @@ def test_nothing_set_is_observe_and_says_what_to_set(monkeypatch: pytest.MonkeyP
         settings.policy_path()
 
 
+def test_an_empty_policy_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text('policy: ""\n')
+    assert load_settings(tmp_path / "c.yaml").policy is None
+    monkeypatch.setenv("RECONCILER_POLICY", "")
+    assert load_settings().policy is None
+
+
 def test_mlflows_variables_name_the_registry_and_where_its_runs_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://runs.test")
     assert load_settings().registry_uri() == "https://runs.test"
