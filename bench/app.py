@@ -167,7 +167,7 @@ def _ratio(call: Callable[[str], None], plain: str, app: str) -> float:
 def measure(folder: Path) -> list[str]:
     """Rows of the table."""
     with mlflow_server(folder / "app", *APP) as app:
-        return _of_one_server(folder, app) + measure_overhead(folder / "pairs")
+        return _of_one_server(folder, app)
 
 
 def measure_overhead(folder: Path) -> list[str]:
