@@ -1,0 +1,118 @@
+"""A database of an earlier version, full of rows, is brought to this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from reconciler.audit import schema
+from reconciler.audit.engine import make_engine
+from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.domain.decision import Outcome, OutcomeKind
+from tests.postgres import PostgresServer
+from tests.store.test_store import Audit, audit, claimed
+
+__all__ = ["audit"]  # a fixture
+
+BEFORE_EFFECTS = "0004_operations"
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def at_revision(url: str, revision: str) -> None:
+    """As the version of that revision made it: by its migrations, and no later ones."""
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(schema.migrations_path()).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def copied(source: str, target: str) -> Rows:
+    """Every row of ours, in the columns that the target has, through SQLAlchemy's reflection and nothing of ours."""
+    there, here = create_engine(source), create_engine(target)
+    old, new = MetaData(), MetaData()
+    old.reflect(there)
+    new.reflect(here)
+    put: Rows = {}
+    with there.connect() as reading, here.begin() as writing:
+        for table in new.sorted_tables:
+            if table.name == "alembic_version":
+                continue
+            columns = [column.name for column in table.columns]
+            rows = reading.execute(old.tables[table.name].select()).mappings()
+            put[table.name] = [{name: row[name] for name in columns} for row in rows]
+            if put[table.name]:
+                writing.execute(table.insert(), put[table.name])
+    there.dispose()
+    here.dispose()
+    return put
+
+
+def held(url: str, like: Rows) -> Rows:
+    engine = create_engine(url)
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        found = {
+            name: [
+                {key: value for key, value in row.items() if not rows or key in rows[0]}
+                for row in connection.execute(tables.tables[name].select()).mappings()
+            ]
+            for name, rows in like.items()
+        }
+    engine.dispose()
+    return found
+
+
+def as_text(rows: Rows) -> dict[str, list[str]]:
+    return {name: sorted(map(repr, some)) for name, some in rows.items()}
+
+
+@pytest.fixture
+def earlier(audit_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database at an earlier revision, of the same kind."""
+    url = f"sqlite:///{tmp_path}/earlier.db"
+    if not audit_url.startswith("sqlite"):
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.new_database()
+    at_revision(url, BEFORE_EFFECTS)
+    return url
+
+
+def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_each_decision_did(
+    audit: Audit, earlier: str
+) -> None:
+    for model, accuracy, outcome in (
+        ("approved", "0.95", OutcomeKind.APPLIED),
+        ("rejected", "0.5", OutcomeKind.APPLIED),
+        ("overtaken", "0.95", OutcomeKind.SUPERSEDED),
+        ("under-way", "0.95", None),
+    ):
+        audit.log.record(audit.judged(model, accuracy=accuracy))
+        [pending] = [one for one in claimed(audit.log) if one.decision.request.model == model]
+        if outcome is not None:
+            audit.log.conclude(pending, Outcome(outcome, "shown"))
+    put = copied(audit.url, earlier)
+    assert {"decisions", "outcomes", "pending_acts", "policy_versions"} <= {name for name, rows in put.items() if rows}
+    schema.upgrade(earlier)
+    assert as_text(held(earlier, put)) == as_text(put)
+    assert schema.check(earlier) == []
+    engine = make_engine(earlier)
+    found = {row["model"]: (row["effect"], row["decider"]) for row in AuditReader(engine).decisions(DecisionFilter())}
+    assert found == {
+        "approved": ("moved", "daemon"),
+        "rejected": ("refused", "daemon"),
+        "overtaken": ("nothing", "daemon"),
+        "under-way": (None, "daemon"),
+    }
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(text("UPDATE decisions SET reason = 'better'"))
+    engine.dispose()
