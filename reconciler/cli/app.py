@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from reconciler import __version__
 from reconciler.cli import audit, daemon, db, policy, requests
 from reconciler.cli.exits import DONE, USAGE, guarded, say
-from reconciler.cli.options import Common
+from reconciler.cli.options import Common, LogFormat, LogLevel
 
 app = typer.Typer(
     name="mlflow-reconciler",
@@ -42,8 +42,8 @@ def before(
         Path | None,
         typer.Option(help="The configuration (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
     ] = None,
-    log_format: Annotated[str | None, typer.Option(help="text, json or journal.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="How the log is written.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="The least severe message that is told.")] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,23 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option(help="Before this time, written as for --since.")]
 
 
+class LogFormat(StrEnum):
+    """As in the configuration's `log.format`, which only what a cycle needs imports."""
+
+    TEXT = "text"
+    JSON = "json"
+    JOURNAL = "journal"
+
+
+class LogLevel(StrEnum):
+    """The same of `log.level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 # MLflow keeps it as a 32-bit integer in every database.
 _LARGEST_VERSION = 2**31 - 1
 
@@ -37,8 +55,8 @@ class Common:
     """What stands before the command: `mlflow-reconciler --config FILE command`."""
 
     config: Path | None = None
-    log_format: str | None = None
-    log_level: str | None = None
+    log_format: LogFormat | None = None
+    log_level: LogLevel | None = None
 
 
 def settings() -> Settings:
@@ -46,7 +64,7 @@ def settings() -> Settings:
     from reconciler.settings import load_settings
 
     log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
-    return load_settings(Common.config, log={key: value for key, value in log.items() if value})
+    return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})
 
 
 def target_of(text: str, option: str = "target") -> Target:

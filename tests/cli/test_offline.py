@@ -9,16 +9,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from reconciler.audit import schema
 from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
+from reconciler.cli.options import LogFormat, LogLevel
 from reconciler.cli.output import Format, write_rows
 from reconciler.cli.status import _skew
 from reconciler.domain.text import quoted
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
+from reconciler.settings import LogSettings
 from tests import command
 
 
@@ -180,3 +183,19 @@ def test_a_version_that_cannot_be_is_told_without_a_call(
 
 def test_a_quoted_name_shows_its_escapes_once() -> None:
     assert quoted("line\nbreak") == "'line\\nbreak'"
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [("--log-format", LogFormat), ("--log-level", LogLevel)],
+)
+def test_a_log_that_cannot_be_is_told_with_the_choices_which_are_those_of_the_configuration(
+    option: str, choices: type[LogFormat | LogLevel]
+) -> None:
+    field = LogSettings.model_fields[option.removeprefix("--log-")]
+    assert set(get_args(field.annotation)) == set(map(str, choices))
+    done = run(option, "foo", "once")
+    assert done.returncode == 2
+    said = done.stderr.strip().splitlines()[-1]
+    assert option in said
+    assert all(str(choice) in said for choice in choices)
