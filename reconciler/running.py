@@ -90,6 +90,7 @@ class Running:
         # The database may be down when the daemon starts; its revision is checked when it can be reached.
         if not self._checked:
             schema.require_head(self._engine)
+            self._audit.sign_on(Mode(self._settings.mode), self._in_force.digest)
             self._checked = True
         summary = self._cycle.run(self._in_force, Mode(self._settings.mode), self._problem)
         self._log.tell(summary)

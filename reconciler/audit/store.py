@@ -31,11 +31,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 
 from reconciler import __version__
+from reconciler.audit.daemons import Daemons
 from reconciler.audit.engine import audit_errors
-from reconciler.audit.pauses import ALIVE, PAUSE, RESUME, note_pause, paused_for
+from reconciler.audit.pauses import PAUSE, RESUME, note_pause, paused_for
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
-    DaemonRow,
     DecisionCheckRow,
     DecisionRow,
     OpenRequestRow,
@@ -56,9 +56,6 @@ __all__ = ["LEASE", "PAUSE", "RESUME", "SqlAuditLog", "note_pause", "place_of"]
 
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
-
-# How long `status` tells of a daemon that was never heard of again.
-_REMEMBERED = timedelta(days=1)
 
 LEASE = timedelta(seconds=90)
 _FIRST_FENCE = 1
@@ -87,10 +84,10 @@ class SqlAuditLog:
         self._engine = engine
         self._daemon = daemon
         self._lease = lease
-        self._resident = resident
         self._on_answer = on_answer
         self._registry = visible_name(registry)
         self._workspace = visible_name(workspace)
+        self._daemons = Daemons(daemon, self._registry, self._workspace, resident=resident)
         self._kept: set[str] = set()
 
     @contextmanager
@@ -243,10 +240,7 @@ class SqlAuditLog:
 
     def share(self) -> tuple[int, int]:
         with self._transaction() as connection:
-            alive = (DaemonRow.last_cycle_at > _now(connection) - ALIVE) & DaemonRow.ended_at.is_(None)
-            here = (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
-            names = sorted({self._daemon, *connection.scalars(select(DaemonRow.name).where(alive, here))})
-        return names.index(self._daemon), len(names)
+            return self._daemons.share(connection)
 
     # --- open requests ---------------------------------------------------------------------------------------
 
@@ -308,38 +302,19 @@ class SqlAuditLog:
 
     # --- cycles ----------------------------------------------------------------------------------------------
 
-    def note_cycle(self, note: CycleNote) -> None:
-        values = {
-            "last_cycle_at": db_now(),
-            "sentence": visible(note.sentence),
-            "ok": note.ok,
-            "mode": str(note.mode),
-            "policy_digest": note.policy_digest,
-            "duration_ms": round(note.duration.total_seconds() * 1000),
-            "registry_uri": self._registry,
-            "workspace": self._workspace,
-            "problem": None if note.problem is None else visible(note.problem),
-            "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
-            "ended_at": None if self._resident else db_now(),
-        }
+    def sign_on(self, mode: Mode, policy_digest: str) -> None:
+        """This daemon begins: whoever pauses acts waits for it too, before its first cycle has ended."""
         with self._transaction() as connection:
-            mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
-            if connection.execute(mine.values(values)).rowcount == 0:
-                connection.execute(insert(DaemonRow).values(name=self._daemon, started_at=db_now(), **values))
-                self._forget(connection)
+            self._daemons.sign_on(connection, mode, policy_digest)
+
+    def note_cycle(self, note: CycleNote) -> None:
+        with self._transaction() as connection:
+            self._daemons.note_cycle(connection, note)
 
     def sign_off(self) -> None:
         """This daemon ends: nobody waits for it, or shares work with it."""
         with self._transaction() as connection:
-            mine = update(DaemonRow).where(DaemonRow.name == self._daemon)
-            connection.execute(mine.values(ended_at=db_now()))
-
-    def _forget(self, connection: Connection) -> None:
-        """Of those that ended one is enough, this one or a later one: it tells when the last cycle was."""
-        here = (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
-        others = here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._daemon)
-        silent = DaemonRow.last_cycle_at < _now(connection) - _REMEMBERED
-        connection.execute(delete(DaemonRow).where(others | silent))
+            self._daemons.sign_off(connection)
 
     def _mine(self, statement: Any, row: type[DecisionRow] | type[OpenRequestRow]) -> Any:
         """Only this registry's rows: several daemons may share one database."""

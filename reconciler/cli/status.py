@@ -48,13 +48,18 @@ def status(
 
 def _monitored(picture: dict[str, Any], seconds: float) -> int:
     """One line, and 0 or 1."""
-    newest = min(picture["daemons"], key=lambda daemon: float(daemon["age_seconds"]), default=None)
+    newest = min(_with_a_cycle(picture), key=lambda daemon: float(daemon["age_seconds"]), default=None)
     if newest is None:
         print("no cycle has run yet")
         return NEGATIVE
     late = newest["age_seconds"] > seconds
     print(f"{'late' if late else 'ok' if newest['ok'] else 'not ok'}: {_told(newest)}")
     return NEGATIVE if late or not newest["ok"] else DONE
+
+
+def _with_a_cycle(picture: dict[str, Any]) -> list[dict[str, Any]]:
+    """Without those that started just now."""
+    return [daemon for daemon in picture["daemons"] if daemon["sentence"]]
 
 
 def _told(daemon: dict[str, Any]) -> str:
@@ -81,6 +86,9 @@ def _show(picture: dict[str, Any]) -> None:
 
 
 def _show_daemon(daemon: dict[str, Any]) -> None:
+    if not daemon["sentence"]:
+        print(f"{painted('starting', Colour.DOUBTFUL)}: {daemon['name']}, {daemon['age_seconds']:.0f} s ago")
+        return
     ended = f" (ended {daemon['ended_at']})" if daemon["ended_at"] else ""
     verdict = painted("ok", Colour.GOOD) if daemon["ok"] else painted("FAILED", Colour.BAD)
     print(f"{verdict}: {_told(daemon)}")
@@ -109,9 +117,10 @@ def _skew(daemon: dict[str, Any]) -> str:
 
 def _show_open(picture: dict[str, Any]) -> None:
     if not picture["open_requests"]:
-        if picture["daemons"] and not picture["daemons"][0]["ok"]:
+        last = next(iter(_with_a_cycle(picture)), None)
+        if last is not None and not last["ok"]:
             say("the last cycle failed: what is open is not known")
-        elif picture["daemons"]:
+        elif last is not None:
             print("no open requests")
         return
     ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())

@@ -92,6 +92,18 @@ def test_a_registry_that_hangs_does_not_keep_the_daemon_beyond_ten_seconds(produ
     assert b"the next start settles what is open" in log.read_bytes()
 
 
+def test_a_pause_waits_for_a_daemon_whose_first_cycle_has_not_ended(product: Product, tmp_path: Path) -> None:
+    with serving(holding) as stuck:
+        product.variables |= {"RECONCILER_REGISTRY__URI": stuck.uri, "RECONCILER_REGISTRY__TIMEOUT": "60s"}
+        product.variables["RECONCILER_SCHEDULE__LEASE"] = "5m"
+        with daemon(product, tmp_path / "log") as process:
+            until(lambda: bool(stuck.seen), "the first call")
+            done = product.run("pause", "--reason", "a release", "--wait", "--timeout", "1s")
+            assert done.returncode == 1
+            assert f":{process.pid}" in done.stderr
+            assert f":{process.pid}" in product.ok("status")
+
+
 def holding(handler: BaseHTTPRequestHandler) -> None:
     """Says nothing until the other side has gone."""
     handler.connection.settimeout(30)

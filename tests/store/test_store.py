@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
 from reconciler.audit.engine import make_engine
+from reconciler.audit.pauses import running
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
 from reconciler.audit.store import PAUSE, RESUME, SqlAuditLog, note_pause
 from reconciler.audit.tables import PendingActRow
@@ -544,3 +545,25 @@ def test_any_sql_client_reads_the_register(audit: Audit) -> None:
         rows = connection.execute(text("SELECT model, verdict, outcome FROM decision_register")).all()
     engine.dispose()
     assert [tuple(row) for row in rows] == [("fraud", "approve", None)]
+
+
+def test_a_daemon_is_known_from_its_start_and_has_obeyed_a_pause_when_its_cycle_ends(audit: Audit) -> None:
+    audit.log.sign_on(Mode.ENFORCE, audit.policy.digest)
+    note_pause(audit.engine, PAUSE, "a release", "ada")
+    assert [(one.name, one.obeys) for one in running(audit.engine)] == [("test:1", False)]
+    time.sleep(0.002)
+    audit.log.note_cycle(CycleNote("no request was open", True, Mode.ENFORCE, audit.policy.digest, timedelta(0)))
+    assert [(one.name, one.obeys) for one in running(audit.engine)] == [("test:1", True)]
+
+
+def test_a_daemon_that_ends_before_its_first_cycle_leaves_nothing_and_hides_no_earlier_cycle(audit: Audit) -> None:
+    earlier = SqlAuditLog(audit.engine, "test:0", REGISTRY)
+    earlier.note_cycle(CycleNote("2 open", True, Mode.ENFORCE, audit.policy.digest, timedelta(0)))
+    earlier.sign_off()
+    audit.log.sign_on(Mode.ENFORCE, audit.policy.digest)
+    names = "SELECT name FROM daemons ORDER BY name"
+    with audit.engine.connect() as connection:
+        assert list(connection.scalars(text(names))) == ["test:0", "test:1"]
+    audit.log.sign_off()
+    with audit.engine.connect() as connection:
+        assert list(connection.scalars(text(names))) == ["test:0"]

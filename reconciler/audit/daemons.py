@@ -1,0 +1,94 @@
+"""What each daemon tells of itself in the audit database: that it runs, and how its last cycle went."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from reconciler.audit.pauses import ALIVE
+from reconciler.audit.tables import DaemonRow, db_now
+from reconciler.domain.decision import Mode
+from reconciler.domain.text import visible
+from reconciler.ports import CycleNote
+
+# How long `status` tells of a daemon that was never heard of again.
+_REMEMBERED = timedelta(days=1)
+# A daemon whose first cycle has not ended has nothing to say of it.
+NO_CYCLE_YET = ""
+
+
+class Daemons:
+    """The rows of one registry's and workspace's daemons, written by the one named `name` (host:pid).
+
+    Args:
+        resident: more cycles will follow; False for one cycle by hand.
+    """
+
+    def __init__(self, name: str, registry: str, workspace: str, *, resident: bool) -> None:
+        self._name, self._registry, self._workspace = name, registry, workspace
+        self._resident = resident
+        self._noted = False
+
+    @property
+    def _here(self) -> Any:
+        return (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
+
+    def share(self, connection: Connection) -> tuple[int, int]:
+        """Which of how many this daemon is."""
+        now = connection.execute(select(db_now())).scalar_one()
+        alive = (DaemonRow.last_cycle_at > now - ALIVE) & DaemonRow.ended_at.is_(None)
+        names = sorted({self._name, *connection.scalars(select(DaemonRow.name).where(alive, self._here))})
+        return names.index(self._name), len(names)
+
+    def sign_on(self, connection: Connection, mode: Mode, policy_digest: str) -> None:
+        now = connection.execute(select(db_now())).scalar_one()
+        # Those that were killed before their first cycle ended, again and again.
+        gone = (DaemonRow.sentence == NO_CYCLE_YET) & (DaemonRow.last_cycle_at < now - ALIVE)
+        connection.execute(delete(DaemonRow).where(gone | (DaemonRow.name == self._name)))
+        values = {
+            "name": self._name,
+            "started_at": now,
+            "last_cycle_at": now,
+            "sentence": NO_CYCLE_YET,
+            "ok": False,
+            "mode": str(mode),
+            "policy_digest": policy_digest,
+            "duration_ms": 0,
+            "registry_uri": self._registry,
+            "workspace": self._workspace,
+        }
+        connection.execute(insert(DaemonRow).values(values))
+
+    def note_cycle(self, connection: Connection, note: CycleNote) -> None:
+        values = {
+            "last_cycle_at": db_now(),
+            "sentence": visible(note.sentence),
+            "ok": note.ok,
+            "mode": str(note.mode),
+            "policy_digest": note.policy_digest,
+            "duration_ms": round(note.duration.total_seconds() * 1000),
+            "registry_uri": self._registry,
+            "workspace": self._workspace,
+            "problem": None if note.problem is None else visible(note.problem),
+            "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
+            "ended_at": None if self._resident else db_now(),
+        }
+        mine = update(DaemonRow).where(DaemonRow.name == self._name)
+        if connection.execute(mine.values(values)).rowcount == 0:
+            connection.execute(insert(DaemonRow).values(name=self._name, started_at=db_now(), **values))
+        if not self._noted:
+            self._forget(connection)
+            self._noted = True
+
+    def sign_off(self, connection: Connection) -> None:
+        mine = DaemonRow.name == self._name
+        connection.execute(delete(DaemonRow).where(mine, DaemonRow.sentence == NO_CYCLE_YET))
+        connection.execute(update(DaemonRow).where(mine).values(ended_at=db_now()))
+
+    def _forget(self, connection: Connection) -> None:
+        """Of those that ended one is enough, this one or a later one: it tells when the last cycle was."""
+        now = connection.execute(select(db_now())).scalar_one()
+        others = self._here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._name)
+        connection.execute(delete(DaemonRow).where(others | (DaemonRow.last_cycle_at < now - _REMEMBERED)))
