@@ -67,8 +67,10 @@ def test_the_command_line_says_it_too_where_it_knows_no_policy(somebody: Person,
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert ("no rule covers it" in done.stderr) is said
-    listed = subprocess.run([COMMAND, "request", "list"], env=environment, capture_output=True, text=True, check=False)
-    assert "no rule covers it" in listed.stdout
+    command = [COMMAND, "request", "list", "--format", "json"]
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    uncovered = {row["model"]: row["covered"] is False for row in json.loads(listed.stdout)}
+    assert (uncovered[outside], uncovered[inside]) == (True, False)
 
 
 def everybody(_teller: str, _model: str) -> bool:
