@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from reconciler.audit.pauses import ALIVE
-from reconciler.audit.tables import DaemonRow, db_now
+from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.decision import Mode
 from reconciler.domain.text import visible
 from reconciler.ports import CycleNote
@@ -37,13 +37,13 @@ class Daemons:
 
     def share(self, connection: Connection) -> tuple[int, int]:
         """Which of how many this daemon is."""
-        now = connection.execute(select(db_now())).scalar_one()
+        now = now_in(connection)
         alive = (DaemonRow.last_cycle_at > now - ALIVE) & DaemonRow.ended_at.is_(None)
         names = sorted({self._name, *connection.scalars(select(DaemonRow.name).where(alive, self._here))})
         return names.index(self._name), len(names)
 
     def sign_on(self, connection: Connection, mode: Mode, policy_digest: str) -> None:
-        now = connection.execute(select(db_now())).scalar_one()
+        now = now_in(connection)
         # Those that were killed before their first cycle ended, again and again.
         gone = (DaemonRow.sentence == NO_CYCLE_YET) & (DaemonRow.last_cycle_at < now - ALIVE)
         connection.execute(delete(DaemonRow).where(gone | (DaemonRow.name == self._name)))
@@ -89,6 +89,6 @@ class Daemons:
 
     def _forget(self, connection: Connection) -> None:
         """Of those that ended one is enough, this one or a later one: it tells when the last cycle was."""
-        now = connection.execute(select(db_now())).scalar_one()
+        now = now_in(connection)
         others = self._here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._name)
         connection.execute(delete(DaemonRow).where(others | (DaemonRow.last_cycle_at < now - _REMEMBERED)))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, insert, select
 
 from reconciler.audit.engine import audit_errors
-from reconciler.audit.tables import DaemonRow, PauseEventRow, db_now
+from reconciler.audit.tables import DaemonRow, PauseEventRow, db_now, now_in
 from reconciler.domain.text import visible, visible_name
 
 PAUSE, RESUME = "pause", "resume"
@@ -26,13 +26,6 @@ class Running:
     obeys: bool
 
 
-def paused_for(connection: Connection) -> str | None:
-    """The reason that acts are paused for; None: they are not."""
-    last = select(PauseEventRow.action, PauseEventRow.reason).order_by(PauseEventRow.id.desc()).limit(1)
-    row = connection.execute(last).one_or_none()
-    return row.reason if row is not None and row.action == PAUSE else None
-
-
 @dataclass(frozen=True, slots=True)
 class Pause:
     """A pause that is in force."""
@@ -43,10 +36,20 @@ class Pause:
 
 
 def pause_in_force(engine: Engine) -> Pause | None:
+    with audit_errors(engine), engine.begin() as connection:
+        return _in_force(connection)
+
+
+def paused_for(connection: Connection) -> str | None:
+    """The reason that acts are paused for; None: they are not."""
+    pause = _in_force(connection)
+    return None if pause is None else pause.reason
+
+
+def _in_force(connection: Connection) -> Pause | None:
     row = PauseEventRow
     last = select(row.action, row.at, row.person, row.reason).order_by(row.id.desc()).limit(1)
-    with audit_errors(engine), engine.begin() as connection:
-        found = connection.execute(last).one_or_none()
+    found = connection.execute(last).one_or_none()
     return Pause(found.at, found.person, found.reason) if found is not None and found.action == PAUSE else None
 
 
@@ -64,7 +67,7 @@ def running(engine: Engine) -> list[Running]:
     """Those that run, by name. Each act asks for a pause right before it, so the end of a cycle proves obedience."""
     alive = select(DaemonRow.name, DaemonRow.last_cycle_at).where(DaemonRow.ended_at.is_(None))
     with audit_errors(engine), engine.begin() as connection:
-        now: datetime = connection.execute(select(db_now())).scalar_one()
+        now = now_in(connection)
         since = connection.scalar(select(PauseEventRow.at).order_by(PauseEventRow.id.desc()).limit(1))
         rows = connection.execute(alive.where(DaemonRow.last_cycle_at > now - ALIVE).order_by(DaemonRow.name)).all()
     return [Running(row.name, now - row.last_cycle_at, since is not None and row.last_cycle_at > since) for row in rows]

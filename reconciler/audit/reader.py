@@ -25,6 +25,7 @@ from reconciler.audit.tables import (
     PolicyVersionRow,
     UtcMillis,
     db_now,
+    now_in,
 )
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
@@ -91,7 +92,7 @@ class AuditReader:
         decisions = self.decisions(DecisionFilter(since=since, until=until))
         with audit_errors(self._engine), self._engine.begin() as connection:
             failures = _failures(connection, {row["decision_id"] for row in decisions})
-            made_at = iso(connection.execute(select(db_now())).scalar_one())
+            made_at = iso(now_in(connection))
         return {
             "made_at": made_at,
             "since": iso(since) if since else None,

@@ -60,22 +60,27 @@ def upgrade(url: str) -> str:
         SchemaMismatch: it belongs to something else, or to a newer version.
         AuditUnavailable: it cannot be reached or written.
     """
-    from alembic import command
-    from alembic.config import Config
-
     engine = make_engine(url)
     try:
         with audit_errors(engine), engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
             _refuse_strangers(connection, shown_url(url))
-            config = Config()
-            config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection, "head")
     finally:
         engine.dispose()
     return head()
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Runs the revisions up to this one, in the connection's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def _refuse_strangers(connection: Connection, where: str) -> None:

@@ -44,6 +44,7 @@ from reconciler.audit.tables import (
     PolicyVersionRow,
     UtcMillis,
     db_now,
+    now_in,
 )
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.request import Request
@@ -98,7 +99,7 @@ class SqlAuditLog:
 
     def now(self) -> datetime:
         with self._transaction() as connection:
-            return _now(connection)
+            return now_in(connection)
 
     def keep_policy(self, digest: str, text: str) -> None:
         if digest in self._kept:
@@ -144,14 +145,14 @@ class SqlAuditLog:
     # --- claims ----------------------------------------------------------------------------------------------
 
     def _insert_claim(self, connection: Connection, decision_id: str) -> None:
-        now = _now(connection)
+        now = now_in(connection)
         values = {"decision_id": decision_id, "attempts": 0, "next_attempt_at": now, "last_detail": ""}
         mine = {"holder": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
         connection.execute(insert(PendingActRow).values(values | mine))
 
     def claim(self, limit: int, but: Collection[str], everything: bool) -> list[Pending]:
         with self._transaction() as connection:
-            now = _now(connection)
+            now = now_in(connection)
             rows = connection.execute(self._mine(self._free(now, but, everything), DecisionRow).limit(limit)).all()
             # Working state may have been lost; a decision without an outcome is work all the same.
             lost = [row.decision_id for row in rows if row.fence is None]
@@ -192,7 +193,9 @@ class SqlAuditLog:
         with self._transaction() as connection:
             if paused_for(connection) is not None:
                 return GoAhead.PAUSED
-            renewed = self._claim_of(update(PendingActRow), pending).values(leased_until=_now(connection) + self._lease)
+            renewed = self._claim_of(update(PendingActRow), pending).values(
+                leased_until=now_in(connection) + self._lease
+            )
             return GoAhead.YES if connection.execute(renewed).rowcount == 1 else GoAhead.TAKEN_OVER
 
     def paused(self) -> str | None:
@@ -208,7 +211,7 @@ class SqlAuditLog:
     def _again(self, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool) -> None:
         row, said = PendingActRow, visible(detail)
         with self._transaction() as connection:
-            now = _now(connection)
+            now = now_in(connection)
             changes = {
                 "attempts": row.attempts + int(acted),
                 "next_attempt_at": now + retry_in,
@@ -247,7 +250,7 @@ class SqlAuditLog:
     def first_seen(self, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
         with self._transaction() as connection:
             known = _known_places(connection, [place_of(request) for request in unstamped])
-            now = _now(connection)
+            now = now_in(connection)
             new = [_open_values(one, now, key=None) for one in unstamped if place_of(one) not in known]
             if new:
                 connection.execute(self._insert_new(OpenRequestRow), new)
@@ -269,7 +272,7 @@ class SqlAuditLog:
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
         places = {place_of(request): request for request in listed}
         with self._transaction() as connection:
-            now = _now(connection)
+            now = now_in(connection)
             known = set(connection.scalars(self._mine(select(OpenRequestRow.place), OpenRequestRow)))
             gone = [{"gone": place} for place in known if place not in places]
             if gone:
@@ -341,11 +344,6 @@ def place_of(request: Request) -> str:
 def _storable(text: str) -> str:
     """Text of our own users: NUL is what PostgreSQL cannot take, lone surrogates what UTF-8 cannot."""
     return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
-
-
-def _now(connection: Connection) -> datetime:
-    moment: datetime = connection.execute(select(db_now())).scalar_one()
-    return moment
 
 
 def _chunks(keys: Collection[str]) -> Iterator[list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select
 
-from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, db_now
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, now_in
 from reconciler.ports import Stuck
 
 # The same failure so often in a row, or no success for so long.
@@ -20,7 +20,7 @@ def stuck(connection: Connection, registry: str | None = None, workspace: str | 
 
     Of one registry and workspace, or of all (None).
     """
-    now = connection.execute(select(db_now())).scalar_one()
+    now = now_in(connection)
     found: list[Stuck] = []
     for query, row in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow)):
         mine = query if registry is None else query.where(row.registry_uri == registry, row.workspace == workspace)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Connection,
     DateTime,
     Dialect,
     Double,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -58,6 +60,12 @@ class db_now(FunctionElement[datetime]):  # noqa: N801  reads as the SQL functio
 
     type = UtcMillis()
     inherit_cache = True
+
+
+def now_in(connection: Connection) -> datetime:
+    """What the database's clock says."""
+    moment: datetime = connection.execute(select(db_now())).scalar_one()
+    return moment
 
 
 @compiles(db_now, "sqlite")

@@ -132,19 +132,19 @@ def test_plain_text_to_a_port_that_speaks_tls_is_told_as_that(tmp_path: Path) ->
     with workspace(context) as held:
         uri = held.uri.replace("https://", "http://")
         said = f"{uri} is asked in plain text and speaks TLS: use https:// (registry.uri)"
-        product = product_on(uri, tmp_path)
-        assert said in product.run("once").stderr
-        name, detail = only_failure(product)
-        assert (name, said in detail) == ("registry", True)
+        told_by_once_and_check(product_on(uri, tmp_path), said, "registry")
 
 
 def test_tls_to_a_port_that_speaks_plain_text_is_told_as_that(held: Workspace, tmp_path: Path) -> None:
     uri = held.uri.replace("http://", "https://")
     said = f"{uri} is asked by TLS and answers in plain text: use http:// (registry.uri)"
-    product = product_on(uri, tmp_path)
+    told_by_once_and_check(product_on(uri, tmp_path), said, "tls")
+
+
+def told_by_once_and_check(product: Product, said: str, line: str) -> None:
     assert said in product.run("once").stderr
     name, detail = only_failure(product)
-    assert (name, said in detail) == ("tls", True)
+    assert (name, said in detail) == (line, True)
 
 
 def test_a_proxy_that_says_the_port_is_one_for_tls_is_believed(held: Workspace, product: Product) -> None:

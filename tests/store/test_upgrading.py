@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -28,10 +26,7 @@ def at_revision(url: str, revision: str) -> None:
     """As the version of that revision made it: by its migrations, and no later ones."""
     engine = make_engine(url)
     with engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(schema.migrations_path()).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        schema.migrate(connection, revision)
     engine.dispose()
 
 
