@@ -158,9 +158,11 @@ class TransitionRequests:
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         """Raises NotFound where there is no such version."""
+        # The list first: a version read before it may not show yet what made the request go.
+        open_now = self.requests_of(model, version)
         row = get_version(self._transport, model, version)
         facts = version_facts(row)
-        for listed in self.requests_of(model, version):
+        for listed in open_now:
             if listed.request.target == target:
                 return Found(replace(listed, version=facts), True, *decision_of(row, target))
         asked = Listed(self._format.as_if_asked(model, version, target, now), facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -43,10 +43,14 @@ ACTS = ("transition-requests/approve", "transition-requests/reject", "model-vers
 
 
 class Faulty(Transport):
-    """A transport whose network fails on demand, before the server hears of a call or after it has answered."""
+    """A transport whose network fails on demand, before the server hears of a call or after it has answered.
+
+    `meanwhile` is done once, after the next call has been answered: what somebody else does between two calls.
+    """
 
     fail_before: str = ""
     fail_after: str = ""
+    meanwhile: Callable[[], None] | None = None
     sent: list[str]
     read: set[str]
 
@@ -61,6 +65,9 @@ class Faulty(Transport):
         if self.fail_after and path.endswith(self.fail_after):
             self.fail_after = ""
             raise Unavailable(f"{method} {path}: connection reset")
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         return answer
 
     @property

@@ -137,6 +137,16 @@ def _then(world: World, happens: Callable[[], None]) -> None:
     world.registry.evidence = read_and_step_in  # type: ignore[method-assign, assignment]
 
 
+def test_a_request_that_goes_while_it_is_looked_up_is_shown_with_what_it_came_to(world: World, model: str) -> None:
+    world.version(model, 0.95)
+    world.ask(model)
+    world.transport.meanwhile = lambda: world.approve_by_hand(model)
+    found = world.registry.find(model, "1", PRODUCTION, datetime.now(UTC))
+    assert world.transport.meanwhile is None
+    assert world.stage(model) == "Production"
+    assert found.open or found.holds
+
+
 def test_check_makes_every_kind_of_call_with_every_filter_that_a_cycle_makes(
     world: World, daemon: Daemon, model: str
 ) -> None:
