@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModel, SqlRegisteredModelAlias
-from sqlalchemy import Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, and_, bindparam, func, literal, select, union_all, update
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app.changes import Targets, protected_alias
@@ -60,16 +60,14 @@ def _of(table: Any) -> tuple[Any, Any]:
 # read would show what stood there when the transaction began.
 _ROW = select(_MODEL.c.name).where(*_of(_MODEL)).with_for_update()
 _TOUCH = update(_MODEL).where(*_of(_MODEL)).values(name=_MODEL.c.name)
-_BY_STAGE = (
-    select(_VERSION.c.version, _VERSION.c.current_stage)
-    .where(*_of(_VERSION), _VERSION.c.current_stage.in_(bindparam("held", expanding=True)))
-    .with_for_update(read=True)
+_BY_STAGE = select(_VERSION.c.version, _VERSION.c.current_stage, literal(False)).where(
+    *_of(_VERSION), _VERSION.c.current_stage.in_(bindparam("stages", expanding=True))
 )
-_BY_ALIAS = (
-    select(_ALIAS.c.version, _ALIAS.c.alias)
-    .where(*_of(_ALIAS), _ALIAS.c.alias.in_(bindparam("held", expanding=True)))
-    .with_for_update(read=True)
+_BY_ALIAS = select(_ALIAS.c.version, _ALIAS.c.alias, literal(True)).where(
+    *_of(_ALIAS), _ALIAS.c.alias.in_(bindparam("aliases", expanding=True))
 )
+_AT_ONCE = (union_all(_BY_STAGE, _BY_ALIAS),)
+_LOCKING = (_BY_STAGE.with_for_update(read=True), _BY_ALIAS.with_for_update(read=True))
 _ROW_LOCKS: Final = frozenset({"postgresql", "mysql", "mariadb"})
 
 
@@ -86,16 +84,12 @@ def lock(connection: Connection, models: Iterable[Model]) -> None:
 def holders_of(connection: Connection, model: Model, targets: Targets) -> Holders:
     """The protected targets that each version of a model holds, by version number."""
     found: dict[int, set[Target]] = defaultdict(set)
-    stages = [target.name for target in targets if target.is_stage]
-    if stages:
-        for version, stage in connection.execute(_BY_STAGE, {**_named(model), "held": stages}, execution_options=_OURS):
-            found[version].add(Target.parse(stage))
-    aliases = [target.name for target in targets if not target.is_stage]
-    if aliases:
-        for version, alias in connection.execute(
-            _BY_ALIAS, {**_named(model), "held": aliases}, execution_options=_OURS
-        ):
-            target = protected_alias(alias, targets)
+    stages, aliases = _names(targets)
+    named = {**_named(model), "stages": stages, "aliases": aliases}
+    # What cannot lock anyway is read in one statement.
+    for statement in _LOCKING if connection.dialect.name in _ROW_LOCKS else _AT_ONCE:
+        for version, name, is_alias in connection.execute(statement, named, execution_options=_OURS):
+            target = protected_alias(name, targets) if is_alias else Target.parse(name)
             if target is not None:
                 found[version].add(target)
     return {version: frozenset(held) for version, held in found.items()}

@@ -8,13 +8,14 @@ UPDATE and DELETE by a condition, which the wall judges as they come, and everyt
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel
-from sqlalchemy import Connection, Delete, Engine, Update, event
-from sqlalchemy.engine.interfaces import Compiled
+from sqlalchemy import BindParameter, Connection, Engine, bindparam, event
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from reconciler.mlflow_app.errors import denied
 from reconciler.mlflow_app.holders import OURS
@@ -33,32 +34,54 @@ _WRITES = re.compile(
     re.IGNORECASE,
 )
 
-# Judges a statement by a condition, once for each of its sets of parameters.
-Judge = Callable[[Connection, Update | Delete, Sequence[Mapping[str, Any]]], None]
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One UPDATE or DELETE by a condition, with the values that it is executed with.
+
+    Attributes:
+        condition: its WHERE with the values in it; None where it names no row, and so means all.
+        values: what it sets, by column, as far as it sets plain values.
+    """
+
+    table: Any
+    deletes: bool
+    condition: Any
+    values: Mapping[str, Any]
+
+
+# Raises where the statement may not be executed.
+Judge = Callable[[Connection, Written], None]
 
 
 class Net:
-    """Listens to every engine of this process.
+    """Listens where every dialect of this process hands a statement to its driver: no call goes another way.
+
+    SQLAlchemy has earlier events, of its engines; but an engine that anybody listens to takes a third longer for every
+    statement, and most statements are none of ours.
 
     Args:
-        judge: raises where an UPDATE or DELETE by a condition on models, or a DELETE of runs, logged models or
-            experiments, may not be done.
+        judge: of models, and of DELETEs of runs, logged models or experiments.
     """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._flushing: WeakSet[Connection] = WeakSet()
-        self._judged: WeakSet[Connection] = WeakSet()
         # SQLAlchemy keeps what it has compiled, so that most statements are looked at once in the life of a server.
         self._known: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+        self._listeners: Final[dict[str, Callable[..., None]]] = {
+            "do_execute": self._before_each,
+            "do_executemany": self._before_each,
+            "do_execute_no_params": self._before_plain,
+        }
 
     def install(self) -> None:
-        event.listen(Engine, "before_execute", self._before_execute)
-        event.listen(Engine, "before_cursor_execute", self._before_cursor_execute)
+        for name, listener in self._listeners.items():
+            event.listen(Engine, name, listener)
 
     def remove(self) -> None:
-        event.remove(Engine, "before_execute", self._before_execute)
-        event.remove(Engine, "before_cursor_execute", self._before_cursor_execute)
+        for name, listener in self._listeners.items():
+            event.remove(Engine, name, listener)
 
     def let_flush(self, connection: Connection) -> None:
         """What this connection writes until `end_flush` has been judged. A flush that fails closes its connection."""
@@ -67,30 +90,27 @@ class Net:
     def end_flush(self, connection: Connection) -> None:
         self._flushing.discard(connection)
 
-    def _before_execute(
-        self, connection: Connection, element: Any, many: Any, parameters: Any, options: Mapping[str, Any]
-    ) -> None:
-        statement = element.statement if isinstance(element, Compiled) else element
-        if not isinstance(statement, (Update, Delete)) or connection in self._flushing or options.get(OURS):
-            return
-        written = getattr(statement.table, "name", None)
-        if written == _MODELS or (written in _TRACKED and isinstance(statement, Delete)):
-            self._judge(connection, statement, many or [parameters])
-            self._judged.add(connection)
+    def _before_plain(self, _cursor: Any, statement: str, context: Any) -> None:
+        self._before(statement, context)
 
-    def _before_cursor_execute(
-        self, connection: Connection, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
-    ) -> None:
-        table = self._written(statement, context.compiled)
-        if table is None or context.execution_options.get(OURS) or connection in self._flushing:
+    def _before_each(self, _cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
+        self._before(statement, context)
+
+    def _before(self, text: str, context: Any) -> None:
+        """Returns nothing, by which SQLAlchemy goes on with the statement."""
+        table = self._written(text, context.compiled)
+        if table is None or context.execution_options.get(OURS) or context.root_connection in self._flushing:
             return
-        if table == _MODELS and connection in self._judged:
-            self._judged.discard(connection)
-            return
-        raise denied(
-            f"Writing to {table} past SQLAlchemy's sessions is not allowed on this server, since the "
-            "transition-requests app cannot tell what it would change: use MLflow's registry calls."
-        )
+        written = _by_condition(context)
+        if table in _TRACKED:
+            written = [one for one in written if one.deletes]
+        elif table != _MODELS or not written:
+            raise denied(
+                f"Writing to {table} past SQLAlchemy's sessions is not allowed on this server, since the "
+                "transition-requests app cannot tell what it would change: use MLflow's registry calls."
+            )
+        for one in written:
+            self._judge(context.root_connection, one)
 
     def _written(self, statement: str, compiled: Any) -> str | None:
         """The table of ours or of MLflow's registry that a statement writes; None for any other statement."""
@@ -105,7 +125,36 @@ def _written_by_core(compiled: Any) -> str | None:
     if not (compiled.isinsert or compiled.isupdate or compiled.isdelete):
         return None
     name = getattr(getattr(compiled.statement, "table", None), "name", None)
+    if name in _TRACKED:
+        return name if compiled.isdelete else None
     return name if name in _TABLES else None
+
+
+def _by_condition(context: Any) -> list[Written]:
+    """What the driver is about to be given: one of each set of parameters; none of an INSERT or of text."""
+    compiled = context.compiled
+    if compiled is None or not (compiled.isupdate or compiled.isdelete):
+        return []
+    # The ORM compiles a statement of its own making in place of the one it was given.
+    statement = compiled.compile_state.statement
+    return [
+        Written(statement.table, compiled.isdelete, _with_values(statement.whereclause, context, values), values)
+        for values in context.compiled_parameters
+    ]
+
+
+def _with_values(condition: Any, context: Any, values: Mapping[str, Any]) -> Any:
+    """A condition on its own: in another statement its parameters would go by other names."""
+
+    def value_of(element: Any, **_: Any) -> Any:
+        name = context.compiled.bind_names.get(element) if isinstance(element, BindParameter) else None
+        if name is None:
+            return None
+        # The list of an IN has been spread over parameters of their own.
+        value = [values[one] for one in context._expanded_parameters[name]] if element.expanding else values[name]
+        return bindparam(None, value, type_=element.type, unique=True, expanding=element.expanding)
+
+    return None if condition is None else replacement_traverse(condition, {}, value_of)
 
 
 def _named_as_written(statement: str) -> str | None:

@@ -10,13 +10,13 @@ What it cannot see is other processes: MLflow's job subprocesses, `mlflow gc`, a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModel
 from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
-from sqlalchemy import Connection, Delete, Update, event, select
+from sqlalchemy import Connection, event, select
 from sqlalchemy.orm import Session
 
 from reconciler.domain.text import visible_name
@@ -30,7 +30,7 @@ from reconciler.mlflow_app.changes import (
 from reconciler.mlflow_app.errors import conflict
 from reconciler.mlflow_app.holders import PERMIT, Holder, Model, Permit
 from reconciler.mlflow_app.identity import Identity
-from reconciler.mlflow_app.net import Net
+from reconciler.mlflow_app.net import Net, Written
 from reconciler.mlflow_app.origins import Origin, Origins, digest
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.row_changes import Look, RowChanges, moved, whole
@@ -89,33 +89,27 @@ class Wall:
         if lost:
             self._judge_loss(lost, session.connection())
 
-    def _before_statement(
-        self, connection: Connection, statement: Update | Delete, parameters: Sequence[Mapping[str, Any]]
-    ) -> None:
+    def _before_statement(self, connection: Connection, written: Written) -> None:
         """UPDATE and DELETE by a condition. MLflow writes so to whole workspaces only."""
-        table: Any = statement.table
-        for values in parameters:
-            if table.name == SqlRegisteredModel.__tablename__:
-                self._judge(list(self._changes_of_models(connection, statement, values)), connection)
-            else:
-                self._judge_loss(_things_of(connection, statement, values), connection)
+        if written.table.name == SqlRegisteredModel.__tablename__:
+            self._judge(list(self._changes_of_models(connection, written)), connection)
+        else:
+            self._judge_loss(_things_of(connection, written), connection)
 
     # --- what would change -------------------------------------------------------------------------------------
 
-    def _changes_of_models(
-        self, connection: Connection, statement: Update | Delete, values: Mapping[str, Any]
-    ) -> Iterator[Change]:
+    def _changes_of_models(self, connection: Connection, written: Written) -> Iterator[Change]:
         """A statement on models counts as one on all their versions and aliases, which follow by cascades."""
         look = Look(connection, self._targets)
-        columns = {**statement.compile().params, **values}
-        for model in _models_of(connection, statement, values):
+        for model in _models_of(connection, written):
             for version, held in sorted(look.held(model).items()):
                 for target in sorted(held):
-                    if isinstance(statement, Delete):
+                    if written.deletes:
                         what = f"Deleting a model with a version that holds {target}"
                         yield whole(Kind.MODEL, what, model, None, target)
                     else:
-                        after = Model(columns.get("workspace", model.workspace), columns.get("name", model.name))
+                        workspace = written.values.get("workspace", model.workspace)
+                        after = Model(workspace, written.values.get("name", model.name))
                         yield moved(model, after, version, target)
 
     def _judge_loss(self, lost: Iterable[Thing], connection: Connection) -> None:
@@ -193,19 +187,16 @@ def _thing(item: SqlRun | SqlLoggedModel | SqlExperiment) -> Thing:
     return Thing("experiment", str(item.experiment_id), item.experiment_id, item.artifact_location, deleted=True)
 
 
-def _models_of(connection: Connection, statement: Update | Delete, values: Mapping[str, Any]) -> list[Model]:
-    table = SqlRegisteredModel.__table__
-    rows = connection.execute(_met(statement, table.c.workspace, table.c.name), values)
-    return sorted(itertools.starmap(Model, rows))
+def _models_of(connection: Connection, written: Written) -> list[Model]:
+    columns = written.table.c.workspace, written.table.c.name
+    return sorted(itertools.starmap(Model, connection.execute(_met(written, *columns))))
 
 
-def _things_of(connection: Connection, statement: Update | Delete, values: Mapping[str, Any]) -> list[Thing]:
-    table: Any = statement.table
-    [key] = table.primary_key
-    return _READ[table.name](connection, connection.scalars(_met(statement, key), values), held=False)
+def _things_of(connection: Connection, written: Written) -> list[Thing]:
+    [key] = written.table.primary_key
+    return _READ[written.table.name](connection, connection.scalars(_met(written, key)), held=False)
 
 
-def _met(statement: Update | Delete, *columns: Any) -> Any:
+def _met(written: Written, *columns: Any) -> Any:
     """These columns of the rows that a statement's condition meets."""
-    condition = statement.whereclause
-    return select(*columns) if condition is None else select(*columns).where(condition)
+    return select(*columns) if written.condition is None else select(*columns).where(written.condition)
