@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -51,12 +51,22 @@ class Daemon:
     """Runs cycles on an interval until a signal comes.
 
     An error of a cycle other than AuditUnavailable, which is tried again, ends the daemon and is raised by `serve`.
+    `wait` is for an event, at most so many seconds; `leave` ends the process whatever else runs in it.
     """
 
-    def __init__(self, work: Work, stop: threading.Event, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        work: Work,
+        stop: threading.Event,
+        notifier: Notifier,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        leave: Callable[[int], NoReturn] = os._exit,
+    ) -> None:
         self._work = work
         self._stop = stop
         self._notifier = notifier
+        self._wait = wait
+        self._leave = leave
         self._scheduled = work.interval
         self._failures = 0
         self._audit_lost = False
@@ -83,14 +93,14 @@ class Daemon:
                 scheduler.modify_job("cycle", next_run_time=datetime.now(UTC))
         self._notifier.stopping()
         scheduler.shutdown(wait=False)
-        finished = self._idle.wait(_PATIENCE.total_seconds())
+        finished = self._wait(self._idle, _PATIENCE.total_seconds())
         if not self._audit_lost:
             self._work.sign_off()
         if self._fatal is not None:
             raise self._fatal
         if not finished:
             LOGGER.warning("the registry did not answer in time: leaving; the next start settles what is open")
-            os._exit(0)
+            self._leave(0)
         LOGGER.info("stopped", extra={"event": "stopped"})
 
     def _schedule(self) -> BackgroundScheduler:
@@ -121,7 +131,7 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
-            os._exit(_INTERRUPTED)
+            self._leave(_INTERRUPTED)
         self._stop.set()
         self._wake.set()
 
