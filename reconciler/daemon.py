@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -25,6 +26,7 @@ from reconciler.weight import Weight
 _LONGEST_PAUSE = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=10)
 _AN_HOUR = 3600.0
+_LOOKS_UP_EVERY = 0.5
 _INTERRUPTED = 130
 
 
@@ -47,6 +49,19 @@ class Work(Protocol):
         """No cycle will follow."""
 
 
+def wait_for(event: threading.Event, seconds: float) -> bool:
+    """As `event.wait(seconds)`, by a thread that handles signals.
+
+    The kernel may hand a signal to another thread: one that is just starting a third takes what is pending for the
+    process. The thread that waits is then not woken, and Python runs the handler only when it comes back by itself.
+    """
+    ends = monotonic() + seconds
+    while (left := ends - monotonic()) > 0:
+        if event.wait(min(left, _LOOKS_UP_EVERY)):
+            return True
+    return event.is_set()
+
+
 class Daemon:
     """Runs cycles on an interval until a signal comes.
 
@@ -59,7 +74,7 @@ class Daemon:
         work: Work,
         stop: threading.Event,
         notifier: Notifier,
-        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        wait: Callable[[threading.Event, float], bool] = wait_for,
         leave: Callable[[int], NoReturn] = os._exit,
     ) -> None:
         self._work = work
@@ -85,7 +100,7 @@ class Daemon:
         self._notifier.status("starting: the first cycle has not reached registry and database yet")
         scheduler = self._schedule()
         while not self._stop.is_set():
-            self._wake.wait()
+            wait_for(self._wake, math.inf)
             self._wake.clear()
             if self._hup:
                 self._hup, self._not_before = False, 0.0
