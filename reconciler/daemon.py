@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -25,6 +26,7 @@ from reconciler.weight import Weight
 _LONGEST_PAUSE = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=10)
 _AN_HOUR = 3600.0
+_LOOKS_UP_EVERY = 0.5
 _INTERRUPTED = 130
 
 
@@ -47,16 +49,39 @@ class Work(Protocol):
         """No cycle will follow."""
 
 
+def wait_for(event: threading.Event, seconds: float) -> bool:
+    """As `event.wait(seconds)`, by a thread that handles signals.
+
+    The kernel may hand a signal to another thread: one that is just starting a third takes what is pending for the
+    process. The thread that waits is then not woken, and Python runs the handler only when it comes back by itself.
+    """
+    ends = monotonic() + seconds
+    while (left := ends - monotonic()) > 0:
+        if event.wait(min(left, _LOOKS_UP_EVERY)):
+            return True
+    return event.is_set()
+
+
 class Daemon:
     """Runs cycles on an interval until a signal comes.
 
     An error of a cycle other than AuditUnavailable, which is tried again, ends the daemon and is raised by `serve`.
+    `wait` is for an event, at most so many seconds; `leave` ends the process whatever else runs in it.
     """
 
-    def __init__(self, work: Work, stop: threading.Event, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        work: Work,
+        stop: threading.Event,
+        notifier: Notifier,
+        wait: Callable[[threading.Event, float], bool] = wait_for,
+        leave: Callable[[int], NoReturn] = os._exit,
+    ) -> None:
         self._work = work
         self._stop = stop
         self._notifier = notifier
+        self._wait = wait
+        self._leave = leave
         self._scheduled = work.interval
         self._failures = 0
         self._audit_lost = False
@@ -75,7 +100,7 @@ class Daemon:
         self._notifier.status("starting: the first cycle has not reached registry and database yet")
         scheduler = self._schedule()
         while not self._stop.is_set():
-            self._wake.wait()
+            wait_for(self._wake, math.inf)
             self._wake.clear()
             if self._hup:
                 self._hup, self._not_before = False, 0.0
@@ -83,14 +108,14 @@ class Daemon:
                 scheduler.modify_job("cycle", next_run_time=datetime.now(UTC))
         self._notifier.stopping()
         scheduler.shutdown(wait=False)
-        finished = self._idle.wait(_PATIENCE.total_seconds())
+        finished = self._wait(self._idle, _PATIENCE.total_seconds())
         if not self._audit_lost:
             self._work.sign_off()
         if self._fatal is not None:
             raise self._fatal
         if not finished:
             LOGGER.warning("the registry did not answer in time: leaving; the next start settles what is open")
-            os._exit(0)
+            self._leave(0)
         LOGGER.info("stopped", extra={"event": "stopped"})
 
     def _schedule(self) -> BackgroundScheduler:
@@ -121,7 +146,7 @@ class Daemon:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
-            os._exit(_INTERRUPTED)
+            self._leave(_INTERRUPTED)
         self._stop.set()
         self._wake.set()
 

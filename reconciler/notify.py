@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reconciler.domain.text import visible
 
@@ -14,11 +14,15 @@ _STATUS_LIMIT = 500
 
 
 class Notifier:
-    """Sends to $NOTIFY_SOCKET, a path or an abstract name (`@…`); see sd_notify(3). Never raises, hardly waits."""
+    """Sends to $NOTIFY_SOCKET, a path or an abstract name (`@…`); see sd_notify(3). Never raises, hardly waits.
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    `clock` is in seconds.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._watchdog = _seconds(environ)
+        self._clock = clock
         self._was_ready = False
         self._beaten = 0.0
 
@@ -37,7 +41,7 @@ class Notifier:
 
     def progress(self) -> None:
         """The loop got somewhere. Called by nobody else: a thread of its own would hide that the loop hangs."""
-        now = time.monotonic()
+        now = self._clock()
         # A few in the time that systemd watches are enough; one for each step would crowd out what else is told.
         if self._watchdog is not None and now - self._beaten >= self._watchdog / 5:
             self._beaten = now

@@ -8,12 +8,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from reconciler.demo.server import mlflow_server
 from tests.postgres import PostgresServer
 from tests.servers import OlderServers
+
+# An example takes as long as the machine has other things to do.
+hypothesis.settings.register_profile(
+    "without a clock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("without a clock")
 
 
 class ByFileOrServer(LoadScopeScheduling):

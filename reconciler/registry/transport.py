@@ -83,7 +83,7 @@ class Transport:
 
     `timeout` is the deadline of one call in seconds, from its first byte out to its last byte in, tries included.
     `max_bytes` bounds one reply. `calls` and `bytes_read` count since the last `begin`. `skew` is how many seconds the
-    server's clock was ahead in its last answer. `on_answer` is called after each.
+    server's clock was ahead in its last answer. `on_answer` is called after each. `clock` and `sleep` are in seconds.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Transport:
         retries: int = 2,
         pace: Pace | None = None,
         on_answer: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.base = base_url.rstrip("/")
@@ -114,6 +115,7 @@ class Transport:
         self._retries = retries
         self._pace = pace
         self._on_answer = on_answer
+        self._clock = clock
         self._sleep = sleep
         self._cycle_ends: float | None = None
         self.calls = 0
@@ -123,7 +125,7 @@ class Transport:
     def begin(self, deadline: float | None) -> None:
         """Counters to zero; `deadline` seconds from now every call raises Unavailable."""
         self.calls = self.bytes_read = 0
-        self._cycle_ends = None if deadline is None else time.monotonic() + deadline
+        self._cycle_ends = None if deadline is None else self._clock() + deadline
 
     def close(self) -> None:
         self._session.close()
@@ -169,14 +171,14 @@ class Transport:
                 return self._send(method, path, ends, **arguments)
             except _Retry as retry:
                 pause = _FIRST_PAUSE * 2**attempt if retry.wait is None else retry.wait
-                last = attempt == self._retries or time.monotonic() + pause >= ends
+                last = attempt == self._retries or self._clock() + pause >= ends
                 if last or pause > _LONGEST_RETRY_AFTER:
                     raise retry.error from None
                 self._sleep(pause)
         raise AssertionError("the last attempt either returns or raises")
 
     def _ends(self, path: str) -> float:
-        now = time.monotonic()
+        now = self._clock()
         if self._cycle_ends is not None and now >= self._cycle_ends:
             raise Unavailable(f"{path}: not asked, the cycle's deadline has passed (schedule.deadline)")
         return min(now + self._timeout, self._cycle_ends or now + self._timeout)
@@ -187,10 +189,10 @@ class Transport:
         self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
     ) -> Any:
         what = f"{method} {path}"
-        if self._pace is not None and not self._pace.wait(ends - time.monotonic()):
+        if self._pace is not None and not self._pace.wait(ends - self._clock()):
             raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
         self.calls += 1
-        left = max(ends - time.monotonic(), 0.01)
+        left = max(ends - self._clock(), 0.01)
         try:
             with contextlib.closing(
                 self._session.request(
@@ -239,7 +241,7 @@ class Transport:
             self.bytes_read += len(part)
             if size > self._max_bytes:
                 raise TooLarge(f"{what}: the reply is larger than {self._max_bytes} bytes (registry.max_bytes)")
-            if time.monotonic() >= ends:
+            if self._clock() >= ends:
                 raise Unavailable(f"{what}: the reply was not complete within {self._timeout:g} s")
             parts.append(part)
             self._limit_waiting(reply, ends)
@@ -249,7 +251,7 @@ class Transport:
         """The socket waits no longer than the call may: `timeout` of requests starts anew with every byte."""
         connection = getattr(reply.raw, "connection", None) or getattr(reply.raw, "_connection", None)
         if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(max(ends - time.monotonic(), 0.01))
+            connection.sock.settimeout(max(ends - self._clock(), 0.01))
 
 
 # --- understanding a reply -----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,15 +95,15 @@ def test_a_request_is_followed_to_its_end_by_exit_code(
     assert f"mlflow-reconciler request show {name('good')} 1 Production" in late.stderr
     product.ok("request", "withdraw", name("good"), "1", "Production")
     with daemon(product, tmp_path / "log"):
-        approved = create(product, name("good"), "--wait", "--timeout", "60s")
+        approved = create(product, name("good"), "--wait", "--timeout", "2m")
         assert approved.returncode == 0, approved.stderr
         assert "approved: Approved " in approved.stderr
         assert "validation_accuracy 0.94, at least 0.9 required" in approved.stderr
-        rejected = create(product, name("bad"), "--wait", "--timeout", "60s")
+        rejected = create(product, name("bad"), "--wait", "--timeout", "2m")
         assert rejected.returncode == 1, rejected.stderr
         assert "rejected: Rejected " in rejected.stderr
         # What an earlier request came to is not taken for the answer to this one.
-        again = create(product, name("bad"), "--wait", "--timeout", "60s")
+        again = create(product, name("bad"), "--wait", "--timeout", "2m")
         assert again.returncode == 1
         [last] = product.decisions("--limit", "1")
         assert last["decision_id"] in again.stderr
@@ -114,7 +113,7 @@ def test_a_request_that_is_withdrawn_while_it_is_followed_ends_the_waiting(
     server: Server, product: Product, name: Name
 ) -> None:
     server.version(name("fraud"), metric=0.94)
-    command = [COMMAND, "request", "create", name("fraud"), "1", "Production", "--wait", "--timeout", "60s"]
+    command = [COMMAND, "request", "create", name("fraud"), "1", "Production", "--wait", "--timeout", "2m"]
     process = subprocess.Popen(command, env=product.environment(), stderr=subprocess.PIPE, text=True)
     until(lambda: server.asked(name("fraud")) is not None, "the request")
     product.ok("request", "withdraw", name("fraud"), "1", "Production")
@@ -259,15 +258,23 @@ def test_the_effect_stands_beside_the_outcome(server: Server, product: Product, 
     assert json.loads(product.ok("audit", "report", "--format", "json"))["by_effect"] == {"moved": 1, "refused": 1}
 
 
+def cycles(metrics: Path) -> float:
+    """How many the daemon has come through."""
+    told = re.search(r'cycles_total\{result="ok"\} (\S+)', metrics.read_text() if metrics.exists() else "")
+    return float(told[1]) if told else 0
+
+
 def test_once_prints_no_debug_lines_and_run_tells_each_applied_decision_once_at_info(
     server: Server, product: Product, name: Name, tmp_path: Path
 ) -> None:
     server.version(name("good"), metric=0.94)
     server.ask(name("good"))
     log = tmp_path / "log"
+    product.variables["RECONCILER_METRICS__PATH"] = str(tmp_path / "m.prom")
     with daemon(product, log):
         until(lambda: b"1 approved" in log.read_bytes(), "the cycle that decides")
-        time.sleep(3)
+        told = cycles(tmp_path / "m.prom")
+        until(lambda: cycles(tmp_path / "m.prom") >= told + 5, "several idle cycles")
     lines = [line for line in log.read_text().splitlines() if ": applied (moved): " in line]
     assert len(lines) == 1
     assert " INFO " in lines[0]

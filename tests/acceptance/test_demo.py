@@ -12,7 +12,7 @@ from tests.command import COMMAND
 
 def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: Path) -> None:
     command = [COMMAND, "demo", "--directory", str(tmp_path / "demo")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     for line in (
         "fraud-detector version 1 to Production: approve: validation_accuracy 0.94, at least 0.9 required",

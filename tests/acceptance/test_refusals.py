@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from reconciler.audit import schema
 from tests.acceptance.conftest import REQUEST, Product, Server
-from tests.acceptance.test_daemon import daemon, until
+from tests.acceptance.test_daemon import daemon, ended, until
 from tests.command import COMMAND
 from tests.postgres import PostgresServer
 from tests.unit.test_transport import Answer, dripping, replying, serving
@@ -87,7 +87,7 @@ def test_sigterm_in_the_middle_of_a_cycle_leaves_nothing_that_the_next_start_doe
     with daemon(product, log) as process:
         until(lambda: b": applied:" in log.read_bytes() or b": approve:" in log.read_bytes(), "the first decision")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(12) == 0
+        assert ended(process) == 0
     product.ok("once")
     assert [row["outcome"] for row in product.decisions()] == ["applied"] * 15
     assert {server.shown(name(f"m{number}"))["current_stage"] for number in range(15)} == {"Production"}

@@ -95,7 +95,7 @@ def until(condition: Callable[[], bool], what: str, within: float) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.timeout(SECONDS + 600)
 def test_four_replicas_killed_and_frozen_lose_double_and_contradict_nothing(
     postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,7 +187,7 @@ FAULTS = ("reset before", "500", "truncated")
 CYCLES, DECISIONS = (10_000, 2_000) if LONG else (600, 150)
 
 
-@pytest.mark.timeout(3600 if LONG else 300)
+@pytest.mark.timeout(3600 if LONG else 900)
 def test_memory_and_descriptors_stay_flat_over_idle_cycles_and_decisions_with_faults(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ def from_a_shell(folder: Path, *arguments: str, before: Sequence[str | Path] = (
     """No variable of ours but the configuration's place."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "RECONCILER_CONFIG": str(folder / "config.yaml")}
     command = [*before, COMMAND, *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_pause_from_a_shell_reaches_the_database_that_the_credential_names(
@@ -64,7 +64,7 @@ def test_pause_from_a_shell_reaches_the_database_that_the_credential_names(
         )
         try:
             until(lambda: b"cycle: 0 open" in log.read_bytes(), "the first cycle")
-            paused = from_a_shell(folder, "pause", "--reason", "freeze", "--wait", "--timeout", "30s")
+            paused = from_a_shell(folder, "pause", "--reason", "freeze", "--wait", "--timeout", "2m")
             assert (paused.returncode, "every daemon has obeyed" in paused.stderr) == (0, True), paused.stderr
             assert f"paused in {schema.shown_url(url)}" in paused.stderr
             assert f":{running.pid}" in paused.stderr
@@ -143,7 +143,8 @@ def test_pause_says_which_database_and_which_daemons_and_names_those_that_do_not
     assert "no daemon runs on this database: is it the one that your daemon uses?" in nobody.stderr
     product.ok("resume")
     log = tmp_path / "log"
-    with daemon(product, log) as process:
+    # No other cycle for an hour: it would hold the database if it were frozen in the middle of one.
+    with daemon(product, log, interval="1h") as process:
         until(lambda: b"cycle: 0 open" in log.read_bytes(), "the first cycle")
         os.kill(process.pid, signal.SIGSTOP)
         late = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "1s")
@@ -151,5 +152,6 @@ def test_pause_says_which_database_and_which_daemons_and_names_those_that_do_not
         assert f"paused in sqlite:///{tmp_path}/audit.db" in late.stderr
         assert f":{process.pid} has not obeyed within 1s; last heard of " in late.stderr
         os.kill(process.pid, signal.SIGCONT)
-        again = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "30s")
+        os.kill(process.pid, signal.SIGHUP)
+        again = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "2m")
         assert (again.returncode, "every daemon has obeyed" in again.stderr) == (0, True)

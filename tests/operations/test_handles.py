@@ -28,7 +28,7 @@ from reconciler.metrics import Metrics
 from reconciler.ports import SchemaMismatch
 from reconciler.settings import load_settings
 from tests.acceptance.conftest import Product
-from tests.acceptance.test_daemon import daemon, until
+from tests.acceptance.test_daemon import daemon, ended, until
 from tests.databricks_double import Workspace
 from tests.postgres import PostgresServer
 
@@ -103,7 +103,7 @@ def test_a_daemon_signs_off_when_it_ends_and_one_cycle_is_no_replica(product: Pr
     with daemon(product, tmp_path / "log") as process:
         until(lambda: picture()["replicas_alive"] == 1, "the daemon in status")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(12) == 0
+        assert ended(process) == 0
     told = picture()
     assert (told["replicas_alive"], len(told["daemons"])) == (0, 1)
     assert told["daemons"][0]["ended_at"] is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,43 +15,35 @@ import pytest
 
 from reconciler.cli.service import UNITS, templates
 from tests.acceptance.conftest import Product
-from tests.acceptance.test_daemon import daemon, until
+from tests.acceptance.test_daemon import daemon, ended, until
 from tests.command import COMMAND
 from tests.databricks_double import Workspace
+from tests.manager import Manager
 from tests.operations.conftest import POLICY
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not on this machine")
 
 
-class Manager:
-    """The receiving end of the notify protocol."""
+class Gate:
+    """Each call of the registry waits here until it is let through."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        self._socket.setblocking(False)
-        self.heard: list[tuple[float, str]] = []
+    def __init__(self) -> None:
+        self.arrived = 0
+        self._places = threading.Semaphore(0)
 
-    def listen(self) -> str:
-        """Everything so far, as text."""
-        while True:
-            try:
-                self.heard.append((time.monotonic(), self._socket.recv(8192).decode()))
-            except BlockingIOError:
-                return "\n".join(text for _, text in self.heard)
+    def __call__(self, method: str, path: str) -> None:
+        self.arrived += 1
+        self._places.acquire()
 
-    def beats(self, seconds: float) -> int:
-        """WATCHDOG=1 within the next seconds."""
-        self.listen()
-        before = len(self.heard)
-        time.sleep(seconds)
-        self.listen()
-        return sum("WATCHDOG=1" in text for _, text in self.heard[before:])
+    def let_through(self, calls: int = 1) -> None:
+        self._places.release(calls)
 
-    def close(self) -> None:
-        self._socket.close()
+
+def frozen(pid: int) -> bool:
+    """Every thread has stopped: a signal takes its time."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -77,12 +69,13 @@ def test_ready_comes_with_the_first_cycle_that_reached_everything_and_each_cycle
         until(lambda: "READY=1\nSTATUS=0 open" in manager.listen(), "READY")
         held.ask("m", held.version("m", "0.95"))
         until(lambda: "STATUS=1 open, 1 applied, 1 approved" in manager.listen(), "the sentence of a cycle")
-        assert manager.beats(2.0) >= 2
+        before = manager.beats()
+        until(lambda: manager.beats() >= before + 2, "beats while all is well")
         process.send_signal(signal.SIGHUP)
         until(lambda: "RELOADING=1" in manager.listen(), "RELOADING")
         until(lambda: "READY=1\nSTATUS=reloaded" in manager.listen(), "READY after it")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(12) == 0
+        assert ended(process) == 0
         assert "STOPPING=1" in manager.listen()
 
 
@@ -100,21 +93,43 @@ def test_a_reload_before_the_first_good_cycle_is_not_taken_for_ready(
         assert "RELOADING=1" not in manager.listen()
 
 
-def test_a_hung_registry_starves_the_watchdog_and_a_slow_one_that_moves_feeds_it(
+def test_between_two_cycles_the_schedule_feeds_the_watchdog(
     held: Workspace, product: Product, manager: Manager, tmp_path: Path
 ) -> None:
     watched(product, manager, 0.9)
-    product.variables |= {"RECONCILER_REGISTRY__TIMEOUT": "15s", "RECONCILER_SCHEDULE__LEASE": "5m"}
-    with daemon(product, tmp_path / "log"):
+
+    def three_beats_without_a_call() -> bool:
+        calls, before = len(held.calls), manager.beats()
+        until(lambda: manager.beats() >= before + 3, "three beats")
+        return len(held.calls) == calls
+
+    with daemon(product, tmp_path / "log", interval="1h"):
         until(lambda: "READY=1" in manager.listen(), "READY")
-        for number in range(40):
-            held.version(f"m{number}", "0.95")
-        held.wire = lambda method, path: time.sleep(0.2)  # type: ignore[func-returns-value]
-        time.sleep(1)
-        assert manager.beats(3.0) >= 5
-        held.wire = lambda method, path: time.sleep(8)  # type: ignore[func-returns-value]
-        time.sleep(2)
-        assert manager.beats(3.0) == 0
+        until(three_beats_without_a_call, "beats while nothing is to be done")
+
+
+def test_a_hung_registry_starves_the_watchdog_and_each_answer_of_a_slow_one_feeds_it(
+    held: Workspace, product: Product, manager: Manager, tmp_path: Path
+) -> None:
+    watched(product, manager, 0.9)
+    product.variables |= {"RECONCILER_REGISTRY__TIMEOUT": "5m", "RECONCILER_SCHEDULE__LEASE": "1h"}
+    for number in range(40):
+        held.version(f"m{number}", "0.95")
+    held.wire = gate = Gate()
+    # All in the first cycle: there is none after it for an hour.
+    with daemon(product, tmp_path / "log", interval="1h"):
+        until(lambda: gate.arrived > 0, "the first call")
+        until(lambda: manager.silent_for(3.0), "silence while the registry hangs")
+        for _ in range(6):
+            # Longer than a fifth of the watchdog's time, in which one beat is enough.
+            time.sleep(0.2)
+            before = manager.beats()
+            gate.let_through()
+            until(lambda before=before: manager.beats() > before, "a beat for an answer")  # type: ignore[misc]
+        until(lambda: manager.silent_for(3.0), "silence while it hangs again")
+        assert "READY=1" not in manager.listen()
+        gate.let_through(1000)
+        until(lambda: "READY=1" in manager.listen(), "the end of the cycle")
 
 
 def test_a_frozen_daemon_says_nothing(product: Product, manager: Manager, tmp_path: Path) -> None:
@@ -122,10 +137,11 @@ def test_a_frozen_daemon_says_nothing(product: Product, manager: Manager, tmp_pa
     with daemon(product, tmp_path / "log") as process:
         until(lambda: "READY=1" in manager.listen(), "READY")
         process.send_signal(signal.SIGSTOP)
-        time.sleep(0.3)
-        assert manager.beats(2.0) == 0
+        until(lambda: frozen(process.pid), "every thread to stop")
+        assert manager.silent_for(2.0)
+        before = manager.beats()
         process.send_signal(signal.SIGCONT)
-        assert manager.beats(2.0) >= 1
+        until(lambda: manager.beats() > before, "a beat after it")
 
 
 def test_a_hung_database_starves_the_watchdog(product: Product, manager: Manager, tmp_path: Path) -> None:
@@ -134,11 +150,13 @@ def test_a_hung_database_starves_the_watchdog(product: Product, manager: Manager
     watched(product, manager, 0.9)
     with daemon(product, tmp_path / "log"):
         until(lambda: "READY=1" in manager.listen(), "READY")
-        holder = sqlite3.connect(tmp_path / "audit.db", isolation_level=None)
+        holder = sqlite3.connect(tmp_path / "audit.db", timeout=60, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        time.sleep(1.5)
-        assert manager.beats(3.0) == 0
+        # A cycle that runs when the database hangs goes on until it asks; the one after it asks at once.
+        until(lambda: manager.silent_for(3.0), "silence while the database hangs")
+        before = manager.beats()
         holder.close()
+        until(lambda: manager.beats() > before, "a beat when it answers again")
 
 
 @needs_systemd
