@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -119,8 +119,8 @@ def fill(database: Path, versions: int, key: str) -> None:
         )
 
 
-def overhead(plain: str, app: str) -> dict[str, list[float]]:
-    """For each call the ratios of its median time with the app to that without, pair by pair."""
+def overhead(plain: str, app: str, rounds: int) -> dict[str, list[float]]:
+    """For each call the ratios of its median time on the second server to that on the first, pair by pair."""
     session = requests.Session()
 
     def post(uri: str, path: str, **body: object) -> None:
@@ -150,7 +150,7 @@ def overhead(plain: str, app: str) -> dict[str, list[float]]:
     for call in calls.values():
         # Both servers warm: the first calls load and compile what the later ones use.
         _ratio(call, plain, app)
-    return {name: sorted(_ratio(call, plain, app) for _ in range(ROUNDS)) for name, call in calls.items()}
+    return {name: sorted(_ratio(call, plain, app) for _ in range(rounds)) for name, call in calls.items()}
 
 
 def _ratio(call: Callable[[str], None], plain: str, app: str) -> float:
@@ -172,12 +172,25 @@ def measure(folder: Path) -> list[str]:
 
 def measure_overhead(folder: Path) -> list[str]:
     """Its rows about what the walls cost the calls that they have nothing to say to."""
-    with mlflow_server(folder / "app", *APP) as app, mlflow_server(folder / "plain") as plain:
-        return [
-            f"| {name} with the app, ratio to a server without, median of {ROUNDS} pairs of {CALLS} calls "
-            f"(least, most) | {statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f}) |"
-            for name, ratios in overhead(plain, app).items()
-        ]
+    twins = _pairs(folder / "twins", (), ())
+    # Of two servers that are alike the one that was started first is the slower: each is first in half of the pairs.
+    first = _pairs(folder / "first", APP, ())
+    last = {name: [1 / ratio for ratio in ratios] for name, ratios in _pairs(folder / "last", (), APP).items()}
+    rows = []
+    for name, ratios in first.items():
+        every, alike = sorted([*ratios, *last[name]]), statistics.median(twins[name])
+        rows.append(
+            f"| {name} with the app, ratio to a server without, median of {len(every)} pairs of {CALLS} calls "
+            f"(least, most) | {statistics.median(every):.3f} ({every[0]:.3f}, {every[-1]:.3f}); "
+            f"two servers without it, by their start: {alike:.3f} |"
+        )
+    return rows
+
+
+def _pairs(folder: Path, one: Sequence[str], other: Sequence[str]) -> dict[str, list[float]]:
+    """Ratios of the first server to the second."""
+    with mlflow_server(folder / "one", *one) as first, mlflow_server(folder / "other", *other) as second:
+        return overhead(second, first, ROUNDS)
 
 
 def _of_one_server(folder: Path, uri: str) -> list[str]:

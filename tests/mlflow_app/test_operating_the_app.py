@@ -25,6 +25,7 @@ PRIVATE = {
     "_add_static_prefix": "routes.py",
     "_artifact_repository_registry": "artifact_wall.py",
     "_create_staging_artifact": "artifact_wall.py",
+    "_expanded_parameters": "net.py",
     "_get_active_workspace": "store.py",
     "_get_eager_model_version_query_options": "store.py",
     "_get_model_registry_store": "store.py",

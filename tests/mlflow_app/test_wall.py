@@ -9,6 +9,7 @@ import asyncio
 import io
 import re
 import shutil
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -728,6 +729,37 @@ WRITES: dict[str, Callable[[Any, Path, str], Any]] = {
 }
 
 
+@contextmanager
+def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
+    """Statements as the driver gets them, whether by SQLAlchemy or past it."""
+    asked: list[str] = []
+
+    class Noting(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *arguments: Any, **named: Any) -> Any:
+            asked.append(query)
+            return super().execute(query, *arguments, **named)
+
+    def note(connection: Any, *_: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(asked.append)
+        else:
+            connection.cursor_factory = Noting
+
+    def let_be(connection: Any, *_: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(None)
+        else:
+            connection.cursor_factory = psycopg.Cursor
+
+    event.listen(engine, "checkout", note)
+    event.listen(engine, "checkin", let_be)
+    try:
+        yield asked
+    finally:
+        event.remove(engine, "checkout", note)
+        event.remove(engine, "checkin", let_be)
+
+
 @pytest.mark.parametrize("way", WRITES)
 def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_anything(
     world: World, tmp_path: Path, way: str
@@ -738,16 +770,14 @@ def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_an
     (tmp_path / "here").mkdir()
     file = tmp_path / "here" / "MLmodel"
     file.write_bytes(b"other")
-    asked: list[str] = []
-    event.listen(world.store.engine, "before_cursor_execute", lambda *seen: asked.append(seen[2]))
     guard = ArtifactWall(world.somebody, Refusals(observe=False), world.origins)
     guard.install()
     try:
         repository = artifact_repository_registry.get_artifact_repository(files)
         refused(WRITES[way], repository, file, "model/data")
         assert not list(Path(files).rglob("*"))
-        asked.clear()
-        WRITES[way](repository, file, "plots")
+        with what_the_driver_is_given(world.store.engine) as asked:
+            WRITES[way](repository, file, "plots")
     finally:
         guard.remove()
     assert (Path(files) / "plots" / "MLmodel").exists()
@@ -756,23 +786,17 @@ def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_an
 
 def test_an_upload_costs_one_look_that_goes_by_an_index(on_each_database: World) -> None:
     world = on_each_database
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
-    event.listen(world.store.engine, "before_cursor_execute", note)
     place = world.origins.place("s3://bucket/a/b/c/d")
     assert place is not None
-    world.origins.touched(digests_of_write(place))
-    event.remove(world.store.engine, "before_cursor_execute", note)
-    [(statement, parameters)] = asked
+    with what_the_driver_is_given(world.store.engine) as asked:
+        world.origins.touched(digests_of_write(place))
+    [statement] = asked
     explain = "EXPLAIN QUERY PLAN " if world.url.startswith("sqlite") else "EXPLAIN "
     with world.store.engine.begin() as connection:
         if not world.url.startswith("sqlite"):
             # An empty table is read whole, whatever indexes it has.
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement))
     assert re.search(r"USING (COVERING )?INDEX|USING PRIMARY KEY|Index", plan), plan
     assert "SCAN transition_requests_origins" not in plan
     assert "Seq Scan on transition_requests_origins" not in plan
