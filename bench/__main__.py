@@ -45,8 +45,8 @@ rules:
 """
 OVERHEAD = (
     "What the walls of the MLflow app cost the calls that they have nothing to say to; also made by",
-    "`python -m bench.app --overhead`. The aim is 1.05 at most. Uploads are above it: each asks the database once whether it",
-    "would land in the files of a version that holds a protected target.",
+    "`python -m bench.app --overhead`. The aim is 1.05 at most. Uploads are above it: each asks the database once",
+    "whether it would land in the files of a version that holds a protected target.",
 )
 ROUNDS, REQUESTS, CYCLES = 5, 30, 1000
 
