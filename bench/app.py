@@ -12,12 +12,12 @@ from pathlib import Path
 import requests
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 

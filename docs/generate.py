@@ -11,7 +11,7 @@ from pathlib import Path
 import typer.main
 
 from reconciler.cli.app import app
-from reconciler.metrics import Metrics
+from reconciler.daemon.metrics import Metrics
 
 HERE = Path(__file__).resolve().parent
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")

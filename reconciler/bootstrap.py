@@ -14,7 +14,7 @@ from requests.auth import AuthBase
 
 from reconciler import explain as explaining
 from reconciler.audit import lock, schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
@@ -24,7 +24,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.explain import Explanation
-from reconciler.policy_file import PolicyError, read_policy
+from reconciler.policy.file import PolicyError, read_policy
 from reconciler.ports import Found, Listed, NotFound, Unavailable
 from reconciler.registry.auto import AutoRegistry, Speaking, app_answers
 from reconciler.registry.budget import Budget
@@ -34,7 +34,7 @@ from reconciler.registry.lookup import not_there
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
-from reconciler.settings import Settings, SettingsError
+from reconciler.settings.model import Settings, SettingsError
 
 
 def _nothing() -> None:

@@ -10,13 +10,14 @@ from time import monotonic
 from typing import TypeVar
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind, conditional, effect_of
-from reconciler.domain.engine import evaluate
+from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import duration_text
 from reconciler.domain.verdict import Verdict, VerdictKind
+from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
 from reconciler.ports import (
     AuditLog,
@@ -32,7 +33,6 @@ from reconciler.ports import (
     Unavailable,
     Waiting,
 )
-from reconciler.weight import NORMAL, Weight, of_failure
 
 _T = TypeVar("_T")
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from reconciler.audit.engine import audit_errors
+from reconciler.audit.database import audit_errors
 from reconciler.audit.tables import DaemonRow, PauseEventRow, db_now, now_in
 from reconciler.domain.text import visible, visible_name
 

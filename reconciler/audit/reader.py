@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, select
 from sqlalchemy import Text as SqlText
 
-from reconciler.audit.engine import audit_errors
+from reconciler.audit.database import audit_errors
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from reconciler.audit.engine import audit_errors, make_engine, shown_url
+from reconciler.audit.database import audit_errors, make_engine, shown_url
 from reconciler.audit.tables import Base
 from reconciler.ports import SchemaMismatch
 

@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from reconciler import __version__
 from reconciler.audit.daemons import Daemons
-from reconciler.audit.engine import audit_errors
+from reconciler.audit.database import audit_errors
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause, paused_for
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, func, insert, make_url, select
 
 from reconciler.audit import schema
-from reconciler.audit.engine import audit_errors, make_engine, shown_url
+from reconciler.audit.database import audit_errors, make_engine, shown_url
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.domain.times import iso
 from reconciler.ports import AuditUnavailable, SchemaMismatch

@@ -47,11 +47,12 @@ def demo(
 
 def run() -> int:
     """Run the daemon until SIGTERM or SIGINT."""
-    from reconciler import logs, running
+    from reconciler import logs
+    from reconciler.daemon import in_force
 
     configured = settings()
     logs.configure(configured.log.format, configured.log.level)
-    return running.run_daemon(Common.config, configured)
+    return in_force.run_daemon(Common.config, configured)
 
 
 def once(
@@ -59,8 +60,8 @@ def once(
 ) -> int:
     """Run one cycle: one sentence, one exit code."""
     from reconciler import bootstrap, logs
-    from reconciler.daemon import log_cycle, log_every_event
-    from reconciler.settings import config_path, refuse_writable_by_others
+    from reconciler.daemon.schedule import log_cycle, log_every_event
+    from reconciler.settings.model import config_path, refuse_writable_by_others
 
     configured = settings()
     for path in (config_path(Common.config), configured.policy):

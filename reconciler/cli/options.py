@@ -16,7 +16,7 @@ from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_duration, parse_iso
 
 if TYPE_CHECKING:
-    from reconciler.settings import Settings
+    from reconciler.settings.model import Settings
 
 ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
@@ -61,7 +61,7 @@ class Common:
 
 def settings() -> Settings:
     """Raises SettingsError, with every problem."""
-    from reconciler.settings import load_settings
+    from reconciler.settings.model import load_settings
 
     log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
     return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})

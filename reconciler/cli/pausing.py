@@ -79,7 +79,7 @@ def _since(pause: Pause | None) -> str:
 @contextmanager
 def _database(url: str) -> Iterator[Engine]:
     from reconciler.audit import schema
-    from reconciler.audit.engine import make_engine
+    from reconciler.audit.database import make_engine
 
     engine = make_engine(url)
     try:

@@ -21,7 +21,7 @@ def validate(
     path: Annotated[Path | None, typer.Argument(help="The policy (default: the configured one).")] = None,
 ) -> int:
     """Tell every mistake of a policy, with line and column."""
-    from reconciler.policy_file import read_policy
+    from reconciler.policy.file import read_policy
 
     path = path or settings().policy_path()
     loaded = read_policy(path)

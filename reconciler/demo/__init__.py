@@ -20,7 +20,7 @@ from reconciler.cycle import Event
 from reconciler.demo import samples
 from reconciler.demo.server import ServerFailed, mlflow_server
 from reconciler.domain.target import Target
-from reconciler.settings import RegistrySettings, Settings, SettingsError, load_settings
+from reconciler.settings.model import RegistrySettings, Settings, SettingsError, load_settings
 
 _PAUSE = 5.0
 

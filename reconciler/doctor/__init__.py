@@ -10,9 +10,9 @@ from reconciler.doctor.files import configuration, credentials, disk, policy
 from reconciler.doctor.findings import Finding, Level, fail, failed, lines, skip, worst
 from reconciler.doctor.network import proxy, registry_address, transport_security
 from reconciler.doctor.registry import registry
-from reconciler.policy_file import PolicyError
+from reconciler.policy.file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
-from reconciler.settings import Settings, SettingsError
+from reconciler.settings.model import Settings, SettingsError
 
 __all__ = ["Finding", "Level", "check", "lines", "worst"]
 

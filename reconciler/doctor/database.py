@@ -11,11 +11,11 @@ from sqlalchemy import ColumnElement, Connection, Delete, Engine, Table, Update,
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
-from reconciler.audit.engine import audit_errors, make_engine
+from reconciler.audit.database import audit_errors, make_engine
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.doctor.findings import Finding, fail, ok, skip
 from reconciler.ports import AuditUnavailable, SchemaMismatch
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 _UNTRIED = ("rights", "append-only")
 

@@ -11,9 +11,9 @@ from reconciler.bootstrap import policy_in_force
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.policy import Policy
 from reconciler.domain.text import counted
-from reconciler.policy_file import PolicyError
-from reconciler.secret_files import secret_paths
-from reconciler.settings import Settings, SettingsError, config_path, refuse_writable_by_others
+from reconciler.policy.file import PolicyError
+from reconciler.settings.model import Settings, SettingsError, config_path, refuse_writable_by_others
+from reconciler.settings.secret_files import secret_paths
 
 _LEAST_FREE = 1 << 30
 

@@ -13,7 +13,7 @@ from requests.utils import get_environ_proxies
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.registry.credentials import databricks, tls
 from reconciler.registry.reaching import distrust
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 _FEW_DAYS = 21
 _PATIENCE = 10.0

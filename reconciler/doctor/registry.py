@@ -16,7 +16,7 @@ from reconciler.registry.evidence import LOGGED_MODELS
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.trying import Answer, Trial, Tried
 from reconciler.registry.versions import WORKSPACES
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 _MUCH_SKEW = 30.0
 

@@ -9,12 +9,12 @@ import pytest
 from databricks.sdk import WorkspaceClient
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.target import Target
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import pytest
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
 from reconciler.registry.auto import Speaking
 from reconciler.registry.budget import Budget

@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 import reconciler
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from tests.acceptance.conftest import DECISION, Server, served
 from tests.databricks_double import Workspace, workspace
 

@@ -19,12 +19,12 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.ports import AuditUnavailable
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry

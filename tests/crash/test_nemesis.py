@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from tests.command import COMMAND
 from tests.crash.conftest import LONG, POLICY

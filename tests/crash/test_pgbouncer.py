@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import make_url
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from tests.crash.test_nemesis import replicas, until
 from tests.databricks_double import workspace

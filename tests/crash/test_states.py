@@ -22,13 +22,13 @@ from hypothesis.stateful import (
 from sqlalchemy import Engine, text
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.request import Request
 from reconciler.failpoints import watching
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
 from tests.crash.conftest import LONG
 from tests.fake_registry import FakeRegistry, raising

@@ -16,7 +16,7 @@ import typer.main
 from reconciler.audit.reader import REGISTER
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.cli.app import app
-from reconciler.settings import known_keys
+from reconciler.settings.model import known_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -91,7 +91,7 @@ def test_every_command_that_the_readme_shows_exists() -> None:
 
 
 def test_the_readmes_policy_is_a_policy() -> None:
-    from reconciler.policy_file import parse_policy
+    from reconciler.policy.file import parse_policy
 
     for page in ("README.md", "docs/policy.md"):
         [policy] = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / page).read_text(), re.DOTALL)

@@ -21,12 +21,12 @@ from sqlalchemy import Engine, create_engine, event, make_url, text
 
 from reconciler import doctor
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.transfer import copy
-from reconciler.metrics import Metrics
+from reconciler.daemon.metrics import Metrics
 from reconciler.ports import SchemaMismatch
-from reconciler.settings import load_settings
+from reconciler.settings.model import load_settings
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.databricks_double import Workspace

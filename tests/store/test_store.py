@@ -17,19 +17,19 @@ from sqlalchemy import Engine, create_engine, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.pauses import running
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
 from reconciler.audit.store import PAUSE, RESUME, SqlAuditLog, note_pause
 from reconciler.audit.tables import PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
-from reconciler.domain.engine import evaluate
+from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Absent, Evidence, Reading, RunFacts, VersionFacts
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
-from reconciler.policy_file import LoadedPolicy, parse_policy
+from reconciler.policy.file import LoadedPolicy, parse_policy
 from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, GoAhead, Pending, SchemaMismatch, Waiting
 from tests.postgres import PostgresServer
 

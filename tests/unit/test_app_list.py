@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from reconciler.domain.policy import Policy, Scope
 from reconciler.domain.target import Target
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.unit.test_transport import replying, serving

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from reconciler.audit import schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, retry_after
 from reconciler.domain.decision import Mode
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 from reconciler.ports import Invalid, NotFound, Refused, Unavailable
 from tests.fake_registry import FakeRegistry, raising, retyped
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.engine import evaluate
+from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Absent, Evidence, LoggedModelFacts, Reading, RunFacts, Unreadable, VersionFacts
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Verdict, VerdictKind
-from reconciler.policy_file import parse_policy
+from reconciler.policy.file import parse_policy
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DAY = 86_400_000

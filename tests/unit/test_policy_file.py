@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.policy import MetricCheck, Policy
-from reconciler.policy_file import PolicyError, parse_policy, read_policy
+from reconciler.policy.file import PolicyError, parse_policy, read_policy
 
 RULE = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.settings import SettingsError, load_settings
+from reconciler.settings.model import SettingsError, load_settings
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import NoReturn
 import pytest
 
 from reconciler.cycle import CycleSummary
-from reconciler.daemon import Daemon, wait_for
+from reconciler.daemon.schedule import Daemon, wait_for
+from reconciler.daemon.systemd import Notifier
 from reconciler.domain.decision import Mode
-from reconciler.notify import Notifier
 from tests.manager import Manager
 
 # A daemon that does not stop would hold the suite up for ever.

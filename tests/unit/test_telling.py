@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.cycle import CycleSummary
-from reconciler.daemon import CycleLog
+from reconciler.daemon.schedule import CycleLog
 from reconciler.domain.decision import Decision, Effect, Mode, OutcomeKind, decision_id_in, effect_of, left_undone
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target

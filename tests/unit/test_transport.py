@@ -15,7 +15,7 @@ import pytest
 from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError, Unavailable
 from reconciler.registry.credentials import HeaderAuth, basic, resolve_auth, tls
 from reconciler.registry.transport import NoEndpoint, Number, TooLarge, Transport
-from reconciler.settings import RegistrySettings, SettingsError
+from reconciler.settings.model import RegistrySettings, SettingsError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -12,26 +12,26 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
-from reconciler.audit.engine import make_engine
+from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.bootstrap import daemon_name, make_registry, policy_in_force, tell_permissions
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
-from reconciler.daemon import CycleLog, Daemon, log_event
+from reconciler.daemon.metrics import Metrics
+from reconciler.daemon.schedule import CycleLog, Daemon, log_event
+from reconciler.daemon.systemd import Notifier
 from reconciler.domain.decision import Mode
 from reconciler.logs import CYCLE, LOGGER
-from reconciler.metrics import Metrics
-from reconciler.notify import Notifier
-from reconciler.policy_file import PolicyError
+from reconciler.policy.file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError
 from reconciler.registry.auto import Speaking
-from reconciler.secret_files import UnreadableSecret, secret_paths
-from reconciler.settings import (
+from reconciler.settings.model import (
     Settings,
     SettingsError,
     config_path,
     load_settings,
     refuse_writable_by_others,
 )
+from reconciler.settings.secret_files import UnreadableSecret, secret_paths
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 

@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from reconciler.domain.mistakes import plain_words, typed_and_wrong
 from reconciler.domain.text import visible
 from reconciler.domain.times import duration_text, parse_duration
-from reconciler.secret_files import (
+from reconciler.settings.secret_files import (
     PREFIX,
     SECRETS,
     UnreadableSecret,

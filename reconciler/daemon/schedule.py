@@ -17,11 +17,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from reconciler.cycle import CycleSummary, Event
+from reconciler.daemon.systemd import Notifier
 from reconciler.domain.text import visible_name
+from reconciler.domain.weight import Weight
 from reconciler.logs import LOGGER
-from reconciler.notify import Notifier
 from reconciler.ports import AuditUnavailable
-from reconciler.weight import Weight
 
 _LONGEST_PAUSE = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=10)
