@@ -34,7 +34,8 @@ from reconciler.registry.lookup import not_there
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
-from reconciler.settings.model import Settings, SettingsError
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import Settings
 
 
 def _nothing() -> None:

@@ -156,7 +156,7 @@ def _write_report(made: dict[str, Any], format: Format, stream: TextIO) -> None:
 
 def _put(text: str, output: Path, format: Format) -> Path:
     """Replaces the file at once: whoever takes it away has a whole one."""
-    from reconciler.settings.model import SettingsError
+    from reconciler.settings.errors import SettingsError
 
     ending = "txt" if format is Format.TABLE else str(format)
     path = output / f"report-{datetime.now(UTC):%Y-%m-%d}.{ending}" if output.is_dir() else output

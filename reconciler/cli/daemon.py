@@ -61,7 +61,7 @@ def once(
     """Run one cycle: one sentence, one exit code."""
     from reconciler import bootstrap, logs
     from reconciler.daemon.schedule import log_cycle, log_every_event
-    from reconciler.settings.model import config_path, refuse_writable_by_others
+    from reconciler.settings.load import config_path, refuse_writable_by_others
 
     configured = settings()
     for path in (config_path(Common.config), configured.policy):

@@ -61,7 +61,7 @@ ToOption = Annotated[str, typer.Option("--to", help="An empty database, upgraded
 def copy(source: FromOption, target: ToOption) -> int:
     """Copy an audit database into an empty one, SQLite or PostgreSQL, and compare counts and digests."""
     from reconciler.audit import transfer
-    from reconciler.settings.model import database_url
+    from reconciler.settings.load import database_url
 
     done = transfer.copy(database_url(source), database_url(target))
     for table in done:

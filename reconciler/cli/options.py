@@ -61,7 +61,7 @@ class Common:
 
 def settings() -> Settings:
     """Raises SettingsError, with every problem."""
-    from reconciler.settings.model import load_settings
+    from reconciler.settings.load import load_settings
 
     log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
     return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})

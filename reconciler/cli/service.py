@@ -172,7 +172,7 @@ def _lacks_credentials(config: Path) -> str | None:
 
 def _group(name: str) -> int:
     """Raises SettingsError where this host has no such group."""
-    from reconciler.settings.model import SettingsError
+    from reconciler.settings.errors import SettingsError
 
     try:
         return grp.getgrnam(name).gr_gid

@@ -24,13 +24,9 @@ from reconciler.logs import CYCLE, LOGGER
 from reconciler.policy.file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError
 from reconciler.registry.auto import Speaking
-from reconciler.settings.model import (
-    Settings,
-    SettingsError,
-    config_path,
-    load_settings,
-    refuse_writable_by_others,
-)
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.load import config_path, load_settings, refuse_writable_by_others
+from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import UnreadableSecret, secret_paths
 
 Stamp = tuple[tuple[str, int, int, int], ...]

@@ -20,7 +20,9 @@ from reconciler.cycle import Event
 from reconciler.demo import samples
 from reconciler.demo.server import ServerFailed, mlflow_server
 from reconciler.domain.target import Target
-from reconciler.settings.model import RegistrySettings, Settings, SettingsError, load_settings
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import RegistrySettings, Settings
 
 _PAUSE = 5.0
 

@@ -12,7 +12,8 @@ from reconciler.doctor.network import proxy, registry_address, transport_securit
 from reconciler.doctor.registry import registry
 from reconciler.policy.file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError, SchemaMismatch
-from reconciler.settings.model import Settings, SettingsError
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import Settings
 
 __all__ = ["Finding", "Level", "check", "lines", "worst"]
 

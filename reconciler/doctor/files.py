@@ -12,7 +12,9 @@ from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.policy import Policy
 from reconciler.domain.text import counted
 from reconciler.policy.file import PolicyError
-from reconciler.settings.model import Settings, SettingsError, config_path, refuse_writable_by_others
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.load import config_path, refuse_writable_by_others
+from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import secret_paths
 
 _LEAST_FREE = 1 << 30

@@ -14,7 +14,8 @@ from requests.auth import AuthBase
 from reconciler.domain.text import visible
 from reconciler.ports import Refused
 from reconciler.registry.transport import NoAuth
-from reconciler.settings.model import RegistrySettings, SettingsError
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import RegistrySettings
 from reconciler.settings.secret_files import secret_path
 
 _REFUSED = "the server refused"

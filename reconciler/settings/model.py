@@ -1,55 +1,26 @@
-"""The configuration: one frozen object, validated once, from variables, secret files and one YAML file."""
+"""The configuration: one frozen object, validated once."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import ipaddress
 import os
-from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.domain.mistakes import plain_words, typed_and_wrong
-from reconciler.domain.text import visible
 from reconciler.domain.times import duration_text, parse_duration
-from reconciler.settings.secret_files import (
-    PREFIX,
-    SECRETS,
-    UnreadableSecret,
-    credential_exists,
-    read_secret,
-    secret_path,
-    variable,
-)
+from reconciler.settings.addresses import address, database_url, is_databricks, is_loopback
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.secret_files import PREFIX
+from reconciler.settings.sources import MlflowDefaults, SecretFiles, Variables
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 DEFAULT_CONFIG = Path("/etc/mlflow-reconciler/config.yaml")
 DEFAULT_STATE = Path("/var/lib/mlflow-reconciler")
-
-
-class SettingsError(Exception):
-    """The configuration is wrong; `problems` are one-line sentences, and `str` has one a line."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
 
 
 def _duration(value: Any) -> Any:
@@ -110,7 +81,7 @@ class AuditSettings(_Section):
     @field_validator("url")
     @classmethod
     def _known_database(cls, url: SecretStr) -> SecretStr:
-        return SecretStr(_database_url(url.get_secret_value()))
+        return SecretStr(database_url(url.get_secret_value()))
 
 
 class ScheduleSettings(_Section):
@@ -168,8 +139,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # `load_settings` passes the YAML file's content in; variables override it.
-        secrets = _SecretFiles(settings_cls, init_settings())
-        return _Variables(settings_cls), secrets, init_settings, _MlflowDefaults(settings_cls)
+        secrets = SecretFiles(settings_cls, init_settings())
+        return Variables(settings_cls), secrets, init_settings, MlflowDefaults(settings_cls)
 
     @model_validator(mode="after")
     def _lease_outlasts_an_act(self) -> Settings:
@@ -210,176 +181,6 @@ class Settings(BaseSettings):
         return self.policy
 
 
-class _Variables(EnvSettingsSource):
-    """RECONCILER_<SECTION>__<KEY>, without those that name a secret's file."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        files = {f"{variable(secret)}_FILE".lower() for secret in SECRETS}
-        self.env_vars = {name: value for name, value in self.env_vars.items() if name.lower() not in files}
-
-
-class _Source(PydanticBaseSettingsSource):
-    """A source that gives its values all at once."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False
-
-
-class _SecretFiles(_Source):
-    """RECONCILER_<SECTION>__<KEY>_FILE, then $CREDENTIALS_DIRECTORY or `credentials_directory` / <section>.<key>."""
-
-    def __init__(self, settings_cls: type[BaseSettings], content: Mapping[str, Any]) -> None:
-        super().__init__(settings_cls)
-        self._content = content
-
-    def __call__(self) -> dict[str, Any]:
-        directory = _credentials_directory(self._content)
-        found: dict[str, Any] = {}
-        for section, key in SECRETS:
-            if (path := secret_path(section, key, directory)) is not None:
-                found.setdefault(section, {})[key] = read_secret(path, section, key)
-        return found
-
-
-def _credentials_directory(content: Mapping[str, Any]) -> Path | None:
-    named = os.environ.get(variable(("credentials_directory",))) or content.get("credentials_directory")
-    return Path(named) if isinstance(named, str | Path) else None
-
-
-class _MlflowDefaults(_Source):
-    """Where MLflow users have already said where their registry is."""
-
-    def __call__(self) -> dict[str, Any]:
-        registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
-        values = {"uri": registry or tracking, "workspace": os.environ.get("MLFLOW_WORKSPACE")}
-        return {"registry": {key: value for key, value in values.items() if value}}
-
-
-def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """The settings from variables, secret files, the YAML file and defaults, in this order.
-
-    `config` else $RECONCILER_CONFIG else /etc/mlflow-reconciler/config.yaml if it exists. `overrides` are sections
-    as mappings, or top-level values; they win over everything.
-
-    Raises:
-        SettingsError: with every problem, each naming the key, the value (never a secret's) and what is allowed.
-    """
-    problems = list(_unknown_variables(os.environ))
-    path = _config_path(config)
-    content = _content(path) if path else {}
-    problems += _unknown_keys(content, path)
-    if problems:
-        raise SettingsError(problems)
-    _require_a_named_database(content)
-    try:
-        loaded = Settings(**_with_the_instances_database(content, path))
-    except UnreadableSecret as error:
-        raise SettingsError([str(error)]) from None
-    except ValidationError as error:
-        raise SettingsError([_problem(one, path) for one in error.errors()]) from None
-    return _tracking_as_mlflow_has_it(_overridden(loaded, overrides), content)
-
-
-def _require_a_named_database(content: Mapping[str, Any]) -> None:
-    """Whoever keeps credentials in a folder has said where the audit is: no other database is guessed."""
-    directory = _credentials_directory(content)
-    audit = content.get("audit")
-    named = variable(("audit", "url"))
-    elsewhere = {named, f"{named}_FILE", "CREDENTIALS_DIRECTORY"} & set(os.environ)
-    if directory is None or elsewhere or (isinstance(audit, dict) and "url" in audit):
-        return
-    with contextlib.suppress(OSError):
-        if directory.is_dir() and not credential_exists("audit", "url", directory):
-            remedy = f"create {directory / 'audit.url'} (left empty, the audit is SQLite), or set audit.url"
-            raise SettingsError([f"audit.url: {directory} has no such credential: {remedy}"])
-
-
-def _with_the_instances_database(content: dict[str, Any], path: Path | None) -> dict[str, Any]:
-    """mlflow-reconciler@NAME.service keeps its state in a folder of its own, and so must whoever asks from a shell."""
-    if path is None or path.resolve().parent.parent != DEFAULT_CONFIG.parent or "STATE_DIRECTORY" in os.environ:
-        return content
-    audit = content.get("audit") or {}
-    if not isinstance(audit, dict) or "url" in audit:
-        return content
-    url = f"sqlite:///{DEFAULT_STATE / path.resolve().parent.name}/audit.db"
-    return content | {"audit": {**audit, "url": url}}
-
-
-def _overridden(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
-    values: dict[str, Any] = {}
-    for key, value in overrides.items():
-        current = getattr(settings, key)
-        values[key] = current.model_copy(update=dict(value)) if isinstance(current, BaseModel) else value
-    return settings.model_copy(update=values)
-
-
-def _tracking_as_mlflow_has_it(settings: Settings, content: Mapping[str, Any]) -> Settings:
-    """A registry that MLflow's variables name has its runs where MLflow's variables say."""
-    registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
-    if not registry or not tracking or settings.registry.tracking_uri or settings.registry.uri != registry.rstrip("/"):
-        return settings
-    try:
-        address_of_runs = address(tracking)
-    except ValueError as error:
-        raise SettingsError([f"MLFLOW_TRACKING_URI: {error}"]) from None
-    return settings.model_copy(
-        update={"registry": settings.registry.model_copy(update={"tracking_uri": address_of_runs})}
-    )
-
-
-# --- files ---------------------------------------------------------------------------------------------------
-
-
-def _config_path(config: Path | None) -> Path | None:
-    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
-    return named or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SettingsError([f"{path}{at}: is not YAML: {visible(error.problem or '', 200)}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        raise SettingsError([f"{path}: is not YAML text"]) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError([f"{path}: holds no keys: begin with `registry:`"])
-    # What is named in the file stands beside the file.
-    for key in ("policy", "credentials_directory"):
-        if isinstance(content.get(key), str) and content[key]:
-            content[key] = path.parent / content[key]
-    return content
-
-
-def refuse_writable_by_others(path: Path) -> None:
-    """Whoever can write the policy decides what is approved.
-
-    Raises:
-        SettingsError: others than the file's owner may write it.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return
-    if mode & 0o022:
-        raise SettingsError([f"{path}: may be written by others than its owner: chmod go-w {path}"])
-
-
-def config_path(config: Path | None) -> Path | None:
-    """The file that `load_settings` reads."""
-    return _config_path(config)
-
-
-# --- telling what is wrong -----------------------------------------------------------------------------------
-
-
 def known_keys() -> dict[tuple[str, ...], FieldInfo]:
     """Every key by its path, such as ("registry", "uri")."""
     keys: dict[tuple[str, ...], FieldInfo] = {}
@@ -392,70 +193,6 @@ def known_keys() -> dict[tuple[str, ...], FieldInfo]:
     return keys
 
 
-def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    known = {CONFIG_VARIABLE, *(variable(key) for key in known_keys())}
-    known |= {f"{variable(secret)}_FILE" for secret in SECRETS}
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
-            yield f"{visible(name, 100)}: is no setting" + _hint(name, known)
-
-
-def _unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
-    keys = known_keys()
-    problems = []
-    for section, value in content.items():
-        inner = value if isinstance(value, dict) and not any(key == (section,) for key in keys) else {None: None}
-        for name in inner:
-            key = (str(section),) if name is None else (str(section), str(name))
-            if key not in keys and not any(name is None and one[0] == section for one in keys):
-                known = {".".join(one) for one in keys}
-                problems.append(f"{path}: {visible('.'.join(key), 100)}: is no setting" + _hint(".".join(key), known))
-    return problems
-
-
-def _hint(word: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
-    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for those that are"
-
-
-def _problem(error: Any, path: Path | None) -> str:
-    key = tuple(str(part) for part in error["loc"])
-    if not key:
-        return str(error["ctx"]["error"])
-    named = variable(key) if variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
-    # What is given where a secret belongs is never repeated; our own sentences about an address do not do so either.
-    return f"{named}: {plain_words(error) if key in SECRETS else typed_and_wrong(error)}"
-
-
-# --- addresses -----------------------------------------------------------------------------------------------
-
-
-def address(uri: str) -> str:
-    """A registry's address without a slash at its end.
-
-    Raises:
-        ValueError: not an address that can be used; the message repeats no credentials.
-    """
-    if is_databricks(uri):
-        return uri
-    try:
-        parts = urlsplit(uri)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not an address: use https://HOST[:PORT][/PATH]") from None
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("is not an address of a server: use https://HOST[:PORT][/PATH], or databricks")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("has a user or password in it: take it out, and set registry.username and registry.password")
-    if parts.query or parts.fragment:
-        raise ValueError("has a query or fragment: use https://HOST[:PORT][/PATH]")
-    return uri.rstrip("/")
-
-
-def is_databricks(uri: str) -> bool:
-    return uri == "databricks" or uri.startswith("databricks://")
-
-
 def _refuse_plaintext(uri: str, allowed: bool) -> None:
     parts = urlsplit(uri)
     if parts.scheme != "http" or allowed or is_loopback(parts.hostname or ""):
@@ -463,34 +200,6 @@ def _refuse_plaintext(uri: str, allowed: bool) -> None:
     raise SettingsError(
         [f"registry.uri: {uri} would send credentials in plain text: use https://, or set registry.allow_plaintext"]
     )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _database_url(url: str) -> str:
-    for short in ("postgresql://", "postgres://"):
-        if url.startswith(short):
-            return "postgresql+psycopg://" + url.removeprefix(short)
-    if url.startswith("sqlite:///") and url != "sqlite:///":
-        if ":memory:" in url:
-            raise ValueError("keeps nothing: an audit in memory is none; use sqlite:///PATH")
-        return url
-    if url.startswith("postgresql+psycopg://"):
-        return url
-    raise ValueError("is not a database: use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
-
-
-def database_url(url: str) -> str:
-    """Raises SettingsError for what is no database that can be used."""
-    try:
-        return _database_url(url)
-    except ValueError as error:
-        raise SettingsError([str(error)]) from None
 
 
 def _positive(duration: timedelta) -> timedelta:

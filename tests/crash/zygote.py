@@ -16,7 +16,7 @@ from typing import Any
 
 from reconciler import bootstrap
 from reconciler.failpoints import watching
-from reconciler.settings.model import load_settings
+from reconciler.settings.load import load_settings
 
 
 def cycle(job: dict[str, Any], reached: int) -> int:

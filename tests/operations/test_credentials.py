@@ -126,7 +126,8 @@ def test_a_refused_credential_is_named_and_its_value_is_not(held: Workspace, fol
 
 
 def test_each_instance_has_the_database_of_its_own_service(tmp_path: Path) -> None:
-    from reconciler.settings.model import DEFAULT_CONFIG, _with_the_instances_database
+    from reconciler.settings.load import _with_the_instances_database
+    from reconciler.settings.model import DEFAULT_CONFIG
 
     path = DEFAULT_CONFIG.parent / "emea/config.yaml"
     assert _with_the_instances_database({}, path) == {

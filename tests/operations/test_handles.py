@@ -26,7 +26,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.transfer import copy
 from reconciler.daemon.metrics import Metrics
 from reconciler.ports import SchemaMismatch
-from reconciler.settings.model import load_settings
+from reconciler.settings.load import load_settings
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.databricks_double import Workspace

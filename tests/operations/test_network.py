@@ -214,7 +214,7 @@ def test_a_databricks_profile_names_workspace_and_credentials(held: Workspace, t
 def test_nothing_of_databricks_is_loaded_for_another_registry(held: Workspace, tmp_path: Path) -> None:
     product = product_on(held.uri, tmp_path)
     code = (
-        "import sys; from reconciler import bootstrap; from reconciler.settings.model import load_settings; "
+        "import sys; from reconciler import bootstrap; from reconciler.settings.load import load_settings; "
         "bootstrap.run_once(load_settings(), True, print); "
         "sys.exit(any(name.partition('.')[0] in {'databricks', 'mlflow'} for name in sys.modules))"
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.settings.model import SettingsError, load_settings
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.load import load_settings
 
 
 @pytest.fixture

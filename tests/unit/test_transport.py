@@ -15,7 +15,8 @@ import pytest
 from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError, Unavailable
 from reconciler.registry.credentials import HeaderAuth, basic, resolve_auth, tls
 from reconciler.registry.transport import NoEndpoint, Number, TooLarge, Transport
-from reconciler.settings.model import RegistrySettings, SettingsError
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import RegistrySettings
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

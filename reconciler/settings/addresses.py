@@ -1,0 +1,57 @@
+"""Addresses of registries and of audit databases: which are right, and how they are written."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def address(uri: str) -> str:
+    """A registry's address without a slash at its end.
+
+    Raises:
+        ValueError: not an address that can be used; the message repeats no credentials.
+    """
+    if is_databricks(uri):
+        return uri
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not an address: use https://HOST[:PORT][/PATH]") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("is not an address of a server: use https://HOST[:PORT][/PATH], or databricks")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("has a user or password in it: take it out, and set registry.username and registry.password")
+    if parts.query or parts.fragment:
+        raise ValueError("has a query or fragment: use https://HOST[:PORT][/PATH]")
+    return uri.rstrip("/")
+
+
+def is_databricks(uri: str) -> bool:
+    return uri == "databricks" or uri.startswith("databricks://")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def database_url(url: str) -> str:
+    """The address of an audit database, with the driver that is used.
+
+    Raises:
+        ValueError: no database that can be used; the message repeats nothing of the address.
+    """
+    for short in ("postgresql://", "postgres://"):
+        if url.startswith(short):
+            return "postgresql+psycopg://" + url.removeprefix(short)
+    if url.startswith("sqlite:///") and url != "sqlite:///":
+        if ":memory:" in url:
+            raise ValueError("keeps nothing: an audit in memory is none; use sqlite:///PATH")
+        return url
+    if url.startswith("postgresql+psycopg://"):
+        return url
+    raise ValueError("is not a database: use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")

@@ -1,0 +1,145 @@
+"""Reads the configuration: variables over secret files over the YAML file over defaults, every problem at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from reconciler.domain.text import visible
+from reconciler.settings import addresses
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import CONFIG_VARIABLE, DEFAULT_CONFIG, DEFAULT_STATE, Settings
+from reconciler.settings.problems import problem, unknown_keys, unknown_variables
+from reconciler.settings.secret_files import UnreadableSecret, credential_exists, variable
+from reconciler.settings.sources import credentials_directory
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings from variables, secret files, the YAML file and defaults, in this order.
+
+    `config` else $RECONCILER_CONFIG else /etc/mlflow-reconciler/config.yaml if it exists. `overrides` are sections
+    as mappings, or top-level values; they win over everything.
+
+    Raises:
+        SettingsError: with every problem, each naming the key, the value (never a secret's) and what is allowed.
+    """
+    problems = list(unknown_variables(os.environ))
+    path = config_path(config)
+    content = _content(path) if path else {}
+    problems += unknown_keys(content, path)
+    if problems:
+        raise SettingsError(problems)
+    _require_a_named_database(content)
+    try:
+        loaded = Settings(**_with_the_instances_database(content, path))
+    except UnreadableSecret as error:
+        raise SettingsError([str(error)]) from None
+    except ValidationError as error:
+        raise SettingsError([problem(one, path) for one in error.errors()]) from None
+    return _tracking_as_mlflow_has_it(_overridden(loaded, overrides), content)
+
+
+def _require_a_named_database(content: Mapping[str, Any]) -> None:
+    """Whoever keeps credentials in a folder has said where the audit is: no other database is guessed."""
+    directory = credentials_directory(content)
+    audit = content.get("audit")
+    named = variable(("audit", "url"))
+    elsewhere = {named, f"{named}_FILE", "CREDENTIALS_DIRECTORY"} & set(os.environ)
+    if directory is None or elsewhere or (isinstance(audit, dict) and "url" in audit):
+        return
+    with contextlib.suppress(OSError):
+        if directory.is_dir() and not credential_exists("audit", "url", directory):
+            remedy = f"create {directory / 'audit.url'} (left empty, the audit is SQLite), or set audit.url"
+            raise SettingsError([f"audit.url: {directory} has no such credential: {remedy}"])
+
+
+def _with_the_instances_database(content: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """mlflow-reconciler@NAME.service keeps its state in a folder of its own, and so must whoever asks from a shell."""
+    if path is None or path.resolve().parent.parent != DEFAULT_CONFIG.parent or "STATE_DIRECTORY" in os.environ:
+        return content
+    audit = content.get("audit") or {}
+    if not isinstance(audit, dict) or "url" in audit:
+        return content
+    url = f"sqlite:///{DEFAULT_STATE / path.resolve().parent.name}/audit.db"
+    return content | {"audit": {**audit, "url": url}}
+
+
+def _overridden(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    values: dict[str, Any] = {}
+    for key, value in overrides.items():
+        current = getattr(settings, key)
+        values[key] = current.model_copy(update=dict(value)) if isinstance(current, BaseModel) else value
+    return settings.model_copy(update=values)
+
+
+def _tracking_as_mlflow_has_it(settings: Settings, content: Mapping[str, Any]) -> Settings:
+    """A registry that MLflow's variables name has its runs where MLflow's variables say."""
+    registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
+    if not registry or not tracking or settings.registry.tracking_uri or settings.registry.uri != registry.rstrip("/"):
+        return settings
+    try:
+        address_of_runs = addresses.address(tracking)
+    except ValueError as error:
+        raise SettingsError([f"MLFLOW_TRACKING_URI: {error}"]) from None
+    return settings.model_copy(
+        update={"registry": settings.registry.model_copy(update={"tracking_uri": address_of_runs})}
+    )
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+def config_path(config: Path | None) -> Path | None:
+    """The file that `load_settings` reads."""
+    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    return named or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise SettingsError([f"{path}{at}: is not YAML: {visible(error.problem or '', 200)}"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        raise SettingsError([f"{path}: is not YAML text"]) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError([f"{path}: holds no keys: begin with `registry:`"])
+    # What is named in the file stands beside the file.
+    for key in ("policy", "credentials_directory"):
+        if isinstance(content.get(key), str) and content[key]:
+            content[key] = path.parent / content[key]
+    return content
+
+
+def refuse_writable_by_others(path: Path) -> None:
+    """Whoever can write the policy decides what is approved.
+
+    Raises:
+        SettingsError: others than the file's owner may write it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if mode & 0o022:
+        raise SettingsError([f"{path}: may be written by others than its owner: chmod go-w {path}"])
+
+
+def database_url(url: str) -> str:
+    """Raises SettingsError for what is no database that can be used."""
+    try:
+        return addresses.database_url(url)
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None

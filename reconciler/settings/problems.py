@@ -1,0 +1,49 @@
+"""What is wrong with a configuration, in one line each: the key, the value (never a secret's), what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.domain.mistakes import plain_words, typed_and_wrong
+from reconciler.domain.text import visible
+from reconciler.settings.model import CONFIG_VARIABLE, known_keys
+from reconciler.settings.secret_files import PREFIX, SECRETS, variable
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    known = {CONFIG_VARIABLE, *(variable(key) for key in known_keys())}
+    known |= {f"{variable(secret)}_FILE" for secret in SECRETS}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            yield f"{visible(name, 100)}: is no setting" + _hint(name, known)
+
+
+def unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
+    keys = known_keys()
+    problems = []
+    for section, value in content.items():
+        inner = value if isinstance(value, dict) and not any(key == (section,) for key in keys) else {None: None}
+        for name in inner:
+            key = (str(section),) if name is None else (str(section), str(name))
+            if key not in keys and not any(name is None and one[0] == section for one in keys):
+                known = {".".join(one) for one in keys}
+                problems.append(f"{path}: {visible('.'.join(key), 100)}: is no setting" + _hint(".".join(key), known))
+    return problems
+
+
+def _hint(word: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
+    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for those that are"
+
+
+def problem(error: Any, path: Path | None) -> str:
+    key = tuple(str(part) for part in error["loc"])
+    if not key:
+        return str(error["ctx"]["error"])
+    named = variable(key) if variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
+    # What is given where a secret belongs is never repeated; our own sentences about an address do not do so either.
+    return f"{named}: {plain_words(error) if key in SECRETS else typed_and_wrong(error)}"
