@@ -42,8 +42,8 @@ def before(
         Path | None,
         typer.Option(help="The configuration (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
     ] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="How the log is written.")] = None,
-    log_level: Annotated[LogLevel | None, typer.Option(help="The least severe message that is told.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Log format.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Lowest level to log.")] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,

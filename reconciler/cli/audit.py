@@ -17,7 +17,7 @@ from reconciler.cli.options import FormatOption, SinceOption, UntilOption, momen
 from reconciler.cli.output import Format, write_json, write_record, write_rows
 from reconciler.domain.decision import Mode, OutcomeKind
 
-app = typer.Typer(no_args_is_help=True, help="Decisions, one decision whole, a report for a period.")
+app = typer.Typer(no_args_is_help=True, help="List decisions, show one in full, report on a period.")
 
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
@@ -31,10 +31,10 @@ class VerdictChoice(StrEnum):
     REJECT = "reject"
 
 
-ModelOption = Annotated[str | None, typer.Option(help="A model's name; * stands for anything.")]
+ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
 TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
 VerdictOption = Annotated[VerdictChoice | None, typer.Option(help="approve or reject.")]
-RequesterOption = Annotated[str | None, typer.Option(help="Who asked; * stands for anything.")]
+RequesterOption = Annotated[str | None, typer.Option(help="Requester; * matches anything.")]
 
 
 @app.command("list", epilog="Example: mlflow-reconciler audit list --model 'fraud*' --since 30d --format csv")
@@ -44,11 +44,11 @@ def list_decisions(
     target: TargetOption = None,
     verdict: VerdictOption = None,
     requester: RequesterOption = None,
-    mode: Annotated[Mode | None, typer.Option(help="That it was decided in.")] = None,
-    outcome: Annotated[OutcomeKind | None, typer.Option(help="What became of it.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Mode it was decided in.")] = None,
+    outcome: Annotated[OutcomeKind | None, typer.Option(help="Outcome, such as applied.")] = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many, the newest.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show at most this many, newest first.")] = None,
 ) -> int:
     """List decisions, the newest first."""
     from reconciler import bootstrap
@@ -84,7 +84,7 @@ def show(
     decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
     format: FormatOption = Format.TABLE,
 ) -> int:
-    """Show one decision whole: request, evidence, checks, outcomes."""
+    """Show one decision in full: request, evidence, checks, outcomes."""
     from reconciler.cli.explaining import with_json_errors
 
     if format is Format.JSON:
@@ -126,7 +126,7 @@ def report(
     since: SinceOption = None,
     until: UntilOption = None,
     output: Annotated[
-        Path | None, typer.Option(help="A file, or a folder, in which it is named by the day (default: stdout).")
+        Path | None, typer.Option(help="A file, or a directory in which the report is named by date (default: stdout).")
     ] = None,
 ) -> int:
     """Report a period: totals, why versions failed, and every decision."""

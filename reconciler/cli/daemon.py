@@ -36,8 +36,8 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    serve: Annotated[bool, typer.Option("--serve", help="Leave the server up until Ctrl-C.")] = False,
-    directory: Annotated[Path | None, typer.Option(help="Where its files go (default: a temporary folder).")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep the server running until Ctrl-C.")] = False,
+    directory: Annotated[Path | None, typer.Option(help="Directory for its files (default: a temporary one).")] = None,
 ) -> int:
     """Show the whole loop on an embedded MLflow server with sample models."""
     from reconciler.demo import run_demo
@@ -56,7 +56,7 @@ def run() -> int:
 
 
 def once(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be decided; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be decided; change nothing.")] = False,
 ) -> int:
     """Run one cycle: one sentence, one exit code."""
     from reconciler import bootstrap, logs
@@ -79,8 +79,8 @@ def _exit_code(summary: CycleSummary) -> int:
     return NEGATIVE if summary.in_error or summary.in_doubt else DONE
 
 
-def check(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> int:
-    """Check what a daemon needs: one line each: OK, WARN or FAIL with the remedy, SKIP what could not be tried."""
+def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+    """Check everything a daemon needs: OK, WARN or FAIL with the remedy, SKIP for what could not be tried."""
     from reconciler import doctor
 
     findings = doctor.check(settings(), Common.config)

@@ -20,7 +20,7 @@ def _url() -> str:
 
 @app.command(epilog="Example: RECONCILER_AUDIT__URL=sqlite:///audit.db mlflow-reconciler db upgrade")
 def upgrade() -> int:
-    """Create the schema, or bring it to the revision of this version."""
+    """Create the schema, or upgrade it to this version's revision."""
     from reconciler.audit import schema
 
     print(schema.upgrade(_url()))

@@ -34,7 +34,7 @@ def explain(
     target: TargetArgument,
     as_json: JsonOption = False,
 ) -> int:
-    """Tell what would be decided now, and why; change nothing."""
+    """Show what would be decided now, and why; change nothing."""
     from reconciler import bootstrap
 
     goal = target_of(target)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
-WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits: 90s, 10m, 1h.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How it is printed to stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
 ]

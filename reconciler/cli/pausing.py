@@ -29,12 +29,13 @@ ByOption = Annotated[str | None, typer.Option("--by", help="Who (default: the us
 
 
 def pause(
-    reason: Annotated[str, typer.Option(help="Why; kept, and shown until somebody resumes.")],
+    reason: Annotated[str, typer.Option(help="Reason; recorded, and shown until somebody resumes.")],
     person: ByOption = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Return when each daemon has obeyed; exit 1 with their names if not in time.")
+        bool,
+        typer.Option("--wait", help="Wait until every daemon has obeyed; exit 1 and name those that have not in time."),
     ] = False,
-    timeout: Annotated[str, typer.Option(help="How long --wait waits: 90s, 10m, 1h.")] = "5m",
+    timeout: Annotated[str, typer.Option(help="How long --wait waits, such as 90s, 10m or 1h.")] = "5m",
 ) -> int:
     """Stop all daemons on this database from acting; they go on listing and judging."""
     from reconciler.audit.pauses import PAUSE, note_pause, pause_in_force, running

@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Check a policy, or get its JSON Sc
 def validate(
     path: Annotated[Path | None, typer.Argument(help="The policy (default: the configured one).")] = None,
 ) -> int:
-    """Tell every mistake of a policy, with line and column."""
+    """Check a policy and report every mistake with its line and column."""
     from reconciler.policy.file import read_policy
 
     path = path or settings().policy_path()

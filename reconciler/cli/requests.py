@@ -51,14 +51,15 @@ def create(
     model: ModelArgument,
     version: VersionArgument,
     target: TargetArgument,
-    comment: Annotated[str, typer.Option(help="Why; recorded with the decision.")] = "",
-    requester: Annotated[str | None, typer.Option(help="Who asks (default: the user of this machine).")] = None,
+    comment: Annotated[str, typer.Option(help="Reason for the request; recorded with the decision.")] = "",
+    requester: Annotated[str | None, typer.Option(help="Requester (default: the user of this machine).")] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it: exit 0 approved, 1 rejected, 3 still open, 4 withdrawn.")
+        bool,
+        typer.Option("--wait", help="Wait for the decision: exit 0 approved, 1 rejected, 3 still open, 4 withdrawn."),
     ] = False,
     timeout: WaitingTimeOption = "10m",
 ) -> int:
-    """File a request: the version shall go to the target."""
+    """Request that a version be moved to a target."""
     from reconciler import bootstrap
     from reconciler.cli.waiting import wait_for_decision
 
@@ -219,7 +220,7 @@ def _row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
 
 @app.command(epilog="Example: mlflow-reconciler request withdraw fraud 7 Production")
 def withdraw(model: ModelArgument, version: VersionArgument, target: TargetArgument) -> int:
-    """Take an open request back."""
+    """Withdraw an open request."""
     from reconciler import bootstrap
 
     request = bootstrap.request_tool(settings()).withdraw(model, version_of(version), target_of(target))

@@ -54,12 +54,13 @@ def install_service(
         Path, typer.Option(help="Write below this folder, for packagers; units then run /usr/bin, or --prefix.")
     ] = Path("/"),
     prefix: Annotated[
-        Path | None, typer.Option(help="Where the command will be: PREFIX/bin (default: where this one is).")
+        Path | None,
+        typer.Option(help="Prefix the command is installed under, as PREFIX/bin (default: this command's)."),
     ] = None,
     operators: Annotated[
-        str | None, typer.Option(help="A group that may read the credentials, to run pause, status and check.")
+        str | None, typer.Option(help="Group that may read the credentials, to run pause, status and check.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")] = False,
 ) -> int:
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
     _refuse_places(root, prefix)

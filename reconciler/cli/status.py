@@ -27,10 +27,10 @@ _WHY = {
 def status(
     as_json: JsonOption = False,
     max_age: Annotated[
-        str | None, typer.Option(help="A monitoring check: exit 1 unless a cycle went well within, say, 5m.")
+        str | None, typer.Option(help="For monitoring: exit 1 unless a cycle succeeded within this time, such as 5m.")
     ] = None,
 ) -> int:
-    """Tell the last cycle, what is open and what it waits for."""
+    """Show the last cycle, the open requests and what they wait for."""
     from reconciler import bootstrap
     from reconciler.audit.picture import picture_of
 

@@ -12,9 +12,9 @@ _WORDS = {
     "enum": "must be {expected}",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "finite_number": "must be a number that is neither infinite nor NaN",
@@ -49,7 +49,7 @@ def plain_words(error: Mapping[str, Any]) -> str:
 
 
 def typed_and_wrong(error: Mapping[str, Any]) -> str:
-    """`'foo': must be a whole number`; our own sentences have the value in them."""
+    """`'foo': must be an integer`; our own sentences have the value in them."""
     said, value = plain_words(error), error.get("input")
     shown = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
     return f"{visible(repr(value), 100)}: {said}" if shown else said

@@ -37,22 +37,26 @@ class _Section(BaseModel):
 
 
 class RegistrySettings(_Section):
-    """Where requests are listed and evidence is read."""
+    """The registry: where requests are listed and evidence is read."""
 
     uri: str | None = Field(None, description="The registry: http(s)://… (default $MLFLOW_REGISTRY_URI, …).")
-    tracking_uri: str | None = Field(None, description="Where runs are, if not at the registry's address.")
-    protocol: Literal["auto", "tags", "transition-requests"] = Field("auto", description="How requests are made.")
+    tracking_uri: str | None = Field(None, description="The tracking server, if it is not the registry.")
+    protocol: Literal["auto", "tags", "transition-requests"] = Field(
+        "auto", description="How requests are made on the registry."
+    )
     workspace: str | None = Field(None, description="MLflow workspace (default $MLFLOW_WORKSPACE).")
     username: str | None = Field(None, description="For basic authentication.")
     password: SecretStr | None = Field(None, description="For basic authentication.")
     token: SecretStr | None = Field(None, description="Bearer token; wins over username and password.")
-    allow_plaintext: bool = Field(False, description="Allow http:// to other hosts than this one.")
-    timeout: Duration = Field(timedelta(seconds=10), description="Deadline of one call, tries included.")
+    allow_plaintext: bool = Field(False, description="Allow http:// to hosts other than this one.")
+    timeout: Duration = Field(timedelta(seconds=10), description="Deadline of one call, retries included.")
     budget: float = Field(
         10.0, gt=0, le=1000, description="Databricks: calls per second; the workspace's 40 are shared."
     )
-    full_sweep: Duration = Field(timedelta(minutes=15), description="Databricks: each version is looked at this often.")
-    max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="The largest reply that is read.")
+    full_sweep: Duration = Field(
+        timedelta(minutes=15), description="Databricks: every version is checked at least this often."
+    )
+    max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Largest response to read, in bytes.")
 
     @field_validator("uri", "tracking_uri")
     @classmethod
@@ -87,10 +91,14 @@ class AuditSettings(_Section):
 class ScheduleSettings(_Section):
     """When cycles run."""
 
-    interval: Duration = Field(timedelta(seconds=60), description="From the start of one cycle to the next.")
-    jitter: Duration = Field(timedelta(seconds=5), description="Up to this much is added or taken away.")
-    deadline: Duration = Field(timedelta(minutes=5), description="A cycle asks nothing more after this.")
-    lease: Duration = Field(timedelta(seconds=90), description="How long a replica that is gone keeps its decisions.")
+    interval: Duration = Field(
+        timedelta(seconds=60), description="Time from the start of one cycle to the start of the next."
+    )
+    jitter: Duration = Field(timedelta(seconds=5), description="Random variation of the interval, plus or minus.")
+    deadline: Duration = Field(timedelta(minutes=5), description="A cycle makes no further calls after this time.")
+    lease: Duration = Field(
+        timedelta(seconds=90), description="How long the decisions of a replica that died stay reserved for it."
+    )
 
     @field_validator("interval", "deadline", "lease")
     @classmethod
@@ -99,14 +107,14 @@ class ScheduleSettings(_Section):
 
 
 class LogSettings(_Section):
-    """What is told on stderr."""
+    """Logging to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json", "journal"] = "text"
 
 
 class MetricsSettings(_Section):
-    """What is written for a monitoring system."""
+    """Metrics for a monitoring system."""
 
     path: Path | None = Field(None, description="A .prom file for node_exporter's textfile collector.")
 
@@ -122,9 +130,11 @@ class Settings(BaseSettings):
 
     registry: RegistrySettings = RegistrySettings()
     audit: AuditSettings = Field(default_factory=AuditSettings)
-    credentials_directory: Path | None = Field(None, description="A folder of credentials, for commands in a shell.")
+    credentials_directory: Path | None = Field(
+        None, description="Directory of credentials, for commands run from a shell."
+    )
     policy: Annotated[Path | None, BeforeValidator(_named)] = Field(None, description="The policy file.")
-    mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What may be done.")
+    mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What the daemon may do.")
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -204,5 +214,5 @@ def _refuse_plaintext(uri: str, allowed: bool) -> None:
 
 def _positive(duration: timedelta) -> timedelta:
     if duration <= timedelta(0):
-        raise ValueError("must be longer than nothing: use for example 60s")
+        raise ValueError("must be positive, for example 60s")
     return duration

@@ -19,7 +19,7 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known |= {f"{variable(secret)}_FILE" for secret in SECRETS}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
-            yield f"{visible(name, 100)}: is no setting" + _hint(name, known)
+            yield f"{visible(name, 100)}: unknown setting" + _hint(name, known)
 
 
 def unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
@@ -31,13 +31,13 @@ def unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
             key = (str(section),) if name is None else (str(section), str(name))
             if key not in keys and not any(name is None and one[0] == section for one in keys):
                 known = {".".join(one) for one in keys}
-                problems.append(f"{path}: {visible('.'.join(key), 100)}: is no setting" + _hint(".".join(key), known))
+                problems.append(f"{path}: {visible('.'.join(key), 100)}: unknown setting" + _hint(".".join(key), known))
     return problems
 
 
 def _hint(word: str, known: set[str]) -> str:
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
-    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for those that are"
+    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for the settings there are"
 
 
 def problem(error: Any, path: Path | None) -> str:

@@ -89,15 +89,15 @@ def test_a_variable_that_is_none_is_refused_with_a_hint(
     monkeypatch: pytest.MonkeyPatch, variable: str, hint: str
 ) -> None:
     monkeypatch.setenv(variable, "x")
-    with pytest.raises(SettingsError, match=f"{variable}: is no setting: did you mean {hint}"):
+    with pytest.raises(SettingsError, match=f"{variable}: unknown setting: did you mean {hint}"):
         load_settings()
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("registry: {timout: 3}", "registry.timout: is no setting: did you mean registry.timeout"),
-        ("mod: x", "mod: is no setting: did you mean mode"),
+        ("registry: {timout: 3}", "registry.timout: unknown setting: did you mean registry.timeout"),
+        ("mod: x", "mod: unknown setting: did you mean mode"),
         ("a: [", ":1:5: is not YAML"),
         ("- 1", "holds no keys"),
         ("registry: 3", "registry: 3: must be a section with keys"),
