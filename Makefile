@@ -14,8 +14,8 @@ UV_INSTALL = index="$(PIP_INDEX)"; $(UV) pip install --quiet $${index:+--default
 TRIED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/2.22.*.txt requirements/servers/3.1.*.txt))
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
-.PHONY: docs install servers all-servers demo test test-long test-python lint types imports bench lock lock-servers \
-  wheel wheelhouse clean
+.PHONY: docs install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
+  lock-servers wheel wheelhouse clean
 
 install: $(STAMP)
 
@@ -33,7 +33,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: install
 	$(BIN)/mlflow-reconciler demo $(DEMO_ARGS)
 
-test: lint types imports test-python
+test: lint types imports figures test-python
 
 # Every pair of crashes, ten minutes of killed replicas, 10,000 idle cycles, every pinned MLflow server: hours.
 test-long: all-servers
@@ -66,6 +66,16 @@ imports: install
 bench: install
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
+# Functions, files, parameters; `make coverage` runs the whole suite to see which branches it takes.
+figures: install
+	$(BIN)/python contrib/figures.py
+
+coverage: install servers
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 # The pages that are made from the code.
 docs: install
 	$(BIN)/python docs/generate.py
@@ -92,4 +102,4 @@ wheelhouse: install
 	$(BIN)/python contrib/wheelhouse.py $(WHEELHOUSE) $(WHEELHOUSE_ARGS)
 
 clean:
-	rm -rf $(VENV) .servers build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .servers build dist .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* .import_linter_cache .hypothesis

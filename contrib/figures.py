@@ -1,0 +1,87 @@
+"""Measures the code: lines per file, lines and parameters per function. `make figures` prints it.
+
+    python contrib/figures.py [--check]
+
+With --check it exits 1 where a limit is passed, and names each place.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "reconciler"
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS = 300, 40, 6
+# A command's options are its parameters.
+WITHOUT_LIMIT_OF_PARAMETERS = PACKAGE / "cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    place: str
+    lines: int
+    parameters: int
+    is_command: bool
+
+
+def functions() -> Iterator[Function]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield _measured(path, node)
+
+
+def _measured(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
+    arguments = node.args
+    named = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+    place = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+    is_command = path.is_relative_to(WITHOUT_LIMIT_OF_PARAMETERS)
+    return Function(place, lines, len([one for one in named if one not in {"self", "cls"}]), is_command)
+
+
+def files() -> dict[str, int]:
+    return {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def figures() -> list[str]:
+    """Rows of a table."""
+    every, sizes = list(functions()), files()
+    lengths = sorted(one.lines for one in every)
+    longest = max(every, key=lambda one: one.lines)
+    most = max((one for one in every if not one.is_command), key=lambda one: one.parameters)
+    largest = max(sizes, key=lambda path: sizes[path])
+    return [
+        "| measured | figure |",
+        "|---|---|",
+        f"| files, lines in `reconciler/` | {len(sizes)}, {sum(sizes.values()):,} |",
+        f"| largest file | {sizes[largest]} lines, `{largest}` |",
+        f"| functions | {len(every):,} |",
+        f"| lines of a function: median, 90 % at most, longest | {statistics.median(lengths):g}, "
+        f"{lengths[int(len(lengths) * 0.9)]}, {longest.lines} (`{longest.place.split()[-1]}`) |",
+        f"| most parameters, commands aside | {most.parameters} (`{most.place.split()[-1]}`) |",
+    ]
+
+
+def beyond() -> list[str]:
+    """Each place beyond a limit, with the limit."""
+    return [
+        *(f"{path}: {lines} lines, at most {MOST_LINES_OF_A_FILE}" for path, lines in files().items()
+          if lines > MOST_LINES_OF_A_FILE),
+        *(f"{one.place}: {one.lines} lines, at most {MOST_LINES_OF_A_FUNCTION}" for one in functions()
+          if one.lines > MOST_LINES_OF_A_FUNCTION),
+        *(f"{one.place}: {one.parameters} parameters, at most {MOST_PARAMETERS}" for one in functions()
+          if one.parameters > MOST_PARAMETERS and not one.is_command),
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    print("\n".join(figures()))
+    if "--check" in sys.argv:
+        print("\n".join(beyond()), file=sys.stderr)
+        sys.exit(bool(beyond()))
