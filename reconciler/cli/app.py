@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from reconciler import __version__
 from reconciler.cli import audit, daemon, db, policy, requests
 from reconciler.cli.exits import DONE, USAGE, guarded, say
-from reconciler.cli.options import Common, LogFormat, LogLevel
+from reconciler.cli.options import COMMON_OPTIONS, Common, LogFormat, LogLevel
 
 app = typer.Typer(
     name="mlflow-reconciler",
@@ -56,9 +56,6 @@ def main() -> None:
     sys.exit(guarded(_run))
 
 
-_COMMON = ("--config", "--log-format", "--log-level")
-
-
 def common_first(arguments: Sequence[str]) -> list[str]:
     """`once --config FILE` means the same as `--config FILE once`, up to a `--`."""
     first: list[str] = []
@@ -67,7 +64,7 @@ def common_first(arguments: Sequence[str]) -> list[str]:
     at = 0
     while at < ends:
         name, has_value, _ = rest[at].partition("=")
-        length = 0 if name not in _COMMON else 1 if has_value else 2
+        length = 0 if name not in COMMON_OPTIONS else 1 if has_value else 2
         first += rest[at : at + length]
         del rest[at : at + length]
         ends, at = ends - length, at + (not length)
@@ -75,13 +72,11 @@ def common_first(arguments: Sequence[str]) -> list[str]:
 
 
 def _run() -> int:
+    typed = common_first(sys.argv[1:])
     try:
-        code = app(common_first(sys.argv[1:]), standalone_mode=False)
+        code = app(typed, prog_name=app.info.name, standalone_mode=False)
     except TyperException as error:
-        # A mistake in the command line; it knows how to tell the usage.
-        _speak_plainly(error)
-        show = getattr(error, "show", None)
-        show() if show is not None else say(str(error))
+        _tell_mistake(error, typed)
         return USAGE
     except typer.Exit as leave:
         return leave.exit_code
@@ -90,11 +85,9 @@ def _run() -> int:
     return code if isinstance(code, int) else DONE
 
 
-def _speak_plainly(error: TyperException) -> None:
-    """Where pydantic found that a value is wrong, its words are told in ours."""
-    from pydantic import ValidationError
+def _tell_mistake(error: TyperException, typed: Sequence[str]) -> None:
+    from reconciler.cli.usage import usage_sentence
 
-    from reconciler.domain.mistakes import typed_and_wrong
-
-    if isinstance(error.__cause__, ValidationError):
-        error.message = typed_and_wrong(error.__cause__.errors()[0])
+    # Nothing was asked for, so that everything is told.
+    nothing_typed = type(error).__name__ == "NoArgsIsHelpError"
+    say(error.message if nothing_typed else usage_sentence(error, app, typed))

@@ -51,6 +51,10 @@ class LogLevel(StrEnum):
 _LARGEST_VERSION = 2**31 - 1
 
 
+# They may stand before or after the command.
+COMMON_OPTIONS = ("--config", "--log-format", "--log-level")
+
+
 class Common:
     """What stands before the command: `mlflow-reconciler --config FILE command`."""
 

@@ -18,7 +18,7 @@ from mlflow.store.artifact import artifact_repository_registry
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.workspace_context import get_request_workspace
 
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted
 from reconciler.mlflow_app.changes import Change, Kind
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.locations import below
@@ -92,7 +92,7 @@ class ArtifactWall:
 def _change(held: Held, removes: bool) -> Change:
     (model, version), target = held.holder, held.target
     verb = "Removing" if removes else "Writing"
-    what = f"{verb} files of version {version} of {visible_name(model.name)!r}, which holds {target},"
+    what = f"{verb} files of version {version} of {quoted(model.name)}, which holds {target},"
     instead = "register a new version, or have this one moved out by a transition request first"
     return Change(Kind.BYTES, what, model.workspace, model.name, version, target, instead)
 

@@ -17,7 +17,7 @@ from mlflow.server import handlers
 from mlflow.utils.proto_json_utils import parse_dict
 
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible, visible_name
+from reconciler.domain.text import quoted, visible, visible_name
 from reconciler.mlflow_app.changes import (
     USE_THE_CALLS,
     Change,
@@ -120,9 +120,9 @@ def _strictly(message: Any, flask_request: Any) -> Any:
         raise invalid(f"The body cannot be read: {visible(str(error).rstrip('.'), 300)}.") from None
     version = getattr(message, "version", "")
     if version and not _VERSION.fullmatch(version):
-        raise invalid(f"{visible_name(version)!r} is not a version number: use digits only, such as 7.")
+        raise invalid(f"{quoted(version)} is not a version number: use digits only, such as 7.")
     if version and int(version) > _LARGEST_VERSION:
-        raise missing(f"There is no version {version} of {visible_name(message.name)!r}.")
+        raise missing(f"There is no version {version} of {quoted(message.name)}.")
     return message
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reconciler.domain.target import Target
+from reconciler.domain.text import quoted
 
 PREFIX = "TRANSITION_REQUESTS_"
 KNOWN = ("TARGETS", "AUTH", "APPROVERS", "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW")
@@ -76,14 +77,14 @@ def _targets(text: str) -> frozenset[Target]:
 
 def _auth(text: str) -> bool:
     if text not in {"", "basic-auth"}:
-        raise OptionsError(f"{PREFIX}AUTH: {text!r} is not known: use basic-auth, or leave it out")
+        raise OptionsError(f"{PREFIX}AUTH: {quoted(text)} is not known: use basic-auth, or leave it out")
     return text == "basic-auth"
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, other: str) -> str:
     text = environ.get(PREFIX + name) or default
     if text not in {default, other}:
-        raise OptionsError(f"{PREFIX}{name}: {text!r} is not known: use {other} or {default}")
+        raise OptionsError(f"{PREFIX}{name}: {quoted(text)} is not known: use {other} or {default}")
     return text
 
 
@@ -92,5 +93,7 @@ def _public_origin(text: str) -> str:
         return ""
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise OptionsError(f"{PREFIX}PUBLIC_URL: {text!r} is not a URL: use one such as https://mlflow.example.com")
+        raise OptionsError(
+            f"{PREFIX}PUBLIC_URL: {quoted(text)} is not a URL: use one such as https://mlflow.example.com"
+        )
     return f"{parts.scheme}://{parts.netloc}".lower()

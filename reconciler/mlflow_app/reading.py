@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flask import Request
 
+from reconciler.domain.text import quoted
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import is_daemon
 from reconciler.mlflow_app.errors import invalid
@@ -55,7 +56,7 @@ def read_query_or_body(request: Request, name: str) -> Call:
 def _each_once(request: Request) -> dict[str, Any]:
     twice = [name for name, values in request.args.lists() if len(values) > 1]
     if twice:
-        raise invalid(f"The query names {twice[0]!r} twice: send it once.")
+        raise invalid(f"The query names {quoted(twice[0])} twice: send it once.")
     return dict(request.args.to_dict())
 
 
@@ -78,5 +79,5 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _known(arguments: dict[str, Any], name: str) -> dict[str, Any]:
     unknown = sorted(set(arguments) - FIELDS[name])
     if unknown:
-        raise invalid(f"Unknown field {unknown[0]!r}: this call takes {', '.join(sorted(FIELDS[name]))}.")
+        raise invalid(f"Unknown field {quoted(unknown[0])}: this call takes {', '.join(sorted(FIELDS[name]))}.")
     return arguments

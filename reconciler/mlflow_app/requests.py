@@ -12,7 +12,7 @@ from typing import Any
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value, target_of_tag
 from reconciler.domain.target import Target
-from reconciler.domain.text import cut_at_word, visible_name
+from reconciler.domain.text import cut_at_word, quoted, visible_name
 from reconciler.domain.times import iso
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
@@ -55,9 +55,11 @@ class TransitionRequests:
     def create(self, call: Call, caller: Caller) -> dict[str, Any]:
         model, version, target, comment = call.model, call.version, call.target, call.comment
         is_prompt = self._is_prompt(model)
-        self._require(self._identity.level(caller, model, is_prompt) >= Level.READ, f"reading {model!r}")
+        self._require(self._identity.level(caller, model, is_prompt) >= Level.READ, f"reading {quoted(model)}")
         if is_prompt and target.is_stage:
-            raise invalid(f"{model!r} is a prompt, and prompts have no stages: ask for an alias, such as @champion.")
+            raise invalid(
+                f"{quoted(model)} is a prompt, and prompts have no stages: ask for an alias, such as @champion."
+            )
         stage = self._stage_of(model, version)
         requester = _requester(call.optional("requester"), caller)
         now = datetime.now(UTC)
@@ -69,9 +71,7 @@ class TransitionRequests:
         if len(value.encode()) > _TAG_BYTES:
             raise invalid("Invalid value for parameter 'comment': it is too long to be kept beside a version.")
         if len(self._registry.find(models=[model], version=version, limit=_MOST_OPEN)) == _MOST_OPEN:
-            raise exists(
-                f"{_MOST_OPEN} requests for version {version} of {visible_name(model)!r} are open, which is the most."
-            )
+            raise exists(f"{_MOST_OPEN} requests for version {version} of {quoted(model)} are open, which is the most.")
         with self._registry.transaction(model) as within:
             filed = within.add_tag(model, version, request_tag(target), value)
         if not filed:
@@ -128,12 +128,12 @@ class TransitionRequests:
 
     def delete(self, call: Call, caller: Caller) -> dict[str, Any]:
         level = self._identity.level(caller, call.model, self._is_prompt(call.model))
-        self._require(level >= Level.READ, f"reading {call.model!r}")
+        self._require(level >= Level.READ, f"reading {quoted(call.model)}")
         asked = self._open(call)
         # Databricks' users pass `request.user_id or ""`, which is empty where nobody is authenticated.
         creator = call.arguments.get("creator") and call.optional("creator")
         if creator and creator != asked.request.requester.name:
-            raise missing(f"No open request of {creator!r} for {asked.request.target}.")
+            raise missing(f"No open request of {quoted(creator)} for {asked.request.target}.")
         own = asked.request.requester.name == caller.name
         may = own or self._level(caller, asked.request) >= Level.MANAGE
         self._require(may, "withdrawing somebody else's request")
@@ -144,7 +144,7 @@ class TransitionRequests:
     def _list_version(self, call: Call, caller: Caller) -> dict[str, Any]:
         model, version = call.model, call.version
         level = self._identity.level(caller, model, self._is_prompt(model))
-        self._require(level >= Level.READ, f"reading {model!r}")
+        self._require(level >= Level.READ, f"reading {quoted(model)}")
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=call.targets)
         return {"requests": self._shown(found, caller, call.flag("expand_model_version"))}
@@ -195,7 +195,7 @@ class TransitionRequests:
     def _decidable(self, call: Call, caller: Caller) -> Open:
         may = self._identity.may_approve(caller, call.model, self._is_prompt(call.model))
         who = "an approver" if self._options.approvers else "MANAGE on the model"
-        self._require(may, f"deciding about requests for {call.model!r}, which needs {who}")
+        self._require(may, f"deciding about requests for {quoted(call.model)}, which needs {who}")
         return self._open(call)
 
     def _resolve(
@@ -254,7 +254,9 @@ class TransitionRequests:
             return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
         who = visible_name(asked.request.requester.name) or "somebody unknown"
         named = f"request {visible_name(asked.request.id)} of {who}"
-        return exists(f"{named} for version {version} of {model!r} to {target} is open already: withdraw it first.")
+        return exists(
+            f"{named} for version {version} of {quoted(model)} to {target} is open already: withdraw it first."
+        )
 
     def _covered(self, request: Request) -> bool | None:
         return _is_covered(self._covers(), request)
@@ -276,7 +278,7 @@ def _is_covered(covers: Callable[[str, Target], bool | None], request: Request) 
 
 
 def _nobody_decides(request: Request) -> str:
-    kind = "prompts" if request.is_prompt else f"{visible_name(request.model)!r} and {request.target}"
+    kind = "prompts" if request.is_prompt else f"{quoted(request.model)} and {request.target}"
     return f"No rule of the policy in force covers {kind}, so the daemon leaves it alone: ask a person to decide."
 
 
@@ -318,8 +320,8 @@ def _requester(claimed: str | None, caller: Caller) -> Requester:
 
 
 def _nothing_open(model: str, version: str, target: Target, id: str | None = None) -> Answered:
-    which = f"request {id!r}" if id else "request"
-    return missing(f"No such {which} is open for version {version} of {model!r} to {target}.")
+    which = f"request {quoted(id)}" if id else "request"
+    return missing(f"No such {which} is open for version {version} of {quoted(model)} to {target}.")
 
 
 def _seal_in(value: str) -> object:

@@ -13,6 +13,7 @@ from mlflow.protos.model_registry_pb2 import TransitionModelVersionStage
 from mlflow.server import handlers
 
 from reconciler.domain.target import STAGES
+from reconciler.domain.text import quoted
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import require_own_page
 from reconciler.mlflow_app.errors import denied, invalid
@@ -97,7 +98,7 @@ class Routes:
         """Databricks' registered model: MLflow's, and what the caller may do with it."""
         level = self._identity.level(caller, call.model)
         if level < Level.READ:
-            raise denied(f"Permission denied: reading model {call.model!r}.")
+            raise denied(f"Permission denied: reading model {quoted(call.model)}.")
         shown = wire.model_data(registry_store().get_registered_model(call.model))
         level_name = _LEVELS[level]
         if level_name != "CAN_MANAGE" and self._identity.may_approve(caller, call.model):
@@ -108,7 +109,7 @@ class Routes:
         """A direct transition with a comment; for protected stages an administrator's only."""
         model, version, target, comment = call.model, call.version, call.target, call.comment
         if self._identity.level(caller, model) < Level.EDIT:
-            raise denied(f"Permission denied: changing model {model!r}.")
+            raise denied(f"Permission denied: changing model {quoted(model)}.")
         if not target.is_stage:
             raise invalid(f"Invalid value for parameter 'stage': it must be one of {', '.join(STAGES)}.")
         archive = call.flag("archive_existing_versions") and target.name in {"Staging", "Production"}

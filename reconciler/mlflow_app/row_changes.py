@@ -19,7 +19,7 @@ from sqlalchemy import Connection, or_, select
 
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, decision_tag, request_tag
 from reconciler.domain.target import STAGES, Target
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted, visible_name
 from reconciler.mlflow_app.changes import (
     USE_THE_CALLS,
     Change,
@@ -201,9 +201,9 @@ def whole(kind: Kind, what: str, model: Model, version: int | None, target: Targ
 
 
 def moved(before: Model, after: Model, version: int, target: Target) -> Change:
-    to = f"to {visible_name(after.name)!r}"
+    to = f"to {quoted(after.name)}"
     if before.workspace != after.workspace:
-        to = f"to workspace {after.workspace!r}"
+        to = f"to workspace {quoted(after.workspace)}"
     verb = "Renaming" if before.name != after.name else "Moving"
     what = f"{verb} a model with a version that holds {target} {to}"
     return replace(whole(Kind.MODEL, what, before, version, target), moved_to=after)

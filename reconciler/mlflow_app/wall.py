@@ -19,7 +19,7 @@ from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel,
 from sqlalchemy import Connection, event, select
 from sqlalchemy.orm import Session
 
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted, visible_name
 from reconciler.domain.times import iso
 from reconciler.mlflow_app import notes
 from reconciler.mlflow_app.changes import (
@@ -124,7 +124,7 @@ class Wall:
         held = self._origins.touched(digests, connection)
         if held is not None:
             what = f"Deleting the {digests[held.digest]}, from which version {held.holder.version} of "
-            what += f"{visible_name(held.holder.model.name)!r} was made,"
+            what += f"{quoted(held.holder.model.name)} was made,"
             self._judge([whole(Kind.ORIGIN, what, held.holder.model, held.holder.version, held.target)], connection)
 
     # --- judging -------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Wall:
         holder = Holder(Model(change.workspace, change.model), change.version)
         origin = self._origins.of(connection, holder, permit.until if permit is not None else None)
         if permit is not None and (reason := _cannot_be_approved(origin)) is not None:
-            named = f"Version {change.version} of {visible_name(change.model)!r}"
+            named = f"Version {change.version} of {quoted(change.model)}"
             raise conflict(f"{named} cannot be approved, since {reason}, or reject the request.")
         self._origins.remember(connection, holder, origin)
 

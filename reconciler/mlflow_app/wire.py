@@ -16,7 +16,7 @@ from mlflow.utils.proto_json_utils import message_to_json
 from reconciler.domain.request import Request
 from reconciler.domain.tag_format import DECISION_PREFIX, decision_tag
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted
 from reconciler.mlflow_app.errors import invalid, missing
 
 COMMENT_LIMIT = 65_535
@@ -77,7 +77,7 @@ class Call:
         if not _VERSION.fullmatch(version):
             raise invalid("Invalid value for parameter 'version': it must be a number in digits only, such as 7.")
         if int(version) > _LARGEST_VERSION:
-            raise missing(f"There is no version {version} of {visible_name(self.model)!r}.")
+            raise missing(f"There is no version {version} of {quoted(self.model)}.")
         return version
 
     @property

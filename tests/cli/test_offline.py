@@ -21,7 +21,7 @@ from reconciler.cli.output import Format, write_rows
 from reconciler.cli.status import _skew
 from reconciler.domain.text import quoted
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
-from reconciler.settings.model import LogSettings
+from reconciler.settings import LogSettings
 from tests import command
 
 
@@ -52,24 +52,56 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+COMMANDS = "demo, run, once, check, status, pause, resume, install-service, explain, request, policy, audit or db"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "says", "command"),
     [
-        (["audit", "list", "--mode", "foo"], "'--mode': 'foo' is not one of 'observe', 'approve-only', 'enforce'."),
-        (["audit", "list", "--outcome", "foo"],
-         "'--outcome': 'foo' is not one of 'applied', 'failed', 'superseded', 'unattributed', 'observed'."),
-        (["audit", "list", "--limit", "foo"], "'--limit': 'foo': must be an integer"),
-        (["audit", "list", "--limit", "0"], "'--limit': '0': must be at least 1"),
-        (["audit", "list", "--since", "foo"], "--since: 'foo' is no time: use 2026-11-24, 2026-11-24T09:00 or 7d"),
-        (["status", "--max-age", "foo"], "--max-age: 'foo' is not a duration: use for example 90s, 10m, 1h30m or 30d"),
+        (["nonsense"], f"no such command 'nonsense': use {COMMANDS}", ""),
+        (["--log-level", "debug"], f"missing command: use {COMMANDS}", ""),
+        (["audit", "lits"], "no such command 'lits': use list, show or report", "audit"),
+        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --help, --config, "
+         "--log-format or --log-level", "status"),
+        (["--nonsense"],
+         "no such option '--nonsense': use --config, --log-format, --log-level, --version or --help", ""),
+        (["explain", "m"],
+         "version is missing: use mlflow-reconciler explain [OPTIONS] {model} {version} {target}", "explain"),
+        (["request", "create"], "model is missing: use mlflow-reconciler request create [OPTIONS] {model} {version} "
+         "{target}", "request create"),
+        (["db", "current", "a\nb"],
+         "got unexpected extra argument(s) (a\\x0ab): use mlflow-reconciler db current [OPTIONS]", "db current"),
+        (["status", "--max-age"], "option '--max-age' requires an argument", "status"),
+        (["--config", "c.yaml", "status", "--json=3"], "option '--json' does not take a value", "status"),
+        (["--log-level", "foo", "once"], "--log-level: 'foo' is not one of 'debug', 'info', 'warning', 'error'", ""),
+        (["audit", "list", "--mode", "foo"],
+         "--mode: 'foo' is not one of 'observe', 'approve-only', 'enforce'", "audit list"),
+        (["audit", "list", "--outcome", "foo"], "--outcome: 'foo' is not one of 'applied', 'failed', 'superseded', "
+         "'unattributed', 'observed'", "audit list"),
+        (["audit", "list", "--limit", "foo"], "--limit: 'foo': must be an integer", "audit list"),
+        (["audit", "list", "--limit", "0"], "--limit: '0': must be at least 1", "audit list"),
+        (["audit", "list", "--since", "foo"],
+         "--since: 'foo' is no time: use 2026-11-24, 2026-11-24T09:00 or 7d", "audit list"),
+        (["status", "--max-age", "foo"],
+         "--max-age: 'foo' is not a duration: use for example 90s, 10m, 1h30m or 30d", "status"),
         (["explain", "m", "1", "Prod"], "target: 'Prod' is not a target: use a stage (None, Staging, Production, "
-         "Archived) or an alias such as @champion"),
+         "Archived) or an alias such as @champion", "explain"),
+        (["pause", "--reason", ""], "--reason: is empty: say why, it is shown until somebody resumes", "pause"),
     ],
 )  # fmt: skip
-def test_a_usage_error_names_the_option_the_value_and_what_is_allowed(arguments: list[str], says: str) -> None:
+def test_a_usage_error_is_one_line_with_what_is_wrong_what_is_allowed_and_the_command_that_helps(
+    arguments: list[str], says: str, command: str
+) -> None:
     done = run(*arguments)
+    help_of = " ".join(filter(None, ["mlflow-reconciler", command, "--help"]))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{says} (see `{help_of}`)\n"
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    done = run("audit")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"Error: Invalid value for {says}"
+    assert done.stderr.startswith("Usage: mlflow-reconciler audit [OPTIONS] COMMAND [ARGS]...\n")
 
 
 def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_the_official_client_knows_the_model_and_moves_what_is_not_protected(som
         registry.transition_stage(model, "1", "Production", False)
 
 
+def test_a_refusal_shows_what_is_special_in_a_models_name_once_escaped(somebody: Person, name: Name) -> None:
+    plain = name()
+    model, shown = somebody.model(f"a\\b\x1b\n{plain}"), f"'a\\b\\u001b\\n{plain}'"
+    somebody.request("create", model)
+    body = {"name": model, "version": "1", "stage": "Production"}
+    again = somebody.send("POST", "transition-requests/create", json=body)
+    assert f" for version 1 of {shown} to Production is open already" in again.json()["message"]
+    none = somebody.send("POST", "transition-requests/approve", json=body | {"stage": "Archived"})
+    assert none.json()["message"] == f"No such request is open for version 1 of {shown} to Archived."
+    beyond = somebody.send("DELETE", "model-versions/delete", json={"name": model, "version": "9" * 10})
+    assert beyond.json()["message"] == f"There is no version 9999999999 of {shown}."
+
+
 def test_each_mistake_is_the_clients_own_error(somebody: Person, name: Name) -> None:
     model, registry = somebody.model(name()), somebody.sdk()
     with pytest.raises(NotFound):
