@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 from typing import TypeVar
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind, conditional, effect_of
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
@@ -19,6 +17,7 @@ from reconciler.domain.times import duration_text
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
+from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import (
     AuditLog,
     CycleNote,
@@ -38,7 +37,6 @@ _T = TypeVar("_T")
 
 # How many are read again, acted on and confirmed together: fewer is a narrower window, more is fewer calls.
 _ACTED_ON_TOGETHER = 10
-JUDGED_TOGETHER = 50
 _MAX_ATTEMPTS = 8
 _FIRST_RETRY = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(hours=1)
@@ -268,11 +266,12 @@ class Cycle:
         waiting: list[Waiting],
         summary: CycleSummary,
     ) -> Iterator[Pending | None]:
-        for one, verdict, found in verdicts(self._registry, in_force.policy, batch, self._audit.now()):
+        for judgement in judge_batch(self._registry, in_force.policy, batch, self._audit.now()):
+            request, verdict = judgement.listed.request, judgement.verdict
             if verdict.kind is VerdictKind.ABSTAIN:
-                waiting.append(self._abstained(one.request, verdict, summary))
+                waiting.append(self._abstained(request, verdict, summary))
             else:
-                yield self._record(Judged(one.request, verdict, found, mode, in_force.digest), summary)
+                yield self._record(Judged(request, verdict, judgement.evidence, mode, in_force.digest), summary)
 
     def _abstained(self, request: Request, verdict: Verdict, summary: CycleSummary) -> Waiting:
         summary.abstentions[verdict.reason_code] += 1
@@ -467,17 +466,6 @@ def past_tense(verdict: VerdictKind, acts: bool) -> str:
 
 def _seen(listed: Listed, first: FirstSeen) -> Listed:
     return replace(listed, request=listed.request.seen_first(first.id, first.at))
-
-
-def verdicts(
-    registry: Registry, policy: Policy, batch: Sequence[Listed], now: datetime
-) -> Iterator[tuple[Listed, Verdict, Evidence]]:
-    """The evidence of a whole batch, and each request's verdict on it."""
-    wanted = [(one, policy.needs(one.request)) for one in batch]
-    evidence = registry.evidence(wanted, now)
-    for one in batch:
-        found = evidence[one.request.key]
-        yield one, evaluate(policy, one.request, found, now), found
 
 
 def event(kind: str, request: Request, text: str, decision: Decision | None = None, weight: Weight = NORMAL) -> Event:

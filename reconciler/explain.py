@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Protocol
 
-from reconciler.cycle import JUDGED_TOGETHER, CycleSummary, Event, PolicyInForce, batches, event, past_tense, verdicts
+from reconciler.cycle import CycleSummary, Event, PolicyInForce, batches, event, past_tense
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line
 from reconciler.domain.verdict import Verdict, VerdictKind
+from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Found, Listed, Registry, RegistryError
 
 
@@ -98,8 +99,8 @@ def explain(
     """
     found = registry.find(model, version, target, now)
     listed = _as_seen_at(found.listed, now)
-    [(_, verdict, evidence)] = verdicts(registry, in_force.policy, [listed], now)
-    return Explanation(listed.request, verdict, evidence, found.open, found.holds, mode, mode_is_set)
+    [judged] = judge_batch(registry, in_force.policy, [listed], now)
+    return Explanation(listed.request, judged.verdict, judged.evidence, found.open, found.holds, mode, mode_is_set)
 
 
 def preview(
@@ -112,8 +113,8 @@ def preview(
         listed = registry.open_requests(in_force.policy.scope())
         summary.open = len(listed)
         for batch in batches([_as_seen_at(one, now) for one in listed], JUDGED_TOGETHER):
-            for one, verdict, _ in verdicts(registry, in_force.policy, batch, now):
-                on_event(_foreseen(one.request, verdict, summary))
+            for judgement in judge_batch(registry, in_force.policy, batch, now):
+                on_event(_foreseen(judgement.listed.request, judgement.verdict, summary))
     except RegistryError as error:
         summary.unavailable = str(error)
     summary.duration = timedelta(seconds=monotonic() - started)
