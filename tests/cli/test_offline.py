@@ -21,7 +21,7 @@ from reconciler.cli.output import Format, write_rows
 from reconciler.cli.status import _skew
 from reconciler.domain.text import quoted
 from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
-from reconciler.settings import LogSettings
+from reconciler.settings.model import LogSettings
 from tests import command
 
 
