@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
+from reconciler.domain.request import Request
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import quoted, visible_name
 from reconciler.mlflow_app.holders import OURS
 from reconciler.mlflow_app.tables import governed as table
 
@@ -92,3 +93,14 @@ def _read(data: Any) -> Iterator[Part]:
         if not all(isinstance(one, str) for one in (*globs, *targets)):
             raise TypeError("globs and targets are texts")
         yield Part(tuple(globs), frozenset(targets))
+
+
+def is_covered(covers: Callable[[str, Target], bool | None], request: Request) -> bool | None:
+    """No rule covers a prompt. None: no daemon has said what its policy governs."""
+    covered = covers(request.model, request.target)
+    return False if covered is not None and request.is_prompt else covered
+
+
+def nobody_decides(request: Request) -> str:
+    kind = "prompts" if request.is_prompt else f"{quoted(request.model)} and {request.target}"
+    return f"No rule of the policy in force covers {kind}, so the daemon leaves it alone: ask a person to decide."

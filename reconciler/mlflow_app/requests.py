@@ -10,20 +10,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
-from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value, target_of_tag
+from reconciler.domain.tag_format import read_request, request_tag, request_value, target_of_tag
 from reconciler.domain.target import Target
-from reconciler.domain.text import cut_at_word, quoted, visible_name
-from reconciler.domain.times import iso
+from reconciler.domain.text import quoted, visible_name
 from reconciler.mlflow_app import wire
+from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, tell
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
-from reconciler.mlflow_app.governed import Governed
+from reconciler.mlflow_app.governed import Governed, is_covered, nobody_decides
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
 
-# MySQL's TEXT, the smallest column that MLflow keeps a version's tag in, holds 65,535 bytes.
-_TAG_BYTES = 60_000
 # Whoever reads a version reads its requests: a caller with READ must not make that slow for all.
 _MOST_OPEN = 20
 _CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
@@ -68,7 +66,7 @@ class TransitionRequests:
             str(uuid.uuid4()), "", is_prompt,
         )  # fmt: skip
         value = self._value(request)
-        if len(value.encode()) > _TAG_BYTES:
+        if len(value.encode()) > LONGEST_TAG:
             raise invalid("Invalid value for parameter 'comment': it is too long to be kept beside a version.")
         if len(self._registry.find(models=[model], version=version, limit=_MOST_OPEN)) == _MOST_OPEN:
             raise exists(f"{_MOST_OPEN} requests for version {version} of {quoted(model)} are open, which is the most.")
@@ -78,7 +76,7 @@ class TransitionRequests:
             raise self._open_already(model, version, target)
         actions = self._actions(request, caller)
         shown = wire.transition_request(request, True, actions) | {"id": request.id, "from_stage": stage}
-        warning = None if self._covered(request) is not False else _nobody_decides(request)
+        warning = None if self._covered(request) is not False else nobody_decides(request)
         return {"request": shown} | ({"warning": warning} if warning else {})
 
     def list_open(self, call: Call, caller: Caller) -> dict[str, Any]:
@@ -160,7 +158,7 @@ class TransitionRequests:
                 continue
             actions = self._actions(asked.request, caller)
             row = wire.listed(asked.request, asked.stamped, actions, one.stage)
-            if covers is not None and _is_covered(covers, asked.request) is False:
+            if covers is not None and is_covered(covers, asked.request) is False:
                 row["covered"] = False
             if (version := versions.get((one.model, one.version))) is not None:
                 row["model_version"] = wire.version_data(version)
@@ -209,7 +207,7 @@ class TransitionRequests:
             if kind == "APPROVED_REQUEST":
                 move(within, request.model, request.version, request.target, archive_existing)
             if kind != "CANCELLED_REQUEST":
-                sentence = _sentence(kind, now, caller, request, call.comment)
+                sentence = sentence_of(kind, now, caller, request, call.comment)
                 tell(within, request.model, request.version, request.target, sentence)
             version = wire.version_data(within.mlflow.get_model_version(request.model, request.version))
         at = round(now.timestamp() * 1000)
@@ -259,7 +257,7 @@ class TransitionRequests:
         )
 
     def _covered(self, request: Request) -> bool | None:
-        return _is_covered(self._covers(), request)
+        return is_covered(self._covers(), request)
 
     def _covers(self) -> Callable[[str, Target], bool | None]:
         return self._governed.covers(
@@ -269,47 +267,6 @@ class TransitionRequests:
     def _require(self, allowed: bool, what: str) -> None:
         if not allowed:
             raise denied(f"Permission denied: {what}.")
-
-
-def _is_covered(covers: Callable[[str, Target], bool | None], request: Request) -> bool | None:
-    """No rule covers a prompt. None: no daemon has said what its policy governs."""
-    covered = covers(request.model, request.target)
-    return False if covered is not None and request.is_prompt else covered
-
-
-def _nobody_decides(request: Request) -> str:
-    kind = "prompts" if request.is_prompt else f"{quoted(request.model)} and {request.target}"
-    return f"No rule of the policy in force covers {kind}, so the daemon leaves it alone: ask a person to decide."
-
-
-def move(within: Registry, model: str, version: str, target: Target, archive_existing: bool) -> None:
-    if target.is_stage:
-        within.mlflow.transition_model_version_stage(model, version, target.name, archive_existing)
-    else:
-        within.mlflow.set_registered_model_alias(model, target.name, version)
-
-
-def tell(within: Registry, model: str, version: str, target: Target, sentence: str) -> None:
-    """Writes the decision beside the version, where MLflow's UI shows it."""
-    from mlflow.entities.model_registry import ModelVersionTag
-
-    tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, _TAG_BYTES))
-    within.mlflow.set_model_version_tag(model, version, tag)
-
-
-def tell_direct(within: Registry, model: str, version: str, target: Target, caller: Caller, comment: str) -> None:
-    said = f"Moved {iso(datetime.now(UTC))} by {visible_name(caller.shown)}, without a request: {comment}"
-    tell(within, model, version, target, said)
-
-
-def _sentence(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
-    word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
-    asker = visible_name(request.requester.name) or "somebody unknown"
-    if comment.startswith(f"{word} "):
-        # A sentence such as the daemon's, which says all that, and why.
-        return comment + (f" (By {visible_name(caller.name)}.)" if caller.name else "")
-    said = f": {comment}" if comment else ""
-    return f"{word} {iso(at)} by {visible_name(caller.shown)}, as {asker} asked{said}"
 
 
 def _requester(claimed: str | None, caller: Caller) -> Requester:

@@ -16,13 +16,14 @@ from reconciler.domain.target import STAGES
 from reconciler.domain.text import quoted
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import require_own_page
+from reconciler.mlflow_app.carrying_out import tell_direct
 from reconciler.mlflow_app.errors import denied, invalid
 from reconciler.mlflow_app.governed import Governed
 from reconciler.mlflow_app.guard import Guard
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.reading import read_body, read_query, read_query_or_body
-from reconciler.mlflow_app.requests import TransitionRequests, tell_direct
+from reconciler.mlflow_app.requests import TransitionRequests
 from reconciler.mlflow_app.store import Registry, registry_store
 from reconciler.mlflow_app.wire import Call
 

@@ -35,12 +35,12 @@ from sqlalchemy import Engine, bindparam, delete, event, insert, literal, make_u
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.artifact_wall import ArtifactWall
+from reconciler.mlflow_app.carrying_out import move
 from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.identity import Caller, Identity
 from reconciler.mlflow_app.locations import Places
 from reconciler.mlflow_app.origins import Origins, digests_of_write
 from reconciler.mlflow_app.refusals import Refusals
-from reconciler.mlflow_app.requests import move
 from reconciler.mlflow_app.store import Registry
 from reconciler.mlflow_app.wall import Wall
 from tests.postgres import PostgresServer

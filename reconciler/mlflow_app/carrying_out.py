@@ -1,0 +1,47 @@
+"""What a decision does to a version, in the app's transaction: a move, and the decision beside it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from mlflow.entities.model_registry import ModelVersionTag
+
+from reconciler.domain.request import Request
+from reconciler.domain.tag_format import decision_tag
+from reconciler.domain.target import Target
+from reconciler.domain.text import cut_at_word, visible_name
+from reconciler.domain.times import iso
+from reconciler.mlflow_app.identity import Caller
+from reconciler.mlflow_app.store import Registry
+
+# In bytes. MySQL's TEXT, the smallest column that MLflow keeps a version's tag in, holds 65,535.
+LONGEST_TAG: Final = 60_000
+
+
+def move(within: Registry, model: str, version: str, target: Target, archive_existing: bool) -> None:
+    if target.is_stage:
+        within.mlflow.transition_model_version_stage(model, version, target.name, archive_existing)
+    else:
+        within.mlflow.set_registered_model_alias(model, target.name, version)
+
+
+def tell(within: Registry, model: str, version: str, target: Target, sentence: str) -> None:
+    """Writes the decision beside the version, where MLflow's UI shows it."""
+    tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, LONGEST_TAG))
+    within.mlflow.set_model_version_tag(model, version, tag)
+
+
+def tell_direct(within: Registry, model: str, version: str, target: Target, caller: Caller, comment: str) -> None:
+    said = f"Moved {iso(datetime.now(UTC))} by {visible_name(caller.shown)}, without a request: {comment}"
+    tell(within, model, version, target, said)
+
+
+def sentence_of(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
+    word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
+    asker = visible_name(request.requester.name) or "somebody unknown"
+    if comment.startswith(f"{word} "):
+        # A sentence such as the daemon's, which says all that, and why.
+        return comment + (f" (By {visible_name(caller.name)}.)" if caller.name else "")
+    said = f": {comment}" if comment else ""
+    return f"{word} {iso(at)} by {visible_name(caller.shown)}, as {asker} asked{said}"
