@@ -26,7 +26,6 @@ from reconciler.mlflow_app.wire import Call
 _TAG_BYTES = 60_000
 # Whoever reads a version reads its requests: a caller with READ must not make that slow for all.
 _MOST_OPEN = 20
-_CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class TransitionRequests:
     def approve(self, call: Call, caller: Caller) -> dict[str, Any]:
         archive = call.flag("archive_existing_versions")
         target = call.target
-        if archive and target.name not in _CAN_BE_ARCHIVED:
+        if archive and not target.may_archive:
             raise invalid("archive_existing_versions goes with Staging and Production only.")
         asked = self._decidable(call, caller)
         own = bool(caller.name) and asked.request.requester.name == caller.name
@@ -252,7 +251,7 @@ class TransitionRequests:
         asked = self._read(found[0], is_prompt=False) if found else None
         if asked is None:
             return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
-        who = visible_name(asked.request.requester.name) or "somebody unknown"
+        who = asked.request.requester.known_as
         named = f"request {visible_name(asked.request.id)} of {who}"
         return exists(f"{named} for version {version} of {model!r} to {target} is open already: withdraw it first.")
 
@@ -302,7 +301,7 @@ def tell_direct(within: Registry, model: str, version: str, target: Target, call
 
 def _sentence(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
     word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
-    asker = visible_name(request.requester.name) or "somebody unknown"
+    asker = request.requester.known_as
     if comment.startswith(f"{word} "):
         # A sentence such as the daemon's, which says all that, and why.
         return comment + (f" (By {visible_name(caller.name)}.)" if caller.name else "")
