@@ -70,8 +70,7 @@ def create(
     before = tool.find(model, version, goal) if wait else None
     request = tool.create(model, version, goal, who, comment)
     print(request.id, flush=True)
-    known_as = visible_name(request.requester.name) or "somebody unknown"
-    say(f"filed: {_place(request)}, as {known_as}")
+    say(f"filed: {_place(request)}, as {request.requester.known_as}")
     _say_coverage(tool, request)
     _say_mode(tool)
     if before is None:

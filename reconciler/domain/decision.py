@@ -80,7 +80,7 @@ class Decision:
     def sentence(self, limit: int = TAG_BYTES) -> str:
         """What the registry is told: what and why, then what to do next, ids last; at most `limit` UTF-8 bytes."""
         request = self.request
-        asker = visible_name(request.requester.name) or "somebody unknown"
+        asker = request.requester.known_as
         ids = f"(decision {self.decision_id}, policy {self.policy_digest[:12]})"
         rest = f" Decided {iso(self.decided_at)}, requested by {asker} {ids}"
         if self.verdict is not VerdictKind.APPROVE:

@@ -9,11 +9,7 @@ from reconciler.domain.checks import judge
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
-from reconciler.domain.target import Target
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
-
-# The only stages whose holders a transition may archive; MLflow answers 500 for the others.
-_ARCHIVING = frozenset({"Staging", "Production"})
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
@@ -27,7 +23,7 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
         return Verdict(VerdictKind.ABSTAIN, "no_policy")
     checks = tuple(judge(rule, check, request, evidence, now) for rule in rules for check in rule.require)
     kind, code = _strictest(checks)
-    archive = any(rule.archive_existing for rule in rules) and _may_archive(request.target)
+    archive = any(rule.archive_existing for rule in rules) and request.target.may_archive
     return Verdict(kind, code, checks, names, archive)
 
 
@@ -40,7 +36,3 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, str]:
     if any(check.result is Result.FAILED for check in checks):
         return VerdictKind.REJECT, "checks_failed"
     return VerdictKind.APPROVE, "all_checks_passed"
-
-
-def _may_archive(target: Target) -> bool:
-    return target.is_stage and target.name in _ARCHIVING

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso, parse_iso
 
 
@@ -21,10 +22,18 @@ class Assurance(StrEnum):
     UNKNOWN = "unknown"
 
 
+SOMEBODY_UNKNOWN = "somebody unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Requester:
     name: str
     assurance: Assurance
+
+    @property
+    def known_as(self) -> str:
+        """The name as it may be shown, or that nobody knows it."""
+        return visible_name(self.name) or SOMEBODY_UNKNOWN
 
 
 NOBODY = Requester("", Assurance.UNKNOWN)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 STAGES = ("None", "Staging", "Production", "Archived")
+# The only stages whose holders a transition may archive; MLflow answers 500 for the others.
+_ARCHIVING_STAGES = frozenset({"Staging", "Production"})
 
 # MLflow's own rules for aliases (mlflow.utils.validation): 1 to 255 word characters and dashes, `latest` and
 # v<digits> reserved. Unicode letters pass there, so they pass here.
@@ -43,6 +45,11 @@ class Target:
     @property
     def is_stage(self) -> bool:
         return self.kind is TargetKind.STAGE
+
+    @property
+    def may_archive(self) -> bool:
+        """Whether a transition to it may archive the versions that hold it now."""
+        return self.is_stage and self.name in _ARCHIVING_STAGES
 
     def __str__(self) -> str:
         return self.name if self.is_stage else f"@{self.name}"

@@ -26,6 +26,13 @@ def visible(text: str, limit: int = TEXT_LIMIT) -> str:
     Idempotent. A backslash stays a backslash, so the result is for reading; where the exact text matters the
     raw value is stored as JSON beside it.
     """
+    # Most texts are plain: none of their characters needs a look of its own.
+    if text.isascii() and text.isprintable():
+        return text if len(text) <= limit else text[: limit - 1] + "…"
+    return _escaped(text, limit)
+
+
+def _escaped(text: str, limit: int) -> str:
     shown = "".join(_escape(character) for character in text[: limit + 1])
     return shown if len(text) <= limit and len(shown) <= limit else shown[: limit - 1] + "…"
 

@@ -39,7 +39,7 @@ def tell_direct(within: Registry, model: str, version: str, target: Target, call
 
 def sentence_of(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
     word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
-    asker = visible_name(request.requester.name) or "somebody unknown"
+    asker = request.requester.known_as
     if comment.startswith(f"{word} "):
         # A sentence such as the daemon's, which says all that, and why.
         return comment + (f" (By {visible_name(caller.name)}.)" if caller.name else "")

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import g, has_request_context
 
-from reconciler.domain.request import Request
+from reconciler.domain.request import SOMEBODY_UNKNOWN, Request
 from reconciler.domain.times import iso
 from reconciler.mlflow_app.options import Options
 
@@ -34,7 +34,7 @@ class Caller:
 
     @property
     def shown(self) -> str:
-        return self.name or "somebody unknown"
+        return self.name or SOMEBODY_UNKNOWN
 
 
 class Identity:

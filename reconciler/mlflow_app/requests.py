@@ -24,7 +24,6 @@ from reconciler.mlflow_app.wire import Call
 
 # Whoever reads a version reads its requests: a caller with READ must not make that slow for all.
 _MOST_OPEN = 20
-_CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class TransitionRequests:
     def approve(self, call: Call, caller: Caller) -> dict[str, Any]:
         archive = call.flag("archive_existing_versions")
         target = call.target
-        if archive and target.name not in _CAN_BE_ARCHIVED:
+        if archive and not target.may_archive:
             raise invalid("archive_existing_versions goes with Staging and Production only.")
         asked = self._decidable(call, caller)
         own = bool(caller.name) and asked.request.requester.name == caller.name
@@ -250,7 +249,7 @@ class TransitionRequests:
         asked = self._read(found[0], is_prompt=False) if found else None
         if asked is None:
             return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
-        who = visible_name(asked.request.requester.name) or "somebody unknown"
+        who = asked.request.requester.known_as
         named = f"request {visible_name(asked.request.id)} of {who}"
         return exists(
             f"{named} for version {version} of {quoted(model)} to {target} is open already: withdraw it first."

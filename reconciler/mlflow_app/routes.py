@@ -113,7 +113,7 @@ class Routes:
             raise denied(f"Permission denied: changing model {quoted(model)}.")
         if not target.is_stage:
             raise invalid(f"Invalid value for parameter 'stage': it must be one of {', '.join(STAGES)}.")
-        archive = call.flag("archive_existing_versions") and target.name in {"Staging", "Production"}
+        archive = call.flag("archive_existing_versions") and target.may_archive
         self._guard.check(
             TransitionModelVersionStage(
                 name=model, version=version, stage=target.name, archive_existing_versions=archive

@@ -220,7 +220,7 @@ class TagsRegistry:
         """
         found = self.find(model, version, target, now)
         if found.open:
-            who = visible_name(found.listed.request.requester.name) or "somebody unknown"
+            who = found.listed.request.requester.known_as
             raise Conflict(f"a request for {target} is open already, by {who}: withdraw it first")
         asked_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
         request = replace(found.listed.request, requester=asked_by, comment=comment, id=str(uuid.uuid4()))

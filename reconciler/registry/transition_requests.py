@@ -31,7 +31,6 @@ from reconciler.registry.trying import Sample, Trial, Tried, batches_by_tags, ev
 from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
 
 _CALLS = f"{API}/transition-requests"
-_CAN_BE_ARCHIVED = frozenset({"Staging", "Production"})
 _PAGE = 1000
 _LONGEST_TOLD = 4000
 _PAGES = (10_000, 1000, 50, 1)
@@ -130,7 +129,7 @@ class TransitionRequests:
             "comment": decision.sentence(COMMENT_BYTES),
         }
         if approves:
-            archived = decision.archive_existing and request.target.name in _CAN_BE_ARCHIVED
+            archived = decision.archive_existing and request.target.may_archive
             body["archive_existing_versions"] = archived
         return body
 
