@@ -12,13 +12,16 @@ from enum import Enum
 from typing import Protocol
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
+from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
 
 
-class RegistryError(Exception):
-    """The registry did not do what was asked. The message is one line for people."""
+class RegistryError(ReconcilerError):
+    """The registry did not do what was asked."""
+
+    exit_code = ExitCode.UNREACHABLE
 
 
 class Unavailable(RegistryError):
@@ -32,6 +35,8 @@ class Refused(RegistryError):
 class NotFound(RegistryError):
     """The registry says definitely that there is no such thing. `near`: names that may have been meant."""
 
+    exit_code = ExitCode.NO_SUCH
+
     def __init__(self, message: str, near: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.near = tuple(near)
@@ -40,29 +45,43 @@ class NotFound(RegistryError):
 class Conflict(RegistryError):
     """The registry's state forbids it (409)."""
 
+    exit_code = ExitCode.NEGATIVE
+
 
 class Invalid(RegistryError):
     """The registry calls the request malformed (400); repeating it will not help."""
 
+    exit_code = ExitCode.USAGE
 
-class AuditUnavailable(Exception):
+
+class AuditUnavailable(ReconcilerError):
     """The audit database cannot be reached or cannot record. Nothing may be done without it."""
 
+    exit_code = ExitCode.UNREACHABLE
 
-class SchemaMismatch(Exception):
+
+class SchemaMismatch(ReconcilerError):
     """The audit database is of another revision, or no audit database; the message names the remedy."""
 
+    exit_code = ExitCode.MISCONFIGURED
 
-class NoSuchDecision(LookupError):
+
+class NoSuchDecision(ReconcilerError):
     """The audit holds no such decision."""
 
+    exit_code = ExitCode.NO_SUCH
 
-class AmbiguousDecision(LookupError):
+
+class AmbiguousDecision(ReconcilerError):
     """The beginning of an id that more than one decision has."""
 
+    exit_code = ExitCode.USAGE
 
-class AlreadyServed(Exception):
+
+class AlreadyServed(ReconcilerError):
     """Another daemon serves this SQLite file; the message names it."""
+
+    exit_code = ExitCode.MISCONFIGURED
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,33 +7,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Final
 
-DONE = 0
-NEGATIVE = 1
-USAGE = 2
-ABSTAINED = 3
-NO_SUCH = 4
-UNREACHABLE = 69
-DEFECT = 70
-MISCONFIGURED = 78
-INTERRUPTED = 130
+from reconciler.domain.errors import ExitCode, ReconcilerError
 
-# By name, so that `--help` need not import what raises them.
-_CODES = {
-    "SettingsError": MISCONFIGURED,
-    "PolicyError": MISCONFIGURED,
-    "SchemaMismatch": MISCONFIGURED,
-    "AlreadyServed": MISCONFIGURED,
-    "AuditUnavailable": UNREACHABLE,
-    "NotFound": NO_SUCH,
-    "NoSuchDecision": NO_SUCH,
-    "AmbiguousDecision": USAGE,
-    "Conflict": NEGATIVE,
-    # The registry says that the call itself is wrong, such as a version that is no number.
-    "Invalid": USAGE,
-    "Unavailable": UNREACHABLE,
-    "Refused": UNREACHABLE,
-}
+DONE: Final = ExitCode.DONE
+NEGATIVE: Final = ExitCode.NEGATIVE
+USAGE: Final = ExitCode.USAGE
+ABSTAINED: Final = ExitCode.ABSTAINED
+NO_SUCH: Final = ExitCode.NO_SUCH
+UNREACHABLE: Final = ExitCode.UNREACHABLE
+DEFECT: Final = ExitCode.DEFECT
+INTERRUPTED: Final = ExitCode.INTERRUPTED
 
 # What the operating system refuses while it is out of something; none of it is a defect of ours.
 _OUT_OF = {
@@ -47,9 +32,9 @@ _OUT_OF = {
 }
 
 
-def code_of(error: BaseException) -> int | None:
+def code_of(error: BaseException) -> ExitCode | None:
     """The exit code of an error that a user can cause; None for a defect of ours."""
-    return next((_CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _CODES), None)
+    return error.exit_code if isinstance(error, ReconcilerError) else None
 
 
 def is_out_of(error: OSError) -> bool:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import requests
 
+from reconciler.domain.errors import ExitCode, ReconcilerError
+
 # Far more than any machine needs: a server that dies is noticed at once.
 _STARTS_WITHIN = 300.0
 _STOPS_WITHIN = 15.0
@@ -22,8 +24,10 @@ _STOPS_WITHIN = 15.0
 _QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-class ServerFailed(Exception):
+class ServerFailed(ReconcilerError):
     """The server did not come up; the message ends with the last lines of its log."""
+
+    exit_code = ExitCode.UNREACHABLE
 
 
 @contextlib.contextmanager

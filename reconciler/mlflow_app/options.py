@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted
 
@@ -14,8 +15,10 @@ PREFIX = "TRANSITION_REQUESTS_"
 KNOWN = ("TARGETS", "AUTH", "APPROVERS", "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW")
 
 
-class OptionsError(Exception):
+class OptionsError(ReconcilerError):
     """A variable is wrong; the message names it and says what is allowed."""
+
+    exit_code = ExitCode.MISCONFIGURED
 
 
 @dataclass(frozen=True, slots=True)

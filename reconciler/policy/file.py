@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import (
     CHECK_KINDS,
@@ -45,8 +46,10 @@ class Problem:
         return f"{name}{at}: " + (f"{self.where}: " if self.where else "") + self.message
 
 
-class PolicyError(Exception):
-    """The policy is not fit to be used. `str` has one line for each problem."""
+class PolicyError(ReconcilerError):
+    """The policy cannot be used. `str` has one line for each problem."""
+
+    exit_code = ExitCode.MISCONFIGURED
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         self.name = name

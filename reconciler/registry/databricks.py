@@ -16,12 +16,13 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import counted
 from reconciler.ports import Listed, Measured, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
+from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
 from reconciler.registry.transport import Transport, measured
 from reconciler.registry.trying import Sample, Tried, untried, works
-from reconciler.registry.versions import API, Row, get_version, rows_of
+from reconciler.registry.versions import API, get_version
 
 # The workspace's own page size; more versions of one model than this come in pages.
 _VERSIONS_A_PAGE = 10_000
@@ -152,15 +153,10 @@ class DatabricksRegistry(TransitionRequests):
     def _versions_of(self, model: str) -> set[str]:
         quoted = model.replace("'", "\\'")
         query = {"filter": f"name='{quoted}'", "max_results": _VERSIONS_A_PAGE, "order_by": ["version DESC"]}
-        versions: set[str] = set()
-        token = ""
-        while True:
-            page = self._transport.get(f"{API}/model-versions/search", query | ({"page_token": token} if token else {}))
-            versions |= {str(row.get("version")) for row in rows_of(page, "model_versions")}
-            following = page.get("next_page_token") or ""
-            if not following or following == token:
-                return versions
-            token = following
+        rows = rows_in_pages(
+            lambda more: self._transport.get(f"{API}/model-versions/search", {**query, **more}), "model_versions"
+        )
+        return {str(row.get("version")) for row in rows}
 
     # --- looking ---------------------------------------------------------------------------------------------
 

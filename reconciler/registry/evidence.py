@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +22,9 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.text import visible_name
 from reconciler.ports import Invalid, Listed, NotFound, RegistryError, Unavailable
+from reconciler.registry.paging import rows_in_pages, rows_of
 from reconciler.registry.transport import Number, TooLarge, Transport
-from reconciler.registry.versions import API, get_version, rows_of, version_facts
+from reconciler.registry.versions import API, get_version, version_facts
 
 # A page of logged models holds at most 50.
 _CHUNK = 50
@@ -194,16 +196,12 @@ class EvidenceReader:
         return self._experiments
 
     def read_experiments(self) -> list[str]:
-        ids: list[str] = []
-        token = ""
-        while len(ids) <= _MANY_EXPERIMENTS:
-            body = {"view_type": "ALL", "max_results": 1000, **({"page_token": token} if token else {})}
-            page = self._tracking.search(f"{API}/experiments/search", body)
-            ids += [str(row.get("experiment_id")) for row in rows_of(page, "experiments")]
-            token = page.get("next_page_token") or ""
-            if not token:
-                break
-        return ids
+        everything = {"view_type": "ALL", "max_results": 1000}
+        rows = rows_in_pages(
+            lambda more: self._tracking.search(f"{API}/experiments/search", {**everything, **more}), "experiments"
+        )
+        # One more than are searched: whoever has many is asked for each run by itself.
+        return [str(row.get("experiment_id")) for row in itertools.islice(rows, _MANY_EXPERIMENTS + 1)]
 
 
 def _run_ids(versions: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from reconciler.domain.text import quoted, visible_name
 from reconciler.ports import NotFound, RegistryError
+from reconciler.registry.paging import rows_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, rows_of
+from reconciler.registry.versions import API
 
 # One page: a guess is not worth more than one call.
 _NAMES = 1000

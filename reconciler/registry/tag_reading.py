@@ -9,8 +9,9 @@ from reconciler.domain.request import Request
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.ports import Invalid, Standing
+from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, Row, quotable, search_versions, tags_of
+from reconciler.registry.versions import API, quotable, search_versions, tags_of
 
 Place = tuple[str, str]
 

@@ -19,6 +19,7 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, decision_of, place, place_of, standing_of
 from reconciler.registry.transport import Transport, measured
 from reconciler.registry.trying import (
@@ -32,15 +33,7 @@ from reconciler.registry.trying import (
     untried,
     works,
 )
-from reconciler.registry.versions import (
-    API,
-    Row,
-    get_version,
-    mlflow_version,
-    search_versions,
-    tags_of,
-    version_facts,
-)
+from reconciler.registry.versions import API, get_version, mlflow_version, search_versions, tags_of, version_facts
 
 
 class TagsRegistry:

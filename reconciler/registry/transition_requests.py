@@ -25,10 +25,11 @@ from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.tag_reading import TagSearch, decision_of, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
 from reconciler.registry.trying import Sample, Trial, Tried, batches_by_tags, evidence_trials, one_version, works
-from reconciler.registry.versions import API, Row, get_version, mlflow_version, rows_of, version_facts
+from reconciler.registry.versions import API, get_version, mlflow_version, version_facts
 
 _CALLS = f"{API}/transition-requests"
 _PAGE = 1000
@@ -214,15 +215,10 @@ class TransitionRequests:
 
     def models(self) -> Iterator[Row]:
         """Every registered model that the account sees, with its latest versions."""
-        token = ""
-        while True:
-            query = {"max_results": _PAGE, **({"page_token": token} if token else {})}
-            page = self._transport.get(f"{API}/registered-models/search", query)
-            yield from rows_of(page, "registered_models")
-            following = page.get("next_page_token") or ""
-            if not following or following == token:
-                return
-            token = following
+        query = {"max_results": _PAGE}
+        return rows_in_pages(
+            lambda more: self._transport.get(f"{API}/registered-models/search", {**query, **more}), "registered_models"
+        )
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """The account's `permission_level` on each model that is covered; "" where the registry does not say."""
@@ -285,16 +281,7 @@ class AppRegistry(TransitionRequests):
         return [listed for row in rows if (listed := self._format.read(row, *place_of(row))) is not None]
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
-        token = ""
-        while True:
-            page = self._transport.get(f"{_CALLS}/list", {**query, **({"page_token": token} if token else {})})
-            yield from rows_of(page, "requests")
-            following = page.get("next_page_token") or ""
-            if not following:
-                return
-            if following == token:
-                raise Unavailable("the registry's list of requests does not come to an end: it repeats its page token")
-            token = following
+        return rows_in_pages(lambda more: self._transport.get(f"{_CALLS}/list", {**query, **more}), "requests")
 
     def _body(self, decision: Decision, approves: bool) -> dict[str, Any]:
         # The app decides about the request that was read, or about none.

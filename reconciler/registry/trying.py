@@ -10,17 +10,10 @@ from reconciler.domain.evidence import Needs
 from reconciler.domain.text import counted, visible_name
 from reconciler.ports import Invalid, NotFound
 from reconciler.registry.evidence import LOGGED_MODELS, NO_MODEL, NO_RUN, EvidenceReader
+from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, place_of
 from reconciler.registry.transport import NoEndpoint, TooLarge, Transport
-from reconciler.registry.versions import (
-    WORKSPACES,
-    Row,
-    first_version,
-    get_version,
-    has_workspaces,
-    quotable,
-    version_facts,
-)
+from reconciler.registry.versions import WORKSPACES, first_version, get_version, has_workspaces, quotable, version_facts
 
 LISTS_OF_NAMES = "lists of names in a search (each request is read by itself)"
 

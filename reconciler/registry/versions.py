@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from reconciler.domain.evidence import VersionFacts
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable
+from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.transport import NoEndpoint, PlainlyRefused, TooLarge, Transport
 
 API = "/api/2.0/mlflow"
@@ -20,8 +20,6 @@ _PAGE_SIZES = (1000, 50, 1)
 
 # A name outside this is not put into a filter: MLflow's filter grammar has no escape for quotes.
 _QUOTABLE = re.compile(r"[\w .@+-]+", re.ASCII)
-
-Row = Mapping[str, Any]
 
 
 def quotable(name: str) -> bool:
@@ -45,25 +43,9 @@ def search_versions(transport: Transport, filter: str) -> list[Row]:
 def _pages(transport: Transport, filter: str, size: int) -> Iterator[Row]:
     # Pages are offsets: in MLflow's default order (last updated first) rows would move while they are read.
     query = {"filter": filter, "max_results": size, "order_by": ["name ASC", "version_number ASC"]}
-    token = ""
-    while True:
-        page = transport.get(f"{API}/model-versions/search", {**query, **({"page_token": token} if token else {})})
-        # A page may be short or empty and still not be the last: basic-auth filters rows after the query.
-        yield from rows_of(page, "model_versions")
-        following = page.get("next_page_token") or ""
-        if not following:
-            return
-        if following == token:
-            raise Unavailable("the registry's list of versions does not come to an end: it repeats its page token")
-        token = following
-
-
-def rows_of(answer: Any, field: str) -> list[Row]:
-    """The list under `field`; absent means empty, as proto JSON leaves empty lists out."""
-    rows = answer.get(field, []) if isinstance(answer, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Unavailable(f"the registry's answer has no list {field!r} where one belongs")
-    return rows
+    return rows_in_pages(
+        lambda more: transport.get(f"{API}/model-versions/search", {**query, **more}), "model_versions"
+    )
 
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from reconciler.domain.errors import ExitCode, ReconcilerError
 
-class SettingsError(Exception):
+
+class SettingsError(ReconcilerError):
     """The configuration is wrong; `problems` are one-line sentences, and `str` has one a line."""
+
+    exit_code = ExitCode.MISCONFIGURED
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems

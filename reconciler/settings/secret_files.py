@@ -6,13 +6,17 @@ import grp
 import os
 from pathlib import Path
 
+from reconciler.domain.errors import ExitCode, ReconcilerError
+
 PREFIX = "RECONCILER_"
 # Each may also stand in a file (RECONCILER_REGISTRY__TOKEN_FILE), or be a credential of its name (registry.token).
 SECRETS = (("registry", "token"), ("registry", "password"), ("audit", "url"))
 
 
-class UnreadableSecret(Exception):
+class UnreadableSecret(ReconcilerError):
     """A secret that is configured and cannot be read; the message names it. It is never taken for one that is not."""
+
+    exit_code = ExitCode.MISCONFIGURED
 
 
 def variable(key: tuple[str, ...]) -> str:

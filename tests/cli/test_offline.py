@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
+import pkgutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+import reconciler
 from reconciler.audit import schema
 from reconciler.cli.app import common_first
 from reconciler.cli.exits import code_of, guarded
 from reconciler.cli.options import LogFormat, LogLevel
 from reconciler.cli.output import Format, write_rows
 from reconciler.cli.status import _skew
+from reconciler.domain.errors import ReconcilerError
 from reconciler.domain.text import quoted
-from reconciler.ports import AuditUnavailable, Refused, SchemaMismatch, Unavailable
 from reconciler.settings.model import LogSettings
 from tests import command
 
@@ -181,10 +185,34 @@ def test_json_lines_are_one_line_each() -> None:
     assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"a": "x\ny"}] * 2
 
 
-def test_every_error_has_its_exit_code() -> None:
-    assert code_of(Unavailable("x")) == code_of(Refused("x")) == code_of(AuditUnavailable("x")) == 69
-    assert code_of(SchemaMismatch("x")) == 78
-    assert code_of(ZeroDivisionError()) is None
+def kinds_of(base: type[ReconcilerError]) -> set[type[ReconcilerError]]:
+    return {one for kind in base.__subclasses__() for one in {kind, *kinds_of(kind)}}
+
+
+def test_every_error_of_ours_has_its_exit_code() -> None:
+    for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
+        if not module.name.startswith("reconciler.mlflow_app."):
+            importlib.import_module(module.name)
+    codes = {kind.__name__: int(kind.exit_code) for kind in kinds_of(ReconcilerError)}
+    assert codes == {
+        "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "Refused": 69, "NotFound": 4, "Conflict": 1,
+        "Invalid": 2, "AuditUnavailable": 69, "SchemaMismatch": 78, "NoSuchDecision": 4, "AmbiguousDecision": 2,
+        "AlreadyServed": 78, "SettingsError": 78, "PolicyError": 78, "UnreadableSecret": 78, "ServerFailed": 69,
+    }  # fmt: skip
+
+
+def test_errors_of_others_are_defects_whatever_they_are_called(capsys: pytest.CaptureFixture[str]) -> None:
+    class NotFound(Exception):
+        """As the SDK of Databricks has one."""
+
+    for error in (NotFound("x"), KeyError("x"), IndexError("x"), LookupError("x")):
+        assert code_of(error) is None
+        assert guarded(partial(_raise, error)) == 70
+        assert "a defect in mlflow-reconciler" in capsys.readouterr().err
+
+
+def _raise(error: Exception) -> int:
+    raise error
 
 
 def test_a_defect_of_ours_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
