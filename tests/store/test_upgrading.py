@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.domain.decision import Outcome, OutcomeKind
 from tests.postgres import PostgresServer
@@ -24,7 +24,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def at_revision(url: str, revision: str) -> None:
     """As the version of that revision made it: by its migrations, and no later ones."""
-    engine = make_engine(url)
+    engine = make_engine(url, Access.CREATE)
     with engine.begin() as connection:
         schema.migrate(connection, revision)
     engine.dispose()
