@@ -373,6 +373,7 @@ def _decision_values(judged: Judged, decision_id: str, daemon: str) -> dict[str,
         "evidence": judged.evidence.to_json(),
         "product_version": __version__,
         "daemon": daemon,
+        "engine": judged.engine,
     }
 
 
@@ -445,6 +446,7 @@ def _decision(judged: Judged, decision_id: str, decided_at: datetime) -> Decisio
         policy_digest=judged.policy_digest,
         rule=visible(judged.verdict.rule),
         archive_existing=judged.verdict.archive_existing,
+        engine=judged.engine,
     )
 
 
@@ -467,6 +469,7 @@ def _pending(row: Row[Any], fence: int) -> Pending:
         policy_digest=row.policy_digest,
         rule=row.rule,
         archive_existing=row.archive_existing,
+        engine=row.engine,
     )
     return Pending(decision, row.attempts or 0, fence, row.failures or 0)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from reconciler.domain.checks.base import Check, Finding, OnMissing
 from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
@@ -12,6 +13,10 @@ from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
+
+# The number of the engine below, stored with each decision. Whoever changes what a check finds, or how findings become
+# a verdict, gives the new engine the next number and keeps the old one in ENGINES: an old verdict is never rewritten.
+ENGINE = 1
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
@@ -65,3 +70,9 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
     if any(check.result is Result.FAILED for check in checks):
         return VerdictKind.REJECT, ReasonCode.CHECKS_FAILED
     return VerdictKind.APPROVE, ReasonCode.ALL_CHECKS_PASSED
+
+
+Evaluate = Callable[[Policy, Request, Evidence, datetime], Verdict]
+
+# By the number that is stored with a decision.
+ENGINES: Mapping[int, Evaluate] = MappingProxyType({ENGINE: evaluate})

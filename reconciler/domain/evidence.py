@@ -16,6 +16,9 @@ from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.text import Text
 from reconciler.domain.times import iso, parse_iso
 
+# The number of what `Evidence.to_json` writes, kept within it.
+FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -94,6 +97,7 @@ class Evidence:
     def to_json(self) -> str:
         """ASCII JSON, keys sorted, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
         data = {
+            "format": FORMAT,
             "read_at": iso(self.read_at),
             "version": _fact_data(self.version),
             "run": _fact_data(self.run),
@@ -103,8 +107,15 @@ class Evidence:
 
     @classmethod
     def from_json(cls, text: str) -> Evidence:
-        """The inverse of `to_json`: what it gives is judged to the same verdict."""
+        """The inverse of `to_json`: what it gives is judged to the same verdict.
+
+        Raises:
+            ValueError: the evidence is of a format that this release does not know.
+        """
         data = json.loads(text)
+        # The first releases wrote no number: theirs is the first format.
+        if data.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"evidence of format {data['format']}: this release reads format {FORMAT} only")
         return cls(
             read_at=parse_iso(data["read_at"]),
             version=_absence(data["version"]) or _version(data["version"]),
