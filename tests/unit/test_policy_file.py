@@ -117,3 +117,11 @@ def test_the_schema_names_every_check() -> None:
 def test_the_digest_is_of_the_text() -> None:
     text = RULE + "      - run: {}\n"
     assert parse_policy(text, "p").digest != parse_policy(text + "# comment\n", "p").digest
+
+
+def test_a_policy_of_three_hundred_rules_with_fifty_checks_each_is_read() -> None:
+    checks = "".join(f"      - metric: metric_{number}\n        min: 0.9\n        max: 1\n" for number in range(50))
+    rule = "  - name: rule-{}\n    models: [team-{}-*]\n    targets: [Production, '@champion']\n    require:\n"
+    text = "version: 1\nrules:\n" + "".join(rule.format(number, number) + checks for number in range(300))
+    policy = parse_policy(text, "p").policy
+    assert (len(policy.rules), {len(rule.require) for rule in policy.rules}) == (300, {50})
