@@ -29,7 +29,7 @@ def _to_duration(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text: put it in quotes")
+        raise ValueError(f"{value!r} is not a string: put it in quotes")
     return value
 
 

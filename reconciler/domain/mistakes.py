@@ -12,28 +12,28 @@ _WORDS = {
     "enum": "must be {expected}",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
-    "finite_number": "must be a number that is neither infinite nor NaN",
+    "finite_number": "must be a number other than infinity and NaN",
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}",
     "less_than_equal": "must be at most {le:g}",
-    "string_type": "must be text: put it in quotes",
-    "string_too_short": "is too short: at least {min_length} needed",
-    "string_too_long": "is too long: at most {max_length} allowed",
-    "too_short": "is too short: at least {min_length} needed",
-    "too_long": "is too long: at most {max_length} allowed",
+    "string_type": "must be a string: put it in quotes",
+    "string_too_short": "length must be at least {min_length}",
+    "string_too_long": "length must be at most {max_length}",
+    "too_short": "length must be at least {min_length}",
+    "too_long": "length must be at most {max_length}",
     "tuple_type": "must be a list, such as [a, b]",
     "list_type": "must be a list, such as [a, b]",
     "dict_type": "must be a section with keys",
     "model_type": "must be a section with keys",
-    "path_type": "must be a path, as text",
-    "missing": "is missing",
-    "extra_forbidden": "is not known here",
+    "path_type": "must be a path",
+    "missing": "required key is missing",
+    "extra_forbidden": "unknown key",
 }
 
 
@@ -49,7 +49,7 @@ def plain_words(error: Mapping[str, Any]) -> str:
 
 
 def typed_and_wrong(error: Mapping[str, Any]) -> str:
-    """`'foo': must be a whole number`; our own sentences have the value in them."""
+    """`'foo': must be an integer`; our own sentences have the value in them."""
     said, value = plain_words(error), error.get("input")
     shown = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
     return f"{visible(repr(value), 100)}: {said}" if shown else said

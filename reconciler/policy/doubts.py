@@ -18,11 +18,11 @@ def doubts_about(policy: Policy) -> Iterator[tuple[Location, str]]:
 def _about_a_rule(rule: Rule) -> Iterator[tuple[Location, str]]:
     for index, glob in enumerate(rule.models):
         if not glob or "/" in glob or ":" in glob:
-            yield ("models", index), f"{glob!r} never matches: MLflow allows neither / nor : nor nothing in a name"
+            yield ("models", index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
     if len(set(rule.targets)) < len(rule.targets):
-        yield ("targets",), "names a target twice"
+        yield ("targets",), "duplicate target"
     if rule.archive_existing and not any(target.is_stage for target in rule.targets):
-        yield ("archive_existing",), "has no effect: only stages archive"
+        yield ("archive_existing",), "has no effect: only a stage archives its other versions"
     for index, check in enumerate(rule.require):
         for doubt in check.doubts():
             yield ("require", index), doubt

@@ -39,18 +39,18 @@ def read_policy(path: Path) -> LoadedPolicy:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise PolicyError(str(path), [Problem(None, None, "", f"cannot be read: {error.strerror}")]) from None
+        raise PolicyError(str(path), [Problem(None, None, "", f"cannot read the file: {error.strerror}")]) from None
     try:
         return parse_policy(raw.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
-        message = f"is not UTF-8 text: byte {error.start} cannot be read"
+        message = f"the file is not UTF-8: invalid byte at offset {error.start}"
         raise PolicyError(str(path), [Problem(None, None, "", message)]) from None
 
 
 def parse_policy(text: str, name: str, kinds: Kinds = KINDS) -> LoadedPolicy:
     """Raises PolicyError; `name` stands in its lines. `kinds`: what a rule may require."""
     if len(text) > _MAX_BYTES:
-        raise PolicyError(name, [Problem(None, None, "", "is larger than 4 MiB: this is no policy")])
+        raise PolicyError(name, [Problem(None, None, "", "the file is larger than 4 MiB")])
     marks = Marks(compose(text, name))
     if marks.problems:
         raise PolicyError(name, marks.problems)
@@ -85,18 +85,18 @@ def _message(mistake: Mapping[str, Any], kinds: Kinds) -> str:
     location: Location = mistake["loc"]
     match mistake["type"]:
         case "extra_forbidden":
-            return "is not known here" + _hint(str(location[-1]), known_keys(location, kinds))
+            return "unknown key" + _hint(str(location[-1]), known_keys(location, kinds))
         case "check_kind":
             return str(mistake["msg"])
         case "missing":
-            return "is missing"
+            return "required key is missing"
         case _:
             return typed_and_wrong(mistake)
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean {near[0]}?" if near else f": known are {', '.join(known)}"
+    return f": did you mean {near[0]}?" if near else f": known keys are {', '.join(known)}"
 
 
 def _repeated_names(policy: Policy, marks: Marks) -> Iterator[Problem]:
@@ -104,5 +104,5 @@ def _repeated_names(policy: Policy, marks: Marks) -> Iterator[Problem]:
     for index, rule in enumerate(policy.rules):
         if rule.name in seen:
             at: Location = ("rules", index, "name")
-            yield marks.problem(at, f"{rule.name!r} names two rules: reasons must tell them apart")
+            yield marks.problem(at, f"duplicate rule name: another rule is named {rule.name!r}")
         seen.add(rule.name)

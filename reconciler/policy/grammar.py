@@ -47,7 +47,7 @@ def _any_of(kinds: Kinds) -> Any:
         named = [name for name in names if isinstance(value, Mapping) and name in value]
         return named[0] if len(named) == 1 else None
 
-    message = f"is not a check: give exactly one of {', '.join(names)}"
+    message = f"not a check: use exactly one of {', '.join(names)}"
     discriminator = Discriminator(kind_of, custom_error_type="check_kind", custom_error_message=message)
     tagged = tuple(Annotated[kind, Tag(kind.kind)] for kind in kinds)
     return Annotated[Union[tagged], discriminator]  # noqa: UP007  made of a list

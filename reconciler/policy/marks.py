@@ -15,7 +15,7 @@ _MAX_VALUES = 200_000
 # A short text can repeat itself to any length, by aliases of aliases.
 _MAX_REPEATED = 10_000
 _MAX_DEPTH = 20
-_TOO_LARGE = f"is too large: more than {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, or {_MAX_DEPTH} deep"
+_TOO_LARGE = f"too large: the maximum is {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, {_MAX_DEPTH} levels"
 
 
 def compose(text: str, name: str) -> yaml.Node:
@@ -29,12 +29,12 @@ def compose(text: str, name: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        problem = Problem(line, column, "", f"is not YAML: {visible(error.problem or str(error), 300)}")
+        problem = Problem(line, column, "", f"invalid YAML: {visible(error.problem or str(error), 300)}")
         raise PolicyError(name, [problem]) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise PolicyError(name, [Problem(None, None, "", f"is not YAML: {visible(str(error), 300)}")]) from None
+        raise PolicyError(name, [Problem(None, None, "", f"invalid YAML: {visible(str(error), 300)}")]) from None
     if node is None:
-        raise PolicyError(name, [Problem(1, 1, "", "is empty: begin with `version: 1` and `rules:`")])
+        raise PolicyError(name, [Problem(1, 1, "", "the file is empty: start with `version: 1` and `rules:`")])
     return node
 
 
@@ -71,7 +71,7 @@ class Marks:
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             if key in seen:
-                self._complain(key_node.start_mark, (*at, key), "stands twice: keep one")
+                self._complain(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
             seen.add(key)
             self._keys[*at, key] = key_node.start_mark
             yield key, self._build(value_node, (*at, key))
@@ -80,7 +80,7 @@ class Marks:
         try:
             return self._scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            self._complain(node.start_mark, at, f"cannot be read: {visible(str(error), 200)}")
+            self._complain(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
             return None
 
     def _complain(self, mark: yaml.Mark, at: Location, message: str) -> None:

@@ -58,7 +58,7 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
         (["audit", "list", "--mode", "foo"], "'--mode': 'foo' is not one of 'observe', 'approve-only', 'enforce'."),
         (["audit", "list", "--outcome", "foo"],
          "'--outcome': 'foo' is not one of 'applied', 'failed', 'superseded', 'unattributed', 'observed'."),
-        (["audit", "list", "--limit", "foo"], "'--limit': 'foo': must be a whole number"),
+        (["audit", "list", "--limit", "foo"], "'--limit': 'foo': must be an integer"),
         (["audit", "list", "--limit", "0"], "'--limit': '0': must be at least 1"),
         (["audit", "list", "--since", "foo"], "--since: 'foo' is no time: use 2026-11-24, 2026-11-24T09:00 or 7d"),
         (["status", "--max-age", "foo"], "--max-age: 'foo' is not a duration: use for example 90s, 10m, 1h30m or 30d"),

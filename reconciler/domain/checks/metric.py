@@ -77,13 +77,13 @@ run that the version names: anybody may register a version under any run's id.
     @model_validator(mode="after")
     def _sensible(self) -> MetricCheck:
         if self.min is None and self.max is None:
-            raise ValueError("says neither min nor max: give at least one")
+            raise ValueError("set min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is larger than max {self.max:g}")
+            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
         if self.bounds is not None and self.bounds[0] > self.bounds[1]:
-            raise ValueError(f"bounds {list(self.bounds)} begin above their end")
+            raise ValueError(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
         if self.source == "run" and (self.dataset is not None or self.allow_zero):
-            raise ValueError("dataset and allow_zero need source: logged_model, a run does not keep them")
+            raise ValueError("dataset and allow_zero require source: logged_model")
         return self
 
     @property
@@ -104,9 +104,9 @@ run that the version names: anybody may register a version under any run's id.
     def doubts(self) -> Iterator[str]:
         low, high = self.bounds or (-math.inf, math.inf)
         if self.min is not None and self.min > high:
-            yield f"can never pass: min {self.min:g} lies above the upper bound {high:g}"
+            yield f"can never pass: min {self.min:g} is above the upper bound {high:g}"
         if self.max is not None and self.max < low:
-            yield f"can never pass: max {self.max:g} lies below the lower bound {low:g}"
+            yield f"can never pass: max {self.max:g} is below the lower bound {low:g}"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
         foreign = _measured_on_other_run(evidence)

@@ -47,7 +47,7 @@ class TagCheck(Check):
     @model_validator(mode="after")
     def _one_condition(self) -> TagCheck:
         if sum(condition is not None for condition in (self.equals, self.one_of, self.matches)) > 1:
-            raise ValueError("equals, one_of and matches exclude each other: use one, or several checks")
+            raise ValueError("use only one of equals, one_of and matches; a second condition is a second check")
         return self
 
     @property
@@ -104,4 +104,4 @@ def _compiled(pattern: str) -> Any:
     try:
         return re2.compile(pattern)
     except re2.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression of RE2: {error}") from None
+        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {error}") from None
