@@ -19,8 +19,9 @@ from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
 from reconciler.domain.decision import Mode, left_undone
-from reconciler.domain.policy import Policy, Scope
+from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.explain import Explanation

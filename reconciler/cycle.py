@@ -9,6 +9,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import TypeVar
 
+from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind, conditional, effect_of
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
@@ -275,7 +276,7 @@ class Cycle:
 
     def _abstained(self, request: Request, verdict: Verdict, summary: CycleSummary) -> Waiting:
         summary.abstentions[verdict.reason_code] += 1
-        unreadable = verdict.reason_code == "unreadable"
+        unreadable = verdict.reason_code == ReasonCode.UNREADABLE
         summary.in_error += unreadable
         said = conditional(verdict.kind, summary.mode is not Mode.OBSERVE)
         self._tell("abstained", request, f"{said} ({verdict.reason_code}): {verdict.reason}", weight=Weight.EXPECTED)

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from reconciler.cycle import CycleSummary, Event, PolicyInForce, batches, event, past_tense
+from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
@@ -73,10 +74,10 @@ class Explanation:
 
 _LOOK_AGAIN = "look again later: {explain}"
 _AFTER_ABSTENTION = {
-    "no_policy": "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
-    "waiting": "a value that is missing may still come: look again later: {explain}",
-    "missing": "log what is missing, then look again: {explain}; until then a person decides",
-    "unreadable": "the evidence could not be read: try again: {explain}",
+    ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
+    ReasonCode.WAITING: "a value that is missing may still come: look again later: {explain}",
+    ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then a person decides",
+    ReasonCode.UNREADABLE: "the evidence could not be read: try again: {explain}",
 }
 
 
@@ -124,7 +125,7 @@ def preview(
 def _foreseen(request: Request, verdict: Verdict, summary: CycleSummary) -> Event:
     if verdict.kind is VerdictKind.ABSTAIN:
         summary.abstentions[verdict.reason_code] += 1
-        summary.in_error += verdict.reason_code == "unreadable"
+        summary.in_error += verdict.reason_code == ReasonCode.UNREADABLE
         return event("abstained", request, f"would abstain ({verdict.reason_code}): {verdict.reason}")
     summary.verdicts[past_tense(verdict.kind, acts=False)] += 1
     return event("decided", request, f"would {verdict.kind}: {verdict.reason}")

@@ -12,15 +12,16 @@ from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import JsonOption, duration_of, settings
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
+from reconciler.domain.codes import ReasonCode
 from reconciler.domain.times import duration_text, parse_iso
 
 _SHOWN_DAEMONS = 5
 # Why a request is not decided, by the code of its abstention.
-_WHY = {
-    "no_policy": "no rule covers it",
-    "missing": "a value is missing",
-    "waiting": "a missing value may still come",
-    "unreadable": "the evidence cannot be read",
+_WHY: dict[str, str] = {
+    ReasonCode.NO_POLICY: "no rule covers it",
+    ReasonCode.MISSING: "a value is missing",
+    ReasonCode.WAITING: "a missing value may still come",
+    ReasonCode.UNREADABLE: "the evidence cannot be read",
 }
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Found, Invalid, Listed, Measured, Registry, Standing
 from reconciler.registry.transport import NoEndpoint, PlainlyRefused, Transport

@@ -111,3 +111,17 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
     with pytest.raises(DBAPIError), engine.begin() as connection:
         connection.execute(text("UPDATE decisions SET reason = 'better'"))
     engine.dispose()
+
+
+def test_what_an_earlier_version_decided_was_judged_by_the_first_engine(audit: Audit, earlier: str) -> None:
+    audit.log.record(audit.judged())
+    put = copied(audit.url, earlier)
+    assert "engine" not in put["decisions"][0]
+    schema.upgrade(earlier)
+    engine = make_engine(earlier)
+    reader = AuditReader(engine)
+    [row] = reader.decisions(DecisionFilter())
+    assert reader.decision(row["decision_id"])["engine"] == 1
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(text("UPDATE decisions SET engine = 2"))
+    engine.dispose()
