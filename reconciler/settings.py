@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.domain.mistakes import plain_words, typed_and_wrong
-from reconciler.domain.text import visible
+from reconciler.domain.text import visible, visible_name
 from reconciler.domain.times import duration_text, parse_duration
 from reconciler.secret_files import (
     PREFIX,
@@ -193,6 +193,16 @@ class Settings(BaseSettings):
         uri = self.registry.tracking_uri or self.registry_uri()
         _refuse_plaintext(uri, self.registry.allow_plaintext)
         return uri
+
+    @property
+    def recorded_registry(self) -> tuple[str, str] | None:
+        """The registry's address and workspace as the audit has them.
+
+        None where no registry is named, or it is `databricks`, whose address only its SDK knows.
+        """
+        if self.registry.uri is None or is_databricks(self.registry.uri):
+            return None
+        return visible_name(self.registry.uri), visible_name(self.registry.workspace or "")
 
     @property
     def mode_is_set(self) -> bool:
