@@ -65,8 +65,8 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (["nonsense"], f"no such command 'nonsense': use {COMMANDS}", ""),
         (["--log-level", "debug"], f"missing command: use {COMMANDS}", ""),
         (["audit", "lits"], "no such command 'lits': use list, show or report", "audit"),
-        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --help, --config, "
-         "--log-format or --log-level", "status"),
+        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
+         "--help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version or --help", ""),
         (["explain", "m"],
