@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: docs/cli.md and docs/metrics.md. Run by `make docs`."""
+"""Writes what is made from the code: docs/cli.md, docs/metrics.md and the end of docs/policy.md; see `make docs`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer.main
+from policy_reference import policy_reference
 
 from reconciler.cli.app import app
 from reconciler.daemon.metrics import Metrics
 
+MADE_BELOW = "<!-- Below: made from the code by `make docs`. -->\n"
 HERE = Path(__file__).resolve().parent
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 CLI = """\
@@ -64,7 +66,13 @@ def metrics_page() -> str:
     return METRICS + "".join(rows)
 
 
-PAGES = {"cli.md": cli_page, "metrics.md": metrics_page}
+def policy_page() -> str:
+    """What people wrote stays; what stands below the mark is made."""
+    written, mark, _ = (HERE / "policy.md").read_text(encoding="utf-8").partition(MADE_BELOW)
+    return written + mark + policy_reference()
+
+
+PAGES = {"cli.md": cli_page, "metrics.md": metrics_page, "policy.md": policy_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

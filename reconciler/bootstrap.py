@@ -14,13 +14,14 @@ from sqlalchemy import Engine
 
 from reconciler import explain as explaining
 from reconciler.audit import lock, schema
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import Access
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce
 from reconciler.domain.decision import Mode, left_undone
-from reconciler.domain.policy import Policy, Scope
+from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.explain import Explanation
 from reconciler.policy.file import PolicyError, read_policy
@@ -142,12 +143,8 @@ def policy_in_force(settings: Settings) -> PolicyInForce:
 
 @contextmanager
 def audit_reader(settings: Settings) -> Iterator[AuditReader]:
-    engine = make_engine(settings.audit.url.get_secret_value(), read_only=True)
-    try:
-        schema.require_head(engine)
+    with schema.opened_at_head(settings.audit.url.get_secret_value(), Access.READ) as engine:
         yield AuditReader(engine)
-    finally:
-        engine.dispose()
 
 
 def resident_audit_log(
@@ -160,15 +157,10 @@ def resident_audit_log(
 @contextmanager
 def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
     url = settings.audit.url.get_secret_value()
-    with lock.hold(url):
-        engine = make_engine(url)
-        try:
-            schema.require_head(engine)
-            lease = settings.schedule.lease
-            # One cycle by hand is no replica: nobody waits for it, or leaves it a share of the work.
-            yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, lease, resident=False)
-        finally:
-            engine.dispose()
+    with lock.hold(url), schema.opened_at_head(url, Access.WRITE) as engine:
+        lease = settings.schedule.lease
+        # One cycle by hand is no replica: nobody waits for it, or leaves it a share of the work.
+        yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, lease, resident=False)
 
 
 # --- the daemon and one cycle --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from reconciler.cycle import CycleSummary, Event, PolicyInForce
 from reconciler.cycle.batches import batches
 from reconciler.cycle.happening import Happening, event, past_tense
 from reconciler.cycle.summary import summary_of
+from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
@@ -76,10 +77,10 @@ class Explanation:
 
 _LOOK_AGAIN = "look again later: {explain}"
 _AFTER_ABSTENTION = {
-    "no_policy": "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
-    "waiting": "a value that is missing may still come: look again later: {explain}",
-    "missing": "log what is missing, then look again: {explain}; until then a person decides",
-    "unreadable": "the evidence could not be read: try again: {explain}",
+    ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
+    ReasonCode.WAITING: "a value that is missing may still come: look again later: {explain}",
+    ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then a person decides",
+    ReasonCode.UNREADABLE: "the evidence could not be read: try again: {explain}",
 }
 
 
@@ -133,7 +134,7 @@ def _foreseen(request: Request, verdict: Verdict) -> Event:
 
 def _counts(verdict: Verdict) -> Happening:
     if verdict.kind is VerdictKind.ABSTAIN:
-        return Happening(abstained=verdict.reason_code, in_error=verdict.reason_code == "unreadable")
+        return Happening(abstained=verdict.reason_code, in_error=verdict.reason_code == ReasonCode.UNREADABLE)
     return Happening(verdict=past_tense(verdict.kind, acts=False))
 
 

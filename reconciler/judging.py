@@ -1,4 +1,7 @@
-"""Judging requests: the one way from evidence to a verdict, for the cycle, for `explain` and for `once --dry-run`."""
+"""Judging requests: the one way from evidence to a verdict, for the cycle, for `explain` and for `once --dry-run`.
+
+What is open is judged by the newest engine; what was decided is judged again by the engine that judged it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.domain.evaluate import evaluate
+from reconciler.domain.evaluate import ENGINE, ENGINES, Evaluate
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
+from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict
 from reconciler.ports import Listed, Registry
 
 # How many requests are judged on evidence that is read at once: fewer is fresher, more is fewer calls.
 JUDGED_TOGETHER = 50
+
+
+class UnknownEngine(Exception):
+    """A decision was judged by an engine that this release does not have: a newer release wrote it."""
+
+    def __init__(self, number: int) -> None:
+        known = ", ".join(map(str, sorted(ENGINES)))
+        super().__init__(f"engine {number} is unknown (this release has {known}): use the release that decided")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +43,27 @@ def judge_batch(registry: Registry, policy: Policy, batch: Sequence[Listed], now
     Raises:
         RegistryError: the registry could not be asked at all; nothing is judged then.
     """
+    evaluate = ENGINES[ENGINE]
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
     evidence_by_key = registry.evidence(needed, now)
     for listed in batch:
         evidence = evidence_by_key[listed.request.key]
         yield Judgement(listed, evaluate(policy, listed.request, evidence, now), evidence)
+
+
+def judge_again(engine: int, policy: Policy, request: Request, evidence: Evidence) -> Verdict:
+    """The verdict of a stored decision, as of the moment when its evidence was read.
+
+    Args:
+        engine: the number that is stored with the decision.
+
+    Raises:
+        UnknownEngine: this release does not have that engine.
+    """
+    return _engine(engine)(policy, request, evidence, evidence.read_at)
+
+
+def _engine(number: int) -> Evaluate:
+    if number not in ENGINES:
+        raise UnknownEngine(number)
+    return ENGINES[number]

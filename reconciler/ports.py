@@ -14,8 +14,8 @@ from typing import Protocol
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 
 
 class RegistryError(ReconcilerError):

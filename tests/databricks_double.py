@@ -272,7 +272,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def serve(self) -> None:
         parts = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # Whoever was sending was killed between the head of the call and its body: there was no call.
+            self.close_connection = True
+            return
         arguments = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         self.held.authorizations.append(self.headers.get("Authorization", ""))
         if self.held.accepts and self.headers.get("Authorization") != self.held.accepts:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Absent, Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
@@ -15,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from reconciler.domain.text import visible
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
+_ACCESS: Final = "access"
 # Durability before speed: an MLflow server takes far fewer decisions a second than this commits.
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -26,46 +29,129 @@ _PRAGMAS = (
 )
 
 
-def make_engine(url: str, *, read_only: bool = False) -> Engine:
-    """An engine for an audit database. `read_only` reports never block the daemon.
+class Access(Enum):
+    """What may be done to a database. The values are SQLite's own words for it."""
 
-    Connects nothing yet, so it raises nothing.
+    READ = "ro"
+    WRITE = "rw"
+    # Only `db upgrade` makes a database: everything else would make an empty file of a mistyped path.
+    CREATE = "rwc"
+
+
+def make_engine(url: str, access: Access = Access.WRITE) -> Engine:
+    """An engine for an audit database. Readers never block the daemon, and cannot write.
+
+    Connects nothing yet, so it raises nothing. The caller disposes of it, as `opened` does.
     """
-    if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite(url, read_only)
-    return _postgresql(url)
+    backend = _sqlite if make_url(url).get_backend_name() == "sqlite" else _postgresql
+    return backend(url, access)
 
 
-def _sqlite(url: str, read_only: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False})
-    path = make_url(url).database or ""
+@contextlib.contextmanager
+def opened(url: str, access: Access) -> Iterator[Engine]:
+    """The same, disposed of at the end."""
+    engine = make_engine(url, access)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def is_read_only(engine: Engine) -> bool:
+    return engine.get_execution_options().get(_ACCESS) is Access.READ
+
+
+# --- SQLite --------------------------------------------------------------------------------------------------
+
+
+def _sqlite(url: str, access: Access) -> Engine:
+    engine = create_engine(url, execution_options={_ACCESS: access})
+    path = Path(make_url(url).database or "").absolute()
 
     @event.listens_for(engine, "do_connect")
-    def create_private(dialect: Any, record: Any, arguments: Any, keywords: Any) -> None:
-        # Evidence and names are for those who may read the audit; SQLite would follow the umask.
-        if not Path(path).exists():
-            # Where this cannot be done SQLite cannot either, and it is SQLite's error that is translated.
-            with contextlib.suppress(OSError):
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, record: Any) -> None:
-        # The driver must not open transactions by itself: a deferred BEGIN loses updates without an error.
-        connection.isolation_level = None
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+    def connect(dialect: Any, record: Any, arguments: Any, keywords: Any) -> sqlite3.Connection:
+        return _reading(path) if access is Access.READ else _writing(path, access)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if access is Access.READ else "BEGIN IMMEDIATE")
 
     return engine
 
 
-def _postgresql(url: str) -> Engine:
+def _writing(path: Path, access: Access) -> sqlite3.Connection:
+    if access is Access.CREATE and not path.exists():
+        # Evidence and names are for those who may read the audit; SQLite would follow the umask. Where this cannot be
+        # done SQLite cannot either, and it is SQLite's error that is translated.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = _connected(path, f"mode={access.value}")
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    connection = _connected(path, "mode=ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if not path.exists() or os.access(path.parent, os.W_OK):
+            raise
+        connection = _immutable(path)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _immutable(path: Path) -> sqlite3.Connection:
+    """For a folder in which this user can make no files of shared memory, as every reader of a WAL needs.
+
+    A writer always has both files; so where they are missing nobody writes, and the file can be read as it is.
+    """
+    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+    if any(one.exists() for one in beside):
+        raise sqlite3.OperationalError(
+            f"a daemon has it open, and this user may not write in {path.parent}: read a copy, which the daemon's user "
+            "makes with `mlflow-reconciler db backup COPY`"
+        )
+    return _connected(path, "mode=ro&immutable=1")
+
+
+def _connected(path: Path, how: str) -> sqlite3.Connection:
+    # The driver must not open transactions by itself: a deferred BEGIN loses updates without an error.
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?{how}", uri=True, timeout=10, check_same_thread=False, isolation_level=None
+    )
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------
+
+
+def _postgresql(url: str, access: Access) -> Engine:
     # No prepared statements and no session state: pgbouncer in transaction mode hands sessions around.
     arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": "mlflow-reconciler"}
-    return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=2, connect_args=arguments)
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=2,
+        max_overflow=2,
+        connect_args=arguments,
+        execution_options={_ACCESS: access},
+    )
+    if access is Access.READ:
+
+        @event.listens_for(engine, "connect")
+        def read_only(connection: Any, record: Any) -> None:
+            # The driver then says BEGIN READ ONLY each time, which needs no state of the session's.
+            connection.read_only = True
+
+    return engine
+
+
+# --- what both have in common --------------------------------------------------------------------------------
 
 
 def shown_url(url: str) -> str:

@@ -218,6 +218,7 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
         "archive_existing": decision.archive_existing,
         "daemon": decision.daemon,
         "product_version": decision.product_version,
+        "engine": decision.engine,
         "checks": [_check(row) for row in connection.execute(checks.order_by(DecisionCheckRow.position))],
         "outcomes": [_plain_values(dict(row._mapping)) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
         "request": json.loads(decision.request),

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from reconciler.audit.database import audit_errors, make_engine, shown_url
+from reconciler.audit.database import Access, audit_errors, is_read_only, opened, shown_url
 from reconciler.audit.tables import Base
-from reconciler.ports import SchemaMismatch
+from reconciler.ports import AuditUnavailable, SchemaMismatch
 
-__all__ = ["check", "current", "head", "migrations_path", "require_head", "revisions", "shown_url", "upgrade"]
+__all__ = [
+    "check",
+    "current",
+    "head",
+    "migrations_path",
+    "opened_at_head",
+    "require_head",
+    "revisions",
+    "shown_url",
+    "upgrade",
+]
 
 _UPGRADE = "run `mlflow-reconciler db upgrade`"
 # One number for all upgrades of audit databases, so that two of them wait for each other.
@@ -37,12 +49,11 @@ def head() -> str:
 
 def current(url: str) -> str | None:
     """The database's revision; None where it has no schema yet."""
-    engine = make_engine(url)
-    try:
+    with opened(url, Access.READ) as engine:
+        if _is_missing_file(engine):
+            return None
         with audit_errors(engine), engine.connect() as connection:
             return _revision(connection)
-    finally:
-        engine.dispose()
 
 
 def _revision(connection: Connection) -> str | None:
@@ -60,15 +71,11 @@ def upgrade(url: str) -> str:
         SchemaMismatch: it belongs to something else, or to a newer version.
         AuditUnavailable: it cannot be reached or written.
     """
-    engine = make_engine(url)
-    try:
-        with audit_errors(engine), engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
-            _refuse_strangers(connection, shown_url(url))
-            migrate(connection, "head")
-    finally:
-        engine.dispose()
+    with opened(url, Access.CREATE) as engine, audit_errors(engine), engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
+        _refuse_strangers(connection, shown_url(url))
+        migrate(connection, "head")
     return head()
 
 
@@ -107,10 +114,25 @@ def _newer(where: str, revision: str) -> str:
     return f"{where} is at revision {revision}, which this version does not know: install the version that upgraded it"
 
 
+@contextmanager
+def opened_at_head(url: str, access: Access) -> Iterator[Engine]:
+    """An audit database of this version's revision. Raises as `require_head`."""
+    with opened(url, access) as engine:
+        require_head(engine)
+        yield engine
+
+
 def require_head(engine: Engine) -> None:
-    """Raises SchemaMismatch, naming the remedy, unless the database is at `head`."""
+    """The database is at `head`.
+
+    Raises:
+        SchemaMismatch: it is not; the message names the remedy.
+        AuditUnavailable: it cannot be reached, or it was to be read and there is no such file.
+    """
     where = engine.url.render_as_string(hide_password=True)
     revision = None
+    if is_read_only(engine):
+        _require_file(engine)
     if not _is_missing_file(engine):
         with audit_errors(engine), engine.connect() as connection:
             revision = _revision(connection)
@@ -123,11 +145,20 @@ def require_head(engine: Engine) -> None:
 
 
 def _is_missing_file(engine: Engine) -> bool:
-    """SQLite would create it: empty, and owned by whoever only wanted to look."""
     if engine.dialect.name != "sqlite":
         return False
     path = Path(engine.url.database or "")
     return path.parent.is_dir() and not path.exists()
+
+
+def _require_file(engine: Engine) -> None:
+    """Whoever reads has a database in mind that is there; so this is a mistyped path, or another host's."""
+    if _is_missing_file(engine):
+        where = engine.url.render_as_string(hide_password=True)
+        raise AuditUnavailable(
+            f"audit database {where}: there is no such file: set audit.url to the daemon's, or create one with "
+            "`mlflow-reconciler db upgrade`"
+        )
 
 
 def check(url: str) -> list[str]:
@@ -135,14 +166,9 @@ def check(url: str) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    engine = make_engine(url)
-    try:
-        require_head(engine)
-        with audit_errors(engine), engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": False})
-            return [_difference(one) for one in compare_metadata(context, Base.metadata)]
-    finally:
-        engine.dispose()
+    with opened_at_head(url, Access.READ) as engine, audit_errors(engine), engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        return [_difference(one) for one in compare_metadata(context, Base.metadata)]
 
 
 def _difference(difference: Any) -> str:

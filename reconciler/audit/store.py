@@ -364,7 +364,7 @@ def _decision_values(judged: Judged, decision_id: str, daemon: str) -> dict[str,
         "mode": str(judged.mode),
         "verdict": str(verdict.kind),
         "acts": judged.acts,
-        "reason_code": verdict.reason_code,
+        "reason_code": str(verdict.reason_code),
         "reason": verdict.reason,
         "rule": visible(verdict.rule),
         "policy_digest": judged.policy_digest,
@@ -373,6 +373,7 @@ def _decision_values(judged: Judged, decision_id: str, daemon: str) -> dict[str,
         "evidence": judged.evidence.to_json(),
         "product_version": __version__,
         "daemon": daemon,
+        "engine": judged.engine,
     }
 
 
@@ -394,7 +395,7 @@ def _check_values(decision_id: str, position: int, check: CheckResult) -> dict[s
         "rule": check.rule,
         "check_name": check.check,
         "result": str(check.result),
-        "code": check.code,
+        "code": str(check.code),
         "expected": check.expected,
         "observed": check.observed,
         "observed_number": check.observed_number,
@@ -421,7 +422,7 @@ def _waiting_values(waiting: Waiting, before: Row[Any] | None, now: datetime) ->
     values = {"many": (before.failures if before and same else 0) + 1, "since": before.failing_since if before else now}
     return {
         "at": place_of(waiting.request),
-        "code": waiting.code,
+        "code": str(waiting.code),
         "detail": detail,
         "due": None if waiting.retry_in is None else now + waiting.retry_in,
         # Waiting for a grace period or for a rule is no failure.
@@ -445,6 +446,7 @@ def _decision(judged: Judged, decision_id: str, decided_at: datetime) -> Decisio
         policy_digest=judged.policy_digest,
         rule=visible(judged.verdict.rule),
         archive_existing=judged.verdict.archive_existing,
+        engine=judged.engine,
     )
 
 
@@ -467,6 +469,7 @@ def _pending(row: Row[Any], fence: int) -> Pending:
         policy_digest=row.policy_digest,
         rule=row.rule,
         archive_existing=row.archive_existing,
+        engine=row.engine,
     )
     return Pending(decision, row.attempts or 0, fence, row.failures or 0)
 

@@ -133,6 +133,7 @@ class DecisionRow(Base):
     evidence: Mapped[str] = mapped_column(Text)
     product_version: Mapped[str] = mapped_column(String(32))
     daemon: Mapped[str] = mapped_column(Text)
+    engine: Mapped[int] = mapped_column(Integer, server_default=text("1"))
 
 
 class DecisionCheckRow(Base):

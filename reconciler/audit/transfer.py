@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, func, insert, make_url, select
 
 from reconciler.audit import schema
-from reconciler.audit.database import audit_errors, make_engine, shown_url
+from reconciler.audit.database import Access, audit_errors, shown_url
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.domain.times import iso
 from reconciler.ports import AuditUnavailable, SchemaMismatch
@@ -38,21 +38,16 @@ def copy(source: str, target: str) -> list[Copied]:
         SchemaMismatch: a side is of another revision, or the target is not empty.
         AuditUnavailable: a side cannot be reached or written, or the copy differs.
     """
-    reading, writing = make_engine(source, read_only=True), make_engine(target)
-    try:
-        schema.require_head(reading)
-        schema.require_head(writing)
-        with (
-            audit_errors(reading),
-            _snapshot(reading) as old,
-            audit_errors(writing),
-            writing.begin() as new,
-        ):
-            _require_empty(new, target)
-            return [_copy_table(table, old, new) for table in Base.metadata.sorted_tables]
-    finally:
-        reading.dispose()
-        writing.dispose()
+    with (
+        schema.opened_at_head(source, Access.READ) as reading,
+        schema.opened_at_head(target, Access.WRITE) as writing,
+        audit_errors(reading),
+        _snapshot(reading) as old,
+        audit_errors(writing),
+        writing.begin() as new,
+    ):
+        _require_empty(new, target)
+        return [_copy_table(table, old, new) for table in Base.metadata.sorted_tables]
 
 
 def _snapshot(engine: Engine) -> Connection:
@@ -113,23 +108,20 @@ def backup(url: str, path: Path) -> None:
         raise SchemaMismatch(f"{shown_url(url)} is not SQLite: use pg_dump, or `db copy --to sqlite:///PATH`")
     if path.exists():
         raise SchemaMismatch(f"{path} is there already: name a new file")
-    engine: Engine = make_engine(url, read_only=True)
-    try:
-        schema.require_head(engine)
-        _back_up(Path(location.database or ""), path)
-    finally:
-        engine.dispose()
+    with schema.opened_at_head(url, Access.READ) as engine:
+        _back_up(engine, path)
 
 
-def _back_up(source: Path, path: Path) -> None:
+def _back_up(engine: Engine, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         partial.touch(mode=0o600)
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(partial)) as new:
-            old.backup(new, pages=1000)
+        with closing(engine.raw_connection()) as old, closing(sqlite3.connect(partial)) as new:
+            driver: Any = old.driver_connection
+            driver.backup(new, pages=1000)
             [(verdict,)] = new.execute("PRAGMA integrity_check")
         if verdict != "ok":
-            raise AuditUnavailable(f"the backup of {source} is damaged ({verdict}): check the disk")
+            raise AuditUnavailable(f"the backup {path} is damaged ({verdict}): check the disk")
         partial.replace(path)
     except (sqlite3.Error, OSError) as error:
         raise AuditUnavailable(f"backup {path}: {error}: may this user write there, and is there room?") from None

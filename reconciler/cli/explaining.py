@@ -75,7 +75,7 @@ def _data(explanation: Explanation) -> dict[str, Any]:
         "version": visible_name(request.version),
         "target": str(request.target),
         "verdict": str(verdict.kind),
-        "reason_code": verdict.reason_code,
+        "reason_code": str(verdict.reason_code),
         "reason": verdict.reason,
         "rule": verdict.rule,
         "archive_existing": verdict.archive_existing,

@@ -80,14 +80,10 @@ def _since(pause: Pause | None) -> str:
 @contextmanager
 def _database(url: str) -> Iterator[Engine]:
     from reconciler.audit import schema
-    from reconciler.audit.database import make_engine
+    from reconciler.audit.database import Access
 
-    engine = make_engine(url)
-    try:
-        schema.require_head(engine)
+    with schema.opened_at_head(url, Access.WRITE) as engine:
         yield engine
-    finally:
-        engine.dispose()
 
 
 def _say_who(daemons: Sequence[Running]) -> None:

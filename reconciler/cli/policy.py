@@ -34,7 +34,7 @@ def validate(
 @app.command(epilog="Example: mlflow-reconciler policy schema > policy.schema.json")
 def schema() -> int:
     """Print the JSON Schema of a policy, for editors."""
-    from reconciler.domain.policy import Policy
+    from reconciler.policy.grammar import policy_model
 
-    write_json(Policy.model_json_schema(), sys.stdout)
+    write_json(policy_model().model_json_schema(), sys.stdout)
     return DONE

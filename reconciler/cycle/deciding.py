@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.cycle.acting import FIRST_RETRY
 from reconciler.cycle.happening import Happening, Tell, event, past_tense
+from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Judged, Mode, conditional
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
@@ -64,7 +65,7 @@ class Deciding:
         return BatchDecided(pending, waiting, happened)
 
     def _abstain(self, request: Request, verdict: Verdict) -> Waiting:
-        unreadable = verdict.reason_code == "unreadable"
+        unreadable = verdict.reason_code == ReasonCode.UNREADABLE
         said = conditional(verdict.kind, self._mode is not Mode.OBSERVE)
         text = f"{said} ({verdict.reason_code}): {verdict.reason}"
         self._tell(event("abstained", request, text, weight=Weight.EXPECTED))

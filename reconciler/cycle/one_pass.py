@@ -11,7 +11,7 @@ from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Happening
 from reconciler.domain.decision import Mode
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint
 from reconciler.judging import JUDGED_TOGETHER
 from reconciler.ports import AuditLog, FirstSeen, Listed, Listing, Registry, RegistryError, Waiting

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import Access, opened
 from reconciler.bootstrap import make_registry, policy_in_force, resident_audit_log
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.daemon.metrics import Metrics
@@ -35,13 +35,9 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 def run_daemon(config: Path | None, settings: Settings) -> int:
     """Serves until a signal. Returns 0; raises SettingsError, PolicyError, SchemaMismatch or AlreadyServed."""
     url, stop, notifier = settings.audit.url.get_secret_value(), threading.Event(), Notifier()
-    with lock.hold(url):
-        engine = make_engine(url)
-        try:
-            running = Running(config, settings, engine, notifier, stop)
-            Daemon(running, stop, notifier).serve()
-        finally:
-            engine.dispose()
+    with lock.hold(url), opened(url, Access.WRITE) as engine:
+        running = Running(config, settings, engine, notifier, stop)
+        Daemon(running, stop, notifier).serve()
     return 0
 
 

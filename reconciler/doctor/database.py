@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Delete, Engine, Table, Update, and_, delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
-from reconciler.audit.database import audit_errors, make_engine
+from reconciler.audit.database import Access, audit_errors, opened
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.doctor.findings import Finding, fail, ok, skip
 from reconciler.ports import AuditUnavailable, SchemaMismatch
@@ -22,7 +21,7 @@ _UNTRIED = ("rights", "append-only")
 
 def database(settings: Settings) -> list[Finding]:
     url = settings.audit.url.get_secret_value()
-    with _engine(url) as engine:
+    with opened(url, Access.WRITE) as engine:
         try:
             schema.require_head(engine)
             at_head = f"{schema.shown_url(url)} is at revision {schema.head()}"
@@ -33,15 +32,6 @@ def database(settings: Settings) -> list[Finding]:
         except AuditUnavailable as error:
             untried = "not tried: the database cannot be asked (see database)"
             return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
-
-
-@contextmanager
-def _engine(url: str) -> Iterator[Engine]:
-    engine = make_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 # --- rights --------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from reconciler.bootstrap import make_registry, policy_in_force
 from reconciler.doctor.files import policy_or_none
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.evidence import Needs
-from reconciler.domain.policy import Policy, Scope
+from reconciler.domain.policy import Policy
+from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
 from reconciler.ports import Measured, RegistryError
 from reconciler.registry.permissions import few, governed_levels, not_governable

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from reconciler.domain.evaluate import ENGINE
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.text import command_line, cut_at_word, visible_name
@@ -53,6 +54,7 @@ class Judged:
     evidence: Evidence
     mode: Mode
     policy_digest: str
+    engine: int = ENGINE
 
     @property
     def acts(self) -> bool:
@@ -61,7 +63,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the audit database holds and the registry is told. `decided_at` is the database's clock."""
+    """What the audit database holds and the registry is told. `decided_at` is the database's clock.
+
+    `engine` is the number of the engine that judged it: judged again, it is judged by that one.
+    """
 
     decision_id: str
     decided_at: datetime
@@ -72,6 +77,7 @@ class Decision:
     policy_digest: str
     rule: str
     archive_existing: bool
+    engine: int = ENGINE
 
     @property
     def acts(self) -> bool:

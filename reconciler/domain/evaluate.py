@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from reconciler.domain.checks import judge
+from reconciler.domain.checks.base import Check, Finding, OnMissing
+from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
 from reconciler.domain.evidence import Evidence
-from reconciler.domain.policy import Policy
+from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
+from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
+
+# The number of the engine below, stored with each decision. Whoever changes what a check finds, or how findings become
+# a verdict, gives the new engine the next number and keeps the old one in ENGINES: an old verdict is never rewritten.
+ENGINE = 1
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
@@ -18,21 +25,54 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
     A single check that could not be told makes the whole an abstention: nothing is rejected on half the evidence.
     """
     rules = policy.rules_for(request)
-    names = tuple(rule.name for rule in rules)
     if not rules:
-        return Verdict(VerdictKind.ABSTAIN, "no_policy")
-    checks = tuple(judge(rule, check, request, evidence, now) for rule in rules for check in rule.require)
+        return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
+    waited = now - request.requested_at
+    checks = tuple(_judged(rule, check, check.find(evidence, now), waited) for rule in rules for check in rule.require)
     kind, code = _strictest(checks)
     archive = any(rule.archive_existing for rule in rules) and request.target.may_archive
-    return Verdict(kind, code, checks, names, archive)
+    return Verdict(kind, code, checks, tuple(rule.name for rule in rules), archive)
 
 
-def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, str]:
+def _judged(rule: Rule, check: Check, finding: Finding, waited: timedelta) -> CheckResult:
+    """The result of one check of one rule; texts come out visible."""
+    result, code = _result(check, finding, waited)
+    return CheckResult(
+        rule=visible(rule.name),
+        check=visible(check.title, 300),
+        result=result,
+        code=code,
+        expected=visible(check.expected, 500),
+        observed=visible(finding.observed, 500),
+        observed_number=finding.number,
+        source=visible(finding.source, 500),
+    )
+
+
+def _result(check: Check, finding: Finding, waited: timedelta) -> tuple[Result, FindingCode]:
+    if finding.unreadable:
+        return Result.UNKNOWN, CommonCode.UNREADABLE
+    if finding.code == CommonCode.OK:
+        return Result.PASSED, CommonCode.OK
+    if finding.missing and waited < check.grace:
+        return Result.UNKNOWN, CommonCode.WAITING
+    if finding.missing and check.on_missing is OnMissing.ABSTAIN:
+        return Result.UNKNOWN, finding.code
+    return Result.FAILED, finding.code
+
+
+def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
     unknown = {check.code for check in checks if check.result is Result.UNKNOWN}
-    if "unreadable" in unknown:
-        return VerdictKind.ABSTAIN, "unreadable"
+    if CommonCode.UNREADABLE in unknown:
+        return VerdictKind.ABSTAIN, ReasonCode.UNREADABLE
     if unknown:
-        return VerdictKind.ABSTAIN, "waiting" if "waiting" in unknown else "missing"
+        return VerdictKind.ABSTAIN, ReasonCode.WAITING if CommonCode.WAITING in unknown else ReasonCode.MISSING
     if any(check.result is Result.FAILED for check in checks):
-        return VerdictKind.REJECT, "checks_failed"
-    return VerdictKind.APPROVE, "all_checks_passed"
+        return VerdictKind.REJECT, ReasonCode.CHECKS_FAILED
+    return VerdictKind.APPROVE, ReasonCode.ALL_CHECKS_PASSED
+
+
+Evaluate = Callable[[Policy, Request, Evidence, datetime], Verdict]
+
+# By the number that is stored with a decision.
+ENGINES: Mapping[int, Evaluate] = MappingProxyType({ENGINE: evaluate})

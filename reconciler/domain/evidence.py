@@ -7,13 +7,17 @@ which is judged; `Unreadable`, "could not tell", which is never judged.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.text import Text
 from reconciler.domain.times import iso, parse_iso
+
+# The number of what `Evidence.to_json` writes, kept within it.
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Reading:
 class Absent:
     """The registry says definitely that there is none. `code` is stable, `detail` is for people."""
 
-    code: str
+    code: AbsenceCode
     detail: str
 
 
@@ -93,6 +97,7 @@ class Evidence:
     def to_json(self) -> str:
         """ASCII JSON, keys sorted, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
         data = {
+            "format": FORMAT,
             "read_at": iso(self.read_at),
             "version": _fact_data(self.version),
             "run": _fact_data(self.run),
@@ -102,8 +107,15 @@ class Evidence:
 
     @classmethod
     def from_json(cls, text: str) -> Evidence:
-        """The inverse of `to_json`: what it gives is judged to the same verdict."""
+        """The inverse of `to_json`: what it gives is judged to the same verdict.
+
+        Raises:
+            ValueError: the evidence is of a format that this release does not know.
+        """
         data = json.loads(text)
+        # The first releases wrote no number: theirs is the first format.
+        if data.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"evidence of format {data['format']}: this release reads format {FORMAT} only")
         return cls(
             read_at=parse_iso(data["read_at"]),
             version=_absence(data["version"]) or _version(data["version"]),
@@ -114,12 +126,28 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the rules that match a request ask for; nothing else is fetched or kept."""
+    """What the rules that match a request ask for; nothing else is fetched or kept.
+
+    `metrics_of_logged_model`: some of the metrics are read there, so a registry without logged models cannot pass.
+    """
 
     metrics: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
     run: bool = False
     logged_model: bool = False
+    metrics_of_logged_model: bool = False
+
+    @classmethod
+    def together(cls, many: Iterable[Needs]) -> Needs:
+        """All that any of them asks for."""
+        needs = tuple(many)
+        return cls(
+            metrics=frozenset().union(*(need.metrics for need in needs)),
+            tags=frozenset().union(*(need.tags for need in needs)),
+            run=any(need.run for need in needs),
+            logged_model=any(need.logged_model for need in needs),
+            metrics_of_logged_model=any(need.metrics_of_logged_model for need in needs),
+        )
 
 
 _Fact = VersionFacts | RunFacts | LoggedModelFacts | Absent | Unreadable
@@ -156,7 +184,7 @@ def _reading(data: dict[str, Any]) -> Reading:
 
 def _absence(data: dict[str, Any]) -> Absent | Unreadable | None:
     if data["answer"] == "absent":
-        return Absent(data["code"], data["detail"])
+        return Absent(AbsenceCode.of(data["code"]), data["detail"])
     if data["answer"] == "unreadable":
         return Unreadable(data["detail"])
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reconciler.domain.codes import FindingCode, ReasonCode
 from reconciler.domain.text import cut_at_word, visible
 
 
@@ -30,7 +31,7 @@ class CheckResult:
     rule: str
     check: str
     result: Result
-    code: str
+    code: FindingCode
     expected: str
     observed: str
     observed_number: float | None = None
@@ -47,10 +48,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason_code` is all_checks_passed, checks_failed, no_policy, unreadable, missing or waiting."""
+    """What is to be done about a request, and on what grounds: each check of each rule that matched."""
 
     kind: VerdictKind
-    reason_code: str
+    reason_code: ReasonCode
     checks: tuple[CheckResult, ...] = ()
     rules: tuple[str, ...] = ()
     archive_existing: bool = False
@@ -77,7 +78,7 @@ def _rejected(verdict: Verdict) -> str:
 
 
 def _abstained(verdict: Verdict) -> str:
-    if verdict.reason_code == "no_policy":
+    if verdict.reason_code == ReasonCode.NO_POLICY:
         return "no rule of the policy covers this model and target, so it is left alone"
     open_checks = [one for one in verdict.checks if one.result is Result.UNKNOWN]
     return "could not tell: " + "; ".join(f"{one.sentence} ({visible(one.rule)})" for one in open_checks)

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Found, Invalid, Listed, Listing, Measured, Meter, Standing
 from reconciler.registry.speaking import Speaking

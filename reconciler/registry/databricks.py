@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import Assurance
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted
 from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing

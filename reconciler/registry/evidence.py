@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import (
     Absent,
     Evidence,
@@ -80,7 +81,7 @@ class EvidenceReader:
         request = listed.request
         return self._answer(
             lambda: version_facts(get_version(self._registry, request.model, request.version)),
-            Absent("version_missing", "the registry has no such model version"),
+            Absent(AbsenceCode.VERSION_MISSING, "the registry has no such model version"),
         )
 
     def logged_model_id(self, version: VersionFacts | Absent | Unreadable) -> str | Absent | Unreadable:
@@ -93,16 +94,16 @@ class EvidenceReader:
                 return found.group(1)
             copied = _COPIED_VERSION.fullmatch(source)
             if not copied:
-                return Absent("no_logged_model", "the version was not made from a logged model")
+                return Absent(AbsenceCode.NO_LOGGED_MODEL, "the version was not made from a logged model")
             name, number = copied.groups()
             origin = self._answer(
                 lambda name=name, number=number: version_facts(get_version(self._registry, name, number)),  # type: ignore[misc]
-                Absent("no_logged_model", "the version is a copy of one that is gone"),
+                Absent(AbsenceCode.NO_LOGGED_MODEL, "the version is a copy of one that is gone"),
             )
             if not isinstance(origin, VersionFacts):
                 return origin
             source = origin.source
-        return Absent("no_logged_model", f"the version is a copy of a copy, more than {_COPY_DEPTH} deep")
+        return Absent(AbsenceCode.NO_LOGGED_MODEL, f"the version is a copy of a copy, more than {_COPY_DEPTH} deep")
 
     def _answer(self, read: Callable[[], T], absent: Absent) -> T | Absent | Unreadable:
         try:
@@ -130,7 +131,7 @@ class EvidenceReader:
         return {str(_info(row).get("run_id")): row for row in rows}
 
     def _get_run(self, id: str) -> Found:
-        absent = Absent("run_not_found", f"run {visible_name(id)} does not exist")
+        absent = Absent(AbsenceCode.RUN_NOT_FOUND, f"run {visible_name(id)} does not exist")
         return self._answer(lambda: self.read_run(id), absent)
 
     def read_run(self, id: str) -> Found:
@@ -153,7 +154,7 @@ class EvidenceReader:
         return {str(_info(row).get("model_id")): row for row in rows}
 
     def _get_logged_model(self, id: str) -> Found:
-        absent = Absent("no_logged_model", f"logged model {visible_name(id)} does not exist")
+        absent = Absent(AbsenceCode.NO_LOGGED_MODEL, f"logged model {visible_name(id)} does not exist")
         return self._answer(lambda: self.read_logged_model(id), absent)
 
     def read_logged_model(self, id: str) -> Found:
@@ -224,11 +225,11 @@ def _run_fact(
     if not isinstance(version, VersionFacts):
         return version
     if not needs.run:
-        return Absent("not_asked", "no rule asks for the run")
+        return Absent(AbsenceCode.NOT_ASKED, "no rule asks for the run")
     if not version.run_id:
-        return Absent("no_run", "the version names no run")
+        return Absent(AbsenceCode.NO_RUN, "the version names no run")
     if not _ID.fullmatch(version.run_id):
-        return Absent("run_not_found", f"{visible_name(version.run_id)} is not the id of a run")
+        return Absent(AbsenceCode.RUN_NOT_FOUND, f"{visible_name(version.run_id)} is not the id of a run")
     row = runs[version.run_id]
     return row if isinstance(row, Absent | Unreadable) else _run(row, needs)
 
@@ -253,7 +254,7 @@ def _logged_model_fact(
     if not isinstance(model, str):
         return model
     if not needs.logged_model:
-        return Absent("not_asked", "no rule asks for the logged model")
+        return Absent(AbsenceCode.NOT_ASKED, "no rule asks for the logged model")
     row = logged[model]
     return row if isinstance(row, Absent | Unreadable) else _logged_model(row, needs)
 

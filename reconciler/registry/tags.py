@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
+from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name

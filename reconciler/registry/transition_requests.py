@@ -16,8 +16,8 @@ from typing import Any
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision
 from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
+from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name

@@ -65,8 +65,8 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (["nonsense"], f"no such command 'nonsense': use {COMMANDS}", ""),
         (["--log-level", "debug"], f"missing command: use {COMMANDS}", ""),
         (["audit", "lits"], "no such command 'lits': use list, show or report", "audit"),
-        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --help, --config, "
-         "--log-format or --log-level", "status"),
+        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
+         "--help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version or --help", ""),
         (["explain", "m"],
@@ -125,7 +125,9 @@ def test_the_schema_is_json() -> None:
 def test_a_database_is_upgraded_checked_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/audit.db")
     assert run("db", "current").returncode == 1
-    assert run("audit", "list").returncode == 78
+    missing = run("audit", "list")
+    assert (missing.returncode, f"{tmp_path}/audit.db: there is no such file" in missing.stderr) == (69, True)
+    assert list(tmp_path.iterdir()) == []
     assert run("db", "upgrade").stdout == f"{schema.head()}\n"
     assert run("db", "current").stdout == f"{schema.head()}\n"
     assert run("db", "check").returncode == 0

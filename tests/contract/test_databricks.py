@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision, Mode
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
 from reconciler.registry.budget import Budget

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Unavailable
 from reconciler.registry.budget import Budget

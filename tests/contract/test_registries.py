@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Listed, NotFound
 from reconciler.registry.trials import Answer

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from reconciler.audit import schema
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
@@ -61,7 +61,7 @@ class Bench:
             leftover.unlink()
         self.engine = make_engine(f"sqlite:///{place}/audit.db")
         # Of its own: whoever looks from outside meets no fault.
-        self._auditor = make_engine(f"sqlite:///{place}/audit.db", read_only=True)
+        self._auditor = make_engine(f"sqlite:///{place}/audit.db", Access.READ)
         loaded = parse_policy(POLICY, "policy.yaml")
         self._policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         # Time passes only where a fault lets a call's time run out, whatever else the machine does.

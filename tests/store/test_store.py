@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import Access, make_engine
 from reconciler.audit.pauses import running
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
 from reconciler.audit.store import PAUSE, RESUME, SqlAuditLog, note_pause
@@ -30,7 +30,16 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.policy.file import LoadedPolicy, parse_policy
-from reconciler.ports import AlreadyServed, AuditUnavailable, CycleNote, GoAhead, Pending, SchemaMismatch, Waiting
+from reconciler.ports import (
+    AlreadyServed,
+    AuditUnavailable,
+    CycleNote,
+    GoAhead,
+    NoSuchDecision,
+    Pending,
+    SchemaMismatch,
+    Waiting,
+)
 from tests.postgres import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
@@ -373,7 +382,7 @@ def test_one_decision_is_shown_whole_by_the_beginning_of_its_id(audit: Audit) ->
         "metric validation_accuracy", "below_min", "0.85", 0.85,
     )  # fmt: skip
     assert whole["policy"] == POLICY
-    with pytest.raises(LookupError, match="no decision begins with"):
+    with pytest.raises(NoSuchDecision, match="no decision begins with"):
         audit.reader.decision("zzz")
 
 
@@ -427,7 +436,7 @@ def test_an_empty_database_is_refused_with_the_command_that_mends_it(audit_url: 
 
 
 def test_a_database_of_something_else_is_not_taken_over(audit_url: str) -> None:
-    engine = make_engine(audit_url)
+    engine = make_engine(audit_url, Access.CREATE)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE customers (id INTEGER)"))
     engine.dispose()
@@ -436,7 +445,7 @@ def test_a_database_of_something_else_is_not_taken_over(audit_url: str) -> None:
 
 
 def test_the_database_of_another_program_that_uses_alembic_is_not_called_a_newer_version(audit_url: str) -> None:
-    engine = make_engine(audit_url)
+    engine = make_engine(audit_url, Access.CREATE)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE experiments (id INTEGER)"))
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))

@@ -10,7 +10,7 @@ from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.domain.decision import Outcome, OutcomeKind
 from tests.postgres import PostgresServer
@@ -24,7 +24,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def at_revision(url: str, revision: str) -> None:
     """As the version of that revision made it: by its migrations, and no later ones."""
-    engine = make_engine(url)
+    engine = make_engine(url, Access.CREATE)
     with engine.begin() as connection:
         schema.migrate(connection, revision)
     engine.dispose()
@@ -110,4 +110,18 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
     }
     with pytest.raises(DBAPIError), engine.begin() as connection:
         connection.execute(text("UPDATE decisions SET reason = 'better'"))
+    engine.dispose()
+
+
+def test_what_an_earlier_version_decided_was_judged_by_the_first_engine(audit: Audit, earlier: str) -> None:
+    audit.log.record(audit.judged())
+    put = copied(audit.url, earlier)
+    assert "engine" not in put["decisions"][0]
+    schema.upgrade(earlier)
+    engine = make_engine(earlier)
+    reader = AuditReader(engine)
+    [row] = reader.decisions(DecisionFilter())
+    assert reader.decision(row["decision_id"])["engine"] == 1
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(text("UPDATE decisions SET engine = 2"))
     engine.dispose()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import parse_qs, urlsplit
 
-from reconciler.domain.policy import Policy, Scope
+from reconciler.domain.policy import Policy
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.registry.transition_requests import AppRegistry

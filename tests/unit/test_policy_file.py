@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.domain.policy import MetricCheck, Policy
+from reconciler.domain.checks.metric import MetricCheck
 from reconciler.policy.file import PolicyError, parse_policy, read_policy
+from reconciler.policy.grammar import policy_model
 
 RULE = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n"
 
@@ -26,10 +27,10 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
         "      - run: {max_age: 3 parsecs}\n"
     )
     assert problems(text) == [
-        "p.yaml:6:9: rules[0].require[0]: min 0.9 is larger than max 0.5",
-        "p.yaml:10:17: rules[0].require[1].equals: 1 is not text: put it in quotes",
-        "p.yaml:11:9: rules[0].require[1].mathces: is not known here: did you mean matches?",
-        "p.yaml:12:9: rules[0].require[2]: is not a check: give exactly one of metric, description, tag, run",
+        "p.yaml:6:9: rules[0].require[0]: min 0.9 is greater than max 0.5",
+        "p.yaml:10:17: rules[0].require[1].equals: 1 is not a string: put it in quotes",
+        "p.yaml:11:9: rules[0].require[1].mathces: unknown key: did you mean matches?",
+        "p.yaml:12:9: rules[0].require[2]: not a check: use exactly one of metric, description, tag, run",
         "p.yaml:13:24: rules[0].require[3].run.max_age: '3 parsecs' is not a duration: "
         "use for example 90s, 10m, 1h30m or 30d",
     ]
@@ -38,25 +39,25 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "p.yaml:1:1: is empty"),
-        ("a: [", "p.yaml:1:5: is not YAML"),
-        ("version: 1\nversion: 1\n", "p.yaml:2:1: version: stands twice"),
+        ("", "p.yaml:1:1: the file is empty"),
+        ("a: [", "p.yaml:1:5: invalid YAML"),
+        ("version: 1\nversion: 1\n", "p.yaml:2:1: version: duplicate key"),
         ("version: 2\nrules: []\n", "p.yaml:1:10: version: 2: must be 1"),
-        ("version: 1\nrules: []\n", "p.yaml:2:8: rules: is too short: at least 1 needed"),
+        ("version: 1\nrules: []\n", "p.yaml:2:8: rules: length must be at least 1"),
         (RULE + "      - {metric: a, min: x}\n", "rules[0].require[0].min: 'x': must be a number"),
         (RULE + "      - {run: 3}\n", "rules[0].require[0].run: 3: must be a section with keys"),
         ("version: 1\nrules: [{name: r, targets: Production, require: [{run: {}}]}]", "'Production': must be a list"),
         ("- 1\n", "p.yaml:1:1: "),
-        (RULE + "      - metric: a\n", "says neither min nor max"),
+        (RULE + "      - metric: a\n", "set min, max or both"),
         (RULE + "      - metric: a\n        min: .nan\n", "rules[0].require[0].min"),
-        (RULE + "      - {metric: a, min: 1, dataset: d}\n", "need source: logged_model"),
-        (RULE + '      - {tag: a, matches: "("}\n', "is not a regular expression of RE2"),
-        (RULE + "      - {tag: a, equals: x, one_of: [y]}\n", "exclude each other"),
+        (RULE + "      - {metric: a, min: 1, dataset: d}\n", "require source: logged_model"),
+        (RULE + '      - {tag: a, matches: "("}\n', "is not a valid RE2 regular expression"),
+        (RULE + "      - {tag: a, equals: x, one_of: [y]}\n", "use only one of equals, one_of and matches"),
         ("version: 1\nrules: [{name: r, targets: [Prod], require: [{run: {}}]}]", "'Prod' is not a target"),
         ("version: 1\nrules: [{name: r, targets: ['@latest'], require: [{run: {}}]}]", "reserved by MLflow"),
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
          "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c, *c]",
-         "is too large"),
+         "too large"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_where_it_stands(text: str, says: str) -> None:
@@ -66,12 +67,12 @@ def test_a_mistake_is_named_where_it_stands(text: str, says: str) -> None:
 def test_two_rules_of_one_name_are_refused() -> None:
     rule = "  - {name: r, targets: [Production], require: [{run: {}}]}\n"
     assert problems("version: 1\nrules:\n" + rule + rule) == [
-        "p.yaml:4:12: rules[1].name: 'r' names two rules: reasons must tell them apart"
+        "p.yaml:4:12: rules[1].name: duplicate rule name: another rule is named 'r'"
     ]
 
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="cannot be read: No such file"):
+    with pytest.raises(PolicyError, match="cannot read the file: No such file"):
         read_policy(tmp_path / "none.yaml")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PolicyError, match="is not UTF-8"):
@@ -108,7 +109,7 @@ def test_bounds_can_be_taken_away() -> None:
 
 
 def test_the_schema_names_every_check() -> None:
-    schema = str(Policy.model_json_schema())
+    schema = str(policy_model().model_json_schema())
     for word in ("metric", "min_length", "one_of", "max_age", "on_missing", "grace", "archive_existing"):
         assert word in schema
 
@@ -116,3 +117,11 @@ def test_the_schema_names_every_check() -> None:
 def test_the_digest_is_of_the_text() -> None:
     text = RULE + "      - run: {}\n"
     assert parse_policy(text, "p").digest != parse_policy(text + "# comment\n", "p").digest
+
+
+def test_a_policy_of_three_hundred_rules_with_fifty_checks_each_is_read() -> None:
+    checks = "".join(f"      - metric: metric_{number}\n        min: 0.9\n        max: 1\n" for number in range(50))
+    rule = "  - name: rule-{}\n    models: [team-{}-*]\n    targets: [Production, '@champion']\n    require:\n"
+    text = "version: 1\nrules:\n" + "".join(rule.format(number, number) + checks for number in range(300))
+    policy = parse_policy(text, "p").policy
+    assert (len(policy.rules), {len(rule.require) for rule in policy.rules}) == (300, {50})

@@ -1,0 +1,83 @@
+"""What a kind of check is made of.
+
+A new kind is one file beside this one, with a subclass of `Check` and an enum of its codes, and its name in `kinds.py`.
+The policy's grammar, its JSON Schema, the hints for mistyped keys and the reference in docs/policy.md follow from that.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from reconciler.domain.codes import CommonCode, FindingCode
+from reconciler.domain.evidence import Absent, Evidence, Needs, Unreadable
+from reconciler.domain.fields import DurationField, Value
+
+
+class OnMissing(StrEnum):
+    REJECT = "reject"
+    ABSTAIN = "abstain"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. The code "ok" passes; `missing` and `unreadable` are kept apart from a failure."""
+
+    code: FindingCode
+    observed: str
+    number: float | None = None
+    source: str = ""
+    missing: bool = False
+    unreadable: bool = False
+
+
+def nothing_to_judge(fact: Absent | Unreadable) -> Finding:
+    """The finding of every check that needs a fact which is absent, or could not be read."""
+    if isinstance(fact, Unreadable):
+        return Finding(CommonCode.UNREADABLE, fact.detail, unreadable=True)
+    return Finding(fact.code, fact.detail, missing=True)
+
+
+class Check(Value):
+    """One condition of a rule. The fields of a subclass are its keys in the policy; one is named as the kind.
+
+    The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
+    docs/policy.md. Its `codes` are all that it finds, beside those that every kind shares.
+    """
+
+    kind: ClassVar[str]
+    codes: ClassVar[type[FindingCode]]
+    notes: ClassVar[str] = ""
+
+    on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
+    grace: DurationField = Field(
+        timedelta(0), description="How long after the request a missing value may still come before it rejects."
+    )
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What is checked, for people: `metric validation_accuracy`."""
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """What passes, for people: `at least 0.9`."""
+
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What must be read to judge it."""
+
+    @abstractmethod
+    def find(self, evidence: Evidence, now: datetime) -> Finding:
+        """What the evidence says, before `grace` and `on_missing`. Pure: the same arguments find the same."""
+
+    def doubts(self) -> Iterator[str]:
+        """What `policy validate` warns of, such as a condition that can never hold."""
+        yield from ()

@@ -1,0 +1,23 @@
+"""The one list of the kinds of check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reconciler.domain.checks.base import Check
+from reconciler.domain.checks.description import DescriptionCheck
+from reconciler.domain.checks.metric import MetricCheck
+from reconciler.domain.checks.run import RunCheck
+from reconciler.domain.checks.tag import TagCheck
+from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
+
+Kinds = tuple[type[Check], ...]
+
+KINDS: Kinds = (MetricCheck, DescriptionCheck, TagCheck, RunCheck)
+
+
+def every_code(kinds: Sequence[type[Check]] = KINDS) -> Iterator[FindingCode]:
+    """All that a check can find: what every kind shares, then what each kind adds."""
+    enums: tuple[type[FindingCode], ...] = (CommonCode, AbsenceCode, *(kind.codes for kind in kinds))
+    for codes in enums:
+        yield from codes

@@ -1,0 +1,63 @@
+"""The codes that machines read, in the audit database, in JSON and in logs.
+
+A code never changes; its meaning is for people. Each kind of check adds codes of its own, beside its rules:
+`reconciler.domain.checks.kinds.every_code` has them all.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class _Explained(StrEnum):
+    """A code with the sentence that the documents show for it."""
+
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    @classmethod
+    def of(cls, code: str) -> Self:
+        """Raises ValueError on any other text."""
+        for member in cls:
+            if member == code:
+                return member
+        raise ValueError(f"{code!r} is not a code of this release")
+
+
+class ReasonCode(_Explained):
+    """Why a verdict is what it is."""
+
+    ALL_CHECKS_PASSED = "all_checks_passed", "approve: every check of every matching rule passed"
+    CHECKS_FAILED = "checks_failed", "reject: at least one check failed, and none could not be told"
+    NO_POLICY = "no_policy", "abstain: no rule covers this model and target"
+    UNREADABLE = "unreadable", "abstain: something could not be read; tried again"
+    WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
+    MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
+
+
+class FindingCode(_Explained):
+    """What a check found. The members are in the classes below, and beside each kind of check."""
+
+
+class CommonCode(FindingCode):
+    """What every kind of check can find."""
+
+    OK = "ok", "passed"
+    UNREADABLE = "unreadable", "could not be read: an abstention, tried again"
+    WAITING = "waiting", "missing, but `grace` is not over: an abstention"
+
+
+class AbsenceCode(FindingCode):
+    """Why the registry has nothing to judge."""
+
+    VERSION_MISSING = "version_missing", "the registry has no such version any more"
+    NO_RUN = "no_run", "the version names no run"
+    RUN_NOT_FOUND = "run_not_found", "the version names a run that does not exist"
+    NO_LOGGED_MODEL = "no_logged_model", "the version was not made from a logged model, or it is gone"
+    NOT_ASKED = "not_asked", "no rule asks for it, so it was not read"

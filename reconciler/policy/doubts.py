@@ -1,0 +1,28 @@
+"""What is allowed in a policy, and probably not meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.domain.policy import Policy, Rule
+from reconciler.policy.problems import Location
+
+
+def doubts_about(policy: Policy) -> Iterator[tuple[Location, str]]:
+    """Where, and what: in the order of the text."""
+    for index, rule in enumerate(policy.rules):
+        for at, message in _about_a_rule(rule):
+            yield ("rules", index, *at), message
+
+
+def _about_a_rule(rule: Rule) -> Iterator[tuple[Location, str]]:
+    for index, glob in enumerate(rule.models):
+        if not glob or "/" in glob or ":" in glob:
+            yield ("models", index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
+    if len(set(rule.targets)) < len(rule.targets):
+        yield ("targets",), "duplicate target"
+    if rule.archive_existing and not any(target.is_stage for target in rule.targets):
+        yield ("archive_existing",), "has no effect: only a stage archives its other versions"
+    for index, check in enumerate(rule.require):
+        for doubt in check.doubts():
+            yield ("require", index), doubt

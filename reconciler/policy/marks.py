@@ -1,0 +1,98 @@
+"""The data of a YAML document, and where each part of it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from reconciler.domain.text import visible
+from reconciler.policy.problems import Location, PolicyError, Problem, path_of
+
+# Room for 300 rules of 50 checks.
+_MAX_VALUES = 200_000
+# A short text can repeat itself to any length, by aliases of aliases.
+_MAX_REPEATED = 10_000
+_MAX_DEPTH = 20
+_TOO_LARGE = f"too large: the maximum is {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, {_MAX_DEPTH} levels"
+
+
+def compose(text: str, name: str) -> yaml.Node:
+    """The document as YAML's nodes, which know their places.
+
+    Raises:
+        PolicyError: it is not YAML, or empty.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        problem = Problem(line, column, "", f"invalid YAML: {visible(error.problem or str(error), 300)}")
+        raise PolicyError(name, [problem]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PolicyError(name, [Problem(None, None, "", f"invalid YAML: {visible(str(error), 300)}")]) from None
+    if node is None:
+        raise PolicyError(name, [Problem(1, 1, "", "the file is empty: start with `version: 1` and `rules:`")])
+    return node
+
+
+class Marks:
+    """`data` is the document as plain values; `problems` are those that YAML itself lets pass."""
+
+    def __init__(self, root: yaml.Node) -> None:
+        self._values: dict[Location, yaml.Mark] = {}
+        self._keys: dict[Location, yaml.Mark] = {}
+        self._nodes: set[int] = set()
+        self._scalars = yaml.SafeLoader("")
+        self.problems: list[Problem] = []
+        self.data = self._build(root, ())
+
+    def _build(self, node: yaml.Node, at: Location) -> Any:
+        self._values[at] = node.start_mark
+        self._nodes.add(id(node))
+        if self._is_too_large(at):
+            if not self.problems:
+                self._complain(node.start_mark, at, _TOO_LARGE)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._pairs(node, at))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._build(child, (*at, index)) for index, child in enumerate(node.value)]
+        return self._scalar(node, at)
+
+    def _is_too_large(self, at: Location) -> bool:
+        repeated = len(self._values) - len(self._nodes)
+        return len(self._values) > _MAX_VALUES or repeated > _MAX_REPEATED or len(at) > _MAX_DEPTH
+
+    def _pairs(self, node: yaml.MappingNode, at: Location) -> Iterator[tuple[str, Any]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            if key in seen:
+                self._complain(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
+            seen.add(key)
+            self._keys[*at, key] = key_node.start_mark
+            yield key, self._build(value_node, (*at, key))
+
+    def _scalar(self, node: yaml.Node, at: Location) -> Any:
+        try:
+            return self._scalars.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError) as error:
+            self._complain(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
+            return None
+
+    def _complain(self, mark: yaml.Mark, at: Location, message: str) -> None:
+        self.problems.append(Problem(mark.line + 1, mark.column + 1, path_of(at), message))
+
+    def problem(self, at: Location, message: str, *, at_key: bool = False) -> Problem:
+        """`at_key`: it is the key that is wrong, not its value."""
+        mark = (self._keys.get(at) if at_key else None) or self._nearest(at)
+        return Problem(mark.line + 1, mark.column + 1, path_of(at), message)
+
+    def _nearest(self, at: Location) -> yaml.Mark:
+        """Where the value stands, or the nearest part around it that does."""
+        while at not in self._values and at:
+            at = at[:-1]
+        return self._values[at]

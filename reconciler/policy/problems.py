@@ -1,0 +1,43 @@
+"""What is wrong with a policy file, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.domain.errors import ExitCode, ReconcilerError
+from reconciler.domain.text import visible
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake. `line` and `column` count from 1; None where the file itself is the matter."""
+
+    line: int | None
+    column: int | None
+    where: str
+    message: str
+
+    def in_file(self, name: str) -> str:
+        """`policy.yaml:7:9: rules[0].targets[0]: what is wrong`."""
+        at = f":{self.line}:{self.column}" if self.line is not None else ""
+        return f"{name}{at}: " + (f"{self.where}: " if self.where else "") + self.message
+
+
+class PolicyError(ReconcilerError):
+    """The policy is not fit to be used. `str` has one line for each problem."""
+
+    exit_code = ExitCode.MISCONFIGURED
+
+    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+        self.name = name
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.in_file(name) for problem in self.problems))
+
+
+def path_of(location: Location) -> str:
+    """`rules[0].require[1].min`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{visible(part, 80)}" for part in location)
+    return "".join(parts).removeprefix(".")
