@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Protocol
 
-from reconciler.cycle import CycleSummary, Event, PolicyInForce, batches, event, past_tense
+from reconciler.cycle import CycleSummary, Event, PolicyInForce
+from reconciler.cycle.batches import batches
+from reconciler.cycle.happening import Happening, event, past_tense
+from reconciler.cycle.summary import summary_of
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence import Evidence
@@ -109,26 +112,30 @@ def preview(
 ) -> CycleSummary:
     """What a cycle would decide at `now` about every open request."""
     started = monotonic()
-    summary = CycleSummary(mode)
+    listed: Sequence[Listed] = ()
+    happened: list[Happening] = []
     try:
-        listed = registry.open_requests(in_force.policy.scope())
-        summary.open = len(listed)
+        listed = registry.open_requests(in_force.policy.scope()).requests
         for batch in batches([_as_seen_at(one, now) for one in listed], JUDGED_TOGETHER):
             for judgement in judge_batch(registry, in_force.policy, batch, now):
-                on_event(_foreseen(judgement.listed.request, judgement.verdict, summary))
+                on_event(_foreseen(judgement.listed.request, judgement.verdict))
+                happened.append(_counts(judgement.verdict))
     except RegistryError as error:
-        summary.unavailable = str(error)
-    summary.duration = timedelta(seconds=monotonic() - started)
-    return summary
+        happened.append(Happening(unavailable=str(error)))
+    duration = timedelta(seconds=monotonic() - started)
+    return replace(summary_of(mode, happened), open=len(listed), duration=duration)
 
 
-def _foreseen(request: Request, verdict: Verdict, summary: CycleSummary) -> Event:
+def _foreseen(request: Request, verdict: Verdict) -> Event:
     if verdict.kind is VerdictKind.ABSTAIN:
-        summary.abstentions[verdict.reason_code] += 1
-        summary.in_error += verdict.reason_code == ReasonCode.UNREADABLE
         return event("abstained", request, f"would abstain ({verdict.reason_code}): {verdict.reason}")
-    summary.verdicts[past_tense(verdict.kind, acts=False)] += 1
     return event("decided", request, f"would {verdict.kind}: {verdict.reason}")
+
+
+def _counts(verdict: Verdict) -> Happening:
+    if verdict.kind is VerdictKind.ABSTAIN:
+        return Happening(abstained=verdict.reason_code, in_error=verdict.reason_code == ReasonCode.UNREADABLE)
+    return Happening(verdict=past_tense(verdict.kind, acts=False))
 
 
 def _as_seen_at(listed: Listed, now: datetime) -> Listed:

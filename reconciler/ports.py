@@ -5,7 +5,7 @@ Adapters translate their libraries' errors into these and raise nothing else on 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -99,6 +99,14 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """Open requests; `remark`: what an operator should know of this list, such as a promise that was not kept."""
+
+    requests: Sequence[Listed]
+    remark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a request stands in the registry now.
 
@@ -129,10 +137,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`calls` since the cycle began; `skew`: how far the registry's clock is ahead (None: it did not tell)."""
+    """How many `calls` were made; `skew`: how far the registry's clock is ahead (None: it did not tell)."""
 
     calls: int = 0
     skew: timedelta | None = None
+
+
+# Tells, whenever it is called, what was counted since it was made.
+Meter = Callable[[], Measured]
 
 
 class Registry(Protocol):
@@ -144,13 +156,16 @@ class Registry(Protocol):
     @property
     def workspace(self) -> str: ...
 
-    def begin(self, deadline: timedelta | None) -> None:
-        """A cycle starts: whatever is asked of the registry after `deadline` from now raises Unavailable."""
+    def begin(self, deadline: timedelta | None) -> Meter:
+        """A cycle starts: whatever is asked of the registry after `deadline` from now raises Unavailable.
 
-    def open_requests(self, scope: Scope) -> list[Listed]:
+        Returns what measures this cycle.
+        """
+
+    def open_requests(self, scope: Scope) -> Listing:
         """Every open request within the scope, or an error: a list that was not read to its end is no list.
 
-        A registry that must be looked through version by version lists what it looked at; `remark` then says
+        A registry that must be looked through version by version lists what it looked at; the remark then says
         whether each is looked at as often as was promised. Ungoverned models may be listed too.
         """
 
@@ -168,12 +183,6 @@ class Registry(Protocol):
 
         May be called again after any failure.
         """
-
-    def remark(self) -> str | None:
-        """What an operator should know of the last list, such as a promise that was not kept."""
-
-    def measured(self) -> Measured:
-        """What was counted since `begin`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Listed, Measured, NotFound, RegistryError, Standing
+from reconciler.ports import Listed, Listing, Measured, Meter, NotFound, RegistryError, Standing
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Place = tuple[str, str, Target]
@@ -61,12 +61,13 @@ class FakeRegistry:
 
     # --- the port --------------------------------------------------------------------------------------------
 
-    def begin(self, deadline: timedelta | None) -> None:
-        pass
+    def begin(self, deadline: timedelta | None) -> Meter:
+        return lambda: Measured(self.operations)
 
-    def open_requests(self, scope: Scope) -> list[Listed]:
+    def open_requests(self, scope: Scope) -> Listing:
         with _Operation(self):
-            return [Listed(one, self._facts(one)) for one in self.requests.values() if one.target in scope.targets]
+            wanted = [one for one in self.requests.values() if one.target in scope.targets]
+            return Listing([Listed(one, self._facts(one)) for one in wanted])
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         with _Operation(self):
@@ -78,12 +79,6 @@ class FakeRegistry:
 
     def stamp(self, request: Request) -> None:
         self._write("stamp", request)
-
-    def remark(self) -> None:
-        pass
-
-    def measured(self) -> Measured:
-        return Measured(self.operations)
 
     def act(self, decision: Decision) -> None:
         request = decision.request

@@ -11,7 +11,7 @@ from reconciler.domain.evidence import Needs
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
-from reconciler.ports import RegistryError
+from reconciler.ports import Measured, RegistryError
 from reconciler.registry.permissions import few, governed_levels, not_governable
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.speaking import Speaking
@@ -23,7 +23,7 @@ _MUCH_SKEW = 30.0
 
 def registry(settings: Settings) -> list[Finding]:
     speaking, policy = make_registry(settings), policy_or_none(settings)
-    speaking.begin(None)
+    meter = speaking.begin(None)
     scope = policy.scope() if policy else Scope.of_all_models(())
     needs = policy.all_needs() if policy else Needs(run=True, logged_model=True)
     untold = skip("permissions", "not tried (see registry)")
@@ -35,7 +35,7 @@ def registry(settings: Settings) -> list[Finding]:
     calls = Calls(settings, policy, speaking.uri, trials)
     if unreached := calls.unreached.get(speaking.uri):
         return [fail("registry", str(unreached)), *calls.findings, untold]
-    return [ok("registry", _introduced(speaking, calls.lacking)), *calls.findings, *_clock(speaking),
+    return [ok("registry", _introduced(speaking, calls.lacking)), *calls.findings, *_clock(meter()),
             _permissions(speaking, settings)]  # fmt: skip
 
 
@@ -91,11 +91,10 @@ class Calls:
         return None
 
 
-def _clock(speaking: Speaking) -> list[Finding]:
-    skew = speaking.measured().skew
-    if skew is None:
+def _clock(measured: Measured) -> list[Finding]:
+    if measured.skew is None:
         return []
-    seconds = abs(skew.total_seconds())
+    seconds = abs(measured.skew.total_seconds())
     shown = f"the registry's clock differs by {seconds:.0f} s from this host's"
     return [warn("clock", f"{shown}: see to NTP on both") if seconds > _MUCH_SKEW else ok("clock", shown)]
 

@@ -10,7 +10,7 @@ from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Found, Invalid, Listed, Measured, Standing
+from reconciler.ports import Found, Invalid, Listed, Listing, Measured, Meter, Standing
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.transport import NoEndpoint, PlainlyRefused, Transport
 from reconciler.registry.trials import Trial
@@ -41,11 +41,13 @@ class AutoRegistry:
         self._choose = choose
         self._chosen: Speaking | None = None
         self._deadline: timedelta | None = None
+        # Until it is known which server it is, nothing counts.
+        self._meter: Meter = Measured
 
     def _it(self) -> Speaking:
         if self._chosen is None:
             self._chosen = self._choose()
-            self._chosen.begin(self._deadline)
+            self._meter = self._chosen.begin(self._deadline)
         return self._chosen
 
     @property
@@ -56,19 +58,13 @@ class AutoRegistry:
     def shows_decisions(self) -> bool:
         return self._it().shows_decisions
 
-    def begin(self, deadline: timedelta | None) -> None:
+    def begin(self, deadline: timedelta | None) -> Meter:
         self._deadline = deadline
-        if self._chosen is not None:
-            self._chosen.begin(deadline)
+        self._meter = self._chosen.begin(deadline) if self._chosen is not None else Measured
+        return lambda: self._meter()
 
-    def open_requests(self, scope: Scope) -> list[Listed]:
+    def open_requests(self, scope: Scope) -> Listing:
         return self._it().open_requests(scope)
-
-    def remark(self) -> str | None:
-        return self._it().remark()
-
-    def measured(self) -> Measured:
-        return self._chosen.measured() if self._chosen is not None else Measured()
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._it().evidence(wanted, now)

@@ -14,13 +14,13 @@ from reconciler.domain.request import Assurance
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted
-from reconciler.ports import Listed, Measured, NotFound, RegistryError, Standing
+from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
-from reconciler.registry.transport import Transport, measured
+from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Tried, untried, works
 from reconciler.registry.trying import Sample
 from reconciler.registry.versions import API, get_version
@@ -59,16 +59,13 @@ class DatabricksRegistry(TransitionRequests):
         self._look_all = look_all or self._look_in_threads
         self._sweep = Sweep(self._full, clock)
         self._enumerated: dict[str, float] = {}
-        self._failed: str | None = None
 
-    def begin(self, deadline: timedelta | None) -> None:
-        super().begin(deadline)
-        for transport in self._transports[1:]:
-            transport.begin(deadline.total_seconds() if deadline else None)
+    def begin(self, deadline: timedelta | None) -> Meter:
+        return begin_all({*self._transports, self._tracking}, deadline)
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, scope: Scope) -> list[Listed]:
+    def open_requests(self, scope: Scope) -> Listing:
         """What is open on the versions that it was time to look at; every open request is looked at each time."""
         ends = self._clock() + self._sweep_for
         self._discover(scope, ends)
@@ -84,24 +81,12 @@ class DatabricksRegistry(TransitionRequests):
                 asked = [one for one in answer if one.request.target in scope.targets_of(place[0])]
                 self._sweep.looked(place, requested=bool(asked))
                 found += asked
-        self._note(errors, len(places))
-        return sorted(found, key=lambda listed: listed.request.order)
+        remarks = [_failed(errors, len(places)), self._sweep.remark()]
+        remark = "; ".join(one for one in remarks if one) or None
+        return Listing(sorted(found, key=lambda listed: listed.request.order), remark)
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        return self.open_requests(scope)
-
-    def remark(self) -> str | None:
-        said = [one for one in (self._failed, self._sweep.remark()) if one]
-        return "; ".join(said) or None
-
-    def measured(self) -> Measured:
-        return measured({*self._transports, self._tracking})
-
-    def _note(self, errors: Sequence[RegistryError], looked: int) -> None:
-        """Some that could not be looked at come again; where none could, the registry cannot be reached."""
-        if errors and len(errors) == looked:
-            raise errors[0]
-        self._failed = f"{len(errors)} of {looked} versions could not be looked at: {errors[0]}" if errors else None
+        return list(self.open_requests(scope).requests)
 
     def _try_list(self, scope: Scope, sample: Sample) -> Tried:
         """The models, the versions of the first governed one, and the requests of its newest."""
@@ -202,6 +187,13 @@ class DatabricksRegistry(TransitionRequests):
         except NotFound:
             return Standing(open=False, exists=False, tells_who=False)
         return Standing(open=False, holds=holds(row, request.target), tells_who=False)
+
+
+def _failed(errors: Sequence[RegistryError], looked: int) -> str | None:
+    """Some that could not be looked at come again; where none could, the registry cannot be reached."""
+    if errors and len(errors) == looked:
+        raise errors[0]
+    return f"{len(errors)} of {looked} versions could not be looked at: {errors[0]}" if errors else None
 
 
 def _stages(targets: Iterable[Target]) -> list[Target]:

@@ -17,11 +17,11 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
-from reconciler.ports import Conflict, Found, Listed, Measured, NotFound, Standing, Unavailable
+from reconciler.ports import Conflict, Found, Listed, Listing, Meter, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, decision_of, place, place_of, standing_of
-from reconciler.registry.transport import Transport, measured
+from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, Tried, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, search_versions, tags_of, version_facts
@@ -41,14 +41,15 @@ class TagsRegistry:
         self._reader = EvidenceReader(transport, tracking)
         self._tag_search = TagSearch(transport)
 
-    def begin(self, deadline: timedelta | None) -> None:
-        seconds = deadline.total_seconds() if deadline else None
-        for transport in {self._transport, self._tracking}:
-            transport.begin(seconds)
+    def begin(self, deadline: timedelta | None) -> Meter:
+        return begin_all({self._transport, self._tracking}, deadline)
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, scope: Scope) -> list[Listed]:
+    def open_requests(self, scope: Scope) -> Listing:
+        return Listing(self.all_open(scope))
+
+    def all_open(self, scope: Scope) -> list[Listed]:
         found = [self._listed(row, target) for target in sorted(scope.targets) for row in self._rows_with(target)]
         return sorted(found, key=lambda listed: listed.request.order)
 
@@ -81,12 +82,6 @@ class TagsRegistry:
         self._set_tag(request, decision_tag(request.target), decision.sentence())
         failpoint("told")
         self._delete_tag(request)
-
-    def remark(self) -> None:
-        """Every cycle's list is whole."""
-
-    def measured(self) -> Measured:
-        return measured({self._transport, self._tracking})
 
     def _move(self, request: Request, archive_existing: bool) -> None:
         where = {"name": request.model, "version": request.version}
@@ -182,9 +177,6 @@ class TagsRegistry:
         return iter(())
 
     # --- for people who ask ----------------------------------------------------------------------------------
-
-    def all_open(self, scope: Scope) -> list[Listed]:
-        return self.open_requests(scope)
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         """Raises NotFound where there is no such version."""

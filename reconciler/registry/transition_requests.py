@@ -23,11 +23,11 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import from_millis
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, Listed, Measured, NotFound, Standing, Unavailable
+from reconciler.ports import Found, Listed, Listing, Meter, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.tag_reading import TagSearch, decision_of, place_of, standing_of
-from reconciler.registry.transport import TooLarge, Transport, measured
+from reconciler.registry.transport import TooLarge, Transport, begin_all
 from reconciler.registry.trials import Trial, Tried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, version_facts
@@ -97,22 +97,14 @@ class TransitionRequests:
         self._format = format
         self._reader = EvidenceReader(transport, tracking)
 
-    def begin(self, deadline: timedelta | None) -> None:
-        seconds = deadline.total_seconds() if deadline else None
-        for transport in {self._transport, self._tracking}:
-            transport.begin(seconds)
+    def begin(self, deadline: timedelta | None) -> Meter:
+        return begin_all({self._transport, self._tracking}, deadline)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
 
     def stamp(self, request: Request) -> None:
         """A request has its id and time from the registry."""
-
-    def remark(self) -> str | None:
-        return None
-
-    def measured(self) -> Measured:
-        return measured({self._transport, self._tracking})
 
     # --- act -------------------------------------------------------------------------------------------------
 
@@ -243,9 +235,9 @@ class AppRegistry(TransitionRequests):
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
         self._tag_search = TagSearch(transport)
 
-    def open_requests(self, scope: Scope) -> list[Listed]:
+    def open_requests(self, scope: Scope) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
-        return self._in_order({"target": targets, "expand_model_version": "true", **_governed(scope)})
+        return Listing(self._in_order({"target": targets, "expand_model_version": "true", **_governed(scope)}))
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Whatever its target: what no rule names waits for a person, who must see it."""
@@ -255,7 +247,7 @@ class AppRegistry(TransitionRequests):
         return sorted(self._list(query), key=lambda listed: listed.request.order)
 
     def _try_list(self, scope: Scope, sample: Sample) -> Tried:
-        return works(f"one list of all requests: {len(self.open_requests(scope))} open")
+        return works(f"one list of all requests: {len(self.open_requests(scope).requests)} open")
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
         return [

@@ -17,7 +17,7 @@ import urllib3
 from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
-from reconciler.ports import Conflict, Invalid, Measured, NotFound, Refused, RegistryError, Unavailable
+from reconciler.ports import Conflict, Invalid, Measured, Meter, NotFound, Refused, RegistryError, Unavailable
 from reconciler.registry.reaching import USE_HTTPS, Unreached, distrust, unreachable
 from reconciler.registry.replies import mlflow_error, retry_after, skew, wants_tls
 
@@ -313,7 +313,14 @@ _ERRORS: dict[int, type[RegistryError]] = {
 }
 
 
-def measured(transports: Collection[Transport]) -> Measured:
+def begin_all(transports: Collection[Transport], deadline: timedelta | None) -> Meter:
+    """A cycle starts on several transports."""
+    for transport in transports:
+        transport.begin(deadline.total_seconds() if deadline else None)
+    return lambda: _measured(transports)
+
+
+def _measured(transports: Collection[Transport]) -> Measured:
     """What several transports counted; the skew of the first that knows one."""
     skews = [one.skew for one in transports if one.skew is not None]
     return Measured(sum(one.calls for one in transports), timedelta(seconds=skews[0]) if skews else None)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Unavailable
 from reconciler.registry.budget import Budget
@@ -30,13 +30,13 @@ Tokens = Mapping[str, str]
 
 def listed_by_tags(server: Server) -> list[str]:
     transport = Transport(server.uri)
-    listed = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE)
+    listed = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
     return [one.request.version for one in listed]
 
 
 def listed_by_the_app(server: Server) -> list[str]:
     transport = Transport(server.uri)
-    listed = AppRegistry(server.uri, "", transport, transport).open_requests(SCOPE)
+    listed = AppRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
     return [one.request.version for one in listed]
 
 

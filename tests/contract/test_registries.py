@@ -18,7 +18,7 @@ SCOPE = Scope.of_all_models([PRODUCTION])
 
 
 def listed(world: World, model: str) -> list[Listed]:
-    return [one for one in world.registry.open_requests(SCOPE) if one.request.model == model]
+    return [one for one in world.registry.open_requests(SCOPE).requests if one.request.model == model]
 
 
 def test_an_open_request_is_listed_once_with_its_comment(world: World, model: str) -> None:

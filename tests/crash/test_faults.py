@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.cycle import Cycle, CycleSummary
+from reconciler.cycle import Cycle
+from reconciler.cycle.acting import Acting, Standings
+from reconciler.cycle.acting import Attempt as ActAttempt
+from reconciler.cycle.deciding import Deciding
+from reconciler.cycle.happening import Happening
+from reconciler.cycle.one_pass import Pass
 from reconciler.domain.decision import Decision, Judged, OutcomeKind
-from reconciler.ports import Pending, RegistryError, Standing
+from reconciler.ports import Pending, Recorded, RegistryError, Standing
 from reconciler.registry.transport import Transport
 from tests.crash.explore import Attempt, explore
 from tests.databricks_double import workspace
@@ -24,14 +29,14 @@ def test_no_fault_at_any_step_breaks_a_promise(tmp_path: Path) -> None:
     assert cases > 150
 
 
-class ActsBeforeItRecords(Cycle):
-    def _record(self, judged: Judged, summary: CycleSummary) -> Pending | None:
+class ActsBeforeItRecords(Deciding):
+    def _record(self, judged: Judged) -> list[Recorded]:
         early = Decision(
             str(uuid.uuid4()), datetime.now(UTC), judged.request, judged.verdict.kind, "", judged.mode,
             judged.policy_digest, "", False,
         )  # fmt: skip
         self._registry.act(early)
-        return super()._record(judged, summary)
+        return super()._record(judged)
 
 
 class RetriesPosts(Transport):
@@ -42,43 +47,54 @@ class RetriesPosts(Transport):
             return super()._write(method, path, body, query)
 
 
-class CallsEverythingApplied(Cycle):
-    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str, summary: CycleSummary) -> None:
-        super()._conclude(pending, OutcomeKind.APPLIED, detail, summary)
+class CallsEverythingApplied(Acting):
+    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
+        return super()._conclude(pending, OutcomeKind.APPLIED, detail)
 
 
-class SkipsTheReRead(Cycle):
-    def _concluded(
-        self, pending: Pending, standings: Mapping[str, Standing], summary: CycleSummary, may_have_acted: bool
-    ) -> bool:
-        return may_have_acted and super()._concluded(pending, standings, summary, may_have_acted)
+class SkipsTheReRead(Acting):
+    def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
+        self.fresh = fresh
+        return super().carry_out(pending, fresh=fresh)
+
+    def _read_again(self, batch: Sequence[Pending]) -> tuple[Standings, list[Happening]]:
+        if not self.fresh:
+            return super()._read_again(batch)
+        return {one.decision.decision_id: Standing(open=True) for one in batch}, []
 
 
-class TakesAnErrorForAnEnd(Cycle):
-    def _again(self, attempt: Any, said: str, summary: CycleSummary) -> None:
-        self._conclude(attempt.pending, OutcomeKind.SUPERSEDED, said, summary)
+class TakesAnErrorForAnEnd(Acting):
+    def _again(self, attempt: ActAttempt, said: str) -> Happening:
+        [concluded] = self._conclude(attempt.pending, OutcomeKind.SUPERSEDED, said)
+        return concluded
 
 
-class ForgetsWhatTheLastCycleLeft(Cycle):
-    def _settle(self, summary: CycleSummary) -> None:
+class ForgetsWhatTheLastCycleLeft(Pass):
+    def _settle(self) -> None:
         pass
 
 
-class ActsOnEachOfSeveral(Cycle):
+class ActsOnEachOfSeveral(Acting):
     def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
         return [one for one in pending for _ in range(2)]
+
+
+def cycle_with(part: type[Any]) -> type[Cycle]:
+    """A cycle with one part replaced, named after it."""
+    [place] = [name for name in ("deciding", "acting", "making_passes") if issubclass(part, getattr(Cycle, name))]
+    return type(part.__name__, (Cycle,), {place: part})
 
 
 @pytest.mark.parametrize(
     "mutant",
     [
-        Attempt(cycle=ActsBeforeItRecords),
+        Attempt(cycle=cycle_with(ActsBeforeItRecords)),
         Attempt(transport=RetriesPosts),
-        Attempt(cycle=CallsEverythingApplied),
-        Attempt(cycle=SkipsTheReRead),
-        Attempt(cycle=TakesAnErrorForAnEnd),
-        Attempt(cycle=ForgetsWhatTheLastCycleLeft),
-        Attempt(cycle=ActsOnEachOfSeveral),
+        Attempt(cycle=cycle_with(CallsEverythingApplied)),
+        Attempt(cycle=cycle_with(SkipsTheReRead)),
+        Attempt(cycle=cycle_with(TakesAnErrorForAnEnd)),
+        Attempt(cycle=cycle_with(ForgetsWhatTheLastCycleLeft)),
+        Attempt(cycle=cycle_with(ActsOnEachOfSeveral)),
     ],
     ids=lambda mutant: (mutant.cycle if mutant.cycle is not Cycle else mutant.transport).__name__,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.registry.permissions import few, not_governable
 

@@ -1,0 +1,9 @@
+"""The cycle: one pass after the other, each settling what the last one left before it decides what is open."""
+
+from reconciler.cycle.acting import retry_after
+from reconciler.cycle.cycle import Cycle
+from reconciler.cycle.deciding import PolicyInForce
+from reconciler.cycle.happening import NOT_ACTED_ON, Event
+from reconciler.cycle.summary import CycleSummary
+
+__all__ = ["NOT_ACTED_ON", "Cycle", "CycleSummary", "Event", "PolicyInForce", "retry_after"]

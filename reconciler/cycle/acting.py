@@ -1,0 +1,215 @@
+"""Carrying decisions out: read how they stand, act on those still open, conclude from what the registry shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from reconciler.cycle.batches import batches
+from reconciler.cycle.happening import Happening, Tell, event
+from reconciler.domain.decision import Decision, Mode, Outcome, OutcomeKind, effect_of
+from reconciler.domain.verdict import VerdictKind
+from reconciler.domain.weight import NORMAL, Weight, of_failure
+from reconciler.failpoints import failpoint
+from reconciler.ports import AuditLog, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
+
+# How many are read again, acted on and confirmed together: fewer is a narrower window, more is fewer calls.
+ACTED_ON_TOGETHER = 10
+FIRST_RETRY = timedelta(seconds=30)
+_LONGEST_RETRY = timedelta(hours=1)
+_LONGEST_WHILE_UNAVAILABLE = timedelta(minutes=2)
+_MAX_ATTEMPTS = 8
+# So many that cannot be read one after another: the rest is not asked for in this cycle.
+_UNREACHABLE = 2
+
+Standings = Mapping[str, Standing]
+
+
+def retry_after(attempts: int) -> timedelta:
+    """30 s, 1 min, 2 min … at most an hour."""
+    return min(FIRST_RETRY * float(2 ** min(attempts, 12)), _LONGEST_RETRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An act that was tried: what its reply showed, or how it failed. Not `sent`: the pass is stopping."""
+
+    pending: Pending
+    sent: bool = False
+    shown: Standing | None = None
+    error: RegistryError | None = None
+
+    @property
+    def decision(self) -> Decision:
+        return self.pending.decision
+
+
+class Acting:
+    """Carries out pending decisions in one pass. `mode` says which acts are allowed; `stopping` that none may follow.
+
+    Every method raises AuditUnavailable where the database cannot be reached, and no RegistryError.
+    """
+
+    def __init__(
+        self, registry: Registry, audit: AuditLog, mode: Mode, stopping: Callable[[], bool], tell: Tell
+    ) -> None:
+        self._registry = registry
+        self._audit = audit
+        self._mode = mode
+        self._stopping = stopping
+        self._tell = tell
+
+    def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
+        """`fresh`: decided in this pass, so that none of them was acted on before."""
+        happened: list[Happening] = []
+        for batch in batches(pending, ACTED_ON_TOGETHER):
+            happened += self._carry_out_batch(batch, fresh)
+        return happened
+
+    def _carry_out_batch(self, batch: Sequence[Pending], fresh: bool) -> list[Happening]:
+        standings, happened = self._read_again(batch)
+        failpoint("read again")
+        read = [one for one in batch if one.decision.decision_id in standings]
+        for pending in read:
+            happened += self._conclude_what_is_gone(pending, standings, may_have_acted=not fresh)
+        still_open = [one for one in read if standings[one.decision.decision_id].open]
+        # A decision of a stricter mode is left as it is while the mode does not allow the act.
+        allowed = [one for one in still_open if self._mode.acts_on(one.decision.verdict)]
+        return happened + self._confirm([self._act(one) for one in self._one_a_place(allowed)])
+
+    # --- read again ------------------------------------------------------------------------------------------
+
+    def _read_again(self, batch: Sequence[Pending]) -> tuple[Standings, list[Happening]]:
+        """How they stand now: together, or each by itself where that fails, so that one cannot stop the others."""
+        if len(batch) > 1:
+            try:
+                return self._registry.standings([one.decision for one in batch]), []
+            except RegistryError:
+                pass
+        return self._read_one_by_one(batch)
+
+    def _read_one_by_one(self, batch: Sequence[Pending]) -> tuple[Standings, list[Happening]]:
+        standings: dict[str, Standing] = {}
+        happened: list[Happening] = []
+        unreachable = 0
+        for pending in batch:
+            try:
+                standings |= self._registry.standings([pending.decision])
+                unreachable = 0
+            except RegistryError as error:
+                happened.append(self._not_read(pending, error))
+                unreachable = unreachable + 1 if isinstance(error, Unavailable) else 0
+            if unreachable == _UNREACHABLE:
+                break
+        return standings, happened
+
+    def _not_read(self, pending: Pending, error: RegistryError) -> Happening:
+        retry_in = retry_after(pending.failures)
+        if isinstance(error, Unavailable):
+            # When the registry is back, what it kept waiting does not wait much longer.
+            retry_in = min(retry_in, _LONGEST_WHILE_UNAVAILABLE)
+        self._audit.not_read(pending, str(error), retry_in)
+        failpoint("not read")
+        weight = of_failure(pending.failures, told_by_the_cycle=isinstance(error, Unavailable))
+        self._tell_outcome(pending.decision, f"not acted on, since it could not be read again: {error}", weight)
+        return Happening(in_error=True)
+
+    # --- act -------------------------------------------------------------------------------------------------
+
+    def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
+        """One act resolves every request for the same version and target; what it left is read by the next cycle."""
+        return list({one.decision.request.place: one for one in reversed(pending)}.values())[::-1]
+
+    def _act(self, pending: Pending) -> Attempt:
+        # Whoever was stopped for longer than his lease finds here that another goes on with it.
+        if self._stopping() or self._audit.go_ahead(pending) is not GoAhead.YES:
+            return Attempt(pending)
+        failpoint("about to act")
+        try:
+            shown = self._registry.act(pending.decision)
+        except RegistryError as error:
+            return Attempt(pending, sent=True, error=error)
+        failpoint("acted")
+        return Attempt(pending, sent=True, shown=shown)
+
+    # --- confirm ---------------------------------------------------------------------------------------------
+
+    def _confirm(self, attempts: Sequence[Attempt]) -> list[Happening]:
+        """What the replies do not show is read; an error tells nothing about what happened."""
+        sent = [one for one in attempts if one.sent]
+        standings, happened = self._shown_or_read(sent)
+        failpoint("confirmed")
+        for attempt in sent:
+            standing = standings.get(attempt.decision.decision_id)
+            if standing is None:
+                happened.append(self._in_doubt(attempt))
+            elif standing.open:
+                happened += self._not_done(attempt)
+            else:
+                happened += self._conclude_what_is_gone(attempt.pending, standings, may_have_acted=True)
+        return happened
+
+    def _shown_or_read(self, sent: Sequence[Attempt]) -> tuple[Standings, list[Happening]]:
+        standings = {one.decision.decision_id: one.shown for one in sent if one.shown is not None}
+        unknown = [one.decision for one in sent if one.shown is None]
+        try:
+            return standings | (self._registry.standings(unknown) if unknown else {}), []
+        except RegistryError as error:
+            return standings, [Happening(unavailable=str(error))]
+
+    def _in_doubt(self, attempt: Attempt) -> Happening:
+        """The registry could not be read: it may have happened, and the next cycle finds out."""
+        return Happening(in_doubt=True) if attempt.error is None else self._again(attempt, str(attempt.error))
+
+    def _not_done(self, attempt: Attempt) -> list[Happening]:
+        """The registry was read, and still shows the request."""
+        said = str(attempt.error or "the registry took the act, and still shows the request")
+        attempts = attempt.pending.attempts + 1
+        if attempts < _MAX_ATTEMPTS:
+            return [self._again(attempt, said)]
+        given_up = f"given up after {attempts} attempts: {said}"
+        return [Happening(in_error=True), *self._conclude(attempt.pending, OutcomeKind.FAILED, given_up)]
+
+    def _again(self, attempt: Attempt, said: str) -> Happening:
+        self._audit.attempted(attempt.pending, said, retry_after(attempt.pending.attempts))
+        failpoint("attempt counted")
+        self._tell_outcome(attempt.decision, f"not confirmed: {said}", of_failure(attempt.pending.failures))
+        return Happening(in_error=True)
+
+    # --- conclude --------------------------------------------------------------------------------------------
+
+    def _conclude_what_is_gone(
+        self, pending: Pending, standings: Standings, *, may_have_acted: bool
+    ) -> list[Happening]:
+        standing = standings[pending.decision.decision_id]
+        if standing.open:
+            return []
+        return self._conclude(pending, *conclusion(pending.decision, standing, may_have_acted))
+
+    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
+        """Nothing happened where another daemon has taken the decision over: it concludes it."""
+        if not self._audit.conclude(pending, Outcome(kind, detail)):
+            return []
+        failpoint("concluded")
+        decision, failed = pending.decision, kind is OutcomeKind.FAILED
+        effect = effect_of(decision.verdict, kind)
+        told = f"{kind}{f' ({effect})' if effect else ''}: {detail}"
+        self._tell_outcome(decision, told, Weight.STUCK if failed else NORMAL)
+        return [Happening(outcome=kind, resolved=None if failed else decision.request.key)]
+
+    def _tell_outcome(self, decision: Decision, text: str, weight: Weight) -> None:
+        self._tell(event("outcome", decision.request, text, decision, weight))
+
+
+def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> tuple[OutcomeKind, str]:
+    """What became of a decision whose request is no longer open, told from what the registry shows."""
+    if not standing.exists:
+        return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
+    if standing.decision_id == decision.decision_id:
+        return OutcomeKind.APPLIED, "the registry shows this decision"
+    if may_have_acted and not standing.tells_who:
+        return OutcomeKind.UNATTRIBUTED, "the request is gone, and nothing tells whether by this decision"
+    if decision.verdict is VerdictKind.APPROVE and standing.holds:
+        return OutcomeKind.UNATTRIBUTED, "the version holds the target, and nothing tells who put it there"
+    return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by somebody else"

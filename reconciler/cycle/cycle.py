@@ -1,0 +1,94 @@
+"""What lives as long as the process, and makes one pass after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from time import monotonic
+from typing import ClassVar
+
+from reconciler.cycle.acting import Acting
+from reconciler.cycle.deciding import Deciding, PolicyInForce
+from reconciler.cycle.happening import Event
+from reconciler.cycle.one_pass import Pass, Passed, Stopping, Terms
+from reconciler.cycle.summary import CycleSummary, summary_of
+from reconciler.domain.decision import Mode
+from reconciler.failpoints import failpoint
+from reconciler.ports import AuditLog, CycleNote, Registry
+
+
+class Cycle:
+    """Passes over the ports. Make one for the life of the process; `run` is one pass.
+
+    Raises from `run`: AuditUnavailable, with nothing done that is not recorded.
+    """
+
+    # What a pass is made of: a test replaces one to show that the suite would notice.
+    making_passes: ClassVar[type[Pass]] = Pass
+    deciding: ClassVar[type[Deciding]] = Deciding
+    acting: ClassVar[type[Acting]] = Acting
+
+    def __init__(
+        self,
+        registry: Registry,
+        audit: AuditLog,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        on_event: Callable[[Event], None] = lambda event: None,
+        deadline: timedelta | None = None,
+        everything_is_due: bool = False,
+    ) -> None:
+        self._registry = registry
+        self._audit = audit
+        self._stop = stop
+        self._on_event = on_event
+        self._deadline = deadline
+        self._everything_is_due = everything_is_due
+        # The first pass always writes the picture: what an earlier process left may be out of date.
+        self._had_open = True
+
+    def run(self, in_force: PolicyInForce, mode: Mode, problem: str | None = None) -> CycleSummary:
+        """One pass.
+
+        Args:
+            problem: what stands beside the sentence in `status`, such as a reload that was refused.
+        """
+        started = monotonic()
+        meter = self._registry.begin(self._deadline)
+        paused = self._audit.paused()
+        if paused is not None:
+            # Listing and judging go on; what is decided is decided anew when acts are allowed again.
+            mode = Mode.OBSERVE
+        self._audit.keep_policy(in_force.digest, in_force.text)
+        failpoint("policy kept")
+        passed = self._pass(in_force, mode).run()
+        if passed.still_open is not None:
+            self._had_open = passed.still_open
+        stuck = self._audit.stuck()
+        measured = meter()
+        summary = replace(
+            _summary(passed, mode), paused=paused, stuck=stuck, calls=measured.calls, skew=measured.skew,
+            duration=timedelta(seconds=monotonic() - started),
+        )  # fmt: skip
+        failpoint("cycle to be noted")
+        self._audit.note_cycle(_note(summary, in_force.digest, problem))
+        return summary
+
+    def _pass(self, in_force: PolicyInForce, mode: Mode) -> Pass:
+        registry, audit, stopping = self._registry, self._audit, Stopping(self._stop)
+        terms = Terms(in_force.policy.scope(), mode, self._everything_is_due, self._had_open)
+        deciding = self.deciding(registry, audit, in_force, mode, self._on_event)
+        acting = self.acting(registry, audit, mode, stopping, self._on_event)
+        return self.making_passes(registry, audit, terms, stopping, deciding, acting)
+
+
+def _summary(passed: Passed, mode: Mode) -> CycleSummary:
+    summary = replace(summary_of(mode, passed.happened), stopped=passed.stopped, oldest=passed.oldest)
+    if passed.listing is None:
+        return summary
+    return replace(summary, open=len(passed.listing.requests), remark=passed.listing.remark)
+
+
+def _note(summary: CycleSummary, digest: str, problem: str | None) -> CycleNote:
+    return CycleNote(summary.sentence, summary.ok, summary.mode, digest, summary.duration, summary.skew, problem)

@@ -1,0 +1,64 @@
+"""What happens in a pass: each step returns it, people are told of it, and the summary counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reconciler.domain.decision import Decision, OutcomeKind
+from reconciler.domain.request import Request
+from reconciler.domain.text import visible_name
+from reconciler.domain.verdict import VerdictKind
+from reconciler.domain.weight import NORMAL, Weight
+
+NOT_ACTED_ON = "would be "
+_PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a person follows: kind is decided, abstained or outcome."""
+
+    kind: str
+    request: Request
+    text: str
+    decision_id: str | None = None
+    verdict: str | None = None
+    weight: Weight = NORMAL
+
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """How one thing that happened counts.
+
+    Args:
+        verdict: a decision was recorded: `approved`, or `would be approved`.
+        outcome: what became of a decision.
+        abstained: the code of an abstention.
+        in_error: a request is left in error.
+        in_doubt: the next cycle finds out whether it was done.
+        unavailable: what could not be reached.
+        resolved: the key of a request that is not open any more.
+    """
+
+    verdict: str | None = None
+    outcome: OutcomeKind | None = None
+    abstained: str | None = None
+    in_error: bool = False
+    in_doubt: bool = False
+    unavailable: str | None = None
+    resolved: str | None = None
+
+
+def past_tense(verdict: VerdictKind, acts: bool) -> str:
+    """`approved`, or `would be approved` where nothing is done about it."""
+    return _PAST_TENSE[verdict] if acts else NOT_ACTED_ON + _PAST_TENSE[verdict]
+
+
+def event(kind: str, request: Request, text: str, decision: Decision | None = None, weight: Weight = NORMAL) -> Event:
+    subject = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
+    id, verdict = (decision.decision_id, str(decision.verdict)) if decision else (None, None)
+    return Event(kind, request, f"{subject}: {text}", id, verdict, weight)
