@@ -92,7 +92,10 @@ def _writing(path: Path, access: Access) -> sqlite3.Connection:
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    connection = _connected(path, "mode=ro")
+    # Of two that may write only SQLite's "rw" takes its files of shared memory away at the end, which else would belong
+    # to the reader and stand in the daemon's way; `query_only` keeps such a reader from writing.
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    connection = _connected(path, "mode=rw" if may_write else "mode=ro")
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:

@@ -85,6 +85,14 @@ def test_a_mistyped_path_makes_no_file(tmp_path: Path, access: Access) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reader_leaves_no_files_beside_the_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    with schema.opened_at_head(url, Access.READ):
+        pass
+    assert [one.name for one in tmp_path.iterdir()] == ["audit.db"]
+
+
 @needs_root
 def test_who_may_not_write_in_the_folder_reads_a_file_that_nobody_writes(shelf: Path) -> None:
     path = shelf / "audit.db"
