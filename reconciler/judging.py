@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evaluate import ENGINE, ENGINES, Evaluate
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
@@ -20,8 +21,10 @@ from reconciler.ports import Listed, Registry
 JUDGED_TOGETHER = 50
 
 
-class UnknownEngine(Exception):
+class UnknownEngine(ReconcilerError):
     """A decision was judged by an engine that this release does not have: a newer release wrote it."""
+
+    exit_code = ExitCode.MISCONFIGURED
 
     def __init__(self, number: int) -> None:
         known = ", ".join(map(str, sorted(ENGINES)))

@@ -171,7 +171,7 @@ def _listening_on(port: int) -> int:
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"RECONCILER_POLICY": "/nowhere/policy.yaml"}, "/nowhere/policy.yaml: cannot be read"),
+        ({"RECONCILER_POLICY": "/nowhere/policy.yaml"}, "/nowhere/policy.yaml: cannot read the file"),
         ({"RECONCILER_MODE": "enforced"}, "RECONCILER_MODE: 'enforced'"),
         ({"RECONCILER_REGISTRY__URI": "http://mlflow.example.com"}, "registry.allow_plaintext"),
         ({"RECONCILER_REGISTRY__URI": "https://me:s3cret@mlflow.example.com"}, "user or password"),
@@ -191,6 +191,15 @@ def test_a_wrong_configuration_exits_78_in_one_line(
 
 def test_a_database_without_a_schema_exits_78_with_the_command(product: Product, tmp_path: Path) -> None:
     product.variables["RECONCILER_AUDIT__URL"] = f"sqlite:///{tmp_path}/other.db"
-    for command in ("run", "once", "status"):
-        done = product.run(command)
-        assert (done.returncode, "mlflow-reconciler db upgrade" in done.stderr) == (78, True), done.stderr
+    codes = {}
+    for there in (False, True):
+        for command in ("run", "once", "status"):
+            done = product.run(command)
+            assert "mlflow-reconciler db upgrade" in done.stderr
+            codes[command, there] = done.returncode
+        (tmp_path / "other.db").touch()
+    # Whoever only looks at a file that is not there has mistyped its path.
+    assert codes == {
+        ("run", False): 78, ("once", False): 78, ("status", False): 69,
+        ("run", True): 78, ("once", True): 78, ("status", True): 78,
+    }  # fmt: skip
