@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def held(url: str, like: Rows) -> Rows:
 
 def as_text(rows: Rows) -> dict[str, list[str]]:
     return {name: sorted(map(repr, some)) for name, some in rows.items()}
+
+
+def imported_by(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("revision", schema.revisions())
+def test_a_revision_imports_nothing_of_ours_so_that_it_never_changes(revision: str) -> None:
+    assert imported_by(schema.migrations_path() / "versions" / f"{revision}.py") <= {"sqlalchemy", "alembic"}
 
 
 @pytest.fixture
