@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from requests.auth import AuthBase
+from sqlalchemy import Engine
 
 from reconciler import explain as explaining
 from reconciler.audit import lock, schema
@@ -23,15 +23,15 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
 from reconciler.explain import Explanation
 from reconciler.policy.file import PolicyError, read_policy
 from reconciler.ports import Found, Listed, NotFound, Unavailable
-from reconciler.registry.auto import AutoRegistry, Speaking, app_answers
+from reconciler.registry.auto import AutoRegistry, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
 from reconciler.registry.databricks import DatabricksRegistry
 from reconciler.registry.lookup import not_there
+from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
@@ -147,6 +147,13 @@ def audit_reader(settings: Settings) -> Iterator[AuditReader]:
         yield AuditReader(engine)
 
 
+def resident_audit_log(
+    engine: Engine, settings: Settings, registry: Speaking, on_answer: Callable[[], None]
+) -> SqlAuditLog:
+    """That of a daemon, for many cycles; `on_answer` is called after each transaction."""
+    return SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease, on_answer)
+
+
 @contextmanager
 def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
     url = settings.audit.url.get_secret_value()
@@ -251,35 +258,3 @@ def request_tool(settings: Settings) -> RequestTool:
         except PolicyError as error:
             doubt = str(error).splitlines()[0]
     return RequestTool(settings, make_registry(settings), policy, doubt)
-
-
-# --- permissions ---------------------------------------------------------------------------------------------
-
-_DECIDING = frozenset({"CAN_MANAGE", "CAN_MANAGE_PRODUCTION_VERSIONS"})
-_STAGING = _DECIDING | {"CAN_MANAGE_STAGING_VERSIONS"}
-_SHOWN_MODELS = 10
-
-
-def not_governable(scope: Scope, levels: Iterable[tuple[str, str]]) -> list[str]:
-    """The models, with their level, about which the account may not decide what the policy governs."""
-    production = Target.parse("Production")
-    lacking = []
-    for model, level in levels:
-        enough = _DECIDING if production in scope.targets_of(model) else _STAGING
-        if level and level not in enough:
-            lacking.append(f"{visible_name(model)} ({level})")
-    return lacking
-
-
-def few(names: Sequence[str]) -> str:
-    """At most ten of them, and how many more."""
-    more = f" and {len(names) - _SHOWN_MODELS} more" if len(names) > _SHOWN_MODELS else ""
-    return ", ".join(names[:_SHOWN_MODELS]) + more
-
-
-def tell_permissions(registry: Speaking, in_force: PolicyInForce) -> None:
-    """Names, once, the governed models that this account may not decide about."""
-    scope = in_force.policy.scope()
-    lacking = not_governable(scope, registry.levels(lambda model: bool(scope.targets_of(model))))
-    if lacking:
-        logging.getLogger("reconciler").warning("may not decide about %s", few(lacking))

@@ -12,12 +12,18 @@ from reconciler.domain.times import parse_iso
 
 _HOUR, _DAY = 3600.0, 86400.0
 
+Row = dict[str, Any]
 
-def picture_of(reader: AuditReader) -> dict[str, Any]:
-    """As JSON has it. Ages are in seconds by the database's clock where a daemon is known, else by this host's."""
-    daemons = reader.daemons()
+
+def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
+    """As JSON has it. Ages are in seconds by the database's clock where a daemon is known, else by this host's.
+
+    `here`: whose daemons and open requests are told, a registry's and workspace's; of others only that they are
+    recorded. None: all are told. What is paused, unfinished or stuck concerns the whole database.
+    """
+    daemons, their_daemons = _parted(reader.daemons(), here)
+    open_requests, their_requests = _parted(reader.open_requests(), here)
     since = reader.policies([one["policy_digest"] for one in daemons])
-    open_requests = reader.open_requests()
     pauses = reader.pauses()
     return {
         "daemons": [one | {"policy_since": since.get(one["policy_digest"], "-")} for one in daemons],
@@ -25,24 +31,52 @@ def picture_of(reader: AuditReader) -> dict[str, Any]:
         "paused": pauses[0] if pauses and pauses[0]["action"] == "pause" else None,
         "open": _summary(open_requests, _now(daemons)),
         "open_requests": open_requests,
+        "other_registries": _others(their_daemons, their_requests),
         "unfinished": reader.unfinished(),
         "stuck": reader.stuck(),
     }
 
 
-def _is_alive(daemon: dict[str, Any]) -> bool:
+def _parted(rows: list[Row], here: tuple[str, str] | None) -> tuple[list[Row], list[Row]]:
+    """Ours, and those of others."""
+    if here is None:
+        return rows, []
+    return _of(here, rows), [row for row in rows if _place(row) != here]
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row["registry"], row["workspace"]
+
+
+def _others(daemons: list[Row], requests: list[Row]) -> list[Row]:
+    places = sorted({_place(row) for row in [*daemons, *requests]})
+    return [_other(place, _of(place, daemons), _of(place, requests)) for place in places]
+
+
+def _of(place: tuple[str, str], rows: list[Row]) -> list[Row]:
+    return [row for row in rows if _place(row) == place]
+
+
+def _other(place: tuple[str, str], daemons: list[Row], requests: list[Row]) -> Row:
+    # A daemon that is silent is forgotten after a day; what its last cycle saw is not.
+    cycles = [one["last_cycle_at"] for one in daemons if one["sentence"]] + [one["last_seen_at"] for one in requests]
+    last = max(cycles, default=None)
+    return {"registry": place[0], "workspace": place[1], "open": len(requests), "last_cycle_at": last}
+
+
+def _is_alive(daemon: Row) -> bool:
     """As the replicas themselves count each other."""
     return daemon["ended_at"] is None and float(daemon["age_seconds"]) < ALIVE.total_seconds()
 
 
-def _now(daemons: list[dict[str, Any]]) -> datetime:
+def _now(daemons: list[Row]) -> datetime:
     if not daemons:
         return datetime.now(UTC)
     last = daemons[0]
     return datetime.fromtimestamp(parse_iso(last["last_cycle_at"]).timestamp() + last["age_seconds"], UTC)
 
 
-def _summary(open_requests: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+def _summary(open_requests: list[Row], now: datetime) -> Row:
     ages = [(now - parse_iso(one["first_seen_at"])).total_seconds() for one in open_requests]
     waits = Counter(one["waiting_code"] for one in open_requests if one["waiting_code"])
     aside = sum(bool(one["next_attempt_at"]) and parse_iso(one["next_attempt_at"]) > now for one in open_requests)

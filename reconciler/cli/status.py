@@ -13,6 +13,7 @@ from reconciler.cli.options import JsonOption, duration_of, settings
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.codes import ReasonCode
+from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text, parse_iso
 
 _SHOWN_DAEMONS = 5
@@ -30,32 +31,51 @@ def status(
     max_age: Annotated[
         str | None, typer.Option(help="For monitoring: exit 1 unless a cycle succeeded within this time, such as 5m.")
     ] = None,
+    all_registries: Annotated[
+        bool,
+        typer.Option("--all-registries", help="Show every registry in the database, not only the configured one."),
+    ] = False,
 ) -> int:
     """Show the last cycle, the open requests and what they wait for."""
     from reconciler import bootstrap
     from reconciler.audit.picture import picture_of
 
     most = duration_of(max_age, "--max-age") if max_age is not None else None
-    with bootstrap.audit_reader(settings()) as reader:
-        picture = picture_of(reader)
+    configured = settings()
+    here = None if all_registries else configured.recorded_registry
+    with bootstrap.audit_reader(configured) as reader:
+        picture = picture_of(reader, here)
     if most is not None:
-        return _monitored(picture, most.total_seconds())
+        return _monitored(picture, most.total_seconds(), here)
     if as_json:
         write_json(picture, sys.stdout)
     else:
-        _show(picture)
+        _show(picture, here)
     return DONE
 
 
-def _monitored(picture: dict[str, Any], seconds: float) -> int:
+def _monitored(picture: dict[str, Any], seconds: float, here: tuple[str, str] | None) -> int:
     """One line, and 0 or 1."""
     newest = min(_with_a_cycle(picture), key=lambda daemon: float(daemon["age_seconds"]), default=None)
     if newest is None:
-        print("no cycle has run yet")
+        others = " and ".join(_named(one) for one in picture["other_registries"] if one["last_cycle_at"])
+        print(_no_cycle_yet(here) + (f", but on {others}" if others else ""))
         return NEGATIVE
     late = newest["age_seconds"] > seconds
     print(f"{'late' if late else 'ok' if newest['ok'] else 'not ok'}: {_told(newest)}")
     return NEGATIVE if late or not newest["ok"] else DONE
+
+
+def _no_cycle_yet(here: tuple[str, str] | None) -> str:
+    return "no cycle has run yet" + (f" on {_at(*here)}" if here else "")
+
+
+def _at(registry: str, workspace: str) -> str:
+    return registry + (f", workspace {workspace}" if workspace else "")
+
+
+def _named(row: dict[str, Any]) -> str:
+    return _at(row["registry"], row["workspace"])
 
 
 def _with_a_cycle(picture: dict[str, Any]) -> list[dict[str, Any]]:
@@ -67,26 +87,40 @@ def _told(daemon: dict[str, Any]) -> str:
     return f"last cycle of {daemon['name']}, {daemon['age_seconds']:.0f} s ago: {daemon['sentence']}"
 
 
-def _show(picture: dict[str, Any]) -> None:
+def _show(picture: dict[str, Any], here: tuple[str, str] | None) -> None:
     if picture["paused"]:
         paused = picture["paused"]
         told = f"acts are paused since {paused['at']} by {paused['person']}: {paused['reason']}"
         print(painted(told, Colour.DOUBTFUL))
+    several = len({_named(row) for row in [*picture["daemons"], *picture["open_requests"]]}) > 1
     for daemon in picture["daemons"][:_SHOWN_DAEMONS]:
-        _show_daemon(daemon)
+        _show_daemon(daemon, several)
     if not picture["daemons"]:
-        print("no cycle has run yet")
+        print(_no_cycle_yet(here))
     else:
         print(f"replicas alive: {picture['replicas_alive']}")
     _show_stuck(picture["stuck"])
-    _show_open(picture)
-    for row in picture["unfinished"]:
+    _show_open(picture, several)
+    _show_unfinished(picture["unfinished"])
+    for row in picture["other_registries"]:
+        _show_other(row)
+
+
+def _show_unfinished(unfinished: list[dict[str, Any]]) -> None:
+    for row in unfinished:
         outcome = painted(row["outcome"] or "pending", Colour.BAD if row["outcome"] else Colour.DOUBTFUL)
         print(f"{outcome}: decision {row['decision_id']} on {row['model']} version {row['version']}:")
         print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
 
 
-def _show_daemon(daemon: dict[str, Any]) -> None:
+def _show_other(row: dict[str, Any]) -> None:
+    last = row["last_cycle_at"]
+    cycle = f"last cycle {_short(datetime.now(UTC) - parse_iso(last))} ago" if last else "no cycle yet"
+    said = f"{_named(row)}: {counted(row['open'], 'open request')}, {cycle}"
+    print(f"also recorded here: {said} (mlflow-reconciler status --all-registries)")
+
+
+def _show_daemon(daemon: dict[str, Any], with_registry: bool) -> None:
     if not daemon["sentence"]:
         print(f"{painted('starting', Colour.DOUBTFUL)}: {daemon['name']}, {daemon['age_seconds']:.0f} s ago")
         return
@@ -95,8 +129,9 @@ def _show_daemon(daemon: dict[str, Any]) -> None:
     print(f"{verdict}: {_told(daemon)}")
     if daemon["problem"]:
         print(painted(f"  {daemon['problem']}", Colour.BAD))
+    registry = f"on {_named(daemon)}, " if with_registry else ""
     known = f"policy {daemon['policy_digest'][:12]} since {daemon['policy_since']}, clock skew {_skew(daemon)}"
-    print(f"  {known}{ended}")
+    print(f"  {registry}{known}{ended}")
 
 
 def _show_stuck(stuck: list[dict[str, Any]]) -> None:
@@ -116,7 +151,7 @@ def _skew(daemon: dict[str, Any]) -> str:
     return f"{seconds:+d} s" if seconds else "under a second"
 
 
-def _show_open(picture: dict[str, Any]) -> None:
+def _show_open(picture: dict[str, Any], with_registry: bool) -> None:
     if not picture["open_requests"]:
         last = next(iter(_with_a_cycle(picture)), None)
         if last is not None and not last["ok"]:
@@ -128,7 +163,8 @@ def _show_open(picture: dict[str, Any]) -> None:
     waits = ", ".join(f"{count} {_WHY[code]}" for code, count in picture["open"]["by_wait"].items())
     later = f"; {aside} not tried again before its time" if (aside := picture["open"]["set_aside"]) else ""
     print(f"open: {ages}; not decided: {waits or 'none'}{later}")
-    columns = ("seen for", "model", "version", "target", "requester", "state", "next try")
+    columns = ["seen for", "model", "version", "target", "requester", "state", "next try"]
+    columns += ["registry"] if with_registry else []
     write_rows([_open_row(row) for row in picture["open_requests"]], Format.TABLE, columns, sys.stdout)
 
 
@@ -138,6 +174,7 @@ def _open_row(row: dict[str, Any]) -> dict[str, Any]:
     return row | {
         "seen for": _short(now - parse_iso(row["first_seen_at"])),
         "state": _state(row),
+        "registry": _named(row),
         "next try": None if due is None else "now" if due <= timedelta() else f"in {_short(due)}",
     }
 

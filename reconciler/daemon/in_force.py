@@ -13,8 +13,7 @@ from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, opened
-from reconciler.audit.store import SqlAuditLog
-from reconciler.bootstrap import daemon_name, make_registry, policy_in_force, tell_permissions
+from reconciler.bootstrap import make_registry, policy_in_force, resident_audit_log
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.schedule import CycleLog, Daemon, log_event
@@ -23,7 +22,8 @@ from reconciler.domain.decision import Mode
 from reconciler.logs import CYCLE, LOGGER
 from reconciler.policy.file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError
-from reconciler.registry.auto import Speaking
+from reconciler.registry.permissions import few, governed_levels, not_governable
+from reconciler.registry.speaking import Speaking
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.load import config_path, load_settings, refuse_writable_by_others
 from reconciler.settings.model import Settings
@@ -104,11 +104,14 @@ class Running:
             LOGGER.warning(f"metrics.path: cannot be written: {error.strerror}: may this user write there?")
 
     def _tell_permissions(self) -> None:
-        """Once, after the first cycle that reached the registry."""
-        if not self._told:
-            self._told = True
-            with contextlib.suppress(RegistryError):
-                tell_permissions(self._registry, self._in_force)
+        """Names, once, the governed models that this account may not decide about."""
+        if self._told:
+            return
+        self._told = True
+        scope = self._in_force.policy.scope()
+        with contextlib.suppress(RegistryError):
+            if lacking := not_governable(scope, governed_levels(self._registry, scope)):
+                LOGGER.warning("may not decide about %s", few(lacking))
 
     # --- reloading -------------------------------------------------------------------------------------------
 
@@ -141,14 +144,7 @@ class Running:
                 refuse_writable_by_others(path)
         in_force: PolicyInForce = policy_in_force(settings)
         registry: Speaking = make_registry(settings, self._notifier.progress)
-        audit = SqlAuditLog(
-            self._engine,
-            daemon_name(),
-            registry.uri,
-            registry.workspace,
-            settings.schedule.lease,
-            self._notifier.progress,
-        )
+        audit = resident_audit_log(self._engine, settings, registry, self._notifier.progress)
         deadline = settings.schedule.deadline
         self._audit = audit
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)

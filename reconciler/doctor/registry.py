@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.bootstrap import few, make_registry, not_governable, policy_in_force
+from reconciler.bootstrap import make_registry, policy_in_force
 from reconciler.doctor.files import policy_or_none
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.evidence import Needs
@@ -12,11 +12,10 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
 from reconciler.ports import RegistryError
-from reconciler.registry.auto import Speaking
-from reconciler.registry.evidence import LOGGED_MODELS
+from reconciler.registry.permissions import few, governed_levels, not_governable
 from reconciler.registry.reaching import Unreached
-from reconciler.registry.trying import Answer, Trial, Tried
-from reconciler.registry.versions import WORKSPACES
+from reconciler.registry.speaking import Speaking
+from reconciler.registry.trials import LOGGED_MODELS, WORKSPACES, Answer, Trial, Tried
 from reconciler.settings.model import Settings
 
 _MUCH_SKEW = 30.0
@@ -108,7 +107,7 @@ def _permissions(speaking: Speaking, settings: Settings) -> Finding:
         return skip("permissions", f"{untried}; deciding needs MANAGE on governed models under basic-auth")
     scope = policy_in_force(settings).policy.scope()
     try:
-        levels = list(speaking.levels(lambda model: bool(scope.targets_of(model))))
+        levels = governed_levels(speaking, scope)
     except RegistryError as error:
         return fail("permissions", str(error))
     if lacking := not_governable(scope, levels):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.domain.errors import ExitCode, ReconcilerError
-
 from reconciler.domain.text import visible
 
 Location = tuple[str | int, ...]

@@ -21,7 +21,8 @@ from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
 from reconciler.registry.transport import Transport, measured
-from reconciler.registry.trying import Sample, Tried, untried, works
+from reconciler.registry.trials import Tried, untried, works
+from reconciler.registry.trying import Sample
 from reconciler.registry.versions import API, get_version
 
 # The workspace's own page size; more versions of one model than this come in pages.

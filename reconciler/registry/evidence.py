@@ -38,8 +38,6 @@ _LOGGED_MODEL = re.compile(r"models:/(m-[A-Za-z0-9_-]{1,62})/?")
 NO_RUN = "0" * 32
 NO_MODEL = f"m-{NO_RUN}"
 
-LOGGED_MODELS = "logged models"
-
 _COPIED_VERSION = re.compile(r"models:/([^/]+)/(\d+)/?", re.DOTALL)
 
 T = TypeVar("T")

@@ -22,17 +22,8 @@ from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, decision_of, place, place_of, standing_of
 from reconciler.registry.transport import Transport, measured
-from reconciler.registry.trying import (
-    Sample,
-    Trial,
-    Tried,
-    batches_by_tags,
-    evidence_trials,
-    known_workspaces,
-    one_version,
-    untried,
-    works,
-)
+from reconciler.registry.trials import Trial, Tried, untried, works
+from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, search_versions, tags_of, version_facts
 
 

@@ -28,7 +28,8 @@ from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.tag_reading import TagSearch, decision_of, place_of, standing_of
 from reconciler.registry.transport import TooLarge, Transport, measured
-from reconciler.registry.trying import Sample, Trial, Tried, batches_by_tags, evidence_trials, one_version, works
+from reconciler.registry.trials import Trial, Tried, works
+from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, version_facts
 
 _CALLS = f"{API}/transition-requests"

@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from reconciler.domain.evidence import Needs
 from reconciler.domain.text import counted, visible_name
 from reconciler.ports import Invalid, NotFound
-from reconciler.registry.evidence import LOGGED_MODELS, NO_MODEL, NO_RUN, EvidenceReader
+from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, place_of
 from reconciler.registry.transport import NoEndpoint, TooLarge, Transport
-from reconciler.registry.versions import WORKSPACES, first_version, get_version, has_workspaces, quotable, version_facts
-
-LISTS_OF_NAMES = "lists of names in a search (each request is read by itself)"
-
-
-class Answer(Enum):
-    """LACKING: the server has no such call, and a cycle does without. UNTRIED: there was nothing to try it on."""
-
-    WORKS = "works"
-    LACKING = "lacking"
-    UNTRIED = "untried"
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """`lacking` names what the server has not, for a list of such things."""
-
-    said: str
-    answer: Answer = Answer.WORKS
-    lacking: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One kind of call to `server` (its address). `run` raises RegistryError where it is refused or fails."""
-
-    name: str
-    server: str
-    run: Callable[[], Tried]
-
-
-def works(said: str) -> Tried:
-    return Tried(said)
-
-
-def untried(said: str) -> Tried:
-    return Tried(said, Answer.UNTRIED)
-
-
-def lacking(what: str, said: str) -> Tried:
-    return Tried(said, Answer.LACKING, what)
+from reconciler.registry.trials import LISTS_OF_NAMES, LOGGED_MODELS, WORKSPACES, Trial, Tried, lacking, untried, works
+from reconciler.registry.versions import first_version, get_version, has_workspaces, quotable, version_facts
 
 
 class Sample:

@@ -13,8 +13,6 @@ from reconciler.registry.transport import NoEndpoint, PlainlyRefused, TooLarge, 
 
 API = "/api/2.0/mlflow"
 
-WORKSPACES = "workspaces"
-
 # Tags are unbounded in number, so a page of versions can be of any size. Pages shrink when one is too large.
 _PAGE_SIZES = (1000, 50, 1)
 

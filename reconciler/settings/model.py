@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from reconciler.domain.text import visible_name
 from reconciler.domain.times import duration_text, parse_duration
 from reconciler.settings.addresses import address, database_url, is_databricks, is_loopback
 from reconciler.settings.errors import SettingsError
@@ -174,6 +175,16 @@ class Settings(BaseSettings):
         uri = self.registry.tracking_uri or self.registry_uri()
         _refuse_plaintext(uri, self.registry.allow_plaintext)
         return uri
+
+    @property
+    def recorded_registry(self) -> tuple[str, str] | None:
+        """The registry's address and workspace as the audit has them.
+
+        None where no registry is named, or it is `databricks`, whose address only its SDK knows.
+        """
+        if self.registry.uri is None or is_databricks(self.registry.uri):
+            return None
+        return visible_name(self.registry.uri), visible_name(self.registry.workspace or "")
 
     @property
     def mode_is_set(self) -> bool:

@@ -65,8 +65,8 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (["nonsense"], f"no such command 'nonsense': use {COMMANDS}", ""),
         (["--log-level", "debug"], f"missing command: use {COMMANDS}", ""),
         (["audit", "lits"], "no such command 'lits': use list, show or report", "audit"),
-        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --help, --config, "
-         "--log-format or --log-level", "status"),
+        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
+         "--help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version or --help", ""),
         (["explain", "m"],
@@ -197,10 +197,10 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
             importlib.import_module(module.name)
     codes = {kind.__name__: int(kind.exit_code) for kind in kinds_of(ReconcilerError)}
     assert codes == {
-        "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "Refused": 69, "NotFound": 4, "Conflict": 1,
-        "Invalid": 2, "AuditUnavailable": 69, "SchemaMismatch": 78, "NoSuchDecision": 4, "AmbiguousDecision": 2,
-        "AlreadyServed": 78, "SettingsError": 78, "PolicyError": 78, "UnreadableSecret": 78, "ServerFailed": 69,
-        "NoEndpoint": 69, "PlainlyRefused": 69, "Unreached": 69,
+        "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "NoEndpoint": 69, "Unreached": 69, "Refused": 69,
+        "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69, "SchemaMismatch": 78,
+        "NoSuchDecision": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78, "PolicyError": 78,
+        "UnreadableSecret": 78, "ServerFailed": 69,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Listed, NotFound
-from reconciler.registry.trying import Answer
+from reconciler.registry.trials import Answer
 from tests.contract.conftest import Daemon, OnDatabricks, World
 
 PRODUCTION = Target.parse("Production")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,17 @@ from reconciler.audit.transfer import copy
 from reconciler.daemon.metrics import Metrics
 from reconciler.ports import SchemaMismatch
 from reconciler.settings.load import load_settings
+from tests import command
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
-from tests.databricks_double import Workspace
+from tests.databricks_double import Workspace, workspace
 from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
+LATER = (
+    "version: 1\nrules:\n  - name: later\n    targets: [Production]\n"
+    "    require: [{metric: validation_accuracy, min: 0.9, on_missing: abstain}]\n"
+)
 
 
 def test_a_pause_lets_the_daemon_judge_but_not_act_and_is_told_everywhere(
@@ -51,8 +58,7 @@ def test_a_pause_lets_the_daemon_judge_but_not_act_and_is_told_everywhere(
         assert held.heard == []
         product.ok("resume", "--by", "bob")
         until(lambda: held.models["m"]["1"].stage == "Production", "the act after it")
-    picture = json.loads(product.ok("status", "--json"))
-    assert picture["paused"] is None
+    assert picture(product)["paused"] is None
 
 
 def test_a_pause_says_why_and_a_second_one_says_who_paused_when_and_why(product: Product, tmp_path: Path) -> None:
@@ -80,10 +86,7 @@ def test_status_is_a_monitoring_check(held: Workspace, product: Product) -> None
 
 
 def test_status_tells_ages_waits_policy_and_skew(held: Workspace, product: Product) -> None:
-    product.policy(
-        "version: 1\nrules:\n  - name: later\n    targets: [Production]\n"
-        "    require: [{metric: validation_accuracy, min: 0.9, on_missing: abstain}]\n"
-    )
+    product.policy(LATER)
     held.ask("m", held.version("m"))
     product.ok("once")
     told = product.ok("status")
@@ -93,18 +96,111 @@ def test_status_tells_ages_waits_policy_and_skew(held: Workspace, product: Produ
     assert re.search(r"policy [0-9a-f]{12} since 20\S+Z, clock skew ([+-][1-9] s|under a second)", told)
 
 
-def test_a_daemon_signs_off_when_it_ends_and_one_cycle_is_no_replica(product: Product, tmp_path: Path) -> None:
-    def picture() -> dict[str, Any]:
-        return dict(json.loads(product.ok("status", "--json")))
+@pytest.fixture
+def moved(held: Workspace, product: Product) -> Iterator[Workspace]:
+    """Another registry, which the configuration names now: the old one left an open request."""
+    product.policy(LATER)
+    held.ask("old-model", held.version("old-model"))
+    product.ok("once")
+    with workspace() as held_now:
+        product.uri = held_now.uri
+        yield held_now
 
+
+def picture(product: Product, *arguments: str) -> dict[str, Any]:
+    return dict(json.loads(product.ok("status", "--json", *arguments)))
+
+
+def test_status_tells_of_the_configured_registry_and_that_others_are_recorded(
+    held: Workspace, moved: Workspace, product: Product
+) -> None:
+    told = product.ok("status").splitlines()
+    assert told[0] == f"no cycle has run yet on {moved.uri}"
+    said = rf"also recorded here: {held.uri}: 1 open request, last cycle \ds ago \(\S+ status --all-registries\)"
+    assert re.fullmatch(said, told[-1])
+    moved.ask("new-model", moved.version("new-model"))
+    product.ok("once")
+    product.uri += "/"
+    told = product.ok("status").splitlines()
+    assert told[0].startswith("ok: last cycle of ")
+    assert re.fullmatch(said, told[-1])
+    assert ("new-model" in "".join(told), "old-model" in "".join(told)) == (True, False)
+
+
+def test_status_in_json_has_the_rows_of_the_configured_registry_and_a_count_of_others(
+    held: Workspace, moved: Workspace, product: Product
+) -> None:
+    [before] = picture(product, "--all-registries")["daemons"]
+    product.ok("once")
+    told = picture(product)
+    assert [one["registry"] for one in told["daemons"]] == [moved.uri]
+    assert (told["open_requests"], told["open"]["count"]) == ([], 0)
+    [other] = told["other_registries"]
+    last = other.pop("last_cycle_at")
+    assert other == {"registry": held.uri, "workspace": "", "open": 1}
+    assert last == before["last_cycle_at"]
+
+
+def test_status_of_all_registries_names_the_registry_of_each_row(
+    held: Workspace, moved: Workspace, product: Product
+) -> None:
+    moved.ask("new-model", moved.version("new-model"))
+    product.ok("once")
+    product.variables["COLUMNS"] = "200"
+    told = product.ok("status", "--all-registries")
+    for registry, model in ((held.uri, "old-model"), (moved.uri, "new-model")):
+        assert f"  on {registry}, policy " in told
+        assert re.search(rf"{model} .* {registry}", told)
+    assert "also recorded" not in told
+    assert picture(product, "--all-registries")["other_registries"] == []
+
+
+def test_the_monitoring_check_and_the_replicas_are_of_the_configured_registry(
+    held: Workspace, moved: Workspace, product: Product, tmp_path: Path
+) -> None:
+    done = product.run("status", "--max-age", "5m")
+    assert (done.returncode, done.stdout) == (1, f"no cycle has run yet on {moved.uri}, but on {held.uri}\n")
+    assert product.run("status", "--max-age", "5m", "--all-registries").returncode == 0
+    with daemon(product, tmp_path / "log"):
+        until(lambda: product.run("status", "--max-age", "5m").returncode == 0, "a cycle")
+        assert picture(product)["replicas_alive"] == 1
+        product.uri = held.uri
+        assert picture(product)["replicas_alive"] == 0
+
+
+def test_another_workspace_of_a_registry_is_another_registry(held: Workspace, product: Product) -> None:
+    product.ok("once")
+    product.variables["RECONCILER_REGISTRY__WORKSPACE"] = "team"
+    assert product.ok("status").startswith(f"no cycle has run yet on {held.uri}, workspace team\n")
+    product.ok("once")
+    told = picture(product)
+    assert [one["workspace"] for one in told["daemons"]] == ["team"]
+    assert [(one["registry"], one["workspace"]) for one in told["other_registries"]] == [(held.uri, "")]
+
+
+@pytest.mark.parametrize("uri", ["", "databricks"])
+def test_where_no_address_is_configured_every_registry_is_told(
+    moved: Workspace, product: Product, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    product.ok("once")
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", product.environment()["RECONCILER_AUDIT__URL"])
+    if uri:
+        monkeypatch.setenv("RECONCILER_REGISTRY__URI", uri)
+    done = command.run("status", "--json", environment=os.environ)
+    told = json.loads(done.stdout)
+    assert (len(told["daemons"]), told["other_registries"]) == (2, [])
+    assert [one["model"] for one in told["open_requests"]] == ["old-model"]
+
+
+def test_a_daemon_signs_off_when_it_ends_and_one_cycle_is_no_replica(product: Product, tmp_path: Path) -> None:
     for _ in range(3):
         product.ok("once")
-    assert (picture()["replicas_alive"], len(picture()["daemons"])) == (0, 1)
+    assert (picture(product)["replicas_alive"], len(picture(product)["daemons"])) == (0, 1)
     with daemon(product, tmp_path / "log") as process:
-        until(lambda: picture()["replicas_alive"] == 1, "the daemon in status")
+        until(lambda: picture(product)["replicas_alive"] == 1, "the daemon in status")
         process.send_signal(signal.SIGTERM)
         assert ended(process) == 0
-    told = picture()
+    told = picture(product)
     assert (told["replicas_alive"], len(told["daemons"])) == (0, 1)
     assert told["daemons"][0]["ended_at"] is not None
 
@@ -254,13 +350,13 @@ def test_no_secret_ever_shows(held: Workspace, product: Product, postgres: Postg
         until(lambda: b"nothing decided" in log.read_bytes(), "a cycle that fails")
     held.wire = lambda method, path: None
     shown = [log.read_text(), metrics.read_text(), (tmp_path / "audit.db").read_bytes().decode("latin-1")]
-    for command in ("status", "status --json", "check", "audit list --format json", "audit report --format json",
+    for typed in ("status", "status --json", "check", "audit list --format json", "audit report --format json",
                     "explain m 1 Production --json"):  # fmt: skip
-        done = product.run(*command.split())
+        done = product.run(*typed.split())
         shown += [done.stdout, done.stderr]
     product.variables["RECONCILER_AUDIT__URL"] = f"postgresql://daemon:{PASSWORD}@127.0.0.1:1/audit"
-    for command in (["status"], ["check"], ["once"], ["db", "upgrade"], ["db", "current"]):
-        done = product.run(*command)
+    for words in (["status"], ["check"], ["once"], ["db", "upgrade"], ["db", "current"]):
+        done = product.run(*words)
         shown += [done.stdout, done.stderr]
     product.variables["RECONCILER_AUDIT__URL"] = f"mysql://daemon:{PASSWORD}@127.0.0.1:1/audit"
     shown.append(product.run("status").stderr)

@@ -36,7 +36,7 @@ def serving(answer: Answer) -> Iterator[Server]:
 
         def handle_one(self) -> None:
             seen.append({"method": self.command, "path": self.path, **dict(self.headers)})
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 answer(self)
 

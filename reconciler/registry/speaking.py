@@ -1,0 +1,45 @@
+"""What every registry can be asked, by a cycle and by people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.domain.evidence import Needs
+from reconciler.domain.policy import Scope
+from reconciler.domain.request import Request
+from reconciler.domain.target import Target
+from reconciler.ports import Found, Listed, Registry
+from reconciler.registry.trials import Trial
+
+
+class Speaking(Registry, Protocol):
+    """A registry of either protocol, with what people ask of it."""
+
+    @property
+    def protocol(self) -> str: ...
+
+    @property
+    def shows_decisions(self) -> bool:
+        """Beside a version it is told what was decided, so that a request that is gone without it was withdrawn."""
+
+    def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
+
+    def all_open(self, scope: Scope) -> list[Listed]:
+        """Every open request; of a registry that can only be searched by target, those within the scope."""
+
+    def create(
+        self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime
+    ) -> Request: ...
+
+    def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request: ...
+
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        """Every kind of call that a cycle makes and that changes nothing."""
+
+    def version(self) -> str:
+        """MLflow's version; "" where the server does not say."""
+
+    def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+        """The models that are covered, each with the account's permission; "" where the registry does not say."""

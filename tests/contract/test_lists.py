@@ -1,0 +1,107 @@
+"""Every list that an adapter reads is whole, or there is none: what each does with pages that never end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from reconciler.domain.policy import Scope
+from reconciler.domain.target import Target
+from reconciler.ports import Unavailable
+from reconciler.registry.budget import Budget
+from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transition_requests import AppRegistry
+from reconciler.registry.transport import Transport
+from tests.unit.test_transport import Server, replying, serving
+
+PRODUCTION = Target.parse("Production")
+SCOPE = Scope.of_all_models([PRODUCTION])
+Reader = Callable[[Server], list[str]]
+# The token that leads to a page, and the one that the page comes with; "" is none.
+Tokens = Mapping[str, str]
+
+
+def listed_by_tags(server: Server) -> list[str]:
+    transport = Transport(server.uri)
+    listed = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE)
+    return [one.request.version for one in listed]
+
+
+def listed_by_the_app(server: Server) -> list[str]:
+    transport = Transport(server.uri)
+    listed = AppRegistry(server.uri, "", transport, transport).open_requests(SCOPE)
+    return [one.request.version for one in listed]
+
+
+def models_of_a_workspace(server: Server) -> list[str]:
+    return [str(row["version"]) for row in swept(server).models()]
+
+
+def versions_of_a_workspace(server: Server) -> list[str]:
+    return sorted(swept(server)._versions_of("m"))
+
+
+def swept(server: Server) -> DatabricksRegistry:
+    transport = Transport(server.uri)
+    return DatabricksRegistry(
+        server.uri, [transport], transport, Budget(500),
+        full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
+    )  # fmt: skip
+
+
+def experiments(server: Server) -> list[str]:
+    transport = Transport(server.uri)
+    return EvidenceReader(transport, transport).read_experiments()
+
+
+LISTS = [
+    pytest.param(listed_by_tags, "model_versions", id="versions with a tag"),
+    pytest.param(listed_by_the_app, "requests", id="requests of the app"),
+    pytest.param(models_of_a_workspace, "registered_models", id="models of Databricks"),
+    pytest.param(versions_of_a_workspace, "model_versions", id="versions of a model of Databricks"),
+    pytest.param(experiments, "experiments", id="experiments"),
+]
+
+
+def paged(field: str, tokens: Tokens, *, empty: bool = False) -> Callable[[Any], None]:
+    """A server whose pages follow each other by `tokens`, with one row on each, or none where they are `empty`."""
+
+    def answer(handler: Any) -> None:
+        body = json.loads(handler.body) if handler.body else {}
+        asked = body.get("page_token") or parse_qs(urlsplit(handler.path).query).get("page_token", [""])[0]
+        number = str([*tokens].index(asked) + 1)
+        row = {"name": "m", "version": number, "experiment_id": number, "to_stage": "Production", "id": number}
+        page = {field: [] if empty else [row]} | ({"next_page_token": tokens[asked]} if tokens[asked] else {})
+        replying(200, json.dumps(page))(handler)
+
+    return answer
+
+
+@pytest.mark.parametrize(("read", "field"), LISTS)
+def test_a_list_of_several_pages_is_read_to_its_end(read: Reader, field: str) -> None:
+    with serving(paged(field, {"": "a", "a": "b", "b": ""})) as server:
+        assert read(server) == ["1", "2", "3"]
+        assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("tokens", "empty"),
+    [
+        pytest.param({"": "a", "a": "a"}, False, id="a token that repeats"),
+        pytest.param({"": "a", "a": "a"}, True, id="an empty page that repeats its token"),
+        pytest.param({"": "a", "a": "b", "b": "a"}, False, id="two tokens that take turns"),
+    ],
+)
+@pytest.mark.parametrize(("read", "field"), LISTS)
+def test_a_list_that_never_ends_is_no_list(read: Reader, field: str, tokens: Tokens, empty: bool) -> None:
+    with serving(paged(field, tokens, empty=empty)) as server:
+        with pytest.raises(Unavailable, match=f"the list of {field} cannot be read to its end"):
+            read(server)
+        assert len(server.seen) == len(tokens)
