@@ -284,7 +284,7 @@ class AuditLog(Protocol):
         """
 
     def claim(self, limit: int, but: Collection[str], everything: bool) -> list[Pending]:
-        """Claims acting decisions without an outcome, oldest first, that nobody holds or whose holder's lease is over.
+        """Claims acting decisions without an outcome, oldest first, that nobody has leased, or not any more.
 
         `but`: decision ids to leave out. `everything`: also those whose next attempt is not due.
         """

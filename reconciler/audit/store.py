@@ -147,7 +147,7 @@ class SqlAuditLog:
     def _insert_claim(self, connection: Connection, decision_id: str) -> None:
         now = now_in(connection)
         values = {"decision_id": decision_id, "attempts": 0, "next_attempt_at": now, "last_detail": ""}
-        mine = {"holder": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
+        mine = {"leased_by": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
         connection.execute(insert(PendingActRow).values(values | mine))
 
     def claim(self, limit: int, but: Collection[str], everything: bool) -> list[Pending]:
@@ -175,7 +175,7 @@ class SqlAuditLog:
         if self._engine.dialect.name == "sqlite":
             # The file is served by this process alone: whoever held it before is gone.
             return true()
-        return claim.leased_until.is_(None) | (claim.leased_until <= now) | (claim.holder == self._daemon)
+        return claim.leased_until.is_(None) | (claim.leased_until <= now) | (claim.leased_by == self._daemon)
 
     def _take(self, decision_ids: Sequence[str], now: datetime, connection: Connection) -> dict[str, int]:
         """Those of them that nobody else takes in this moment, with their fences."""
@@ -184,7 +184,7 @@ class SqlAuditLog:
         taken = (
             update(claim)
             .where(claim.decision_id.in_(free.with_for_update(skip_locked=True)))
-            .values(holder=self._daemon, fence=claim.fence + 1, leased_until=now + self._lease)
+            .values(leased_by=self._daemon, fence=claim.fence + 1, leased_until=now + self._lease)
             .returning(claim.decision_id, claim.fence)
         )
         return {row.decision_id: row.fence for row in connection.execute(taken)}
@@ -220,7 +220,7 @@ class SqlAuditLog:
                 "last_detail": said,
             }
             again = self._claim_of(update(row), pending)
-            connection.execute(again.values(**changes, holder=None, leased_until=None))
+            connection.execute(again.values(**changes, leased_by=None, leased_until=None))
 
     def stuck(self) -> list[Stuck]:
         with self._transaction() as connection:
