@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reconciler.domain.policy import Scope
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.registry.speaking import Speaking

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.domain.evidence import Needs
-from reconciler.domain.policy import Scope
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Found, Listed, Registry
 from reconciler.registry.trials import Trial
