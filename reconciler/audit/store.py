@@ -150,10 +150,10 @@ class SqlAuditLog:
         mine = {"leased_by": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
         connection.execute(insert(PendingActRow).values(values | mine))
 
-    def claim(self, limit: int, but: Collection[str], everything: bool) -> list[Pending]:
+    def claim(self, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:
         with self._transaction() as connection:
             now = now_in(connection)
-            rows = connection.execute(self._mine(self._free(now, but, everything), DecisionRow).limit(limit)).all()
+            rows = connection.execute(self._mine(self._free(now, exclude, everything), DecisionRow).limit(limit)).all()
             # Working state may have been lost; a decision without an outcome is work all the same.
             lost = [row.decision_id for row in rows if row.fence is None]
             for decision_id in lost:
@@ -163,12 +163,12 @@ class SqlAuditLog:
             failpoint("claims to be committed")
         return [_pending(row, fences[row.decision_id]) for row in rows if row.decision_id in fences]
 
-    def _free(self, now: datetime, but: Collection[str], everything: bool) -> Any:
+    def _free(self, now: datetime, exclude: Collection[str], everything: bool) -> Any:
         claim = PendingActRow
         wanted = _PENDING.where(claim.decision_id.is_(None) | self._may_take(now))
         if not everything:
             wanted = wanted.where(claim.next_attempt_at.is_(None) | (claim.next_attempt_at <= now))
-        return wanted.where(DecisionRow.decision_id.not_in(list(but))) if but else wanted
+        return wanted.where(DecisionRow.decision_id.not_in(list(exclude))) if exclude else wanted
 
     def _may_take(self, now: datetime) -> Any:
         claim = PendingActRow
