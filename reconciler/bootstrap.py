@@ -159,8 +159,7 @@ def _audit_log(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
     url = settings.audit.url.get_secret_value()
     with lock.hold(url), schema.opened_at_head(url, Access.WRITE) as engine:
         lease = settings.schedule.lease
-        # One cycle by hand is no replica: nobody waits for it, or leaves it a share of the work.
-        yield SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, lease, resident=False)
+        yield SqlAuditLog.for_one_cycle(engine, daemon_name(), registry.uri, registry.workspace, lease)
 
 
 # --- the daemon and one cycle --------------------------------------------------------------------------------

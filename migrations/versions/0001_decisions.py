@@ -2,11 +2,13 @@
 
 import sqlalchemy as sa
 from alembic import op
-
-from reconciler.audit.tables import UtcMillis
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 revision = "0001_decisions"
 down_revision = None
+
+# UTC; sortable ISO 8601 text with milliseconds on SQLite.
+MOMENT = sa.String(24).with_variant(TIMESTAMP(timezone=True), "postgresql")
 
 APPEND_ONLY = {
     "policy_versions": "digest = NEW.digest",
@@ -44,7 +46,7 @@ def words(*names: str, nullable: bool = False) -> list[sa.Column]:
 
 
 def moment(name: str, nullable: bool = False) -> sa.Column:
-    return sa.Column(name, UtcMillis, nullable=nullable)
+    return sa.Column(name, MOMENT, nullable=nullable)
 
 
 def code(name: str, length: int, nullable: bool = False) -> sa.Column:

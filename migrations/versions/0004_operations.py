@@ -2,11 +2,13 @@
 
 import sqlalchemy as sa
 from alembic import op
-
-from reconciler.audit.tables import UtcMillis
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 revision = "0004_operations"
 down_revision = "0003_leases"
+
+# UTC; sortable ISO 8601 text with milliseconds on SQLite.
+MOMENT = sa.String(24).with_variant(TIMESTAMP(timezone=True), "postgresql")
 
 
 def upgrade() -> None:
@@ -14,7 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "pause_events",
         sa.Column("id", kind, sa.Identity(always=False), primary_key=True),
-        sa.Column("at", UtcMillis, nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
         sa.Column("action", sa.String(8), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("person", sa.Text, nullable=False),

@@ -2,11 +2,13 @@
 
 import sqlalchemy as sa
 from alembic import op
-
-from reconciler.audit.tables import UtcMillis
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 revision = "0006_effects_and_ends"
 down_revision = "0005_stuck"
+
+# UTC; sortable ISO 8601 text with milliseconds on SQLite.
+MOMENT = sa.String(24).with_variant(TIMESTAMP(timezone=True), "postgresql")
 
 REGISTER = """
 VIEW decision_register AS
@@ -32,4 +34,4 @@ def upgrade() -> None:
         # Replaced, and columns added at its end: what was granted on it stays.
         op.execute(f"CREATE OR REPLACE {REGISTER}")
     with op.batch_alter_table("daemons") as table:
-        table.add_column(sa.Column("ended_at", UtcMillis, nullable=True))
+        table.add_column(sa.Column("ended_at", MOMENT, nullable=True))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from reconciler.audit.pauses import ALIVE
+from reconciler.audit.statements import Served
 from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.decision import Mode
 from reconciler.domain.text import visible
@@ -26,14 +26,12 @@ class Daemons:
         resident: more cycles will follow; False for one cycle by hand.
     """
 
-    def __init__(self, name: str, registry: str, workspace: str, *, resident: bool) -> None:
-        self._name, self._registry, self._workspace = name, registry, workspace
+    def __init__(self, name: str, served: Served, *, resident: bool) -> None:
+        self._name = name
+        self._served = served
+        self._here = served.among(DaemonRow)
         self._resident = resident
         self._noted = False
-
-    @property
-    def _here(self) -> Any:
-        return (DaemonRow.registry_uri == self._registry) & (DaemonRow.workspace == self._workspace)
 
     def share(self, connection: Connection) -> tuple[int, int]:
         """Which of how many this daemon is."""
@@ -56,8 +54,8 @@ class Daemons:
             "mode": str(mode),
             "policy_digest": policy_digest,
             "duration_ms": 0,
-            "registry_uri": self._registry,
-            "workspace": self._workspace,
+            "registry_uri": self._served.registry,
+            "workspace": self._served.workspace,
         }
         connection.execute(insert(DaemonRow).values(values))
 
@@ -69,8 +67,8 @@ class Daemons:
             "mode": str(note.mode),
             "policy_digest": note.policy_digest,
             "duration_ms": round(note.duration.total_seconds() * 1000),
-            "registry_uri": self._registry,
-            "workspace": self._workspace,
+            "registry_uri": self._served.registry,
+            "workspace": self._served.workspace,
             "problem": None if note.problem is None else visible(note.problem),
             "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
             "ended_at": None if self._resident else db_now(),

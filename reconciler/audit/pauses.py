@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from reconciler.audit.database import audit_errors
+from reconciler.audit.session import Session
 from reconciler.audit.tables import DaemonRow, PauseEventRow, db_now, now_in
 from reconciler.domain.text import visible, visible_name
 
@@ -36,7 +36,7 @@ class Pause:
 
 
 def pause_in_force(engine: Engine) -> Pause | None:
-    with audit_errors(engine), engine.begin() as connection:
+    with Session(engine).transaction() as connection:
         return _in_force(connection)
 
 
@@ -55,7 +55,7 @@ def _in_force(connection: Connection) -> Pause | None:
 
 def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
     """Pauses or resumes every daemon on this database. False where it is so already."""
-    with audit_errors(engine), engine.begin() as connection:
+    with Session(engine).transaction() as connection:
         if (paused_for(connection) is not None) == (action == PAUSE):
             return False
         values = {"action": action, "reason": visible(reason), "person": visible_name(person)}
@@ -66,7 +66,7 @@ def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
 def running(engine: Engine) -> list[Running]:
     """Those that run, by name. Each act asks for a pause right before it, so the end of a cycle proves obedience."""
     alive = select(DaemonRow.name, DaemonRow.last_cycle_at).where(DaemonRow.ended_at.is_(None))
-    with audit_errors(engine), engine.begin() as connection:
+    with Session(engine).transaction() as connection:
         now = now_in(connection)
         since = connection.scalar(select(PauseEventRow.at).order_by(PauseEventRow.id.desc()).limit(1))
         rows = connection.execute(alive.where(DaemonRow.last_cycle_at > now - ALIVE).order_by(DaemonRow.name)).all()

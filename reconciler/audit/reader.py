@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, select
 from sqlalchemy import Text as SqlText
 
-from reconciler.audit.database import audit_errors
+from reconciler.audit.session import Session
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
@@ -66,13 +66,13 @@ class AuditReader:
     """Every method may raise AuditUnavailable. Times come as ISO 8601 text in UTC with milliseconds."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._session = Session(engine)
 
     def decisions(self, only: DecisionFilter, limit: int | None = None) -> list[dict[str, Any]]:
         """Newest first, with the fields of `LISTED`; `outcome` is None while a decision is pending."""
         query = _filtered(select(REGISTER), only)
         query = query.order_by(REGISTER.c.decided_at.desc(), REGISTER.c.decision_id).limit(limit)
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query)]
 
     def decision(self, id: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class AuditReader:
             NoSuchDecision: there is none.
             AmbiguousDecision: there is more than one.
         """
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             full = _only_one(connection, id)
             listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == full)).one()
             return _plain(listed) | _whole(connection, full)
@@ -90,7 +90,7 @@ class AuditReader:
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Any]:
         """What happened in a period: totals, per model, why versions failed, policies, and every decision."""
         decisions = self.decisions(DecisionFilter(since=since, until=until))
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             failures = _failures(connection, {row["decision_id"] for row in decisions})
             made_at = iso(now_in(connection))
         return {
@@ -123,7 +123,7 @@ class AuditReader:
             .scalar_subquery()
         )
         query = select(OpenRequestRow.__table__, not_acted_on.label("would")).order_by(OpenRequestRow.first_seen_at)
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query)]
 
     def unfinished(self) -> list[dict[str, Any]]:
@@ -134,30 +134,30 @@ class AuditReader:
             REGISTER.outerjoin(PendingActRow.__table__, PendingActRow.decision_id == REGISTER.c.decision_id)
         )
         query = joined.where(REGISTER.c.outcome.is_(None) | (REGISTER.c.outcome == "failed"))
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query.order_by(REGISTER.c.decided_at))]
 
     def stuck(self) -> list[dict[str, Any]]:
         """What fails for long, or again and again, the longest first."""
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             return [_plain_values(asdict(one)) for one in stuck(connection)]
 
     def daemons(self) -> list[dict[str, Any]]:
         """The last cycle of each daemon, the latest first, with its age in seconds by the database's clock."""
         query = select(DaemonRow.__table__, db_now().label("now")).order_by(DaemonRow.last_cycle_at.desc())
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             return [_with_age(row) for row in connection.execute(query)]
 
     def pauses(self) -> list[dict[str, Any]]:
         """Every pause and resume, the latest first."""
         query = select(PauseEventRow.__table__).order_by(PauseEventRow.id.desc())
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query)]
 
     def policies(self, digests: Collection[str]) -> dict[str, str]:
         """Since when each policy is known, by digest."""
         query = select(PolicyVersionRow.digest, PolicyVersionRow.first_used_at)
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._session.transaction() as connection:
             rows = connection.execute(query.where(PolicyVersionRow.digest.in_(list(digests))))
             return {row.digest: iso(row.first_used_at) for row in rows}
 

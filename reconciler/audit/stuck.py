@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select
 
+from reconciler.audit.statements import Served
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, now_in
 from reconciler.ports import Stuck
 
@@ -15,7 +16,7 @@ _TIMES = 3
 _FOR = timedelta(minutes=10)
 
 
-def stuck(connection: Connection, registry: str | None = None, workspace: str | None = None) -> list[Stuck]:
+def stuck(connection: Connection, served: Served | None = None) -> list[Stuck]:
     """Decisions that are not carried out and requests that cannot be judged, the longest-failing first.
 
     Of one registry and workspace, or of all (None).
@@ -23,7 +24,7 @@ def stuck(connection: Connection, registry: str | None = None, workspace: str | 
     now = now_in(connection)
     found: list[Stuck] = []
     for query, row in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow)):
-        mine = query if registry is None else query.where(row.registry_uri == registry, row.workspace == workspace)
+        mine = query if served is None else query.where(served.among(row))
         found += [Stuck(*one) for one in connection.execute(_failing(mine, now))]
     return sorted(found, key=lambda one: one.since)
 

@@ -209,7 +209,7 @@ class PendingActRow(Base):
     next_attempt_at: Mapped[datetime] = mapped_column(UtcMillis)
     last_detail: Mapped[str] = mapped_column(Text)
     # Who carries it out, until when, and how often it changed hands: only the last fence may conclude it.
-    holder: Mapped[str | None] = mapped_column(Text)
+    leased_by: Mapped[str | None] = mapped_column(Text)
     fence: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     leased_until: Mapped[datetime | None] = mapped_column(UtcMillis)
     # How often `last_detail` was the answer in a row; since when it fails at all.

@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, make_engine
-from reconciler.audit.pauses import running
+from reconciler.audit.pauses import PAUSE, RESUME, note_pause, running
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
-from reconciler.audit.store import PAUSE, RESUME, SqlAuditLog, note_pause
+from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.evaluate import evaluate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,15 @@ from sqlalchemy.exc import DBAPIError
 from reconciler.audit import schema
 from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Outcome, OutcomeKind
 from tests.postgres import PostgresServer
-from tests.store.test_store import Audit, audit, claimed
+from tests.store.test_store import REGISTRY, Audit, audit, claimed
 
 __all__ = ["audit"]  # a fixture
 
-BEFORE_EFFECTS = "0004_operations"
+# What a column was called, by the revision that named it anew.
+RENAMED = {"0008_leased_by": {("pending_acts", "leased_by"): "holder"}}
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -30,7 +34,13 @@ def at_revision(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def copied(source: str, target: str) -> Rows:
+def renamed(since: str, table: str) -> dict[str, str]:
+    """What columns of a table were called at this revision, by the name that they have now."""
+    later = [names for revision, names in RENAMED.items() if revision > since]
+    return {now: then for names in later for (where, now), then in names.items() if where == table}
+
+
+def copied(source: str, target: str, revision: str) -> Rows:
     """Every row of ours, in the columns that the target has, through SQLAlchemy's reflection and nothing of ours."""
     there, here = create_engine(source), create_engine(target)
     old, new = MetaData(), MetaData()
@@ -43,7 +53,8 @@ def copied(source: str, target: str) -> Rows:
                 continue
             columns = [column.name for column in table.columns]
             rows = reading.execute(old.tables[table.name].select()).mappings()
-            put[table.name] = [{name: row[name] for name in columns} for row in rows]
+            now = {then: now for now, then in renamed(revision, table.name).items()}
+            put[table.name] = [{name: row[now.get(name, name)] for name in columns} for row in rows]
             if put[table.name]:
                 writing.execute(table.insert(), put[table.name])
     there.dispose()
@@ -51,39 +62,61 @@ def copied(source: str, target: str) -> Rows:
     return put
 
 
-def held(url: str, like: Rows) -> Rows:
+def held(url: str, like: Rows, revision: str) -> Rows:
+    """The same columns of the same tables, by the names that they had."""
     engine = create_engine(url)
     tables = MetaData()
     tables.reflect(engine)
     with engine.connect() as connection:
         found = {
             name: [
-                {key: value for key, value in row.items() if not rows or key in rows[0]}
+                {renamed(revision, name).get(key, key): value for key, value in row.items()}
                 for row in connection.execute(tables.tables[name].select()).mappings()
             ]
-            for name, rows in like.items()
+            for name in like
         }
     engine.dispose()
-    return found
+    return {
+        name: [{key: row[key] for key in (rows[0] if rows else row)} for row in found[name]]
+        for name, rows in like.items()
+    }
 
 
 def as_text(rows: Rows) -> dict[str, list[str]]:
     return {name: sorted(map(repr, some)) for name, some in rows.items()}
 
 
-@pytest.fixture
-def earlier(audit_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database at an earlier revision, of the same kind."""
+def imported_by(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("revision", schema.revisions())
+def test_a_revision_imports_nothing_of_ours_so_that_it_never_changes(revision: str) -> None:
+    assert imported_by(schema.migrations_path() / "versions" / f"{revision}.py") <= {"sqlalchemy", "alembic"}
+
+
+@dataclass
+class Earlier:
+    url: str
+    revision: str
+
+
+@pytest.fixture(params=schema.revisions()[:-1])
+def earlier(audit_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Earlier:
+    """An empty database at an earlier revision, of the same kind."""
     url = f"sqlite:///{tmp_path}/earlier.db"
     if not audit_url.startswith("sqlite"):
         server: PostgresServer = request.getfixturevalue("postgres")
         url = server.new_database()
-    at_revision(url, BEFORE_EFFECTS)
-    return url
+    at_revision(url, request.param)
+    return Earlier(url, request.param)
 
 
 def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_each_decision_did(
-    audit: Audit, earlier: str
+    audit: Audit, earlier: Earlier
 ) -> None:
     for model, accuracy, outcome in (
         ("approved", "0.95", OutcomeKind.APPLIED),
@@ -95,12 +128,12 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
         [pending] = [one for one in claimed(audit.log) if one.decision.request.model == model]
         if outcome is not None:
             audit.log.conclude(pending, Outcome(outcome, "shown"))
-    put = copied(audit.url, earlier)
+    put = copied(audit.url, earlier.url, earlier.revision)
     assert {"decisions", "outcomes", "pending_acts", "policy_versions"} <= {name for name, rows in put.items() if rows}
-    schema.upgrade(earlier)
-    assert as_text(held(earlier, put)) == as_text(put)
-    assert schema.check(earlier) == []
-    engine = make_engine(earlier)
+    schema.upgrade(earlier.url)
+    assert as_text(held(earlier.url, put, earlier.revision)) == as_text(put)
+    assert schema.check(earlier.url) == []
+    engine = make_engine(earlier.url)
     found = {row["model"]: (row["effect"], row["decider"]) for row in AuditReader(engine).decisions(DecisionFilter())}
     assert found == {
         "approved": ("moved", "daemon"),
@@ -113,15 +146,31 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
     engine.dispose()
 
 
-def test_what_an_earlier_version_decided_was_judged_by_the_first_engine(audit: Audit, earlier: str) -> None:
+@pytest.mark.parametrize("earlier", ["0006_effects_and_ends"], indirect=True)
+def test_what_an_earlier_version_decided_was_judged_by_the_first_engine(audit: Audit, earlier: Earlier) -> None:
     audit.log.record(audit.judged())
-    put = copied(audit.url, earlier)
+    put = copied(audit.url, earlier.url, earlier.revision)
     assert "engine" not in put["decisions"][0]
-    schema.upgrade(earlier)
-    engine = make_engine(earlier)
+    schema.upgrade(earlier.url)
+    engine = make_engine(earlier.url)
     reader = AuditReader(engine)
     [row] = reader.decisions(DecisionFilter())
     assert reader.decision(row["decision_id"])["engine"] == 1
     with pytest.raises(DBAPIError), engine.begin() as connection:
         connection.execute(text("UPDATE decisions SET engine = 2"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("earlier", ["0007_engine"], indirect=True)
+def test_who_had_leased_an_act_has_leased_it_still_and_concludes_it(audit: Audit, earlier: Earlier) -> None:
+    audit.log.record(audit.judged())
+    assert [row["holder"] for row in copied(audit.url, earlier.url, earlier.revision)["pending_acts"]] == ["test:1"]
+    schema.upgrade(earlier.url)
+    engine = make_engine(earlier.url)
+    another, same = (SqlAuditLog(engine, name, REGISTRY) for name in ("test:2", "test:1"))
+    if engine.dialect.name == "postgresql":
+        # A SQLite file is served by one process: there whoever asks has it.
+        assert claimed(another) == []
+    [pending] = claimed(same)
+    assert same.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
     engine.dispose()

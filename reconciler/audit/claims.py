@@ -1,0 +1,155 @@
+"""Which daemon carries a decision out, until when, and who may conclude it: leases and fences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
+
+from reconciler.audit.statements import Served, insert_new
+from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow, UtcMillis, now_in
+from reconciler.domain.decision import Decision, Mode
+from reconciler.domain.request import Request
+from reconciler.domain.text import visible
+from reconciler.domain.verdict import VerdictKind
+from reconciler.ports.audit import Pending
+
+_FIRST_FENCE = 1
+
+
+class Claims:
+    """The claims of one daemon on the decisions of the registry that it serves.
+
+    Args:
+        daemon: its name, host:pid.
+        lease: for so long nobody else takes what it claimed.
+    """
+
+    def __init__(self, daemon: str, served: Served, lease: timedelta) -> None:
+        self._daemon = daemon
+        self._served = served
+        self._lease = lease
+
+    def add(self, connection: Connection, decision_id: str) -> int:
+        """Claims a decision in the transaction that records it, and returns the fence."""
+        now = now_in(connection)
+        leased = {"leased_by": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
+        connection.execute(insert(PendingActRow).values(_not_tried(decision_id, now) | leased))
+        return _FIRST_FENCE
+
+    def claim(self, connection: Connection, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:
+        """As `audit_port.Claims.claim`."""
+        now = now_in(connection)
+        claimable = self._claimable(connection, now, exclude, everything)
+        rows = connection.execute(claimable.limit(limit)).all()
+        # Working state may have been lost; a decision without an outcome is work all the same.
+        for row in rows:
+            if row.fence is None:
+                connection.execute(insert_new(connection, PendingActRow).values(_not_tried(row.decision_id, now)))
+        fences = self._take(connection, [row.decision_id for row in rows], now)
+        return [_pending(row, fences[row.decision_id]) for row in rows if row.decision_id in fences]
+
+    def _claimable(
+        self, connection: Connection, now: datetime, exclude: Collection[str], everything: bool
+    ) -> Select[Any]:
+        claim = PendingActRow
+        free = claim.decision_id.is_(None) | self._may_take(connection, now)
+        wanted = _WITHOUT_OUTCOME.where(free, self._served.among(DecisionRow))
+        if not everything:
+            wanted = wanted.where(claim.next_attempt_at.is_(None) | (claim.next_attempt_at <= now))
+        return wanted.where(DecisionRow.decision_id.not_in(list(exclude))) if exclude else wanted
+
+    def _may_take(self, connection: Connection, now: datetime) -> ColumnElement[bool]:
+        claim = PendingActRow
+        if connection.dialect.name == "sqlite":
+            # The file is served by this process alone: whoever leased it before is gone.
+            return true()
+        return claim.leased_until.is_(None) | (claim.leased_until <= now) | (claim.leased_by == self._daemon)
+
+    def _take(self, connection: Connection, decision_ids: Sequence[str], now: datetime) -> dict[str, int]:
+        """Those of them that nobody else takes in this moment, with their fences."""
+        claim = PendingActRow
+        free = select(claim.decision_id).where(claim.decision_id.in_(decision_ids), self._may_take(connection, now))
+        taken = (
+            update(claim)
+            .where(claim.decision_id.in_(free.with_for_update(skip_locked=True)))
+            .values(leased_by=self._daemon, fence=claim.fence + 1, leased_until=now + self._lease)
+            .returning(claim.decision_id, claim.fence)
+        )
+        return {row.decision_id: row.fence for row in connection.execute(taken)}
+
+    def renew(self, connection: Connection, pending: Pending) -> bool:
+        """Leases it for as long again. False: another has it."""
+        until = now_in(connection) + self._lease
+        renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until)
+        return connection.execute(renewed).rowcount == 1
+
+    def release(
+        self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool
+    ) -> None:
+        """Sets it aside for `retry_in`, for whoever takes it then. `acted`: an act was tried, and is counted."""
+        row, said, now = PendingActRow, visible(detail), now_in(connection)
+        released = {
+            "attempts": row.attempts + int(acted),
+            "next_attempt_at": now + retry_in,
+            "failures": case((row.last_detail == said, row.failures + 1), else_=1),
+            "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),
+            "last_detail": said,
+            "leased_by": None,
+            "leased_until": None,
+        }
+        connection.execute(update(row).where(_is_claimed_as(pending)).values(released))
+
+    def end(self, connection: Connection, pending: Pending) -> bool:
+        """There is nothing left to do. False: another has it."""
+        return connection.execute(delete(PendingActRow).where(_is_claimed_as(pending))).rowcount == 1
+
+
+def _not_tried(decision_id: str, now: datetime) -> dict[str, object]:
+    return {"decision_id": decision_id, "attempts": 0, "next_attempt_at": now, "last_detail": ""}
+
+
+def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
+    """Only the last fence is right: a daemon that slept longer than its lease finds no row."""
+    return (PendingActRow.decision_id == pending.decision.decision_id) & (PendingActRow.fence == pending.fence)
+
+
+_WITHOUT_OUTCOME: Select[Any] = (
+    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
+    .outerjoin(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
+    .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
+    .order_by(DecisionRow.id)
+)
+
+
+def _pending(row: Row[Any], fence: int) -> Pending:
+    decision = Decision(
+        decision_id=row.decision_id,
+        decided_at=row.decided_at,
+        request=Request.from_data(json.loads(row.request)),
+        verdict=VerdictKind(row.verdict),
+        reason=row.reason,
+        mode=Mode(row.mode),
+        policy_digest=row.policy_digest,
+        rule=row.rule,
+        archive_existing=row.archive_existing,
+        engine=row.engine,
+    )
+    return Pending(decision, row.attempts or 0, fence, row.failures or 0)

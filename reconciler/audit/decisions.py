@@ -1,0 +1,69 @@
+"""What is only added to: policies, decisions with their checks, and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, insert, select
+
+from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
+from reconciler.audit.statements import chunks, insert_new
+from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow, PolicyVersionRow, db_now
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome
+from reconciler.domain.text import visible
+from reconciler.failpoints import failpoint
+
+
+def keep_policy(connection: Connection, digest: str, text: str) -> None:
+    """Once per digest."""
+    if connection.scalar(select(PolicyVersionRow.digest).where(PolicyVersionRow.digest == digest)) is None:
+        values = {"digest": digest, "text": _storable(text), "first_used_at": db_now()}
+        connection.execute(insert_new(connection, PolicyVersionRow).values(values))
+
+
+def _storable(text: str) -> str:
+    """Text of our own users: NUL is what PostgreSQL cannot take, lone surrogates what UTF-8 cannot."""
+    return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
+
+
+def settled(connection: Connection, keys: Collection[str], mode: Mode) -> set[str]:
+    """The keys that were decided in this mode, or by an acting decision in any."""
+    known: set[str] = set()
+    for chunk in chunks(keys):
+        decided = (DecisionRow.mode == mode) | DecisionRow.acts
+        known |= set(
+            connection.scalars(select(DecisionRow.request_key).where(DecisionRow.request_key.in_(chunk), decided))
+        )
+    return known
+
+
+def add_decision(connection: Connection, judged: Judged, daemon: str) -> Decision | None:
+    """With its checks. None: another daemon decided this request first."""
+    new = NewDecision.of(judged, daemon)
+    values = RequestColumns.of(judged.request)._asdict() | new._asdict()
+    inserted = connection.execute(
+        insert_new(connection, DecisionRow).values(values | {"decided_at": db_now()}).returning(DecisionRow.decided_at)
+    ).one_or_none()
+    if inserted is None:
+        return None
+    failpoint("decision inserted")
+    checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
+    if checks:
+        connection.execute(insert(DecisionCheckRow), checks)
+    return Decision(
+        decision_id=new.decision_id,
+        decided_at=inserted.decided_at,
+        request=judged.request,
+        verdict=judged.verdict.kind,
+        reason=new.reason,
+        mode=judged.mode,
+        policy_digest=new.policy_digest,
+        rule=new.rule,
+        archive_existing=new.archive_existing,
+        engine=new.engine,
+    )
+
+
+def add_outcome(connection: Connection, decision_id: str, outcome: Outcome) -> None:
+    values = {"decision_id": decision_id, "outcome": str(outcome.kind), "detail": visible(outcome.detail)}
+    connection.execute(insert(OutcomeRow).values(at=db_now(), **values))

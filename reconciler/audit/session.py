@@ -1,0 +1,37 @@
+"""The one session: how a transaction on the audit database begins, ends and fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+
+from reconciler.audit.database import audit_errors
+
+
+def _nothing() -> None:
+    pass
+
+
+class Session:
+    """Transactions on one database.
+
+    Args:
+        on_answer: called after each transaction: the database is there.
+    """
+
+    def __init__(self, engine: Engine, on_answer: Callable[[], None] = _nothing) -> None:
+        self._engine = engine
+        self._on_answer = on_answer
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Everything in it, or nothing.
+
+        Raises:
+            AuditUnavailable: nothing was changed, or nobody can tell.
+        """
+        with audit_errors(self._engine), self._engine.begin() as connection:
+            yield connection
+        self._on_answer()

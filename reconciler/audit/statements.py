@@ -1,0 +1,42 @@
+"""Pieces of SQL that several tables have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase
+
+from reconciler.audit.tables import DaemonRow, DecisionRow, OpenRequestRow
+
+# A statement with more parameters than this is refused by some build of SQLite.
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The registry and workspace whose rows are meant, as they are stored: several daemons may share one database."""
+
+    registry: str
+    workspace: str
+
+    def among(self, row: type[DecisionRow] | type[OpenRequestRow] | type[DaemonRow]) -> ColumnElement[bool]:
+        """Only this registry's rows."""
+        return (row.registry_uri == self.registry) & (row.workspace == self.workspace)
+
+
+def insert_new(connection: Connection, row: type[DeclarativeBase]) -> Any:
+    """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
+    table = row.__table__
+    assert isinstance(table, Table)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def chunks(keys: Collection[str]) -> Iterator[list[str]]:
+    """All of them, in lists that are short enough for one statement."""
+    ordered = sorted(keys)
+    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))

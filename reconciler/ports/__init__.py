@@ -1,0 +1,33 @@
+"""What a cycle needs of the world: a registry, an audit database, and the errors they may answer with."""
+
+from reconciler.ports.audit import AuditLog as AuditLog
+from reconciler.ports.audit import Claims as Claims
+from reconciler.ports.audit import Clock as Clock
+from reconciler.ports.audit import CycleNote as CycleNote
+from reconciler.ports.audit import Decisions as Decisions
+from reconciler.ports.audit import FirstSeen as FirstSeen
+from reconciler.ports.audit import GoAhead as GoAhead
+from reconciler.ports.audit import Heartbeats as Heartbeats
+from reconciler.ports.audit import OpenRequests as OpenRequests
+from reconciler.ports.audit import Pending as Pending
+from reconciler.ports.audit import Recorded as Recorded
+from reconciler.ports.audit import Stuck as Stuck
+from reconciler.ports.audit import Waiting as Waiting
+from reconciler.ports.errors import AlreadyServed as AlreadyServed
+from reconciler.ports.errors import AmbiguousDecision as AmbiguousDecision
+from reconciler.ports.errors import AuditUnavailable as AuditUnavailable
+from reconciler.ports.errors import Conflict as Conflict
+from reconciler.ports.errors import Invalid as Invalid
+from reconciler.ports.errors import NoSuchDecision as NoSuchDecision
+from reconciler.ports.errors import NotFound as NotFound
+from reconciler.ports.errors import Refused as Refused
+from reconciler.ports.errors import RegistryError as RegistryError
+from reconciler.ports.errors import SchemaMismatch as SchemaMismatch
+from reconciler.ports.errors import Unavailable as Unavailable
+from reconciler.ports.registry import Found as Found
+from reconciler.ports.registry import Listed as Listed
+from reconciler.ports.registry import Listing as Listing
+from reconciler.ports.registry import Measured as Measured
+from reconciler.ports.registry import Meter as Meter
+from reconciler.ports.registry import Registry as Registry
+from reconciler.ports.registry import Standing as Standing
