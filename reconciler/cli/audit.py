@@ -51,9 +51,9 @@ def list_decisions(
     limit: Annotated[int | None, typer.Option(min=1, help="Show at most this many, newest first.")] = None,
 ) -> int:
     """List decisions, the newest first."""
-    from reconciler import bootstrap
     from reconciler.audit.reader import DecisionFilter
     from reconciler.audit.reports import decisions_text
+    from reconciler.bootstrap.audit_reader import audit_reader
 
     only = DecisionFilter(
         model=model,
@@ -65,7 +65,7 @@ def list_decisions(
         since=moment(since, "--since"),
         until=moment(until, "--until"),
     )
-    with bootstrap.audit_reader(settings()) as reader:
+    with audit_reader(settings()) as reader:
         rows = reader.decisions(only, limit)
     if format is Format.TABLE:
         print(decisions_text(rows) if rows else "no decisions")
@@ -93,9 +93,9 @@ def show(
 
 
 def _show_as(format: Format, decision_id: str) -> int:
-    from reconciler import bootstrap
+    from reconciler.bootstrap.audit_reader import audit_reader
 
-    with bootstrap.audit_reader(settings()) as reader:
+    with audit_reader(settings()) as reader:
         whole = reader.decision(decision_id)
     if format is Format.TABLE:
         _show(whole)
@@ -130,9 +130,9 @@ def report(
     ] = None,
 ) -> int:
     """Report a period: totals, why versions failed, and every decision."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.audit_reader import audit_reader
 
-    with bootstrap.audit_reader(settings()) as reader:
+    with audit_reader(settings()) as reader:
         made = reader.report(moment(since, "--since"), moment(until, "--until"))
     text = io.StringIO()
     _write_report(made, format, text)

@@ -59,7 +59,8 @@ def once(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be decided; change nothing.")] = False,
 ) -> int:
     """Run one cycle: one sentence, one exit code."""
-    from reconciler import bootstrap, logs
+    from reconciler import logs
+    from reconciler.bootstrap.cycles import run_once
     from reconciler.daemon.schedule import log_cycle, log_every_event
     from reconciler.settings.load import config_path, refuse_writable_by_others
 
@@ -68,7 +69,7 @@ def once(
         if path is not None:
             refuse_writable_by_others(path)
     logs.configure(configured.log.format, configured.log.level)
-    summary = bootstrap.run_once(configured, dry_run, log_every_event)
+    summary = run_once(configured, dry_run, log_every_event)
     log_cycle(summary)
     return _exit_code(summary)
 

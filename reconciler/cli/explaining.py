@@ -35,13 +35,13 @@ def explain(
     as_json: JsonOption = False,
 ) -> int:
     """Show what would be decided now, and why; change nothing."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap import asking
 
     goal = target_of(target)
 
     def explained() -> int:
         number = version_of(version)
-        explanation = bootstrap.explain(settings(), model, number, goal)
+        explanation = asking.explain(settings(), model, number, goal)
         if as_json:
             write_json(_data(explanation), sys.stdout)
         else:

@@ -28,7 +28,7 @@ from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text, iso
 
 if TYPE_CHECKING:
-    from reconciler.bootstrap import RequestTool
+    from reconciler.bootstrap.asking import RequestTool
     from reconciler.domain.request import Request
     from reconciler.ports import Found, Listed
 
@@ -60,11 +60,11 @@ def create(
     timeout: WaitingTimeOption = "10m",
 ) -> int:
     """Request that a version be moved to a target."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.asking import request_tool
     from reconciler.cli.waiting import wait_for_decision
 
     patience, version = duration_of(timeout), version_of(version)
-    tool = bootstrap.request_tool(settings())
+    tool = request_tool(settings())
     who = getpass.getuser() if requester is None else requester
     goal = target_of(target)
     before = tool.find(model, version, goal) if wait else None
@@ -111,13 +111,13 @@ def show(
     as_json: JsonOption = False,
 ) -> int:
     """Show an open request, or what was last decided about this version and target."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.asking import request_tool
     from reconciler.cli.explaining import with_json_errors
 
     goal = target_of(target)
 
     def shown() -> int:
-        number, tool = version_of(version), bootstrap.request_tool(settings())
+        number, tool = version_of(version), request_tool(settings())
         found = tool.find(model, number, goal)
         if as_json:
             write_json(_found_data(tool, found), sys.stdout)
@@ -166,9 +166,9 @@ def _show_found(tool: RequestTool, found: Found) -> None:
 @app.command("list", epilog="Example: mlflow-reconciler request list --format json")
 def list_open(format: FormatOption = Format.TABLE) -> int:
     """List the open requests; by tags, those for the policy's targets and for stages."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.asking import request_tool
 
-    tool = bootstrap.request_tool(settings())
+    tool = request_tool(settings())
     listed = tool.list()
     if tool.doubt:
         say(f"which of them a rule covers is not known: {tool.doubt}")
@@ -220,9 +220,9 @@ def _row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
 @app.command(epilog="Example: mlflow-reconciler request withdraw fraud 7 Production")
 def withdraw(model: ModelArgument, version: VersionArgument, target: TargetArgument) -> int:
     """Withdraw an open request."""
-    from reconciler import bootstrap
+    from reconciler.bootstrap.asking import request_tool
 
-    request = bootstrap.request_tool(settings()).withdraw(model, version_of(version), target_of(target))
+    request = request_tool(settings()).withdraw(model, version_of(version), target_of(target))
     say(f"withdrawn: {_place(request)}")
     return DONE
 

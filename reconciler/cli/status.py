@@ -37,13 +37,13 @@ def status(
     ] = False,
 ) -> int:
     """Show the last cycle, the open requests and what they wait for."""
-    from reconciler import bootstrap
     from reconciler.audit.picture import picture_of
+    from reconciler.bootstrap.audit_reader import audit_reader
 
     most = duration_of(max_age, "--max-age") if max_age is not None else None
     configured = settings()
     here = None if all_registries else configured.recorded_registry
-    with bootstrap.audit_reader(configured) as reader:
+    with audit_reader(configured) as reader:
         picture = picture_of(reader, here)
     if most is not None:
         return _monitored(picture, most.total_seconds(), here)

@@ -13,7 +13,7 @@ from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text
 
 if TYPE_CHECKING:
-    from reconciler.bootstrap import RequestTool
+    from reconciler.bootstrap.asking import RequestTool
     from reconciler.domain.request import Request
     from reconciler.ports import Found, Unavailable
 

@@ -13,7 +13,9 @@ from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, opened
-from reconciler.bootstrap import make_registry, policy_in_force, resident_audit_log
+from reconciler.bootstrap.audit_logs import resident_audit_log
+from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.schedule import CycleLog, Daemon, log_event

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from reconciler import bootstrap
 from reconciler.audit import schema
 from reconciler.audit.reports import report_text
+from reconciler.bootstrap import asking
+from reconciler.bootstrap.audit_reader import audit_reader
+from reconciler.bootstrap.cycles import run_once
 from reconciler.cycle import Event
 from reconciler.demo import samples
 from reconciler.demo.server import mlflow_server
@@ -46,10 +48,10 @@ def _tell(uri: str, place: Path) -> None:
     _say(f"MLflow UI: {uri}")
     _say("registering sample models with real runs, and a request for each")
     samples.register(uri)
-    bootstrap.request_tool(settings).create("vision", "1", Target.parse("@champion"), "ada", "97 % on the holdout set")
+    asking.request_tool(settings).create("vision", "1", Target.parse("@champion"), "ada", "97 % on the holdout set")
     schema.upgrade(settings.audit.url.get_secret_value())
     _say("\none cycle of the daemon, in mode enforce:\n")
-    summary = bootstrap.run_once(settings, dry_run=False, on_event=_print_event)
+    summary = run_once(settings, dry_run=False, on_event=_print_event)
     _say(f"\n{summary.sentence}\n")
     _ungoverned(settings)
     _report(settings)
@@ -78,13 +80,13 @@ def _print_event(event: Event) -> None:
 def _ungoverned(settings: Settings) -> None:
     """No search is made for a target that no rule names, so a request for it is only seen when asked about."""
     sample = samples.UNGOVERNED
-    explained = bootstrap.explain(settings, sample.model, "1", Target.parse(sample.target))
+    explained = asking.explain(settings, sample.model, "1", Target.parse(sample.target))
     verdict = explained.verdict
     _say(f"asked about {sample.model} version 1 to {sample.target}: {verdict.kind}, {verdict.reason}\n")
 
 
 def _report(settings: Settings) -> None:
-    with bootstrap.audit_reader(settings) as reader:
+    with audit_reader(settings) as reader:
         _say(report_text(reader.report(None, None)))
 
 
@@ -94,7 +96,7 @@ def _go_on(uri: str, place: Path) -> None:
     _say(f"  open {uri}/#/models/churn/versions/1 and add the tag transition_request.stage.Production")
     try:
         while True:
-            bootstrap.run_once(settings, dry_run=False, on_event=_print_event)
+            run_once(settings, dry_run=False, on_event=_print_event)
             time.sleep(_PAUSE)
     except KeyboardInterrupt:
         _say("stopping")

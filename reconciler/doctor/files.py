@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from reconciler.bootstrap import policy_in_force
+from reconciler.bootstrap.policies import policy_in_force
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.policy import Policy
 from reconciler.domain.text import counted

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.bootstrap import make_registry, policy_in_force
+from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.registries import make_registry
 from reconciler.doctor.files import policy_or_none
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.evidence import Needs

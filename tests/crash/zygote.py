@@ -14,7 +14,9 @@ import sys
 from collections import Counter
 from typing import Any
 
-from reconciler import bootstrap
+# The recording, which a cycle imports when it is about to record, is imported before the first fork.
+from reconciler.bootstrap import audit_logs  # noqa: F401
+from reconciler.bootstrap.cycles import run_once
 from reconciler.failpoints import watching
 from reconciler.settings.load import load_settings
 
@@ -31,7 +33,7 @@ def cycle(job: dict[str, Any], reached: int) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with watching(hook):
-        summary = bootstrap.run_once(load_settings(), dry_run=False, on_event=lambda event: None)
+        summary = run_once(load_settings(), dry_run=False, on_event=lambda event: None)
     return 0 if summary.ok else 1
 
 

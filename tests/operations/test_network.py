@@ -214,8 +214,8 @@ def test_a_databricks_profile_names_workspace_and_credentials(held: Workspace, t
 def test_nothing_of_databricks_is_loaded_for_another_registry(held: Workspace, tmp_path: Path) -> None:
     product = product_on(held.uri, tmp_path)
     code = (
-        "import sys; from reconciler import bootstrap; from reconciler.settings.load import load_settings; "
-        "bootstrap.run_once(load_settings(), True, print); "
+        "import sys; from reconciler.bootstrap.cycles import run_once; "
+        "from reconciler.settings.load import load_settings; run_once(load_settings(), True, print); "
         "sys.exit(any(name.partition('.')[0] in {'databricks', 'mlflow'} for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=product.environment(), check=False)

@@ -1,0 +1,90 @@
+"""For people who ask: what would be decided, and the requests that they file. No database is needed for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler import explain as explaining
+from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.registries import guessing, make_registry
+from reconciler.domain.decision import Mode, left_undone
+from reconciler.domain.policy import Policy
+from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target
+from reconciler.explain import Explanation
+from reconciler.policy.file import PolicyError
+from reconciler.ports import Found, Listed
+from reconciler.registry.speaking import Speaking
+from reconciler.settings.model import Settings
+
+_STAGES_ASKED_FOR = tuple(Target.parse(stage) for stage in ("Staging", "Production", "Archived"))
+
+
+def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
+    """Raises NotFound, with names that may have been meant."""
+    in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
+    now, is_set = datetime.now(UTC), settings.mode_is_set
+    with guessing(settings, model, version):
+        return explaining.explain(registry, in_force, model, version, target, now, mode, mode_is_set=is_set)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTool:
+    """Files, shows, lists and withdraws requests.
+
+    `policy` is None where none is configured, or it cannot be read; `doubt` then says why, where one is configured.
+    """
+
+    settings: Settings
+    registry: Speaking
+    policy: Policy | None
+    doubt: str
+
+    def create(self, model: str, version: str, target: Target, requester: str, comment: str) -> Request:
+        with guessing(self.settings, model, version):
+            return self.registry.create(model, version, target, requester, comment, datetime.now(UTC))
+
+    def find(self, model: str, version: str, target: Target) -> Found:
+        with guessing(self.settings, model, version):
+            return self.registry.find(model, version, target, datetime.now(UTC))
+
+    def list(self) -> list[Listed]:
+        """All of them; by tags, for the policy's targets and the stages, which need no policy to be known."""
+        governed = self.policy.governed_targets() if self.policy is not None else frozenset()
+        return self.registry.all_open(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
+
+    def withdraw(self, model: str, version: str, target: Target) -> Request:
+        self.find(model, version, target)
+        return self.registry.withdraw(model, version, target, datetime.now(UTC))
+
+    def rules_for(self, request: Request) -> tuple[str, ...] | None:
+        """The names of the rules that cover a request; None where the policy is not known."""
+        if self.policy is None:
+            return None
+        return tuple(rule.name for rule in self.policy.rules_for(request))
+
+    @property
+    def left_undone(self) -> str:
+        """That the daemon only observes, and what to do then; "" where it acts, or nothing is known of it."""
+        known = self.policy is not None or self.settings.mode_is_set
+        return left_undone(Mode(self.settings.mode), None, is_set=self.settings.mode_is_set) if known else ""
+
+    def covers(self, request: Request) -> bool | None:
+        """By the policy, else by what the registry heard from its daemons; None where neither is known."""
+        rules = self.rules_for(request)
+        if rules is not None:
+            return bool(rules)
+        return self.find(request.model, request.version, request.target).listed.covered
+
+
+def request_tool(settings: Settings) -> RequestTool:
+    """Whoever files a request needs no policy: where there is one it is read, to tell what no rule covers."""
+    policy, doubt = None, ""
+    if settings.policy is not None:
+        try:
+            policy = policy_in_force(settings).policy
+        except PolicyError as error:
+            doubt = str(error).splitlines()[0]
+    return RequestTool(settings, make_registry(settings), policy, doubt)

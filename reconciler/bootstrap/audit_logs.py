@@ -1,0 +1,35 @@
+"""The audit database that a configuration names, for whoever records in it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+from reconciler.audit import lock, schema
+from reconciler.audit.database import Access
+from reconciler.audit.store import SqlAuditLog
+from reconciler.registry.speaking import Speaking
+from reconciler.settings.model import Settings
+
+
+def daemon_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def resident_audit_log(
+    engine: Engine, settings: Settings, registry: Speaking, on_answer: Callable[[], None]
+) -> SqlAuditLog:
+    """That of a daemon, for many cycles; `on_answer` is called after each transaction."""
+    return SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease, on_answer)
+
+
+@contextmanager
+def audit_log_of_one_cycle(settings: Settings, registry: Speaking) -> Iterator[SqlAuditLog]:
+    url = settings.audit.url.get_secret_value()
+    with lock.hold(url), schema.opened_at_head(url, Access.WRITE) as engine:
+        lease = settings.schedule.lease
+        yield SqlAuditLog.for_one_cycle(engine, daemon_name(), registry.uri, registry.workspace, lease)

@@ -1,0 +1,28 @@
+"""One cycle by hand, with all that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from reconciler import explain
+from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.registries import make_registry
+from reconciler.cycle import Cycle, CycleSummary, Event
+from reconciler.domain.decision import Mode
+from reconciler.settings.model import Settings
+
+
+def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None]) -> CycleSummary:
+    """One cycle in which everything is due, or what it would decide."""
+    in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
+    deadline = settings.schedule.deadline
+    if dry_run:
+        registry.begin(deadline)
+        return explain.preview(registry, in_force, mode, datetime.now(UTC), on_event)
+    # Who only looks loads no database.
+    from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
+
+    with audit_log_of_one_cycle(settings, registry) as audit:
+        cycle = Cycle(registry, audit, on_event=on_event, deadline=deadline, everything_is_due=True)
+        return cycle.run(in_force, mode)

@@ -1,0 +1,13 @@
+"""The policy that a configuration names."""
+
+from __future__ import annotations
+
+from reconciler.cycle import PolicyInForce
+from reconciler.policy.file import read_policy
+from reconciler.settings.model import Settings
+
+
+def policy_in_force(settings: Settings) -> PolicyInForce:
+    """Raises SettingsError or PolicyError."""
+    loaded = read_policy(settings.policy_path())
+    return PolicyInForce(loaded.policy, loaded.digest, loaded.text)

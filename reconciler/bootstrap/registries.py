@@ -1,0 +1,116 @@
+"""The registry that a configuration names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from requests.auth import AuthBase
+
+from reconciler.ports import NotFound, Unavailable
+from reconciler.registry.auto import AutoRegistry, app_answers
+from reconciler.registry.budget import Budget
+from reconciler.registry.credentials import databricks, resolve_auth, tls
+from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.lookup import not_there
+from reconciler.registry.speaking import Speaking
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transition_requests import AppRegistry
+from reconciler.registry.transport import Transport
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import Settings
+
+
+def _nothing() -> None:
+    pass
+
+
+def make_registry(settings: Settings, on_answer: Callable[[], None] = _nothing) -> Speaking:
+    """Connects nothing yet; `on_answer` is called after each answer of a server.
+
+    Raises:
+        SettingsError: the settings name no registry that can be talked to.
+    """
+    uri, protocol = settings.registry_uri(), settings.registry.protocol
+    if settings.on_databricks:
+        if protocol == "tags":
+            raise SettingsError(["registry.protocol: Databricks has transition requests of its own: leave it out"])
+        return _databricks(settings, uri, on_answer)
+    registry = _transport(settings, uri, on_answer=on_answer)
+    tracking_uri = settings.tracking_uri()
+    tracking = registry if tracking_uri == uri else _transport(settings, tracking_uri, on_answer=on_answer)
+    workspace = settings.registry.workspace or ""
+    if protocol == "tags":
+        return TagsRegistry(uri, workspace, registry, tracking)
+
+    def choose() -> Speaking:
+        lists_all = app_answers(registry)
+        if lists_all:
+            return AppRegistry(uri, workspace, registry, tracking)
+        if lists_all is None:
+            return _swept(settings, uri, uri, _auth(settings), on_answer)
+        if protocol == "auto":
+            return TagsRegistry(uri, workspace, registry, tracking)
+        raise Unavailable(f"{uri} has no transition requests: install the app there, or set registry.protocol: tags")
+
+    return AutoRegistry(uri, workspace, choose)
+
+
+def _databricks(settings: Settings, uri: str, on_answer: Callable[[], None]) -> DatabricksRegistry:
+    host, auth = databricks(uri)
+    # The address goes into every record: `databricks` alone would not tell which workspace it was.
+    return _swept(settings, host.rstrip("/"), host, auth, on_answer)
+
+
+def _swept(
+    settings: Settings, name: str, host: str, auth: AuthBase, on_answer: Callable[[], None]
+) -> DatabricksRegistry:
+    budget = Budget(settings.registry.budget)
+    # Threads enough to use the budget while calls take half a second each.
+    threads = min(max(round(settings.registry.budget / 2), 1), 8)
+    transports = [_transport(settings, host, auth, budget, on_answer) for _ in range(threads)]
+    tracking = transports[0]
+    if settings.registry.tracking_uri not in {None, settings.registry.uri}:
+        tracking = _transport(settings, settings.tracking_uri())
+    # A cycle has more to do than to look.
+    sweep_for = min(settings.schedule.interval, settings.schedule.deadline) * 0.8
+    full = settings.registry.full_sweep
+    return DatabricksRegistry(name, transports, tracking, budget, full_sweep=full, sweep_for=sweep_for)
+
+
+def _auth(settings: Settings) -> AuthBase:
+    return resolve_auth(settings.registry, os.environ, settings.credentials_directory)
+
+
+def _transport(
+    settings: Settings,
+    uri: str,
+    auth: AuthBase | None = None,
+    budget: Budget | None = None,
+    on_answer: Callable[[], None] = _nothing,
+) -> Transport:
+    verify, cert = tls(os.environ)
+    workspace = settings.registry.workspace
+    return Transport(
+        uri,
+        auth=auth or _auth(settings),
+        verify=verify,
+        cert=cert,
+        headers={"X-MLFLOW-WORKSPACE": workspace} if workspace else {},
+        timeout=settings.registry.timeout.total_seconds(),
+        max_bytes=settings.registry.max_bytes,
+        pace=budget,
+        on_answer=on_answer,
+    )
+
+
+@contextmanager
+def guessing(settings: Settings, model: str, version: str) -> Iterator[None]:
+    """An error that says that there is no such version gets what may have been meant."""
+    try:
+        yield
+    except NotFound:
+        uri = settings.registry_uri()
+        host, auth = databricks(uri) if settings.on_databricks else (uri, None)
+        raise not_there(_transport(settings, host, auth), model, version, host) from None
