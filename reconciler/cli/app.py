@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,8 @@ from typer.exceptions import TyperException
 
 from reconciler import __version__
 from reconciler.cli import audit, daemon, db, policy, requests
-from reconciler.cli.exits import DONE, USAGE, guarded, say
-from reconciler.cli.options import COMMON_OPTIONS, Common, LogFormat, LogLevel
+from reconciler.cli.common import Common, LogFormat, LogLevel
+from reconciler.cli.exits import DONE, USAGE, say
 
 app = typer.Typer(
     name="mlflow-reconciler",
@@ -51,28 +50,8 @@ def before(
     Common.config, Common.log_format, Common.log_level = config, log_format, log_level
 
 
-def main() -> None:
-    """Runs one command and leaves with its exit code."""
-    sys.exit(guarded(_run))
-
-
-def common_first(arguments: Sequence[str]) -> list[str]:
-    """`once --config FILE` means the same as `--config FILE once`, up to a `--`."""
-    first: list[str] = []
-    rest = list(arguments)
-    ends = rest.index("--") if "--" in rest else len(rest)
-    at = 0
-    while at < ends:
-        name, has_value, _ = rest[at].partition("=")
-        length = 0 if name not in COMMON_OPTIONS else 1 if has_value else 2
-        first += rest[at : at + length]
-        del rest[at : at + length]
-        ends, at = ends - length, at + (not length)
-    return first + rest
-
-
-def _run() -> int:
-    typed = common_first(sys.argv[1:])
+def run_typed(typed: Sequence[str]) -> int:
+    """Runs the command of a command line, and returns its exit code."""
     try:
         code = app(typed, prog_name=app.info.name, standalone_mode=False)
     except TyperException as error:

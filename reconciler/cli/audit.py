@@ -12,8 +12,9 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, is_out_of, say
-from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, settings, target_of
+from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
 from reconciler.cli.output import Format, write_json, write_record, write_rows
 from reconciler.domain.decision import Mode, OutcomeKind
 

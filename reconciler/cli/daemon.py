@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli.common import Common, settings
 from reconciler.cli.exits import DONE, NEGATIVE, UNREACHABLE
-from reconciler.cli.options import Common, settings
 from reconciler.cli.output import write_json
 from reconciler.cli.pausing import pause, resume
+from reconciler.cli.running import run
 from reconciler.cli.service import install_service
 from reconciler.cli.status import status
 from reconciler.cli.terminal import Colour, painted
@@ -43,16 +44,6 @@ def demo(
     from reconciler.demo import run_demo
 
     return run_demo(serve, directory)
-
-
-def run() -> int:
-    """Run the daemon until SIGTERM or SIGINT."""
-    from reconciler import logs
-    from reconciler.daemon import in_force
-
-    configured = settings()
-    logs.configure(configured.log.format, configured.log.level)
-    return in_force.run_daemon(Common.config, configured)
 
 
 def once(

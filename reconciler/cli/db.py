@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import settings
 from reconciler.domain.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")

@@ -7,16 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
-from reconciler.cli.options import (
-    JsonOption,
-    ModelArgument,
-    TargetArgument,
-    VersionArgument,
-    settings,
-    target_of,
-    version_of,
-)
+from reconciler.cli.options import JsonOption, ModelArgument, TargetArgument, VersionArgument, target_of, version_of
 from reconciler.cli.output import write_json
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import visible_name

@@ -1,12 +1,10 @@
-"""What several commands share: the options, the settings, and the reading of times and targets."""
+"""What several commands share: the options, and the reading of times and targets."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,9 +12,6 @@ from reconciler.cli.output import Format
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_duration, parse_iso
-
-if TYPE_CHECKING:
-    from reconciler.settings.model import Settings
 
 ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
@@ -30,45 +25,8 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option(help="Before this time, written as for --since.")]
 
 
-class LogFormat(StrEnum):
-    """As in the configuration's `log.format`, which only what a cycle needs imports."""
-
-    TEXT = "text"
-    JSON = "json"
-    JOURNAL = "journal"
-
-
-class LogLevel(StrEnum):
-    """The same of `log.level`."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
 # MLflow keeps it as a 32-bit integer in every database.
 _LARGEST_VERSION = 2**31 - 1
-
-
-# They may stand before or after the command.
-COMMON_OPTIONS = ("--config", "--log-format", "--log-level")
-
-
-class Common:
-    """What stands before the command: `mlflow-reconciler --config FILE command`."""
-
-    config: Path | None = None
-    log_format: LogFormat | None = None
-    log_level: LogLevel | None = None
-
-
-def settings() -> Settings:
-    """Raises SettingsError, with every problem."""
-    from reconciler.settings.load import load_settings
-
-    log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
-    return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})
 
 
 def target_of(text: str, option: str = "target") -> Target:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import duration_of, settings
+from reconciler.cli.options import duration_of
 from reconciler.cli.terminal import spinner
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text, iso

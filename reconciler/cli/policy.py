@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
-from reconciler.cli.options import settings
 from reconciler.cli.output import write_json
 from reconciler.domain.text import counted
 

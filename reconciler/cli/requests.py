@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NO_SUCH, say
 from reconciler.cli.explaining import explain
 from reconciler.cli.options import (
@@ -19,7 +20,6 @@ from reconciler.cli.options import (
     VersionArgument,
     WaitingTimeOption,
     duration_of,
-    settings,
     target_of,
     version_of,
 )

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import JsonOption, duration_of, settings
+from reconciler.cli.options import JsonOption, duration_of
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.codes import ReasonCode

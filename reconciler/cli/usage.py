@@ -9,7 +9,7 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from reconciler.cli.options import COMMON_OPTIONS
+from reconciler.cli.common import COMMON_OPTIONS
 from reconciler.domain.text import visible
 
 _MOST = 1000

@@ -18,9 +18,8 @@ import pytest
 
 import reconciler
 from reconciler.audit import schema
-from reconciler.cli.app import common_first
+from reconciler.cli.common import LogFormat, LogLevel, common_first
 from reconciler.cli.exits import code_of, guarded
-from reconciler.cli.options import LogFormat, LogLevel
 from reconciler.cli.output import Format, write_rows
 from reconciler.cli.status import _skew
 from reconciler.domain.errors import ReconcilerError

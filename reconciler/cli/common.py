@@ -1,0 +1,63 @@
+"""What may stand before or after every command, and the settings that follow from it; nothing here needs typer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.settings.model import Settings
+
+
+class LogFormat(StrEnum):
+    """As in the configuration's `log.format`, which only what a cycle needs imports."""
+
+    TEXT = "text"
+    JSON = "json"
+    JOURNAL = "journal"
+
+
+class LogLevel(StrEnum):
+    """The same of `log.level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+# They may stand before or after the command.
+COMMON_OPTIONS = ("--config", "--log-format", "--log-level")
+
+
+class Common:
+    """What stands before the command: `mlflow-reconciler --config FILE command`."""
+
+    config: Path | None = None
+    log_format: LogFormat | None = None
+    log_level: LogLevel | None = None
+
+
+def common_first(arguments: Sequence[str]) -> list[str]:
+    """`once --config FILE` means the same as `--config FILE once`, up to a `--`."""
+    first: list[str] = []
+    rest = list(arguments)
+    ends = rest.index("--") if "--" in rest else len(rest)
+    at = 0
+    while at < ends:
+        name, has_value, _ = rest[at].partition("=")
+        length = 0 if name not in COMMON_OPTIONS else 1 if has_value else 2
+        first += rest[at : at + length]
+        del rest[at : at + length]
+        ends, at = ends - length, at + (not length)
+    return first + rest
+
+
+def settings() -> Settings:
+    """Raises SettingsError, with every problem."""
+    from reconciler.settings.load import load_settings
+
+    log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
+    return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})
