@@ -54,7 +54,7 @@ class Daemons:
             "mode": str(mode),
             "policy_digest": policy_digest,
             "duration_ms": 0,
-            "registry_uri": self._served.registry,
+            "registry": self._served.registry,
             "workspace": self._served.workspace,
         }
         connection.execute(insert(DaemonRow).values(values))
@@ -67,7 +67,7 @@ class Daemons:
             "mode": str(note.mode),
             "policy_digest": note.policy_digest,
             "duration_ms": round(note.duration.total_seconds() * 1000),
-            "registry_uri": self._served.registry,
+            "registry": self._served.registry,
             "workspace": self._served.workspace,
             "problem": None if note.problem is None else visible(note.problem),
             "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),

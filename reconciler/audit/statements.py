@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table
+from sqlalchemy import ColumnElement, Connection
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase
 
-from reconciler.audit.tables import DaemonRow, DecisionRow, OpenRequestRow
+from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow
 
 # A statement with more parameters than this is refused by some build of SQLite.
 _CHUNK = 500
@@ -25,15 +24,13 @@ class Served:
 
     def among(self, row: type[DecisionRow] | type[OpenRequestRow] | type[DaemonRow]) -> ColumnElement[bool]:
         """Only this registry's rows."""
-        return (row.registry_uri == self.registry) & (row.workspace == self.workspace)
+        return (row.registry == self.registry) & (row.workspace == self.workspace)
 
 
-def insert_new(connection: Connection, row: type[DeclarativeBase]) -> Any:
+def insert_new(connection: Connection, row: type[Base]) -> Any:
     """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
-    table = row.__table__
-    assert isinstance(table, Table)
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
+    return dialect.insert(row.__table__).on_conflict_do_nothing()
 
 
 def chunks(keys: Collection[str]) -> Iterator[list[str]]:

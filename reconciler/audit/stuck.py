@@ -37,7 +37,7 @@ def _failing(query: Select[Any], now: datetime) -> Select[Any]:
 _DECISIONS: Any = select(
     literal("decision").label("kind"),
     DecisionRow.decision_id,
-    DecisionRow.registry_uri,
+    DecisionRow.registry,
     DecisionRow.workspace,
     DecisionRow.model,
     DecisionRow.version,
@@ -49,7 +49,7 @@ _DECISIONS: Any = select(
 _REQUESTS: Any = select(
     literal("request").label("kind"),
     null().label("decision_id"),
-    OpenRequestRow.registry_uri,
+    OpenRequestRow.registry,
     OpenRequestRow.workspace,
     OpenRequestRow.model,
     OpenRequestRow.version,
