@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow
 
@@ -29,8 +28,14 @@ class Served:
 
 def insert_new(connection: Connection, row: type[Base]) -> Any:
     """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(row.__table__).on_conflict_do_nothing()
+    # One of them: each loads the dialects of all its drivers.
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(row.__table__).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(row.__table__).on_conflict_do_nothing()
 
 
 def chunks(keys: Collection[str]) -> Iterator[list[str]]:

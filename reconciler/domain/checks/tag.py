@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-import re2
 from pydantic import Field, field_validator, model_validator
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
@@ -101,6 +100,9 @@ def _compiled(pattern: str) -> Any:
     Raises:
         ValueError: not an expression of RE2.
     """
+    # Here, since most policies have no `matches`, and it takes 2 MB.
+    import re2
+
     try:
         return re2.compile(pattern)
     except re2.error as error:
