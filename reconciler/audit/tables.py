@@ -121,15 +121,13 @@ class PolicyVersionRow(Base):
     first_used_at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
 
 
-_ACTS = text("acts")
-
-
 class DecisionRow(Base):
     __tablename__ = "decisions"
     __table_args__ = (
         UniqueConstraint("request_key", "mode", name="uq_decisions_request_key_mode"),
-        # At most one decision that acts, whatever the mode, the daemon and the crash.
-        Index("uq_decisions_acting", "request_key", unique=True, sqlite_where=_ACTS, postgresql_where=_ACTS),
+        # At most one decision that acts, whatever the mode, the daemon and the crash. It is WHERE acts, which the
+        # migration says: here the option of a dialect would load that dialect in every process.
+        Index("uq_decisions_acting", "request_key", unique=True),
         Index("ix_decisions_decided_at", "decided_at"),
         Index("ix_decisions_model", "model"),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from reconciler.bootstrap.audit_logs import resident_audit_log
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
-from reconciler.daemon.metrics import Metrics
+from reconciler.daemon.measuring import Measuring
 from reconciler.daemon.schedule import CycleLog, Daemon, log_event
 from reconciler.daemon.systemd import Notifier
 from reconciler.domain.decision import Mode
@@ -53,7 +52,7 @@ class Running:
         self._engine = engine
         self._notifier = notifier
         self._stop = stop
-        self._metrics = Metrics(settings.metrics.path)
+        self._measuring = Measuring(settings.metrics.path)
         self._reload = threading.Event()
         self._log = CycleLog()
         self._checked = self._told = False
@@ -99,11 +98,7 @@ class Running:
             self._tell_permissions()
         else:
             self._notifier.status(f"waiting: {said}")
-        self._metrics.of_cycle(summary, time.time())
-        try:
-            self._metrics.write()
-        except OSError as error:
-            LOGGER.warning(f"metrics.path: cannot be written: {error.strerror}: may this user write there?")
+        self._measuring.cycle_ended(summary)
 
     def _tell_permissions(self) -> None:
         """Names, once, the governed models that this account may not decide about."""
@@ -132,7 +127,7 @@ class Running:
         except (SettingsError, PolicyError) as error:
             said = str(error).replace("\n", "; ")
             self._problem = f"reload refused, the old policy stays in force: {said}"
-            self._metrics.reload_failures.inc()
+            self._measuring.reload_refused()
             LOGGER.error(self._problem, extra={"event": "reload"})
             self._notifier.reloaded(self._problem)
             return
@@ -151,7 +146,7 @@ class Running:
         self._audit = audit
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)
         self._settings, self._in_force, self._registry = settings, in_force, registry
-        self._metrics.in_force(settings.mode, in_force.digest)
+        self._measuring.in_force(settings.mode, in_force.digest)
 
     def _require_same_database(self, settings: Settings) -> None:
         if settings.audit.url != self._settings.audit.url:
