@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 from reconciler.domain.text import visible
 from reconciler.settings import addresses
 from reconciler.settings.errors import SettingsError
-from reconciler.settings.model import CONFIG_VARIABLE, DEFAULT_CONFIG, DEFAULT_STATE, Settings
+from reconciler.settings.model import CONFIG_VARIABLE, DEFAULT_CONFIG, DEFAULT_STATE, Settings, known_keys
 from reconciler.settings.problems import problem, unknown_keys, unknown_variables
 from reconciler.settings.secret_files import UnreadableSecret, credential_exists, variable
-from reconciler.settings.sources import credentials_directory
+from reconciler.settings.sources import all_values, credentials_directory
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -37,7 +37,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         raise SettingsError(problems)
     _require_a_named_database(content)
     try:
-        loaded = Settings(**_with_the_instances_database(content, path))
+        loaded = Settings(**all_values(_with_the_instances_database(content, path), known_keys()))
     except UnreadableSecret as error:
         raise SettingsError([str(error)]) from None
     except ValidationError as error:

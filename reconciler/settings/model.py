@@ -10,14 +10,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import duration_text, parse_duration
 from reconciler.settings.addresses import address, database_url, is_databricks, is_loopback
 from reconciler.settings.errors import SettingsError
-from reconciler.settings.secret_files import PREFIX
-from reconciler.settings.sources import MlflowDefaults, SecretFiles, Variables
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 DEFAULT_CONFIG = Path("/etc/mlflow-reconciler/config.yaml")
@@ -124,10 +121,8 @@ def _named(value: Any) -> Any:
     return None if value == "" else value
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """Everything that can be configured. Make one with `load_settings`."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__")
 
     registry: RegistrySettings = RegistrySettings()
     audit: AuditSettings = Field(default_factory=AuditSettings)
@@ -139,19 +134,6 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load_settings` passes the YAML file's content in; variables override it.
-        secrets = SecretFiles(settings_cls, init_settings())
-        return Variables(settings_cls), secrets, init_settings, MlflowDefaults(settings_cls)
 
     @model_validator(mode="after")
     def _lease_outlasts_an_act(self) -> Settings:

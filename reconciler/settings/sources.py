@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
-
 from reconciler.settings.secret_files import SECRETS, read_secret, secret_path, variable
 
-
-class Variables(EnvSettingsSource):
-    """RECONCILER_<SECTION>__<KEY>, without those that name a secret's file."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        files = {f"{variable(secret)}_FILE".lower() for secret in SECRETS}
-        self.env_vars = {name: value for name, value in self.env_vars.items() if name.lower() not in files}
+Values = dict[str, Any]
 
 
-class _Source(PydanticBaseSettingsSource):
-    """A source that gives its values all at once."""
+def all_values(content: Mapping[str, Any], keys: Iterable[tuple[str, ...]]) -> Values:
+    """Variables over secret files over `content`, the YAML file's, over what MLflow's variables say.
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False
+    Raises:
+        UnreadableSecret: a secret is configured, and cannot be read.
+    """
+    return reduce(_over, [_variables(keys), _secrets(content), content, _mlflow_defaults()], {})
 
 
-class SecretFiles(_Source):
+def _over(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Values:
+    """`values`, and what they leave open from `defaults`, key by key within a section."""
+    merged = {**defaults, **values}
+    for key in values.keys() & defaults.keys():
+        if isinstance(values[key], dict) and isinstance(defaults[key], dict):
+            merged[key] = _over(values[key], defaults[key])
+    return merged
+
+
+def _variables(keys: Iterable[tuple[str, ...]]) -> Values:
+    """RECONCILER_<SECTION>__<KEY>, in capitals or not."""
+    given = {name.lower(): value for name, value in os.environ.items()}
+    values: Values = {}
+    for key in keys:
+        if (value := given.get(variable(key).lower())) is not None:
+            section = values.setdefault(key[0], {}) if len(key) > 1 else values
+            section[key[-1]] = value
+    return values
+
+
+def _secrets(content: Mapping[str, Any]) -> Values:
     """RECONCILER_<SECTION>__<KEY>_FILE, then $CREDENTIALS_DIRECTORY or `credentials_directory` / <section>.<key>."""
-
-    def __init__(self, settings_cls: type[BaseSettings], content: Mapping[str, Any]) -> None:
-        super().__init__(settings_cls)
-        self._content = content
-
-    def __call__(self) -> dict[str, Any]:
-        directory = credentials_directory(self._content)
-        found: dict[str, Any] = {}
-        for section, key in SECRETS:
-            if (path := secret_path(section, key, directory)) is not None:
-                found.setdefault(section, {})[key] = read_secret(path, section, key)
-        return found
+    directory = credentials_directory(content)
+    found: Values = {}
+    for section, key in SECRETS:
+        if (path := secret_path(section, key, directory)) is not None:
+            found.setdefault(section, {})[key] = read_secret(path, section, key)
+    return found
 
 
 def credentials_directory(content: Mapping[str, Any]) -> Path | None:
@@ -50,10 +57,8 @@ def credentials_directory(content: Mapping[str, Any]) -> Path | None:
     return Path(named) if isinstance(named, str | Path) else None
 
 
-class MlflowDefaults(_Source):
+def _mlflow_defaults() -> Values:
     """Where MLflow users have already said where their registry is."""
-
-    def __call__(self) -> dict[str, Any]:
-        registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
-        values = {"uri": registry or tracking, "workspace": os.environ.get("MLFLOW_WORKSPACE")}
-        return {"registry": {key: value for key, value in values.items() if value}}
+    registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
+    values = {"uri": registry or tracking, "workspace": os.environ.get("MLFLOW_WORKSPACE")}
+    return {"registry": {key: value for key, value in values.items() if value}}
