@@ -18,7 +18,7 @@ from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
-from reconciler.registry.transition_requests import AppRegistry
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.transport import Transport
 
 API = "/api/2.0/mlflow"

@@ -26,6 +26,7 @@ from reconciler.domain.target import Target
 from reconciler.explain import Explanation
 from reconciler.policy.file import PolicyError, read_policy
 from reconciler.ports import Found, Listed, NotFound, Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.auto import AutoRegistry, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
@@ -33,7 +34,6 @@ from reconciler.registry.databricks import DatabricksRegistry
 from reconciler.registry.lookup import not_there
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings

@@ -17,9 +17,10 @@ from reconciler.domain.text import counted
 from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
+from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
-from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
+from reconciler.registry.transition_requests import TransitionRequests
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Tried, untried, works
 from reconciler.registry.trying import Sample

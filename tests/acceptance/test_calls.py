@@ -15,8 +15,8 @@ from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.acceptance.conftest import Server, served
 

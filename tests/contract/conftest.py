@@ -21,11 +21,11 @@ from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.acceptance.conftest import Server, served
 from tests.databricks_double import Asked, Workspace, workspace

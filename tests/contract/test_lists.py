@@ -13,11 +13,11 @@ import pytest
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.unit.test_transport import Server, replying, serving
 

@@ -9,7 +9,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
-from reconciler.registry.transition_requests import AppRegistry
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.unit.test_transport import replying, serving
 
