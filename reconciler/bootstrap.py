@@ -31,10 +31,11 @@ from reconciler.registry.auto import AutoRegistry, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
 from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.lookup import not_there
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Limits, Transport
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings
 
@@ -119,17 +120,10 @@ def _transport(
 ) -> Transport:
     verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
-    return Transport(
-        uri,
-        auth=auth or _auth(settings),
-        verify=verify,
-        cert=cert,
-        headers={"X-MLFLOW-WORKSPACE": workspace} if workspace else {},
-        timeout=settings.registry.timeout.total_seconds(),
-        max_bytes=settings.registry.max_bytes,
-        pace=budget,
-        on_answer=on_answer,
-    )
+    headers = {"X-MLFLOW-WORKSPACE": workspace} if workspace else {}
+    endpoint = Endpoint(uri, auth or _auth(settings), verify, cert, headers)
+    limits = Limits(settings.registry.timeout.total_seconds(), settings.registry.max_bytes)
+    return Transport(endpoint, limits, pace=budget, on_answer=on_answer)
 
 
 def policy_in_force(settings: Settings) -> PolicyInForce:

@@ -14,11 +14,12 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.ports import Listed, Listing, NotFound, Standing
+from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import Row, rows_in_pages
 from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.tag_reading import TagSearch, place_of, standing_of
 from reconciler.registry.transition_requests import CALLS, TransitionRequests
-from reconciler.registry.transport import TooLarge, Transport
+from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, Tried, works
 from reconciler.registry.trying import Sample, batches_by_tags
 from reconciler.registry.versions import get_version

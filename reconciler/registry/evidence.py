@@ -21,9 +21,10 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.text import visible_name
 from reconciler.ports import Invalid, Listed, NotFound, RegistryError, Unavailable
+from reconciler.registry.errors import TooLarge
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.paging import rows_in_pages, rows_of
-from reconciler.registry.transport import TooLarge, Transport
+from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API, get_version, version_facts
 
 # A page of logged models holds at most 50.

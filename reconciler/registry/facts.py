@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.domain.evidence import LoggedModelFacts, Needs, Reading, RunFacts, number
 from reconciler.registry.paging import Row, rows_of
-from reconciler.registry.transport import Number
+from reconciler.registry.understanding import Number
 
 
 def run_facts(row: Row, needs: Needs) -> RunFacts:

@@ -16,6 +16,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, Looked
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.sweep import Place
 from reconciler.registry.transport import Transport
 from tests.contract.conftest import Daemon, OnDatabricks
@@ -146,7 +147,7 @@ def test_threads_share_one_budget_that_no_second_exceeds(world: OnDatabricks) ->
     clock = SharedClock()
     budget = Budget(40, clock, clock.sleep)
     budget._sent = places = Places()
-    transports = [Transport(world.workspace.uri, pace=budget) for _ in range(8)]
+    transports = [Transport(Endpoint(world.workspace.uri), pace=budget) for _ in range(8)]
     registry = DatabricksRegistry(
         "x", transports, transports[0], budget,
         full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=10), clock=clock,
@@ -164,7 +165,7 @@ class Simulated(Transport):
     """Answers at once from a workspace in memory, after the budget's wait; notes when each call went out."""
 
     def __init__(self, held: Workspace, budget: Budget, clock: Clock) -> None:
-        super().__init__("http://simulated.test")
+        super().__init__(Endpoint("http://simulated.test"))
         self._held, self._budget, self._clock = held, budget, clock
         self.sent: list[float] = []
 

@@ -16,6 +16,7 @@ from reconciler.ports import Unavailable
 from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
@@ -29,13 +30,13 @@ Tokens = Mapping[str, str]
 
 
 def listed_by_tags(server: Server) -> list[str]:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     listed = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
     return [one.request.version for one in listed]
 
 
 def listed_by_the_app(server: Server) -> list[str]:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     listed = AppRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
     return [one.request.version for one in listed]
 
@@ -49,7 +50,7 @@ def versions_of_a_workspace(server: Server) -> list[str]:
 
 
 def swept(server: Server) -> DatabricksRegistry:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     return DatabricksRegistry(
         server.uri, [transport], transport, Budget(500),
         full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
@@ -57,7 +58,7 @@ def swept(server: Server) -> DatabricksRegistry:
 
 
 def experiments(server: Server) -> list[str]:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     return EvidenceReader(transport, transport).read_experiments()
 
 

@@ -28,7 +28,8 @@ from reconciler.policy.file import parse_policy
 from reconciler.ports import AuditUnavailable
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.transport import Limits, Timing, Transport
 from tests.databricks_double import WIRE_FAULTS, Asked, Workspace
 
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
@@ -67,7 +68,9 @@ class Bench:
         # Time passes only where a fault lets a call's time run out, whatever else the machine does.
         now = [1000.0]
         held.run_out = lambda: now.append(now[-1] + 60)
-        transport = attempt.transport(held.uri, timeout=60, retries=0, clock=lambda: now[-1])
+        transport = attempt.transport(
+            Endpoint(held.uri), Limits(timeout=60, retries=0), timing=Timing(clock=lambda: now[-1])
+        )
         budget = Budget(10_000)
         registry = DatabricksRegistry(
             held.uri, [transport], transport, budget,
