@@ -23,7 +23,7 @@ from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
 from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
@@ -159,7 +159,7 @@ class OnDatabricks:
         others = [Transport(Endpoint(self.workspace.uri)) for _ in range(2)]
         self.registry = DatabricksRegistry(
             self.workspace.uri, [self.transport, *others], self.transport, Budget(500),
-            full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
+            SweepTiming(timedelta(minutes=15), sweep_for=timedelta(seconds=5)),
         )  # fmt: skip
 
     def version(self, model: str, accuracy: float) -> None:

@@ -15,7 +15,7 @@ from reconciler.domain.target import Target
 from reconciler.ports import Unavailable
 from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tags import TagsRegistry
@@ -53,7 +53,7 @@ def swept(server: Server) -> DatabricksRegistry:
     transport = Transport(Endpoint(server.uri))
     return DatabricksRegistry(
         server.uri, [transport], transport, Budget(500),
-        full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
+        SweepTiming(timedelta(minutes=15), sweep_for=timedelta(seconds=5)),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
 from reconciler.ports import AuditUnavailable
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Limits, Timing, Transport
 from tests.databricks_double import WIRE_FAULTS, Asked, Workspace
@@ -74,7 +74,7 @@ class Bench:
         budget = Budget(10_000)
         registry = DatabricksRegistry(
             held.uri, [transport], transport, budget,
-            full_sweep=timedelta(minutes=15), sweep_for=timedelta(minutes=2), clock=lambda: now[-1],
+            SweepTiming(timedelta(minutes=15), sweep_for=timedelta(minutes=2), clock=lambda: now[-1]),
         )  # fmt: skip
         audit = SqlAuditLog(self.engine, "test:1", held.uri)
         self._cycle = attempt.cycle(registry, audit, everything_is_due=True)
