@@ -23,18 +23,19 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.explain import Explanation
+from reconciler.explain import Explanation, Question
 from reconciler.policy.file import PolicyError, read_policy
 from reconciler.ports import Found, Listed, NotFound, Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.auto import AutoRegistry, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.lookup import not_there
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Limits, Transport
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings
 
@@ -102,8 +103,8 @@ def _swept(
         tracking = _transport(settings, settings.tracking_uri())
     # A cycle has more to do than to look.
     sweep_for = min(settings.schedule.interval, settings.schedule.deadline) * 0.8
-    full = settings.registry.full_sweep
-    return DatabricksRegistry(name, transports, tracking, budget, full_sweep=full, sweep_for=sweep_for)
+    timing = SweepTiming(settings.registry.full_sweep, sweep_for)
+    return DatabricksRegistry(name, transports, tracking, budget, timing)
 
 
 def _auth(settings: Settings) -> AuthBase:
@@ -119,17 +120,10 @@ def _transport(
 ) -> Transport:
     verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
-    return Transport(
-        uri,
-        auth=auth or _auth(settings),
-        verify=verify,
-        cert=cert,
-        headers={"X-MLFLOW-WORKSPACE": workspace} if workspace else {},
-        timeout=settings.registry.timeout.total_seconds(),
-        max_bytes=settings.registry.max_bytes,
-        pace=budget,
-        on_answer=on_answer,
-    )
+    headers = {"X-MLFLOW-WORKSPACE": workspace} if workspace else {}
+    endpoint = Endpoint(uri, auth or _auth(settings), verify, cert, headers)
+    limits = Limits(settings.registry.timeout.total_seconds(), settings.registry.max_bytes)
+    return Transport(endpoint, limits, pace=budget, on_answer=on_answer)
 
 
 def policy_in_force(settings: Settings) -> PolicyInForce:
@@ -183,9 +177,9 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
 def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
     """Raises NotFound, with names that may have been meant."""
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
-    now, is_set = datetime.now(UTC), settings.mode_is_set
+    question = Question(model, version, target, datetime.now(UTC))
     with _guessing(settings, model, version):
-        return explaining.explain(registry, in_force, model, version, target, now, mode, mode_is_set=is_set)
+        return explaining.explain(registry, in_force, question, mode, mode_is_set=settings.mode_is_set)
 
 
 @contextmanager
