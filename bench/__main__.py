@@ -30,6 +30,7 @@ from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
 
@@ -56,7 +57,7 @@ class Bench:
         self.uri, self.place = uri, place
         self.url = f"sqlite:///{place}/audit.db"
         schema.upgrade(self.url)
-        self.transport = Transport(uri)
+        self.transport = Transport(Endpoint(uri))
         loaded = parse_policy(POLICY, "policy.yaml")
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         self.cycle = Cycle(

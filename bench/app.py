@@ -18,8 +18,9 @@ from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
-from reconciler.registry.transition_requests import AppRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.app import AppRegistry
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.transport import Limits, Transport
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -38,7 +39,7 @@ class AppBench:
     def __init__(self, uri: str, place: Path, name: str) -> None:
         self.uri = uri
         self.session = requests.Session()
-        self.transport = Transport(uri, timeout=60)
+        self.transport = Transport(Endpoint(uri), Limits(timeout=60))
         url = f"sqlite:///{place}/{name}.db"
         schema.upgrade(url)
         loaded = parse_policy(POLICY, "policy.yaml")

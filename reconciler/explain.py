@@ -30,6 +30,16 @@ class Asking(Registry, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """Whether a version would get a target, if that were judged at this time."""
+
+    model: str
+    version: str
+    target: Target
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """`open_request` is False where nobody asked yet; `request` then is as it would be.
 
@@ -85,25 +95,17 @@ _AFTER_ABSTENTION = {
 
 
 def explain(
-    registry: Asking,
-    in_force: PolicyInForce,
-    model: str,
-    version: str,
-    target: Target,
-    now: datetime,
-    mode: Mode = Mode.ENFORCE,
-    *,
-    mode_is_set: bool = True,
+    registry: Asking, in_force: PolicyInForce, question: Question, mode: Mode, *, mode_is_set: bool
 ) -> Explanation:
-    """Judges as a cycle would at `now`.
+    """Judges as a cycle would at the time of the question.
 
     Raises:
         NotFound: there is no such version.
         Unavailable, Refused: the registry could not be asked.
     """
-    found = registry.find(model, version, target, now)
-    listed = _as_seen_at(found.listed, now)
-    [judged] = judge_batch(registry, in_force.policy, [listed], now)
+    found = registry.find(question.model, question.version, question.target, question.at)
+    listed = _as_seen_at(found.listed, question.at)
+    [judged] = judge_batch(registry, in_force.policy, [listed], question.at)
     return Explanation(listed.request, judged.verdict, judged.evidence, found.open, found.holds, mode, mode_is_set)
 
 

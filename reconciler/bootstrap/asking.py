@@ -13,7 +13,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.explain import Explanation
+from reconciler.explain import Explanation, Question
 from reconciler.policy.file import PolicyError
 from reconciler.ports import Found, Listed
 from reconciler.registry.speaking import Speaking
@@ -25,9 +25,9 @@ _STAGES_ASKED_FOR = tuple(Target.parse(stage) for stage in ("Staging", "Producti
 def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
     """Raises NotFound, with names that may have been meant."""
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
-    now, is_set = datetime.now(UTC), settings.mode_is_set
+    question = Question(model, version, target, datetime.now(UTC))
     with guessing(settings, model, version):
-        return explaining.explain(registry, in_force, model, version, target, now, mode, mode_is_set=is_set)
+        return explaining.explain(registry, in_force, question, mode, mode_is_set=settings.mode_is_set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from requests.auth import AuthBase
 
 from reconciler.ports import NotFound, Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.auto import AutoRegistry, app_answers
 from reconciler.registry.budget import Budget
 from reconciler.registry.credentials import databricks, resolve_auth, tls
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.lookup import not_there
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Limits, Transport
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings
 
@@ -75,8 +76,8 @@ def _swept(
         tracking = _transport(settings, settings.tracking_uri())
     # A cycle has more to do than to look.
     sweep_for = min(settings.schedule.interval, settings.schedule.deadline) * 0.8
-    full = settings.registry.full_sweep
-    return DatabricksRegistry(name, transports, tracking, budget, full_sweep=full, sweep_for=sweep_for)
+    timing = SweepTiming(settings.registry.full_sweep, sweep_for)
+    return DatabricksRegistry(name, transports, tracking, budget, timing)
 
 
 def _auth(settings: Settings) -> AuthBase:
@@ -92,17 +93,10 @@ def _transport(
 ) -> Transport:
     verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
-    return Transport(
-        uri,
-        auth=auth or _auth(settings),
-        verify=verify,
-        cert=cert,
-        headers={"X-MLFLOW-WORKSPACE": workspace} if workspace else {},
-        timeout=settings.registry.timeout.total_seconds(),
-        max_bytes=settings.registry.max_bytes,
-        pace=budget,
-        on_answer=on_answer,
-    )
+    headers = {"X-MLFLOW-WORKSPACE": workspace} if workspace else {}
+    endpoint = Endpoint(uri, auth or _auth(settings), verify, cert, headers)
+    limits = Limits(settings.registry.timeout.total_seconds(), settings.registry.max_bytes)
+    return Transport(endpoint, limits, pace=budget, on_answer=on_answer)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from mlflow.utils.workspace_context import get_request_workspace
 from reconciler.domain.text import quoted
 from reconciler.mlflow_app.changes import Change, Kind
 from reconciler.mlflow_app.identity import Identity
-from reconciler.mlflow_app.locations import below
 from reconciler.mlflow_app.origins import Held, Origins, digests_of_removal, digests_of_write
 from reconciler.mlflow_app.refusals import Refusals
 
@@ -80,11 +79,11 @@ class ArtifactWall:
 
     def _look(self, repository: Any, paths: Paths) -> None:
         removes, relative = paths
-        root = self._origins.place(repository.artifact_uri, get_request_workspace())
-        if root is None:
-            return  # `runs:/` and `models:/`: the repository that they stand for has a wall of its own
+        root, workspace = repository.artifact_uri, get_request_workspace()
+        places = {self._origins.place_below(root, path, workspace) for path in relative}
         digests_of = digests_of_removal if removes else digests_of_write
-        held = self._origins.touched({one for path in relative for one in digests_of(below(root, path))})
+        # No place: `runs:/` and `models:/`. The repository that they stand for has a wall of its own.
+        held = self._origins.touched({one for place in places if place is not None for one in digests_of(place)})
         if held is not None:
             self._refusals.refuse(_change(held, removes), self._identity.caller())
 

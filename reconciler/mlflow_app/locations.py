@@ -41,18 +41,22 @@ class Places:
         scheme = parts.scheme.lower()
         if scheme in _NAMES:
             return None
-        if not scheme:
-            return "file://" + _real(_decoded(uri) or ".")
-        if scheme == "file":
-            return "file://" + _real(_decoded(parts.path) or ".")
+        local = _local(uri)
+        if local is not None:
+            return "file://" + _real(local)
         proxied = parts.path if scheme == "mlflow-artifacts" else _behind_proxy(scheme, parts.path)
         if proxied is not None:
             return self._proxied(proxied, workspace)
         return f"{_SAME_STORE.get(scheme, scheme)}://{parts.netloc.lower()}{_normal(parts.path)}".rstrip("/")
 
-    def below(self, root: str, *path: str | None) -> str | None:
+    def below(self, root: str, *path: str | None, workspace: str | None = None) -> str | None:
         """The canonical place of a path under a repository's root; None where the root names no place."""
-        start = self.canonical(root)
+        local = _local(root)
+        if local is not None:
+            # Links are followed once, for the whole: that is most of what this costs an upload.
+            named = (_decoded(part).lstrip("/") for part in path if part)
+            return "file://" + _real(posixpath.join(local, *named))
+        start = self.canonical(root, workspace)
         return None if start is None else below(start, *path)
 
     def _proxied(self, path: str, workspace: str | None) -> str | None:
@@ -84,6 +88,14 @@ def and_above(place: str) -> Iterator[str]:
         yield f"{scheme}://{host}/{path}"
         path = path.rpartition("/")[0]
     yield f"{scheme}://{host}"
+
+
+def _local(uri: str) -> str | None:
+    """The path that a URI names on the server's machine; None where it names none."""
+    parts = urlsplit(uri)
+    if not parts.scheme:
+        return _decoded(uri) or "."
+    return (_decoded(parts.path) or ".") if parts.scheme.lower() == "file" else None
 
 
 def _real(path: str) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app.changes import Targets, protected_alias
+from reconciler.mlflow_app.digest_lookup import DigestLookup
 from reconciler.mlflow_app.holders import OURS, Holder, Model, all_holders, chunks, is_held, lock
 from reconciler.mlflow_app.locations import Places, and_above
 from reconciler.mlflow_app.tables import origins as table
@@ -99,6 +100,7 @@ class Origins:
         self._places = places
         self._registry = registry
         self._tracking = tracking
+        self._lookup = DigestLookup(registry)
         columns = table.c.workspace, table.c.name, table.c.version, table.c.created_ms
         wanted = table.c.digest.in_(bindparam("digests", expanding=True)), is_held(targets, *columns)
         self._look = select(*columns, table.c.digest).where(*wanted).limit(1)
@@ -106,6 +108,10 @@ class Origins:
     def place(self, uri: str | None, workspace: str | None = None) -> str | None:
         """The canonical place of a URI; None for what names no place."""
         return self._places.canonical(uri, workspace) if uri else None
+
+    def place_below(self, root: str, path: str, workspace: str | None) -> str | None:
+        """The canonical place of a path under a repository's root; None where the root names no place."""
+        return self._places.below(root, path, workspace=workspace)
 
     @contextlib.contextmanager
     def registry(self, connection: Connection) -> Iterator[Connection]:
@@ -130,21 +136,11 @@ class Origins:
         """
         if connection is not None and self._is_registrys(connection) and connection.dialect.name not in _SNAPSHOTS:
             return self._touched(connection, digests)
-        known = [some for some in chunks(set(digests)) if self._any_known(some)]
+        known = [some for some in chunks(set(digests)) if self._lookup.any_known(some)]
         if not known:
             return None
         with self._registry.connect() as own:
             return self._touched(own, itertools.chain.from_iterable(known))
-
-    def _any_known(self, digests: Sequence[Digest]) -> bool:
-        """What each upload asks, and mostly all: so it is asked of the driver itself, which costs a quarter."""
-        # Plain text, which every driver takes alike: digests are hex, and safe in it.
-        literals = "', '".join(digests)
-        statement = f"SELECT 1 FROM {table.name} WHERE digest IN ('{literals}')"  # noqa: S608
-        with contextlib.closing(self._registry.raw_connection()) as connection:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            return cursor.fetchone() is not None
 
     def _touched(self, connection: Connection, digests: Iterable[Digest]) -> Held | None:
         for some in chunks(set(digests)):

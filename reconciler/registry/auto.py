@@ -11,8 +11,9 @@ from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Found, Invalid, Listed, Listing, Measured, Meter, Standing
+from reconciler.registry.errors import NoEndpoint, PlainlyRefused
 from reconciler.registry.speaking import Speaking
-from reconciler.registry.transport import NoEndpoint, PlainlyRefused, Transport
+from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial
 from reconciler.registry.versions import API
 

@@ -13,7 +13,7 @@ from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
 from reconciler.ports import Refused
-from reconciler.registry.transport import NoAuth
+from reconciler.registry.endpoint import NoAuth
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import RegistrySettings
 from reconciler.settings.secret_files import secret_path

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.domain.decision import Decision
@@ -17,9 +18,10 @@ from reconciler.domain.text import counted
 from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
+from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
-from reconciler.registry.transition_requests import RequestFormat, TransitionRequests
+from reconciler.registry.transition_requests import TransitionRequests
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Tried, untried, works
 from reconciler.registry.trying import Sample
@@ -30,6 +32,18 @@ _VERSIONS_A_PAGE = 10_000
 
 Looked = tuple[Place, list[Listed] | RegistryError]
 LookAll = Callable[[Sequence[Place]], Iterable[Looked]]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTiming:
+    """`full_sweep`: the time in which each version is looked at. `sweep_for`: how long one cycle may look.
+
+    `clock` is in seconds.
+    """
+
+    full_sweep: timedelta
+    sweep_for: timedelta
+    clock: Callable[[], float] = time.monotonic
 
 
 class DatabricksRegistry(TransitionRequests):
@@ -44,20 +58,17 @@ class DatabricksRegistry(TransitionRequests):
         transports: Sequence[Transport],
         tracking: Transport,
         budget: Budget,
-        *,
-        full_sweep: timedelta,
-        sweep_for: timedelta,
-        clock: Callable[[], float] = time.monotonic,
+        timing: SweepTiming,
         look_all: LookAll | None = None,
     ) -> None:
         super().__init__(uri, "", transports[0], tracking, RequestFormat(uri, "", Assurance.AUTHENTICATED))
         self._transports = transports
         self._budget = budget
-        self._clock = clock
-        self._full = full_sweep.total_seconds()
-        self._sweep_for = sweep_for.total_seconds()
+        self._clock = timing.clock
+        self._full = timing.full_sweep.total_seconds()
+        self._sweep_for = timing.sweep_for.total_seconds()
         self._look_all = look_all or self._look_in_threads
-        self._sweep = Sweep(self._full, clock)
+        self._sweep = Sweep(self._full, timing.clock)
         self._enumerated: dict[str, float] = {}
 
     def begin(self, deadline: timedelta | None) -> Meter:

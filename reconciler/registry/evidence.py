@@ -15,16 +15,16 @@ from reconciler.domain.evidence import (
     Evidence,
     LoggedModelFacts,
     Needs,
-    Reading,
     RunFacts,
     Unreadable,
     VersionFacts,
-    number,
 )
 from reconciler.domain.text import visible_name
 from reconciler.ports import Invalid, Listed, NotFound, RegistryError, Unavailable
+from reconciler.registry.errors import TooLarge
+from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.paging import rows_in_pages, rows_of
-from reconciler.registry.transport import Number, TooLarge, Transport
+from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API, get_version, version_facts
 
 # A page of logged models holds at most 50.
@@ -128,7 +128,7 @@ class EvidenceReader:
             "max_results": len(ids),
         }
         rows = rows_of(self._tracking.search(f"{API}/runs/search", body), "runs")
-        return {str(_info(row).get("run_id")): row for row in rows}
+        return {str(info_of(row).get("run_id")): row for row in rows}
 
     def _get_run(self, id: str) -> Found:
         absent = Absent(AbsenceCode.RUN_NOT_FOUND, f"run {visible_name(id)} does not exist")
@@ -151,7 +151,7 @@ class EvidenceReader:
             "max_results": len(ids),
         }
         rows = rows_of(self._tracking.search(f"{API}/logged-models/search", body), "models")
-        return {str(_info(row).get("model_id")): row for row in rows}
+        return {str(info_of(row).get("model_id")): row for row in rows}
 
     def _get_logged_model(self, id: str) -> Found:
         absent = Absent(AbsenceCode.NO_LOGGED_MODEL, f"logged model {visible_name(id)} does not exist")
@@ -231,21 +231,7 @@ def _run_fact(
     if not _ID.fullmatch(version.run_id):
         return Absent(AbsenceCode.RUN_NOT_FOUND, f"{visible_name(version.run_id)} is not the id of a run")
     row = runs[version.run_id]
-    return row if isinstance(row, Absent | Unreadable) else _run(row, needs)
-
-
-def _run(row: Mapping[str, Any], needs: Needs) -> RunFacts:
-    info = _info(row)
-    id = str(info.get("run_id"))
-    readings = [(str(one.get("key")), _reading(one, id)) for one in _metrics(row)]
-    return RunFacts(
-        run_id=id,
-        status=str(info.get("status") or ""),
-        lifecycle_stage=str(info.get("lifecycle_stage") or ""),
-        end_time=_int(info["end_time"]) if info.get("end_time") else None,
-        artifact_uri=str(info.get("artifact_uri") or ""),
-        metrics={key: reading for key, reading in readings if key in needs.metrics},
-    )
+    return row if isinstance(row, Absent | Unreadable) else run_facts(row, needs)
 
 
 def _logged_model_fact(
@@ -256,54 +242,7 @@ def _logged_model_fact(
     if not needs.logged_model:
         return Absent(AbsenceCode.NOT_ASKED, "no rule asks for the logged model")
     row = logged[model]
-    return row if isinstance(row, Absent | Unreadable) else _logged_model(row, needs)
-
-
-def _logged_model(row: Mapping[str, Any], needs: Needs) -> LoggedModelFacts:
-    info = _info(row)
-    metrics: dict[str, tuple[Reading, ...]] = {}
-    for one in _metrics(row):
-        key = str(one.get("key"))
-        if key in needs.metrics:
-            metrics[key] = (*metrics.get(key, ()), _reading(one, str(one.get("run_id") or "")))
-    return LoggedModelFacts(
-        model_id=str(info.get("model_id")),
-        source_run_id=str(info.get("source_run_id") or ""),
-        status=str(info.get("status") or ""),
-        metrics=metrics,
-    )
-
-
-def _reading(row: Mapping[str, Any], run_id: str) -> Reading:
-    raw = row.get("value", "")
-    text = raw.text if isinstance(raw, Number) else str(raw)
-    return Reading(
-        text=text[:64],
-        value=number(text[:64]),
-        step=_int(row.get("step") or 0),
-        timestamp=_int(row.get("timestamp") or 0),
-        run_id=run_id,
-        dataset_name=str(row.get("dataset_name") or ""),
-        dataset_digest=str(row.get("dataset_digest") or ""),
-    )
-
-
-def _int(value: Any) -> int:
-    """Proto JSON writes 64-bit numbers as strings, MLflow's own JSON as numbers."""
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _info(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    info = row.get("info")
-    return info if isinstance(info, dict) else {}
-
-
-def _metrics(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    data = row.get("data")
-    return rows_of(data, "metrics") if isinstance(data, dict) else []
+    return row if isinstance(row, Absent | Unreadable) else logged_model_facts(row, needs)
 
 
 def _member(answer: Any, field: str) -> Mapping[str, Any]:

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from http.client import responses
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
-from reconciler.ports import Conflict, Invalid, Measured, Meter, NotFound, Refused, RegistryError, Unavailable
-from reconciler.registry.reaching import USE_HTTPS, Unreached, distrust, unreachable
-from reconciler.registry.replies import mlflow_error, retry_after, skew, wants_tls
+from reconciler.ports import Measured, Meter, Unavailable
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.errors import TooLarge
+from reconciler.registry.reaching import Unreached, distrust, unreachable
+from reconciler.registry.replies import skew
+from reconciler.registry.understanding import Asked, Retry, understood
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
 _FIRST_PAUSE = 0.2
-_LATER = frozenset({429, 500, 502, 503, 504})
-
-
-class TooLarge(Unavailable):
-    """The reply is larger than is read."""
-
-
-class NoEndpoint(Unavailable):
-    """The server does not know this path at all: a 404 that is not MLflow's own."""
-
-
-class PlainlyRefused(Refused):
-    """A 403 that is not MLflow's own JSON: basic-auth says so also to paths that nobody serves."""
 
 
 class Pace(Protocol):
@@ -49,74 +35,56 @@ class Pace(Protocol):
         """The server said that there were too many."""
 
 
-class Number(float):
-    """A JSON number that keeps the text it was read as."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one call.
 
-    text: str
+    `timeout` is its deadline in seconds, from its first byte out to its last byte in, tries included. `max_bytes`
+    bounds one reply. `retries`: how often a read is sent again.
+    """
 
-    def __new__(cls, text: str) -> Number:
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-
-class NoAuth(AuthBase):
-    """Sends no credentials. An auth callable, even this one, keeps requests from asking netrc for others."""
-
-    origin = "no credentials were sent: set MLFLOW_TRACKING_USERNAME and _PASSWORD, or see docs/configuration.md"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
+    timeout: float = 10.0
+    max_bytes: int = 32 * 1024 * 1024
+    retries: int = 2
 
 
-class _Retry(Exception):
-    """An error that a read may be tried again after, and how long the server asks to wait (seconds)."""
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How time is told and passed, in seconds."""
 
-    def __init__(self, error: Unavailable, wait: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.wait = wait
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+
+
+_USUAL = Limits()
+_REAL_TIME = Timing()
 
 
 class Transport:
     """Calls to one server. Not for several threads at once.
 
-    `timeout` is the deadline of one call in seconds, from its first byte out to its last byte in, tries included.
-    `max_bytes` bounds one reply. `calls` and `bytes_read` count since the last `begin`. `skew` is how many seconds the
-    server's clock was ahead in its last answer. `on_answer` is called after each. `clock` and `sleep` are in seconds.
+    `calls` and `bytes_read` count since the last `begin`. `skew` is how many seconds the server's clock was ahead in
+    its last answer. `on_answer` is called after each.
     """
 
     def __init__(
         self,
-        base_url: str,
+        endpoint: Endpoint,
+        limits: Limits = _USUAL,
         *,
-        auth: AuthBase | None = None,
-        verify: bool | str = True,
-        cert: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 10.0,
-        max_bytes: int = 32 * 1024 * 1024,
-        retries: int = 2,
         pace: Pace | None = None,
         on_answer: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        timing: Timing = _REAL_TIME,
     ) -> None:
-        self.base = base_url.rstrip("/")
-        self._session = requests.Session()
-        self._session.auth = auth or NoAuth()
+        self.base = endpoint.url.rstrip("/")
+        self._session = _session(endpoint)
         # Given with each call: $REQUESTS_CA_BUNDLE would win over the session's.
-        self._verify = verify
-        self._session.cert = cert
-        self._session.headers.update({"Accept": "application/json", "User-Agent": "mlflow-reconciler"})
-        self._session.headers.update(headers or {})
-        self._timeout = timeout
-        self._max_bytes = max_bytes
-        self._retries = retries
+        self._verify = endpoint.verify
+        self._limits = limits
         self._pace = pace
         self._on_answer = on_answer
-        self._clock = clock
-        self._sleep = sleep
+        self._now = timing.clock
+        self._sleep = timing.sleep
         self._cycle_ends: float | None = None
         self.calls = 0
         self.bytes_read = 0
@@ -125,7 +93,7 @@ class Transport:
     def begin(self, deadline: float | None) -> None:
         """Counters to zero; `deadline` seconds from now every call raises Unavailable."""
         self.calls = self.bytes_read = 0
-        self._cycle_ends = None if deadline is None else self._clock() + deadline
+        self._cycle_ends = None if deadline is None else self._now() + deadline
 
     def close(self) -> None:
         self._session.close()
@@ -161,27 +129,27 @@ class Transport:
         """Sent once: after an error it may or may not have happened, and only reading tells."""
         try:
             return self._send(method, path, self._ends(path), json=body, params=query)
-        except _Retry as retry:
+        except Retry as retry:
             raise retry.error from None
 
     def _read(self, method: str, path: str, **arguments: Any) -> Any:
         ends = self._ends(path)
-        for attempt in range(self._retries + 1):
+        for attempt in range(self._limits.retries + 1):
             try:
                 return self._send(method, path, ends, **arguments)
-            except _Retry as retry:
+            except Retry as retry:
                 pause = _FIRST_PAUSE * 2**attempt if retry.wait is None else retry.wait
-                last = attempt == self._retries or self._clock() + pause >= ends
+                last = attempt == self._limits.retries or self._now() + pause >= ends
                 if last or pause > _LONGEST_RETRY_AFTER:
                     raise retry.error from None
                 self._sleep(pause)
         raise AssertionError("the last attempt either returns or raises")
 
     def _ends(self, path: str) -> float:
-        now = self._clock()
+        now = self._now()
         if self._cycle_ends is not None and now >= self._cycle_ends:
             raise Unavailable(f"{path}: not asked, the cycle's deadline has passed (schedule.deadline)")
-        return min(now + self._timeout, self._cycle_ends or now + self._timeout)
+        return min(now + self._limits.timeout, self._cycle_ends or now + self._limits.timeout)
 
     # --- one exchange ----------------------------------------------------------------------------------------
 
@@ -189,35 +157,9 @@ class Transport:
         self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
     ) -> Any:
         what = f"{method} {path}"
-        if self._pace is not None and not self._pace.wait(ends - self._clock()):
-            raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
-        self.calls += 1
-        left = max(ends - self._clock(), 0.01)
-        try:
-            with contextlib.closing(
-                self._session.request(
-                    method,
-                    self.base + path,
-                    timeout=left,
-                    allow_redirects=False,
-                    stream=True,
-                    verify=self._verify,
-                    **arguments,
-                )
-            ) as reply:
-                body = self._body(reply, what, ends)
-        except requests.exceptions.SSLError as error:
-            raise Unreached(f"{what}: TLS failed: {distrust(error, self.base, self._verify)}") from None
-        except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
-            silent = f"{what}: no answer from {self.base} within {self._timeout:g} s: {remedy}"
-            raise _Retry(Unreached(silent)) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Retry(Unreached(f"{what}: {unreachable(error, self.base)}")) from None
-        self._on_answer()
-        self.skew = skew(reply)
-        if reply.status_code == 429 and self._pace is not None:
-            self._pace.slow_down()
+        self._await_place(what, ends)
+        reply, body = self._exchange(method, path, ends, arguments)
+        self._take_note(reply)
         if reply.status_code == 401 and not renewed and self._renewed():
             # Refused before anything was done, so a write may be sent again; once.
             return self._send(method, path, ends, renewed=True, as_text=as_text, **arguments)
@@ -225,7 +167,49 @@ class Transport:
             return visible(body.decode("utf-8", "replace").strip(), 100)
         # Which credential went along; never its value.
         sent = str(getattr(self._session.auth, "origin", "") or "")
-        return _understood(reply, body, _Asked(what, self.base, sent))
+        return understood(reply, body, Asked(what, self.base, sent))
+
+    def _await_place(self, what: str, ends: float) -> None:
+        if self._pace is not None and not self._pace.wait(ends - self._now()):
+            raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
+
+    def _exchange(
+        self, method: str, path: str, ends: float, arguments: Mapping[str, Any]
+    ) -> tuple[requests.Response, bytes]:
+        what = f"{method} {path}"
+        self.calls += 1
+        try:
+            with contextlib.closing(self._ask(method, path, ends, arguments)) as reply:
+                return reply, self._body(reply, what, ends)
+        except requests.exceptions.SSLError as error:
+            raise Unreached(f"{what}: TLS failed: {distrust(error, self.base, self._verify)}") from None
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
+            remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
+            silent = f"{what}: no answer from {self.base} within {self._limits.timeout:g} s: {remedy}"
+            raise Retry(Unreached(silent)) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise Retry(Unreached(f"{what}: {unreachable(error, self.base)}")) from None
+
+    def _ask(self, method: str, path: str, ends: float, arguments: Mapping[str, Any]) -> requests.Response:
+        return self._session.request(
+            method,
+            self.base + path,
+            timeout=self._left(ends),
+            allow_redirects=False,
+            stream=True,
+            verify=self._verify,
+            **arguments,
+        )
+
+    def _left(self, ends: float) -> float:
+        """Seconds; a socket takes none that are not above zero."""
+        return max(ends - self._now(), 0.01)
+
+    def _take_note(self, reply: requests.Response) -> None:
+        self._on_answer()
+        self.skew = skew(reply)
+        if reply.status_code == 429 and self._pace is not None:
+            self._pace.slow_down()
 
     def _renewed(self) -> bool:
         renew = getattr(self._session.auth, "renew", None)
@@ -239,10 +223,10 @@ class Transport:
         while part := reply.raw.read1(_CHUNK, decode_content=True):
             size += len(part)
             self.bytes_read += len(part)
-            if size > self._max_bytes:
-                raise TooLarge(f"{what}: the reply is larger than {self._max_bytes} bytes (registry.max_bytes)")
-            if self._clock() >= ends:
-                raise Unavailable(f"{what}: the reply was not complete within {self._timeout:g} s")
+            if size > self._limits.max_bytes:
+                raise TooLarge(f"{what}: the reply is larger than {self._limits.max_bytes} bytes (registry.max_bytes)")
+            if self._now() >= ends:
+                raise Unavailable(f"{what}: the reply was not complete within {self._limits.timeout:g} s")
             parts.append(part)
             self._limit_waiting(reply, ends)
         return b"".join(parts)
@@ -251,66 +235,16 @@ class Transport:
         """The socket waits no longer than the call may: `timeout` of requests starts anew with every byte."""
         connection = getattr(reply.raw, "connection", None) or getattr(reply.raw, "_connection", None)
         if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(max(ends - self._clock(), 0.01))
+            connection.sock.settimeout(self._left(ends))
 
 
-# --- understanding a reply -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was asked of which server, and which credential went along."""
-
-    what: str
-    server: str
-    sent: str
-
-
-def _understood(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
-    status = reply.status_code
-    if 200 <= status < 300:
-        return _json_of(reply, body, asked)
-    if 300 <= status < 400:
-        place = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
-        followed = f"redirected to {visible(place, 100)}, which is not followed"
-        raise Unavailable(f"{asked.what}: {followed}: is {asked.server} right? (registry.uri)")
-    raise _error_of(reply, body, asked)
-
-
-def _json_of(reply: requests.Response, body: bytes, asked: _Asked) -> Any:
-    try:
-        return json.loads(body, parse_float=Number, parse_constant=Number)
-    except (ValueError, RecursionError):
-        kind = visible(reply.headers.get("Content-Type") or "no content type", 60)
-        instead = f"{asked.what}: answered with {kind} instead of JSON"
-        raise Unavailable(f"{instead}: is {asked.server} an MLflow server?") from None
-
-
-def _error_of(reply: requests.Response, body: bytes, asked: _Asked) -> Exception:
-    status = reply.status_code
-    code, message = mlflow_error(body)
-    if not code and wants_tls(body):
-        return Unreached(f"{asked.what}: {asked.server} is asked in plain text and speaks TLS: {USE_HTTPS}")
-    words = code or responses.get(status, "")
-    said = f"{asked.what}: {status} {words}".rstrip() + f" from {asked.server}" + (f": {message}" if message else "")
-    if status == 401 and asked.sent:
-        said += f"; {asked.sent}"
-    if status in _LATER:
-        return _Retry(Unavailable(said), retry_after(reply))
-    if status == 404 and not code:
-        return NoEndpoint(f"{asked.what}: 404, {asked.server} has no such endpoint")
-    if status == 403 and not code:
-        return PlainlyRefused(said)
-    return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(said)
-
-
-_ERRORS: dict[int, type[RegistryError]] = {
-    401: Refused,
-    403: Refused,
-    404: NotFound,
-    408: Unavailable,
-    409: Conflict,
-}
+def _session(endpoint: Endpoint) -> requests.Session:
+    session = requests.Session()
+    session.auth = endpoint.auth
+    session.cert = endpoint.cert
+    session.headers.update({"Accept": "application/json", "User-Agent": "mlflow-reconciler"})
+    session.headers.update(endpoint.headers)
+    return session
 
 
 def begin_all(transports: Collection[Transport], deadline: timedelta | None) -> Meter:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from reconciler.domain.evidence import Needs
 from reconciler.domain.text import counted, visible_name
 from reconciler.ports import Invalid, NotFound
+from reconciler.registry.errors import NoEndpoint, TooLarge
 from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, place_of
-from reconciler.registry.transport import NoEndpoint, TooLarge, Transport
+from reconciler.registry.transport import Transport
 from reconciler.registry.trials import LISTS_OF_NAMES, LOGGED_MODELS, WORKSPACES, Trial, Tried, lacking, untried, works
 from reconciler.registry.versions import first_version, get_version, has_workspaces, quotable, version_facts
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from reconciler.domain.evidence import VersionFacts
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable
+from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
-from reconciler.registry.transport import NoEndpoint, PlainlyRefused, TooLarge, Transport
+from reconciler.registry.transport import Transport
 
 API = "/api/2.0/mlflow"
 

@@ -18,6 +18,7 @@ import mlflow
 import pytest
 import requests
 
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Transport
 from tests import command
 from tests.servers import OlderServers, label, tried
@@ -195,7 +196,7 @@ def _clear(server: Server) -> None:
 
 
 def _take_tags_back(uri: str) -> None:
-    transport = Transport(uri)
+    transport = Transport(Endpoint(uri))
     for key in (REQUEST, "transition_request.alias.champion"):
         found = transport.get(f"{API}/model-versions/search", {"filter": f"tags.`{key}` LIKE '%'"})
         for row in found.get("model_versions", []):
@@ -206,7 +207,7 @@ def _take_tags_back(uri: str) -> None:
 
 
 def _withdraw_all(uri: str) -> None:
-    transport = Transport(uri)
+    transport = Transport(Endpoint(uri))
     for row in transport.get(f"{API}/transition-requests/list")["requests"]:
         body = {"name": row["name"], "version": row["version"], "stage": row["to_stage"]}
         transport.delete(f"{API}/transition-requests/delete", body)

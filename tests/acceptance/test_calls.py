@@ -15,8 +15,9 @@ from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
+from reconciler.registry.app import AppRegistry
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.acceptance.conftest import Server, served
 
@@ -31,7 +32,7 @@ rules:
 
 class Counted:
     def __init__(self, uri: str, place: Path, kind: type[TagsRegistry] | type[AppRegistry] = TagsRegistry) -> None:
-        self.transport = Transport(uri)
+        self.transport = Transport(Endpoint(uri))
         self.registry = kind(uri, "", self.transport, self.transport)
         url = f"sqlite:///{place}/audit.db"
         schema.upgrade(url)

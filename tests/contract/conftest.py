@@ -21,12 +21,13 @@ from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Limits, Transport
 from tests.acceptance.conftest import Server, served
 from tests.databricks_double import Asked, Workspace, workspace
 
@@ -107,7 +108,7 @@ class OnMlflow:
     tells_who: bool = True
 
     def __post_init__(self) -> None:
-        self.transport = Faulty(self.server.uri, retries=0)
+        self.transport = Faulty(Endpoint(self.server.uri), Limits(retries=0))
         kind = TagsRegistry if self.server.protocol == "tags" else AppRegistry
         self.registry = kind(self.server.uri, "", self.transport, self.transport)
 
@@ -154,11 +155,11 @@ class OnDatabricks:
     asked: dict[str, Asked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.transport = Faulty(self.workspace.uri, retries=0)
-        others = [Transport(self.workspace.uri) for _ in range(2)]
+        self.transport = Faulty(Endpoint(self.workspace.uri), Limits(retries=0))
+        others = [Transport(Endpoint(self.workspace.uri)) for _ in range(2)]
         self.registry = DatabricksRegistry(
             self.workspace.uri, [self.transport, *others], self.transport, Budget(500),
-            full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
+            SweepTiming(timedelta(minutes=15), sweep_for=timedelta(seconds=5)),
         )  # fmt: skip
 
     def version(self, model: str, accuracy: float) -> None:

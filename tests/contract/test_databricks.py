@@ -15,7 +15,8 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry, Looked
+from reconciler.registry.databricks import DatabricksRegistry, Looked, SweepTiming
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.sweep import Place
 from reconciler.registry.transport import Transport
 from tests.contract.conftest import Daemon, OnDatabricks
@@ -146,10 +147,10 @@ def test_threads_share_one_budget_that_no_second_exceeds(world: OnDatabricks) ->
     clock = SharedClock()
     budget = Budget(40, clock, clock.sleep)
     budget._sent = places = Places()
-    transports = [Transport(world.workspace.uri, pace=budget) for _ in range(8)]
+    transports = [Transport(Endpoint(world.workspace.uri), pace=budget) for _ in range(8)]
     registry = DatabricksRegistry(
         "x", transports, transports[0], budget,
-        full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=10), clock=clock,
+        SweepTiming(timedelta(minutes=15), sweep_for=timedelta(seconds=10), clock=clock),
     )  # fmt: skip
     registry.open_requests(SCOPE)
     assert len(world.workspace.calls) == len(places.given) == 102
@@ -164,7 +165,7 @@ class Simulated(Transport):
     """Answers at once from a workspace in memory, after the budget's wait; notes when each call went out."""
 
     def __init__(self, held: Workspace, budget: Budget, clock: Clock) -> None:
-        super().__init__("http://simulated.test")
+        super().__init__(Endpoint("http://simulated.test"))
         self._held, self._budget, self._clock = held, budget, clock
         self.sent: list[float] = []
 
@@ -188,8 +189,8 @@ class Simulation:
         budget = Budget(per_second, self.clock, self.clock.sleep)
         self.transport = Simulated(self.held, budget, self.clock)
         self.registry = DatabricksRegistry(
-            "x", [self.transport], self.transport, budget, full_sweep=full, sweep_for=timedelta(seconds=48),
-            clock=self.clock, look_all=self._look,
+            "x", [self.transport], self.transport, budget,
+            SweepTiming(full, sweep_for=timedelta(seconds=48), clock=self.clock), look_all=self._look,
         )  # fmt: skip
 
     def _look(self, places: Sequence[Place]) -> Iterator[Looked]:

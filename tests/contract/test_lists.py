@@ -13,11 +13,12 @@ import pytest
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Unavailable
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transition_requests import AppRegistry
 from reconciler.registry.transport import Transport
 from tests.unit.test_transport import Server, replying, serving
 
@@ -29,13 +30,13 @@ Tokens = Mapping[str, str]
 
 
 def listed_by_tags(server: Server) -> list[str]:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     listed = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
     return [one.request.version for one in listed]
 
 
 def listed_by_the_app(server: Server) -> list[str]:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     listed = AppRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
     return [one.request.version for one in listed]
 
@@ -49,15 +50,15 @@ def versions_of_a_workspace(server: Server) -> list[str]:
 
 
 def swept(server: Server) -> DatabricksRegistry:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     return DatabricksRegistry(
         server.uri, [transport], transport, Budget(500),
-        full_sweep=timedelta(minutes=15), sweep_for=timedelta(seconds=5),
+        SweepTiming(timedelta(minutes=15), sweep_for=timedelta(seconds=5)),
     )  # fmt: skip
 
 
 def experiments(server: Server) -> list[str]:
-    transport = Transport(server.uri)
+    transport = Transport(Endpoint(server.uri))
     return EvidenceReader(transport, transport).read_experiments()
 
 

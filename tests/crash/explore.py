@@ -27,8 +27,9 @@ from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
 from reconciler.ports import AuditUnavailable
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.transport import Limits, Timing, Transport
 from tests.databricks_double import WIRE_FAULTS, Asked, Workspace
 
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
@@ -67,11 +68,13 @@ class Bench:
         # Time passes only where a fault lets a call's time run out, whatever else the machine does.
         now = [1000.0]
         held.run_out = lambda: now.append(now[-1] + 60)
-        transport = attempt.transport(held.uri, timeout=60, retries=0, clock=lambda: now[-1])
+        transport = attempt.transport(
+            Endpoint(held.uri), Limits(timeout=60, retries=0), timing=Timing(clock=lambda: now[-1])
+        )
         budget = Budget(10_000)
         registry = DatabricksRegistry(
             held.uri, [transport], transport, budget,
-            full_sweep=timedelta(minutes=15), sweep_for=timedelta(minutes=2), clock=lambda: now[-1],
+            SweepTiming(timedelta(minutes=15), sweep_for=timedelta(minutes=2), clock=lambda: now[-1]),
         )  # fmt: skip
         audit = SqlAuditLog(self.engine, "test:1", held.uri)
         self._cycle = attempt.cycle(registry, audit, everything_is_due=True)

@@ -9,7 +9,8 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
-from reconciler.registry.transition_requests import AppRegistry
+from reconciler.registry.app import AppRegistry
+from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Transport
 from tests.unit.test_transport import replying, serving
 
@@ -27,7 +28,7 @@ def policy(count: int) -> Policy:
 
 def asked(scope: Scope) -> dict[str, list[str]]:
     with serving(replying(200, '{"requests": []}')) as server:
-        client = Transport(server.uri)
+        client = Transport(Endpoint(server.uri))
         AppRegistry(server.uri, "", client, client).open_requests(scope)
         return parse_qs(urlsplit(server.seen[0]["path"]).query)
 

@@ -11,14 +11,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from requests.auth import AuthBase
 
 from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError, Unavailable
 from reconciler.registry.credentials import HeaderAuth, basic, resolve_auth, tls
-from reconciler.registry.transport import NoEndpoint, Number, TooLarge, Transport
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.errors import NoEndpoint, TooLarge
+from reconciler.registry.transport import Limits, Timing, Transport
+from reconciler.registry.understanding import Number
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import RegistrySettings
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
+USUAL = Limits()
+TEN_MINUTES = Limits(timeout=600, retries=0)
 
 
 class Server:
@@ -89,8 +95,15 @@ def dripping(handler: BaseHTTPRequestHandler) -> None:
         stopped.wait(0.1)
 
 
-def transport(uri: str, **settings: object) -> Transport:
-    return Transport(uri, sleep=lambda seconds: None, **settings)  # type: ignore[arg-type]
+def transport(
+    uri: str,
+    limits: Limits = USUAL,
+    *,
+    auth: AuthBase | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Transport:
+    endpoint = Endpoint(uri, auth) if auth is not None else Endpoint(uri)
+    return Transport(endpoint, limits, timing=Timing(clock, sleep=lambda seconds: None))
 
 
 def test_a_number_keeps_the_text_it_was_read_as() -> None:
@@ -121,7 +134,7 @@ def test_a_number_keeps_the_text_it_was_read_as() -> None:
 def test_an_answer_has_its_error_in_one_line(status: int, body: str, error: type[RegistryError]) -> None:
     with serving(replying(status, body, Location="http://elsewhere.test/?token=x")) as server:
         with pytest.raises(error) as caught:
-            transport(server.uri, retries=0).get("/api/x")
+            transport(server.uri, Limits(retries=0)).get("/api/x")
         assert "GET /api/x" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert "token" not in str(caught.value)
@@ -176,7 +189,7 @@ def test_a_dripping_body_is_cut_at_the_first_byte_after_the_deadline() -> None:
     client: list[Transport] = []
     with drops(client, 100) as server:
         # A hundred seconds pass with each byte that is read.
-        client.append(transport(server.uri, timeout=600, retries=0, clock=lambda: 100 * client[0].bytes_read))
+        client.append(transport(server.uri, TEN_MINUTES, clock=lambda: 100 * client[0].bytes_read))
         with pytest.raises(Unavailable, match="not complete within 600 s"):
             client[0].get("/x")
         assert client[0].bytes_read == 6
@@ -186,7 +199,7 @@ def test_the_next_byte_is_not_awaited_longer_than_the_deadline_leaves() -> None:
     client: list[Transport] = []
     with drops(client, 1) as server:
         # The first byte leaves a tenth of a second; a wait that began anew with it would not end for ten minutes.
-        client.append(transport(server.uri, timeout=600, retries=0, clock=lambda: 599.9 * client[0].bytes_read))
+        client.append(transport(server.uri, TEN_MINUTES, clock=lambda: 599.9 * client[0].bytes_read))
         with pytest.raises(Unavailable, match="no answer .* within 600 s"):
             client[0].get("/x")
         assert client[0].bytes_read == 1
@@ -194,7 +207,7 @@ def test_the_next_byte_is_not_awaited_longer_than_the_deadline_leaves() -> None:
 
 def test_a_body_over_the_cap_is_not_read_to_its_end() -> None:
     with serving(replying(200, b" " * 5_000_000)) as server:
-        client = transport(server.uri, max_bytes=1_000_000)
+        client = transport(server.uri, Limits(max_bytes=1_000_000))
         with pytest.raises(TooLarge, match="registry.max_bytes"):
             client.get("/x")
         assert client.bytes_read < 2_000_000

@@ -1,0 +1,139 @@
+"""An MLflow server with our app: the transition-requests protocol, extended by a list of every open request."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler.domain.decision import Decision
+from reconciler.domain.evidence import Needs
+from reconciler.domain.request import Assurance
+from reconciler.domain.scope import Scope
+from reconciler.domain.tag_format import decision_tag
+from reconciler.domain.target import Target
+from reconciler.ports import Listed, Listing, NotFound, Standing
+from reconciler.registry.errors import TooLarge
+from reconciler.registry.paging import Row, rows_in_pages
+from reconciler.registry.request_format import RequestFormat
+from reconciler.registry.tag_reading import TagSearch, place_of, standing_of
+from reconciler.registry.transition_requests import CALLS, TransitionRequests
+from reconciler.registry.transport import Transport
+from reconciler.registry.trials import Trial, Tried, works
+from reconciler.registry.trying import Sample, batches_by_tags
+from reconciler.registry.versions import get_version
+
+_LONGEST_TOLD = 4000
+_PAGES = (10_000, 1000, 50, 1)
+
+
+class AppRegistry(TransitionRequests):
+    """One call lists every open request, and versions show their decisions."""
+
+    protocol = "transition-requests"
+    shows_decisions = True
+
+    def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
+        super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
+        self._tag_search = TagSearch(transport)
+
+    def open_requests(self, scope: Scope) -> Listing:
+        targets = [str(target) for target in sorted(scope.targets)]
+        return Listing(self._in_order({"target": targets, "expand_model_version": "true", **_governed(scope)}))
+
+    def all_open(self, scope: Scope) -> list[Listed]:
+        """Whatever its target: what no rule names waits for a person, who must see it."""
+        return self._in_order({})
+
+    def _in_order(self, query: Mapping[str, Any]) -> list[Listed]:
+        return sorted(self._list(query), key=lambda listed: listed.request.order)
+
+    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
+        return works(f"one list of all requests: {len(self.open_requests(scope).requests)} open")
+
+    def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
+        return [
+            *super().trials(scope, needs),
+            Trial("re-reading", self._transport.base, lambda: self._try_batch(scope)),
+        ]
+
+    def _try_batch(self, scope: Scope) -> Tried:
+        sample, targets = Sample(self._transport), sorted(scope.targets)
+        self._list({"model": [place_of(sample.row or {})[0] or "a"], "target": [str(target) for target in targets]})
+        return batches_by_tags(self._tag_search, sample, [decision_tag(target) for target in targets])
+
+    def _list(self, query: Mapping[str, Any]) -> list[Listed]:
+        """Read to its end, or not at all. Versions may carry tags of any size: pages shrink when one is too large."""
+        for size in _PAGES[:-1]:
+            try:
+                return self._list_in_pages(query, size)
+            except TooLarge:
+                continue
+        return self._list_in_pages(query, _PAGES[-1])
+
+    def _list_in_pages(self, query: Mapping[str, Any], size: int) -> list[Listed]:
+        rows = self._pages({**query, "max_results": size})
+        return [listed for row in rows if (listed := self._format.read(row, *place_of(row))) is not None]
+
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
+        return rows_in_pages(lambda more: self._transport.get(f"{CALLS}/list", {**query, **more}), "requests")
+
+    def _body(self, decision: Decision, approves: bool) -> dict[str, Any]:
+        # The app decides about the request that was read, or about none.
+        named = {"id": decision.request.id} if decision.request.id else {}
+        return super()._body(decision, approves) | named
+
+    def _claimed(self, requester: str) -> dict[str, str]:
+        return {"requester": requester} if requester else {}
+
+    def _shown_by(self, reply: object, decision: Decision) -> Standing | None:
+        shown = reply.get("model_version") if isinstance(reply, dict) else None
+        if super()._shown_by(reply, decision) is None or not isinstance(shown, dict):
+            return None
+        return standing_of(shown, decision.request.target, open=False)
+
+    def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
+        """One list for those still open, one search per target for those decided, one call for each of the rest."""
+        open_keys = self._open_keys(decisions)
+        standings = {one.decision_id: Standing(open=True) for one in decisions if one.request.key in open_keys}
+        for target, group in _by_target(one for one in decisions if one.decision_id not in standings).items():
+            standings |= self._tag_search.decided(target, group)
+            for one in group:
+                if one.decision_id not in standings:
+                    standings[one.decision_id] = self._standing_of(one)
+        return standings
+
+    def _open_keys(self, decisions: Sequence[Decision]) -> set[str]:
+        requests = [one.request for one in decisions]
+        models = sorted({one.model for one in requests})
+        targets = sorted({str(one.target) for one in requests})
+        listed = self._list({"model": models, "target": targets})
+        # A value that was typed by hand before the server had the app got its id and time from us.
+        fingerprints = {one.request.fingerprint for one in listed}
+        return {one.request.key for one in listed} | {one.key for one in requests if one.fingerprint in fingerprints}
+
+    def _standing_of(self, decision: Decision) -> Standing:
+        request = decision.request
+        try:
+            row = get_version(self._transport, request.model, request.version)
+        except NotFound:
+            return Standing(open=False, exists=False)
+        return standing_of(row, request.target, open=False)
+
+
+def _governed(scope: Scope) -> dict[str, str]:
+    """What the daemon's policy governs, as JSON, so that the app can tell who asks for anything else at once."""
+    if not scope.governed:
+        return {}
+    parts = [{"models": list(globs), "targets": sorted(map(str, targets))} for globs, targets in scope.parts]
+    told = json.dumps(parts, separators=(",", ":"))
+    # A query has no room for more; the app then knows nothing, and says nothing.
+    return {"governed": told} if len(told) <= _LONGEST_TOLD else {}
+
+
+def _by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:
+    groups: dict[Target, list[Decision]] = defaultdict(list)
+    for one in decisions:
+        groups[one.request.target].append(one)
+    return groups

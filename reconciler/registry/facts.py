@@ -1,0 +1,71 @@
+"""Runs and logged models as facts, from the JSON that MLflow shows them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.domain.evidence import LoggedModelFacts, Needs, Reading, RunFacts, number
+from reconciler.registry.paging import Row, rows_of
+from reconciler.registry.understanding import Number
+
+
+def run_facts(row: Row, needs: Needs) -> RunFacts:
+    info = info_of(row)
+    id = str(info.get("run_id"))
+    readings = [(str(one.get("key")), _reading(one, id)) for one in _metrics(row)]
+    return RunFacts(
+        run_id=id,
+        status=str(info.get("status") or ""),
+        lifecycle_stage=str(info.get("lifecycle_stage") or ""),
+        end_time=_int(info["end_time"]) if info.get("end_time") else None,
+        artifact_uri=str(info.get("artifact_uri") or ""),
+        metrics={key: reading for key, reading in readings if key in needs.metrics},
+    )
+
+
+def logged_model_facts(row: Row, needs: Needs) -> LoggedModelFacts:
+    info = info_of(row)
+    metrics: dict[str, tuple[Reading, ...]] = {}
+    for one in _metrics(row):
+        key = str(one.get("key"))
+        if key in needs.metrics:
+            metrics[key] = (*metrics.get(key, ()), _reading(one, str(one.get("run_id") or "")))
+    return LoggedModelFacts(
+        model_id=str(info.get("model_id")),
+        source_run_id=str(info.get("source_run_id") or ""),
+        status=str(info.get("status") or ""),
+        metrics=metrics,
+    )
+
+
+def info_of(row: Row) -> Row:
+    """Where MLflow shows what is not logged: ids, status, times."""
+    info = row.get("info")
+    return info if isinstance(info, dict) else {}
+
+
+def _metrics(row: Row) -> list[Row]:
+    data = row.get("data")
+    return rows_of(data, "metrics") if isinstance(data, dict) else []
+
+
+def _reading(row: Row, run_id: str) -> Reading:
+    raw = row.get("value", "")
+    text = raw.text if isinstance(raw, Number) else str(raw)
+    return Reading(
+        text=text[:64],
+        value=number(text[:64]),
+        step=_int(row.get("step") or 0),
+        timestamp=_int(row.get("timestamp") or 0),
+        run_id=run_id,
+        dataset_name=str(row.get("dataset_name") or ""),
+        dataset_digest=str(row.get("dataset_digest") or ""),
+    )
+
+
+def _int(value: Any) -> int:
+    """Proto JSON writes 64-bit numbers as strings, MLflow's own JSON as numbers."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
