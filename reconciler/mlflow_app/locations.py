@@ -9,6 +9,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 # The path of MLflow's artifact proxy, whatever prefix or host stands before it.
@@ -100,7 +101,24 @@ def _local(uri: str) -> str | None:
 
 def _real(path: str) -> str:
     """Behind symbolic links. A name that no file can have (with a NUL in it) stays as it is, for MLflow to refuse."""
-    return path if "\0" in path else os.path.realpath(path)
+    if "\0" in path:
+        return path
+    folder, name = posixpath.split(path)
+    try:
+        there = os.stat(folder)
+    except OSError:
+        return os.path.realpath(path)
+    if name in {"", ".", ".."}:
+        return os.path.realpath(path)
+    whole = posixpath.join(_real_folder(folder, there.st_dev, there.st_ino), name)
+    return os.path.realpath(whole) if os.path.islink(whole) else whole
+
+
+# Uploads come many to a folder, and each part of the way there would be asked of the system. A folder that a link has
+# made another is another inode.
+@lru_cache(maxsize=256)
+def _real_folder(path: str, device: int, inode: int) -> str:
+    return os.path.realpath(path)
 
 
 def _behind_proxy(scheme: str, path: str) -> str | None:

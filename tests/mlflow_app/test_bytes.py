@@ -158,3 +158,19 @@ def test_names_are_no_places_and_buckets_have_nothing_above() -> None:
     assert places.canonical("models:/m/1") is None
     assert list(and_above("s3://bucket/a/b")) == ["s3://bucket/a/b", "s3://bucket/a", "s3://bucket"]
     assert places.canonical("s3a://Bucket/a//b/") == "s3://bucket/a/b"
+
+
+def test_links_are_followed_wherever_they_stand_and_whenever_they_came(tmp_path: Path) -> None:
+    places = Places(None)
+    for folder in ("held/model", "plain/model"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "file").symlink_to(tmp_path / "held/model/MLmodel")
+    (tmp_path / "folder").symlink_to(tmp_path / "held")
+    held = f"file://{tmp_path.resolve()}/held/model/MLmodel"
+    assert places.canonical(str(tmp_path / "file")) == held
+    assert places.canonical(str(tmp_path / "folder/model/MLmodel")) == held
+    assert places.below(str(tmp_path / "folder"), "model/new/../MLmodel") == held
+    assert places.canonical(str(tmp_path / "plain/model/MLmodel")) == held.replace("held", "plain")
+    (tmp_path / "plain").rename(tmp_path / "was-plain")
+    (tmp_path / "plain").symlink_to(tmp_path / "held")
+    assert places.canonical(str(tmp_path / "plain/model/MLmodel")) == held
