@@ -731,13 +731,18 @@ WRITES: dict[str, Callable[[Any, Path, str], Any]] = {
 
 @contextmanager
 def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
-    """Statements as the driver gets them, whether by SQLAlchemy or past it."""
+    """Statements as the driver gets them, whether by SQLAlchemy or past it, on what is connected from now on too."""
     asked: list[str] = []
 
     class Noting(psycopg.Cursor[Any]):
         def execute(self, query: Any, *arguments: Any, **named: Any) -> Any:
-            asked.append(query)
+            asked.append(psycopg.ClientCursor(self.connection).mogrify(query, *arguments[:1]))
             return super().execute(query, *arguments, **named)
+
+    def connect(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection = connect_as_ever(*arguments, **named)
+        note(connection)
+        return connection
 
     def note(connection: Any, *_: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
@@ -751,11 +756,14 @@ def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
         else:
             connection.cursor_factory = psycopg.Cursor
 
+    connect_as_ever = sqlite3.dbapi2.connect
     event.listen(engine, "checkout", note)
     event.listen(engine, "checkin", let_be)
+    sqlite3.dbapi2.connect = connect
     try:
         yield asked
     finally:
+        sqlite3.dbapi2.connect = connect_as_ever
         event.remove(engine, "checkout", note)
         event.remove(engine, "checkin", let_be)
 
@@ -774,9 +782,10 @@ def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_an
     guard.install()
     try:
         repository = artifact_repository_registry.get_artifact_repository(files)
-        refused(WRITES[way], repository, file, "model/data")
-        assert not list(Path(files).rglob("*"))
         with what_the_driver_is_given(world.store.engine) as asked:
+            refused(WRITES[way], repository, file, "model/data")
+            assert not list(Path(files).rglob("*"))
+            asked.clear()
             WRITES[way](repository, file, "plots")
     finally:
         guard.remove()
