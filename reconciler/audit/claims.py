@@ -55,7 +55,7 @@ class Claims:
         return _FIRST_FENCE
 
     def claim(self, connection: Connection, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:
-        """As `audit_port.Claims.claim`."""
+        """As `ports.audit.Claims.claim`."""
         now = now_in(connection)
         claimable = self._claimable(connection, now, exclude, everything)
         rows = connection.execute(claimable.limit(limit)).all()

@@ -22,7 +22,7 @@ class OpenRequests:
         self._here = served.among(OpenRequestRow)
 
     def first_seen(self, connection: Connection, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
-        """As `audit_port.OpenRequests.first_seen`."""
+        """As `ports.audit.OpenRequests.first_seen`."""
         places = {request.key: place_of(request) for request in unstamped}
         known, now = _first_seen_at(connection, places.values()), now_in(connection)
         new = [_new(request, now, key=None) for request in unstamped if places[request.key] not in known]

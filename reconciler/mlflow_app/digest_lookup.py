@@ -1,7 +1,7 @@
 """What every upload asks of the table of origins, in the cheapest way there is: does it know one of these digests?
 
 Mostly it knows none. So the question goes to the database's driver itself, which costs a quarter of what SQLAlchemy
-does, and on SQLite over a connection that each thread keeps, which halves that.
+does, and on SQLite over a connection that each thread keeps, since taking one from the pool costs more than the answer.
 """
 
 from __future__ import annotations

@@ -105,9 +105,9 @@ class Origins:
         wanted = table.c.digest.in_(bindparam("digests", expanding=True)), is_held(targets, *columns)
         self._look = select(*columns, table.c.digest).where(*wanted).limit(1)
 
-    def place(self, uri: str | None, workspace: str | None = None) -> str | None:
+    def place(self, uri: str | None) -> str | None:
         """The canonical place of a URI; None for what names no place."""
-        return self._places.canonical(uri, workspace) if uri else None
+        return self._places.canonical(uri) if uri else None
 
     def place_below(self, root: str, path: str, workspace: str | None) -> str | None:
         """The canonical place of a path under a repository's root; None where the root names no place."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.domain.decision import Decision
@@ -12,17 +11,15 @@ from reconciler.domain.evidence import Needs
 from reconciler.domain.request import Assurance
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
-from reconciler.domain.target import Target
-from reconciler.ports import Listed, Listing, NotFound, Standing
+from reconciler.ports import Listed, Listing, Standing
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import Row, rows_in_pages
 from reconciler.registry.request_format import RequestFormat
-from reconciler.registry.tag_reading import TagSearch, place_of, standing_of
+from reconciler.registry.tag_reading import TagSearch, by_target, place_of, standing_by_itself, standing_of
 from reconciler.registry.transition_requests import CALLS, TransitionRequests
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, Tried, works
 from reconciler.registry.trying import Sample, batches_by_tags
-from reconciler.registry.versions import get_version
 
 _LONGEST_TOLD = 4000
 _PAGES = (10_000, 1000, 50, 1)
@@ -97,11 +94,11 @@ class AppRegistry(TransitionRequests):
         """One list for those still open, one search per target for those decided, one call for each of the rest."""
         open_keys = self._open_keys(decisions)
         standings = {one.decision_id: Standing(open=True) for one in decisions if one.request.key in open_keys}
-        for target, group in _by_target(one for one in decisions if one.decision_id not in standings).items():
+        for target, group in by_target(one for one in decisions if one.decision_id not in standings).items():
             standings |= self._tag_search.decided(target, group)
             for one in group:
                 if one.decision_id not in standings:
-                    standings[one.decision_id] = self._standing_of(one)
+                    standings[one.decision_id] = standing_by_itself(self._transport, one.request, lambda _: False)
         return standings
 
     def _open_keys(self, decisions: Sequence[Decision]) -> set[str]:
@@ -113,14 +110,6 @@ class AppRegistry(TransitionRequests):
         fingerprints = {one.request.fingerprint for one in listed}
         return {one.request.key for one in listed} | {one.key for one in requests if one.fingerprint in fingerprints}
 
-    def _standing_of(self, decision: Decision) -> Standing:
-        request = decision.request
-        try:
-            row = get_version(self._transport, request.model, request.version)
-        except NotFound:
-            return Standing(open=False, exists=False)
-        return standing_of(row, request.target, open=False)
-
 
 def _governed(scope: Scope) -> dict[str, str]:
     """What the daemon's policy governs, as JSON, so that the app can tell who asks for anything else at once."""
@@ -130,10 +119,3 @@ def _governed(scope: Scope) -> dict[str, str]:
     told = json.dumps(parts, separators=(",", ":"))
     # A query has no room for more; the app then knows nothing, and says nothing.
     return {"governed": told} if len(told) <= _LONGEST_TOLD else {}
-
-
-def _by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:
-    groups: dict[Target, list[Decision]] = defaultdict(list)
-    for one in decisions:
-        groups[one.request.target].append(one)
-    return groups

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.domain.decision import Decision, decision_id_in
 from reconciler.domain.request import Request
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
-from reconciler.ports import Invalid, Standing
+from reconciler.ports import Invalid, NotFound, Standing
 from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, quotable, search_versions, tags_of
+from reconciler.registry.versions import API, get_version, quotable, search_versions, tags_of
 
 Place = tuple[str, str]
 
@@ -95,6 +96,23 @@ def holds(row: Row, target: Target) -> bool:
     if target.is_stage:
         return row.get("current_stage") == target.name
     return target.name in (row.get("aliases") or [])
+
+
+def by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:
+    """What one search each can tell of."""
+    groups: dict[Target, list[Decision]] = defaultdict(list)
+    for one in decisions:
+        groups[one.request.target].append(one)
+    return groups
+
+
+def standing_by_itself(transport: Transport, request: Request, is_open: Callable[[Row], bool]) -> Standing:
+    """By one call for its version. `is_open`: whether that shows this very request as open."""
+    try:
+        row = get_version(transport, request.model, request.version)
+    except NotFound:
+        return Standing(open=False, exists=False)
+    return standing_of(row, request.target, open=is_open(row))
 
 
 def standing_of(row: Row, target: Target, *, open: bool) -> Standing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from reconciler.failpoints import failpoint
 from reconciler.ports import Conflict, Found, Listed, Listing, Meter, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
-from reconciler.registry.tag_reading import TagSearch, decision_of, place, place_of, standing_of
+from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, standing_by_itself
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, Tried, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
@@ -109,11 +108,8 @@ class TagsRegistry:
 
         On a server that takes no list of names there are no searches: one call for each.
         """
-        by_target: dict[Target, list[Decision]] = defaultdict(list)
-        for decision in decisions:
-            by_target[decision.request.target].append(decision)
         standings: dict[str, Standing] = {}
-        for target, group in by_target.items():
+        for target, group in by_target(decisions).items():
             standings |= self._open_of(target, group)
             rest = [one for one in group if one.decision_id not in standings]
             standings |= self._tag_search.decided(target, rest)
@@ -129,11 +125,7 @@ class TagsRegistry:
 
     def _standing_of(self, decision: Decision) -> Standing:
         request = decision.request
-        try:
-            row = get_version(self._transport, request.model, request.version)
-        except NotFound:
-            return Standing(open=False, exists=False)
-        return standing_of(row, request.target, open=self._shows(row, request))
+        return standing_by_itself(self._transport, request, lambda row: self._shows(row, request))
 
     def _shows(self, row: Row, request: Request) -> bool:
         """Whether the row holds this very request: the same text, or the same id, requester and time."""
