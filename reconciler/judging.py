@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler.domain.engine import ENGINE
 from reconciler.domain.errors import ExitCode, ReconcilerError
-from reconciler.domain.evaluate import ENGINE, ENGINES, Evaluate
+from reconciler.domain.evaluate import ENGINES, Evaluate
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request

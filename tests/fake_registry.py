@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Absent, Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence import Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Listed, Listing, Measured, Meter, NotFound, RegistryError, Standing
+from tests.builders import evidence_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Place = tuple[str, str, Target]
@@ -116,13 +117,12 @@ class FakeRegistry:
         return VersionFacts(f"run-{request.version}", "", "READY", "None", Text.of(""))
 
     def _evidence(self, request: Request, now: datetime) -> Evidence:
-        absent = Absent("no_logged_model", "none")
         if request.model in self.unreadable:
-            return Evidence(now, self._facts(request), Unreadable("the run could not be read"), absent)
+            return evidence_of(now, self._facts(request), Unreadable("the run could not be read"))
         text = self.accuracy[request.model, request.version]
         run = f"run-{request.version}"
         metrics = {"validation_accuracy": Reading(text, float(text), 0, 0, run)}
-        return Evidence(now, self._facts(request), RunFacts(run, "FINISHED", "active", 1, "", metrics), absent)
+        return evidence_of(now, self._facts(request), RunFacts(run, "FINISHED", "active", 1, "", metrics))
 
 
 class _Operation:

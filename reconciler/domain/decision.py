@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from reconciler.domain.evaluate import ENGINE
+from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.text import command_line, cut_at_word, visible_name

@@ -8,15 +8,12 @@ from types import MappingProxyType
 
 from reconciler.domain.checks.base import Check, Finding, OnMissing
 from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
+from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
-
-# The number of the engine below, stored with each decision. Whoever changes what a check finds, or how findings become
-# a verdict, gives the new engine the next number and keeps the old one in ENGINES: an old verdict is never rewritten.
-ENGINE = 1
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
@@ -74,5 +71,5 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
 
 Evaluate = Callable[[Policy, Request, Evidence, datetime], Verdict]
 
-# By the number that is stored with a decision.
+# By the number that is stored with a decision. The function above is engine `ENGINE`; those before it stay here.
 ENGINES: Mapping[int, Evaluate] = MappingProxyType({ENGINE: evaluate})

@@ -7,10 +7,11 @@ which is judged; `Unreadable`, "could not tell", which is never judged.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypeVar
 
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.text import Text
@@ -51,9 +52,28 @@ class Unreadable:
     detail: str
 
 
+class Fact:
+    """One thing that the registry shows of a version. A kind of fact has a key, under which evidence keeps it."""
+
+    __slots__ = ()
+
+    key: ClassVar[str]
+
+    def to_data(self) -> dict[str, Any]:
+        """What JSON holds of it; all of it, save what can be computed again."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_data`."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
-class VersionFacts:
+class VersionFacts(Fact):
     """A model version as the registry shows it. `tags` holds only those that a rule asks for, or all as listed."""
+
+    key: ClassVar[str] = "version"
 
     run_id: str
     source: str
@@ -62,10 +82,20 @@ class VersionFacts:
     description: Text
     tags: Mapping[str, Text] = field(default_factory=dict)
 
+    def to_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Self:
+        tags = {key: Text(**value) for key, value in data["tags"].items()}
+        return cls(**data | {"description": Text(**data["description"]), "tags": tags})
+
 
 @dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunFacts(Fact):
     """A run with the latest reading of each metric that a rule asks for. Times in milliseconds since 1970."""
+
+    key: ClassVar[str] = "run"
 
     run_id: str
     status: str
@@ -74,54 +104,95 @@ class RunFacts:
     artifact_uri: str
     metrics: Mapping[str, Reading]
 
+    def to_data(self) -> dict[str, Any]:
+        return asdict(self) | {"metrics": {name: _reading_data(one) for name, one in self.metrics.items()}}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Self:
+        return cls(**data | {"metrics": {name: _reading(one) for name, one in data["metrics"].items()}})
+
 
 @dataclass(frozen=True, slots=True)
-class LoggedModelFacts:
+class LoggedModelFacts(Fact):
     """A logged model (MLflow 3) with every reading of each metric that a rule asks for."""
+
+    key: ClassVar[str] = "logged_model"
 
     model_id: str
     source_run_id: str
     status: str
     metrics: Mapping[str, tuple[Reading, ...]]
 
+    def to_data(self) -> dict[str, Any]:
+        metrics = {name: [_reading_data(one) for one in many] for name, many in self.metrics.items()}
+        return asdict(self) | {"metrics": metrics}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Self:
+        metrics = {name: tuple(_reading(one) for one in many) for name, many in data["metrics"].items()}
+        return cls(**data | {"metrics": metrics})
+
+
+# Every kind of fact that is kept; stored evidence is read by it.
+FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts)
+
+Answer = Fact | Absent | Unreadable
+F = TypeVar("F", bound=Fact)
+
+_NOT_ASKED = Absent(AbsenceCode.NOT_ASKED, "no rule asks for it")
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of one request's version when it is judged. `read_at` is the judge's clock."""
+    """All that is known of one request's version when it is judged: an answer by the key of each kind of fact.
+
+    `read_at` is the judge's clock.
+    """
 
     read_at: datetime
-    version: VersionFacts | Absent | Unreadable
-    run: RunFacts | Absent | Unreadable
-    logged_model: LoggedModelFacts | Absent | Unreadable
+    answers: Mapping[str, Answer]
+
+    @classmethod
+    def of(cls, read_at: datetime, answers: Mapping[type[Fact], Answer]) -> Self:
+        """Evidence from an answer for each kind of fact that was asked for.
+
+        Raises:
+            TypeError: an answer is a fact of another kind.
+        """
+        for kind, answer in answers.items():
+            if not isinstance(answer, (kind, Absent, Unreadable)):
+                raise TypeError(f"{type(answer).__name__} is no answer to {kind.key}")
+        return cls(read_at, MappingProxyType({kind.key: answer for kind, answer in answers.items()}))
+
+    def fact(self, kind: type[F]) -> F | Absent | Unreadable:
+        """The fact of that kind, or why there is none."""
+        answer = self.answers.get(kind.key, _NOT_ASKED)
+        assert isinstance(answer, (kind, Absent, Unreadable))  # `of` and `from_json` see to it
+        return answer
 
     def to_json(self) -> str:
         """ASCII JSON, keys sorted, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
-        data = {
-            "format": FORMAT,
-            "read_at": iso(self.read_at),
-            "version": _fact_data(self.version),
-            "run": _fact_data(self.run),
-            "logged_model": _fact_data(self.logged_model),
-        }
+        answers = {key: _answer_data(answer) for key, answer in self.answers.items()}
+        data = {"format": FORMAT, "read_at": iso(self.read_at), **answers}
         return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Evidence:
+    def from_json(cls, text: str, kinds: Sequence[type[Fact]] = FACTS) -> Self:
         """The inverse of `to_json`: what it gives is judged to the same verdict.
 
         Raises:
-            ValueError: the evidence is of a format that this release does not know.
+            ValueError: the evidence is of a format, or holds a kind of fact, that this release does not know.
         """
         data = json.loads(text)
         # The first releases wrote no number: theirs is the first format.
-        if data.get("format", FORMAT) != FORMAT:
-            raise ValueError(f"evidence of format {data['format']}: this release reads format {FORMAT} only")
-        return cls(
-            read_at=parse_iso(data["read_at"]),
-            version=_absence(data["version"]) or _version(data["version"]),
-            run=_absence(data["run"]) or _run(data["run"]),
-            logged_model=_absence(data["logged_model"]) or _logged_model(data["logged_model"]),
-        )
+        number_of_format = data.pop("format", FORMAT)
+        if number_of_format != FORMAT:
+            raise ValueError(f"evidence of format {number_of_format}: this release reads format {FORMAT} only")
+        read_at = parse_iso(data.pop("read_at"))
+        by_key = {kind.key: kind for kind in kinds}
+        if unknown := sorted(data.keys() - by_key.keys()):
+            raise ValueError(f"evidence with {', '.join(unknown)}, which this release does not know")
+        return cls.of(read_at, {by_key[key]: _answer(by_key[key], value) for key, value in data.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +221,19 @@ class Needs:
         )
 
 
-_Fact = VersionFacts | RunFacts | LoggedModelFacts | Absent | Unreadable
+def _answer_data(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, Fact):
+        return {"answer": "found", **answer.to_data()}
+    return {"answer": "absent" if isinstance(answer, Absent) else "unreadable", **asdict(answer)}
 
 
-def _fact_data(fact: _Fact) -> dict[str, Any]:
-    kind = {Absent: "absent", Unreadable: "unreadable"}.get(type(fact), "found")
-    data = asdict(fact)
-    if isinstance(fact, RunFacts):
-        data["metrics"] = {name: _reading_data(reading) for name, reading in fact.metrics.items()}
-    if isinstance(fact, LoggedModelFacts):
-        data["metrics"] = {name: [_reading_data(one) for one in many] for name, many in fact.metrics.items()}
-    return {"answer": kind, **data}
+def _answer(kind: type[Fact], data: dict[str, Any]) -> Answer:
+    values = {key: value for key, value in data.items() if key != "answer"}
+    if data["answer"] == "absent":
+        return Absent(AbsenceCode.of(values["code"]), values["detail"])
+    if data["answer"] == "unreadable":
+        return Unreadable(values["detail"])
+    return kind.from_data(values)
 
 
 def _reading_data(reading: Reading) -> dict[str, Any]:
@@ -180,34 +253,3 @@ def number(text: str) -> float | None:
 
 def _reading(data: dict[str, Any]) -> Reading:
     return Reading(value=number(data["text"]), **data)
-
-
-def _absence(data: dict[str, Any]) -> Absent | Unreadable | None:
-    if data["answer"] == "absent":
-        return Absent(AbsenceCode.of(data["code"]), data["detail"])
-    if data["answer"] == "unreadable":
-        return Unreadable(data["detail"])
-    return None
-
-
-def _found(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != "answer"}
-
-
-def _version(data: dict[str, Any]) -> VersionFacts:
-    values = _found(data)
-    values["description"] = Text(**values["description"])
-    values["tags"] = {key: Text(**value) for key, value in values["tags"].items()}
-    return VersionFacts(**values)
-
-
-def _run(data: dict[str, Any]) -> RunFacts:
-    values = _found(data)
-    values["metrics"] = {name: _reading(reading) for name, reading in values["metrics"].items()}
-    return RunFacts(**values)
-
-
-def _logged_model(data: dict[str, Any]) -> LoggedModelFacts:
-    values = _found(data)
-    values["metrics"] = {name: tuple(_reading(one) for one in many) for name, many in values["metrics"].items()}
-    return LoggedModelFacts(**values)

@@ -59,11 +59,13 @@ class EvidenceReader:
         runs = self._runs(_run_ids(versions, wanted))
         logged = self._logged_models(_model_ids(models, wanted))
         return {
-            listed.request.key: Evidence(
-                read_at=now,
-                version=_only_needed(versions[listed.request.key], needs),
-                run=_run_fact(versions[listed.request.key], runs, needs),
-                logged_model=_logged_model_fact(models[listed.request.key], logged, needs),
+            listed.request.key: Evidence.of(
+                now,
+                {
+                    VersionFacts: _only_needed(versions[listed.request.key], needs),
+                    RunFacts: _run_fact(versions[listed.request.key], runs, needs),
+                    LoggedModelFacts: _logged_model_fact(models[listed.request.key], logged, needs),
+                },
             )
             for listed, needs in wanted
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -31,6 +30,7 @@ from reconciler.domain.text import Text
 from reconciler.policy.file import LoadedPolicy, PolicyError, parse_policy
 from reconciler.policy.grammar import policy_model
 from reconciler.ports import Listed
+from tests.builders import evidence_of, with_changed
 from tests.fake_registry import FakeRegistry
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs"))
@@ -62,7 +62,7 @@ class OwnerCheck(Check):
         return Needs(tags=frozenset({"owner"}))
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
-        version = evidence.version
+        version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         owner = version.tags.get("owner")
@@ -86,9 +86,8 @@ class OwnedRegistry(FakeRegistry):
         found = super().evidence(wanted, now)
         for listed, needs in wanted:
             shown = found[listed.request.key]
-            assert isinstance(shown.version, VersionFacts)
             tags = {name: Text.of("fraud-team") for name in needs.tags}
-            found[listed.request.key] = replace(shown, version=replace(shown.version, tags=tags))
+            found[listed.request.key] = with_changed(shown, VersionFacts, tags=tags)
         return found
 
 
@@ -178,6 +177,6 @@ def test_no_kind_judges_a_version_that_is_gone_or_could_not_be_read() -> None:
     checks = parse_policy(text, "p").policy.rules[0].require
     gone = Absent(AbsenceCode.VERSION_MISSING, "gone")
     for check in checks:
-        assert check.find(Evidence(now, gone, gone, gone), now).code == AbsenceCode.VERSION_MISSING
+        assert check.find(evidence_of(now, gone, gone, gone), now).code == AbsenceCode.VERSION_MISSING
         unread = Unreadable("500")
-        assert check.find(Evidence(now, unread, unread, unread), now).unreadable
+        assert check.find(evidence_of(now, unread, unread, unread), now).unreadable

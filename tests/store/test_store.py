@@ -24,7 +24,7 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Absent, Evidence, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence import Evidence, Reading, RunFacts, VersionFacts
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
@@ -40,6 +40,7 @@ from reconciler.ports import (
     SchemaMismatch,
     Waiting,
 )
+from tests.builders import evidence_of
 from tests.postgres import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
@@ -72,7 +73,7 @@ class Audit:
             "r1", "FINISHED", "active", 1, "", {"validation_accuracy": Reading(accuracy, float(accuracy), 0, 0)}
         )
         version = VersionFacts("r1", "", "READY", "None", Text.of("a\0b\ud800"))
-        evidence = Evidence(NOW, version, run, Absent("no_logged_model", "none"))
+        evidence = evidence_of(NOW, version, run)
         verdict = evaluate(self.policy.policy, request, evidence, NOW)
         return Judged(request, verdict, evidence, mode, self.policy.digest)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,18 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Absent, Evidence, LoggedModelFacts, Reading, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence import (
+    Absent,
+    Evidence,
+    Fact,
+    LoggedModelFacts,
+    Reading,
+    RunFacts,
+    Unreadable,
+    VersionFacts,
+)
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.policy.file import parse_policy
+from tests.builders import NO_LOGGED_MODEL, evidence_of, with_answer, with_changed
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DAY = 86_400_000
 ASKED = Request("http://r", "", "fraud", "1", Target.parse("Production"), Requester("ada", Assurance.ASSERTED), NOW,
                 "", "id", "fp")  # fmt: skip
-NO_MODEL = Absent("no_logged_model", "none")
 
 
 def reading(text: str, **where: object) -> Reading:
@@ -33,7 +41,7 @@ def evidence(accuracy: str = "0.95") -> Evidence:
     metrics = {"validation_accuracy": reading(accuracy), "loss": reading("0.0")}
     run = RunFacts("r1", "FINISHED", "active", int(NOW.timestamp() * 1000) - DAY, "s3://b/r1/artifacts", metrics)
     version = VersionFacts("r1", "runs:/r1/model", "READY", "None", Text.of("a model"), {"stage.gate": Text.of("ok")})
-    return Evidence(NOW, version, run, NO_MODEL)
+    return evidence_of(NOW, version, run, NO_LOGGED_MODEL)
 
 
 def judged(check: str, shown: Evidence, *, now: datetime = NOW, rule: str = "") -> Verdict:
@@ -72,9 +80,8 @@ def test_a_metric_may_have_a_most() -> None:
 
 def test_text_for_a_metric_is_no_number() -> None:
     shown = evidence()
-    assert isinstance(shown.run, RunFacts)
-    broken = replace(shown.run, metrics={"validation_accuracy": Reading("good", None, 0, 0)})
-    assert code(ACCURACY, replace(shown, run=broken)) == "not_a_number"
+    broken = with_changed(shown, RunFacts, metrics={"validation_accuracy": Reading("good", None, 0, 0)})
+    assert code(ACCURACY, broken) == "not_a_number"
 
 
 def test_what_is_definitely_missing_rejects_waits_or_abstains_as_the_policy_says() -> None:
@@ -91,18 +98,20 @@ def test_what_is_definitely_missing_rejects_waits_or_abstains_as_the_policy_says
 
 @pytest.mark.parametrize("missing", ["no_run", "run_not_found"])
 def test_an_absent_run_keeps_its_own_code(missing: str) -> None:
-    assert code(ACCURACY, replace(evidence(), run=Absent(missing, "none"))) == missing
+    assert code(ACCURACY, with_answer(evidence(), RunFacts, Absent(missing, "none"))) == missing
 
 
 def test_a_run_that_did_not_make_the_model_proves_nothing() -> None:
     model = LoggedModelFacts("m-1", "another", "READY", {})
-    assert code(ACCURACY, replace(evidence(), logged_model=model)) == "measured_on_other_run"
-    unread = replace(evidence(), logged_model=Unreadable("500"))
+    assert code(ACCURACY, with_answer(evidence(), LoggedModelFacts, model)) == "measured_on_other_run"
+    unread = with_answer(evidence(), LoggedModelFacts, Unreadable("500"))
     assert judged(ACCURACY, unread).reason_code == "unreadable"
 
 
 def on_model(*readings: Reading) -> Evidence:
-    return replace(evidence(), logged_model=LoggedModelFacts("m-1", "r1", "READY", {"validation_accuracy": readings}))
+    return with_answer(
+        evidence(), LoggedModelFacts, LoggedModelFacts("m-1", "r1", "READY", {"validation_accuracy": readings})
+    )
 
 
 MODEL = "{metric: validation_accuracy, min: 0.9, source: logged_model}"
@@ -141,16 +150,14 @@ def test_tags_and_descriptions_have_their_codes(check: str, expected: str) -> No
 
 def test_an_empty_description_is_missing() -> None:
     shown = evidence()
-    assert isinstance(shown.version, VersionFacts)
-    assert code("{description: {}}", replace(shown, version=replace(shown.version, description=Text.of("  ")))) == (
+    assert code("{description: {}}", with_changed(shown, VersionFacts, description=Text.of("  "))) == (
         "description_missing"
     )
 
 
 def test_a_tag_that_is_not_kept_whole_is_not_compared() -> None:
     shown = evidence()
-    assert isinstance(shown.version, VersionFacts)
-    long = replace(shown, version=replace(shown.version, tags={"t": Text.of("a" * 5000)}))
+    long = with_changed(shown, VersionFacts, tags={"t": Text.of("a" * 5000)})
     assert code("{tag: t, matches: 'a*'}", long) == "too_long"
     assert code("{tag: t}", long) == "ok"
 
@@ -162,8 +169,7 @@ def test_a_tag_that_is_not_kept_whole_is_not_compared() -> None:
 )  # fmt: skip
 def test_a_run_is_finished_there_and_young(change: dict[str, object], expected: str) -> None:
     shown = evidence()
-    assert isinstance(shown.run, RunFacts)
-    assert code("{run: {max_age: 2d}}", replace(shown, run=replace(shown.run, **change))) == expected  # type: ignore[arg-type]
+    assert code("{run: {max_age: 2d}}", with_changed(shown, RunFacts, **change)) == expected
 
 
 @pytest.mark.parametrize(
@@ -173,8 +179,7 @@ def test_a_run_is_finished_there_and_young(change: dict[str, object], expected: 
 )  # fmt: skip
 def test_a_link_is_proven_by_the_source_or_not_at_all(source: str, proven: bool) -> None:
     shown = evidence()
-    assert isinstance(shown.version, VersionFacts)
-    linked = replace(shown, version=replace(shown.version, source=source))
+    linked = with_changed(shown, VersionFacts, source=source)
     assert code("{run: {linked: true}}", linked) == ("ok" if proven else "link_unproven")
 
 
@@ -202,16 +207,15 @@ def test_raising_the_metric_never_turns_an_approval_into_a_rejection(one: float,
         assert judged(ACCURACY, evidence(repr(high))).kind is VerdictKind.APPROVE
 
 
-@given(st.floats(allow_nan=True), st.sampled_from(["run", "logged_model"]))
-def test_what_could_not_be_read_neither_approves_nor_rejects(value: float, fact: str) -> None:
-    shown = replace(evidence(repr(value)), **{fact: Unreadable("timeout")})  # type: ignore[arg-type]
+@given(st.floats(allow_nan=True), st.sampled_from([RunFacts, LoggedModelFacts]))
+def test_what_could_not_be_read_neither_approves_nor_rejects(value: float, kind: type[Fact]) -> None:
+    shown = with_answer(evidence(repr(value)), kind, Unreadable("timeout"))
     assert judged(ACCURACY, shown).kind is VerdictKind.ABSTAIN
 
 
 @given(st.floats(allow_nan=True), st.text())
 def test_the_same_evidence_gives_the_same_verdict_also_when_it_was_stored(value: float, text: str) -> None:
     shown = evidence("NaN" if math.isnan(value) else repr(value))
-    assert isinstance(shown.version, VersionFacts)
-    shown = replace(shown, version=replace(shown.version, tags={"t": Text.of(text)}))
+    shown = with_changed(shown, VersionFacts, tags={"t": Text.of(text)})
     checks = ACCURACY + "\n      - {tag: t, matches: '[a-z]*'}"
     assert judged(checks, Evidence.from_json(shown.to_json())) == judged(checks, shown) == judged(checks, shown)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,12 +14,14 @@ from reconciler.domain.checks.description import DescriptionCode
 from reconciler.domain.checks.metric import MetricCode
 from reconciler.domain.checks.run import RunCode
 from reconciler.domain.checks.tag import TagCode
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.codes import AbsenceCode
+from reconciler.domain.evidence import FACTS, Absent, Evidence, Fact, RunFacts, Unreadable
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict
 from reconciler.judging import UnknownEngine, judge_again
 from reconciler.policy.file import parse_policy
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 # Written by the first release, whose evidence had no format number. Never to be made anew.
 FIRST = json.loads((Path(__file__).parent / "data/decisions_of_engine_1.json").read_text())
 
@@ -65,3 +69,44 @@ def test_evidence_of_a_later_format_is_not_guessed_at() -> None:
 def test_a_decision_of_an_engine_that_is_not_here_is_not_judged() -> None:
     with pytest.raises(UnknownEngine, match="engine 2 is unknown"):
         judged(FIRST[0], engine=2)
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts(Fact):
+    """A kind of fact that only this test knows."""
+
+    key: ClassVar[str] = "card"
+
+    words: int
+
+    def to_data(self) -> dict[str, Any]:
+        return {"words": self.words}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> CardFacts:
+        return cls(**data)
+
+
+def test_a_new_kind_of_fact_is_kept_and_read_again_by_its_own_class() -> None:
+    evidence = Evidence.of(NOW, {CardFacts: CardFacts(12), RunFacts: Unreadable("timeout")})
+    again = Evidence.from_json(evidence.to_json(), (*FACTS, CardFacts))
+    assert again == evidence
+    assert again.fact(CardFacts) == CardFacts(12)
+    assert again.fact(RunFacts) == Unreadable("timeout")
+
+
+def test_a_fact_that_no_rule_asks_for_is_a_named_absence() -> None:
+    absence = Evidence.of(NOW, {}).fact(RunFacts)
+    assert isinstance(absence, Absent)
+    assert absence.code == AbsenceCode.NOT_ASKED
+
+
+def test_a_kind_of_fact_that_this_release_does_not_know_is_not_passed_over() -> None:
+    stored = Evidence.of(NOW, {CardFacts: CardFacts(12)}).to_json()
+    with pytest.raises(ValueError, match="evidence with card, which this release does not know"):
+        Evidence.from_json(stored)
+
+
+def test_an_answer_is_never_kept_under_another_kind_of_fact() -> None:
+    with pytest.raises(TypeError, match="CardFacts is no answer to run"):
+        Evidence.of(NOW, {RunFacts: CardFacts(12)})

@@ -42,7 +42,7 @@ class DescriptionCheck(Check):
         return Needs()
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
-        version = evidence.version
+        version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         text = version.description

@@ -115,7 +115,7 @@ run that the version names: anybody may register a version under any run's id.
         return self._on_run(evidence) if self.source == "run" else self._on_logged_model(evidence)
 
     def _on_run(self, evidence: Evidence) -> Finding:
-        run = evidence.run
+        run = evidence.fact(RunFacts)
         if not isinstance(run, RunFacts):
             return nothing_to_judge(run)
         source = f"run {run.run_id}"
@@ -125,7 +125,7 @@ run that the version names: anybody may register a version under any run's id.
         return self._compared(reading, f"{source} step {reading.step}")
 
     def _on_logged_model(self, evidence: Evidence) -> Finding:
-        model = evidence.logged_model
+        model = evidence.fact(LoggedModelFacts)
         if not isinstance(model, LoggedModelFacts):
             return nothing_to_judge(model)
         source = f"logged model {model.model_id}"
@@ -184,7 +184,7 @@ run that the version names: anybody may register a version under any run's id.
 
 def _measured_on_other_run(evidence: Evidence) -> Finding | None:
     """A version may name any run; where a logged model stands behind it, the two must agree."""
-    model, version = evidence.logged_model, evidence.version
+    model, version = evidence.fact(LoggedModelFacts), evidence.fact(VersionFacts)
     if isinstance(model, Unreadable):
         observed = f"the logged model could not be read: {model.detail}"
         return Finding(CommonCode.UNREADABLE, observed, unreadable=True)

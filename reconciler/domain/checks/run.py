@@ -58,11 +58,12 @@ class RunCheck(Check):
         return Needs(run=True, logged_model=True)
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
-        run = evidence.run
+        run = evidence.fact(RunFacts)
         if not isinstance(run, RunFacts):
             return nothing_to_judge(run)
-        if self.run.linked and isinstance(evidence.logged_model, Unreadable):
-            return nothing_to_judge(evidence.logged_model)
+        model = evidence.fact(LoggedModelFacts)
+        if self.run.linked and isinstance(model, Unreadable):
+            return nothing_to_judge(model)
         problems = [*self._state_problems(run), *self._age_problems(run, now), *self._link_problems(run, evidence)]
         if not problems:
             return Finding(CommonCode.OK, f"{run.status}, {run.lifecycle_stage}", source=f"run {run.run_id}")
@@ -91,10 +92,11 @@ class RunCheck(Check):
 
 def _is_linked(run: RunFacts, evidence: Evidence) -> bool:
     """By the logged model's own run, or by a source under the run's artifacts, which the registrant cannot fake."""
-    if isinstance(evidence.logged_model, LoggedModelFacts):
-        return evidence.logged_model.source_run_id == run.run_id
-    if not isinstance(evidence.version, VersionFacts):
+    model, version = evidence.fact(LoggedModelFacts), evidence.fact(VersionFacts)
+    if isinstance(model, LoggedModelFacts):
+        return model.source_run_id == run.run_id
+    if not isinstance(version, VersionFacts):
         return False
-    source, root = evidence.version.source, run.artifact_uri.rstrip("/")
+    source, root = version.source, run.artifact_uri.rstrip("/")
     under_root = bool(root) and (source == root or source.startswith(root + "/"))
     return under_root or source.startswith(f"runs:/{run.run_id}/")

@@ -65,7 +65,7 @@ class TagCheck(Check):
         return Needs(tags=frozenset({self.tag}))
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
-        version = evidence.version
+        version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         text = version.tags.get(self.tag)
