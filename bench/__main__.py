@@ -195,6 +195,7 @@ def _of_tags(folder: Path) -> list[str]:
         f"| resident memory of `run` after 100 idle cycles | {early:.1f} MB |",
         f"| the same after {CYCLES:,} | {late:.1f} MB |",
         *started,
+        startup.measure_policy(),
         f"| decisions recorded while this was measured | {decided} |",
     ]
 

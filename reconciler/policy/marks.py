@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.resolver import Resolver
 
 from reconciler.domain.text import visible
 from reconciler.policy.problems import Location, PolicyError, Problem, path_of
@@ -25,17 +29,42 @@ def compose(text: str, name: str) -> yaml.Node:
         PolicyError: it is not YAML, or empty.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _node(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
         problem = Problem(line, column, "", f"invalid YAML: {visible(error.problem or str(error), 300)}")
         raise PolicyError(name, [problem]) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise PolicyError(name, [Problem(None, None, "", f"invalid YAML: {visible(str(error), 300)}")]) from None
+    except RecursionError:
+        raise PolicyError(name, [Problem(None, None, "", _TOO_LARGE)]) from None
     if node is None:
         raise PolicyError(name, [Problem(1, 1, "", "the file is empty: start with `version: 1` and `rules:`")])
     return node
+
+
+def _node(text: str) -> yaml.Node | None:
+    """The root. What libyaml refuses is read again by PyYAML, whose messages are the ones that are told."""
+    if yaml.__with_libyaml__:
+        with contextlib.suppress(yaml.YAMLError, UnicodeEncodeError):
+            return yaml.compose(text, Loader=_fast_loader())
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+@cache
+def _fast_loader() -> type[Any]:
+    """libyaml's parser, five times as fast as PyYAML's; PyYAML's composer, which no depth of nesting can crash."""
+
+    from yaml._yaml import CParser
+
+    class FastLoader(Composer, CParser, Resolver):
+        def __init__(self, text: str) -> None:
+            CParser.__init__(self, text)
+            Composer.__init__(self)
+            Resolver.__init__(self)
+
+    return FastLoader
 
 
 class Marks:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from reconciler.domain.text import visible
@@ -102,6 +101,9 @@ def config_path(config: Path | None) -> Path | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
+    # Whoever has no file needs no parser for it.
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

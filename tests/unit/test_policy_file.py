@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.policy.file import PolicyError, parse_policy, read_policy
 from reconciler.policy.grammar import policy_model
+from reconciler.policy.marks import compose
 
 RULE = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n"
 
@@ -125,3 +129,48 @@ def test_a_policy_of_three_hundred_rules_with_fifty_checks_each_is_read() -> Non
     text = "version: 1\nrules:\n" + "".join(rule.format(number, number) + checks for number in range(300))
     policy = parse_policy(text, "p").policy
     assert (len(policy.rules), {len(rule.require) for rule in policy.rules}) == (300, {50})
+
+
+YAML_PIECES = st.lists(
+    st.sampled_from(
+        ["a", "b: ", "- ", "\n", "  ", ": ", ":", "{", "}", "[", "]", ",", " #", "'", '"', "&x ", "*x", "!!str ", "|\n",
+         ">\n", "1", "0o7", "1e3", "yes", "~", "? ", "--- ", "\t", "é", "\u2028", "\ufeff", "%", "\\n", "<<: ", "\r",
+         "rules:\n", "  - name: x\n", "metric: ", "min: 0.9\n", "models: ['*']\n"]
+    ),
+    max_size=14,
+)  # fmt: skip
+
+
+@given(YAML_PIECES)
+@settings(max_examples=500)
+def test_both_parsers_of_yaml_read_the_same_values(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    try:
+        slow = yaml.compose(text, Loader=yaml.SafeLoader)
+        fast = compose(text, "p")
+    except (yaml.YAMLError, PolicyError):
+        return
+    assert [values(slow)] == [values(fast)]
+
+
+def values(node: yaml.Node, deep: int = 0) -> object:
+    """Tags and values without places, which differ where nothing stands; an alias may lead back to itself."""
+    if isinstance(node, yaml.ScalarNode) or deep > 20:
+        return node.tag, node.value if isinstance(node, yaml.ScalarNode) else ()
+    pairs = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+    return node.tag, [values(part, deep + 1) for part in pairs]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000])
+def test_a_text_that_is_nested_deeply_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(PolicyError, match=r"^p: too large: the maximum is .* 20 levels$"):
+        parse_policy(text, "p")
+
+
+@pytest.mark.parametrize("loader", ["libyaml", "PyYAML"])
+def test_mistakes_are_told_in_the_same_words_with_and_without_libyaml(
+    loader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml, "__with_libyaml__", loader == "libyaml")
+    with pytest.raises(PolicyError, match=r"^p:2:9: invalid YAML: mapping values are not allowed here$"):
+        parse_policy("version: 1\nrules: a: b", "p")
