@@ -126,7 +126,8 @@ def test_who_reads_the_audit_loads_no_registry(
 ) -> None:
     loaded = loaded_by(*arguments, environment=environment, place=tmp_path, says=says)
     assert of(loaded, "sqlalchemy") != []
-    assert of(loaded, *HTTP_CLIENTS, "reconciler.registry", *NOT_ASKED_FOR) == []
+    judging = ("reconciler.domain.checks", "reconciler.domain.policy", "reconciler.policy", "yaml")
+    assert of(loaded, *HTTP_CLIENTS, *judging, "reconciler.registry", *NOT_ASKED_FOR) == []
 
 
 @pytest.mark.parametrize(
