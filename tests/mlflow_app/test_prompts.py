@@ -59,7 +59,7 @@ def test_a_stage_of_a_prompt_is_refused_with_what_to_ask_instead(somebody: Perso
         "POST", "transition-requests/create", json={"name": it, "version": "1", "stage": "Production"}
     )
     assert reply.status_code == 400
-    assert "ask for an alias" in reply.json()["message"]
+    assert "request an alias" in reply.json()["message"]
 
 
 def test_the_daemon_leaves_prompts_alone_and_shows_them(somebody: Person, name: Name, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_without_authentication_the_start_says_once_that_anybody_can_approve(tmp
     with mlflow_server(tmp_path, *APP, "--workers", "3") as uri:
         Person(uri).call("GET", "transition-requests/list")
     log = (tmp_path / "mlflow-server.log").read_text()
-    assert log.count("Production protected; no authentication, so that anybody can approve") == 1
+    assert log.count("Production protected; no authentication: anyone can approve") == 1
 
 
 def test_a_static_prefix_is_kept(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_wrong_option_ends_the_command_with_one_sentence(tmp_path: Path) -> No
     ("variables", "said"),
     [
         ({"TRANSITION_REQUESTS_TARGET": "Production"}, "did you mean TRANSITION_REQUESTS_TARGETS"),
-        ({"TRANSITION_REQUESTS_AUTH": "oidc"}, "'oidc' is not known"),
+        ({"TRANSITION_REQUESTS_AUTH": "oidc"}, "unknown value 'oidc'"),
         ({"TRANSITION_REQUESTS_APPROVERS": "svc"}, "set TRANSITION_REQUESTS_AUTH=basic-auth too"),
         ({"TRANSITION_REQUESTS_AUTH": "basic-auth"}, "MLFLOW_FLASK_SERVER_SECRET_KEY"),
         ({"TRANSITION_REQUESTS_SELF_APPROVAL": "yes"}, "use allow or deny"),

@@ -74,7 +74,7 @@ def test_a_refusal_shows_what_is_special_in_a_models_name_once_escaped(somebody:
     again = somebody.send("POST", "transition-requests/create", json=body)
     assert f" for version 1 of {shown} to Production is open already" in again.json()["message"]
     none = somebody.send("POST", "transition-requests/approve", json=body | {"stage": "Archived"})
-    assert none.json()["message"] == f"No such request is open for version 1 of {shown} to Archived."
+    assert none.json()["message"] == f"No open request for version 1 of {shown} to Archived."
     beyond = somebody.send("DELETE", "model-versions/delete", json={"name": model, "version": "9" * 10})
     assert beyond.json()["message"] == f"There is no version 9999999999 of {shown}."
 
