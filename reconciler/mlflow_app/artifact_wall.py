@@ -20,8 +20,9 @@ from mlflow.utils.workspace_context import get_request_workspace
 
 from reconciler.domain.text import quoted
 from reconciler.mlflow_app.changes import Change, Kind
+from reconciler.mlflow_app.digests import digests_of_removal, digests_of_write
 from reconciler.mlflow_app.identity import Identity
-from reconciler.mlflow_app.origins import Held, Origins, digests_of_removal, digests_of_write
+from reconciler.mlflow_app.origins import Held, Origins
 from reconciler.mlflow_app.refusals import Refusals
 
 _REGISTRY: Any = artifact_repository_registry._artifact_repository_registry
@@ -80,10 +81,10 @@ class ArtifactWall:
     def _check(self, repository: Any, paths: Paths) -> None:
         removes, relative = paths
         root, workspace = repository.artifact_uri, get_request_workspace()
-        places = {self._origins.place_below(root, path, workspace) for path in relative}
+        located = {self._origins.located_below(root, path, workspace) for path in relative}
         digests_of = digests_of_removal if removes else digests_of_write
         # None: `runs:/` and `models:/`. The repository that they resolve to has a wall of its own.
-        held = self._origins.touched({digest for place in places if place is not None for digest in digests_of(place)})
+        held = self._origins.touched({digest for found in located if found is not None for digest in digests_of(found)})
         if held is not None:
             self._refusals.refuse(_change(held, removes), self._identity.caller())
 

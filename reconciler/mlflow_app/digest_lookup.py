@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, NullPool
 
 from reconciler.mlflow_app.tables import origins as table
 
@@ -37,7 +37,8 @@ class DigestLookup:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Any]:
-        if self._engine.dialect.name != "sqlite":
+        # Where MLflow opens the file anew each time, a connection that is kept might be to a file that was replaced.
+        if self._engine.dialect.name != "sqlite" or isinstance(self._engine.pool, NullPool):
             with contextlib.closing(self._engine.raw_connection()) as connection:
                 yield connection
             return

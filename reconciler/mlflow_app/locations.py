@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 # The path of MLflow's artifact proxy, whatever prefix or host stands before it.
@@ -17,6 +18,26 @@ _PROXY = re.compile(r"/(?:api|ajax-api)/2\.0/mlflow-artifacts/artifacts(?:/|$)")
 _SAME_STORE = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "viewfs": "hdfs", "wasb": "wasbs", "abfs": "abfss"}
 # Schemes that MLflow resolves when a model is loaded. They name no place.
 _NAMES = frozenset({"runs", "models"})
+# MLflow writes these percent-encoded, so that a file may be named `a%00b`.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Linux follows no more: links that lead to themselves end here.
+_MOST_LINKS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a path leads, in canonical places.
+
+    `place` is behind every link. `links` are those that were followed, each under the name at which it lies. `name` is
+    what the path's last part names itself: a link that is written or removed at this path is replaced, not followed.
+    """
+
+    place: str
+    links: frozenset[str] = frozenset()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.place)
 
 
 class Places:
@@ -32,53 +53,51 @@ class Places:
         self._default_workspace = default_workspace
 
     def canonical(self, uri: str, workspace: str | None = None) -> str | None:
-        """`scheme://host/path` without a trailing slash; None if the URI names no place.
+        """`scheme://host/path` without a slash at its end; None if the URI names no place.
 
         Args:
-            uri: a URI, or a path on the server's machine.
-            workspace: the one that the URI belongs to; a proxied path may omit it.
+            uri: a URI or a path of the server's machine.
+            workspace: the URI's workspace; a proxied path may leave the workspace out.
         """
+        found = self.located(uri, workspace)
+        return None if found is None else found.place
+
+    def located(self, uri: str, workspace: str | None = None) -> Located | None:
+        """As `canonical`, with the links on the way."""
         parts = urlsplit(uri)
         scheme = parts.scheme.lower()
         if scheme in _NAMES:
             return None
         local = _local(uri)
         if local is not None:
-            return "file://" + _real(local)
+            return _followed(local)
         proxied = parts.path if scheme == "mlflow-artifacts" else _behind_proxy(scheme, parts.path)
         if proxied is not None:
             return self._proxied(proxied, workspace)
-        return f"{_SAME_STORE.get(scheme, scheme)}://{parts.netloc.lower()}{_normal(parts.path)}".rstrip("/")
+        return Located(f"{_SAME_STORE.get(scheme, scheme)}://{parts.netloc.lower()}{_normal(parts.path)}".rstrip("/"))
 
-    def below(self, root: str, *path: str | None, workspace: str | None = None) -> str | None:
-        """The canonical place of a path under a repository's root; None if the root names no place."""
+    def below(self, root: str, *path: str | None, workspace: str | None = None) -> Located | None:
+        """Where a path under a repository's root leads; None if the root names no place."""
         local = _local(root)
         if local is not None:
-            # Links are followed once, for the whole path: that is most of what this costs an upload.
-            named = (_decoded(part).lstrip("/") for part in path if part)
-            return "file://" + _real(posixpath.join(local, *named))
+            return _followed(posixpath.join(local, *(_decoded(part).lstrip("/") for part in path if part)))
         start = self.canonical(root, workspace)
-        return None if start is None else below(start, *path)
+        return None if start is None else _below(start, *path)
 
-    def _proxied(self, path: str, workspace: str | None) -> str | None:
+    def _proxied(self, path: str, workspace: str | None) -> Located | None:
         plain = _normal(path).lstrip("/")
         scoped = self._default_workspace is not None and workspace not in {None, self._default_workspace}
         if scoped and not plain.startswith("workspaces/"):
             plain = f"workspaces/{workspace}/{plain}"
-        return None if self._root is None else below(self._root, plain)
+        return None if self._root is None else _below(self._root, plain)
 
 
-def below(place: str, *path: str | None) -> str:
-    """A path under a canonical place, canonical again."""
+def _below(place: str, *path: str | None) -> Located:
     named = [part for part in path if part]
-    if not named:
-        return place
     scheme, _, rest = place.partition("://")
     host, slash, start = rest.partition("/")
-    full = _normal(posixpath.join(slash + start, *(part.lstrip("/") for part in named)))
-    if scheme == "file":
-        full = _real(full)
-    return f"{scheme}://{host}{full}".rstrip("/")
+    whole = _normal(posixpath.join(slash + start, *(part.lstrip("/") for part in named))) if named else slash + start
+    return _followed(whole) if scheme == "file" else Located(f"{scheme}://{host}{whole}".rstrip("/"))
 
 
 def and_above(place: str) -> Iterator[str]:
@@ -99,26 +118,38 @@ def _local(uri: str) -> str | None:
     return (_decoded(parts.path) or ".") if parts.scheme.lower() == "file" else None
 
 
-def _real(path: str) -> str:
-    """Without symbolic links. A name that no file can have (one with a NUL) stays as it is, for MLflow to refuse."""
-    if "\0" in path:
-        return path
-    folder, name = posixpath.split(path)
+def _followed(path: str) -> Located:
+    """Follows symbolic links one by one, as the system does. What does not exist is taken as it is written."""
+    ahead = _parts(path if path.startswith("/") else posixpath.join(os.getcwd(), path))
+    here, name = "", ""
+    links: list[str] = []
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            here = here.rpartition("/")[0]
+            continue
+        here = f"{here}/{part}"
+        to = _link_at(here) if len(links) < _MOST_LINKS else None
+        if to is not None:
+            links.append(f"file://{here}")
+            # The last name of the path itself, and not of what it leads to.
+            name = name or ("" if ahead else links[-1])
+            here = "" if to.startswith("/") else here.rpartition("/")[0]
+            ahead += _parts(to)
+    place = f"file://{here}"
+    return Located(place, frozenset(links), name or place)
+
+
+def _parts(path: str) -> list[str]:
+    """The last one first."""
+    return [part for part in reversed(path.split("/")) if part not in {"", "."}]
+
+
+def _link_at(path: str) -> str | None:
     try:
-        status = os.stat(folder)
+        return os.readlink(path) if stat.S_ISLNK(os.lstat(path).st_mode) else None
     except OSError:
-        return os.path.realpath(path)
-    if name in {"", ".", ".."}:
-        return os.path.realpath(path)
-    full = posixpath.join(_real_folder(folder, status.st_dev, status.st_ino), name)
-    return os.path.realpath(full) if os.path.islink(full) else full
-
-
-# Many uploads go to one folder, and resolving it asks the system about every part of its path. A folder that a link has
-# replaced is another inode.
-@lru_cache(maxsize=256)
-def _real_folder(path: str, device: int, inode: int) -> str:
-    return os.path.realpath(path)
+        return None
 
 
 def _behind_proxy(scheme: str, path: str) -> str | None:
@@ -131,7 +162,7 @@ def _normal(path: str) -> str:
 
 
 def _decoded(path: str) -> str:
-    """Percent-decoded, however often it was encoded: MLflow decodes until nothing changes."""
+    """Percent-decoded, however often it was encoded, as MLflow does; control characters are then literal `%0a`."""
     while (decoded := unquote(path)) != path:
         path = decoded
-    return path
+    return _CONTROL.sub(lambda found: f"%{ord(found.group()):02x}", path)

@@ -8,21 +8,20 @@ of its places to a table of ours. Whether the version is still a holder is read 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, NewType
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
+from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, or_, select
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app.changes import Targets, protected_alias
 from reconciler.mlflow_app.digest_lookup import DigestLookup
+from reconciler.mlflow_app.digests import Digest, Origin
 from reconciler.mlflow_app.holders import OURS, Holder, Model, all_holders, chunks, is_held, lock
-from reconciler.mlflow_app.locations import Places, and_above
+from reconciler.mlflow_app.locations import Located, Places, and_above
 from reconciler.mlflow_app.tables import origins as table
 from reconciler.mlflow_app.things import (
     LOGGED_MODEL_ID,
@@ -41,50 +40,12 @@ _BATCH: Final = 100
 _VERSION, _ALIAS = SqlModelVersion.__table__, SqlRegisteredModelAlias.__table__
 
 
-Digest = NewType("Digest", str)
-
-
 class Held(NamedTuple):
     """A holder that a call would touch, and one protected target that it holds."""
 
     holder: Holder
     target: Target
     digest: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """`gone` names what of it was deleted, such as "run 3f…". `unplaced` is the URI of its files if it names no known
-    place, such as a run that does not exist. Both are None if all is well.
-    """
-
-    places: frozenset[str]
-    things: frozenset[tuple[str, str]]  # ("run" | "logged model" | "experiment", id)
-    gone: str | None = None
-    unplaced: str | None = None
-
-    @property
-    def digests(self) -> frozenset[Digest]:
-        at = {digest("at", place) for place in self.places}
-        above = {digest("above", folder) for place in self.places for folder in and_above(place)}
-        return frozenset(at | above | {digest(kind, id) for kind, id in self.things})
-
-
-# A hundred uploads to one folder share most digests: those of the folders above.
-@lru_cache(maxsize=1024)
-def digest(kind: str, name: str) -> Digest:
-    """SHA-256 in hex: of one length for any place, and compared byte by byte under every collation."""
-    return Digest(hashlib.sha256(f"{kind}\0{name}".encode("utf-8", "surrogatepass")).hexdigest())
-
-
-def digests_of_write(place: str) -> set[Digest]:
-    """The digests that a holder has in the table if a file written at this place would land in it."""
-    return {digest("at", folder) for folder in and_above(place)}
-
-
-def digests_of_removal(place: str) -> set[Digest]:
-    """The same for removing everything at this place or below."""
-    return digests_of_write(place) | {digest("above", place)}
 
 
 class Origins:
@@ -104,12 +65,12 @@ class Origins:
         wanted = table.c.digest.in_(bindparam("digests", expanding=True)), is_held(targets, *columns)
         self._look = select(*columns, table.c.digest).where(*wanted).limit(1)
 
-    def place(self, uri: str | None) -> str | None:
-        """The canonical place of a URI; None if it names no place."""
-        return self._places.canonical(uri) if uri else None
+    def located(self, uri: str | None) -> Located | None:
+        """Where a URI leads; None if it names no place."""
+        return self._places.located(uri) if uri else None
 
-    def place_below(self, root: str, path: str, workspace: str | None) -> str | None:
-        """The canonical place of a path under a repository's root; None if the root names no place."""
+    def located_below(self, root: str, path: str, workspace: str | None) -> Located | None:
+        """Where a path under a repository's root leads; None if the root names no place."""
         return self._places.below(root, path, workspace=workspace)
 
     @contextlib.contextmanager
@@ -183,10 +144,10 @@ class Origins:
             execution_options=_OURS,
         ).first()
         if row is None:
-            return Origin(frozenset(), frozenset())
+            return Origin()
         uris = [uri for uri in (row.storage_location, row.source) if uri]
         if self._tracking is None:
-            return Origin(self._placed(uris, workspace), frozenset())
+            return Origin.at(self._located(uris, workspace))
         if self._tracking.url == connection.engine.url:
             return self._traced(connection, uris, row.run_id, workspace, held=until is not None)
         if until is None:
@@ -194,14 +155,15 @@ class Origins:
                 return self._traced(other, uris, row.run_id, workspace, held=False)
         return self._traced(until.enter_context(self._tracking.begin()), uris, row.run_id, workspace, held=True)
 
-    def _placed(self, uris: Iterable[str], workspace: str) -> frozenset[str]:
-        return frozenset(place for uri in uris if (place := self._places.canonical(uri, workspace)) is not None)
+    def _located(self, uris: Iterable[str], workspace: str) -> list[Located]:
+        return [found for uri in uris if (found := self._places.located(uri, workspace)) is not None]
 
     def _traced(
         self, connection: Connection, uris: Sequence[str], run_id: str | None, workspace: str, held: bool
     ) -> Origin:
         """Follows `runs:/` and `models:/m-…` to their files, and files to the run or logged model they lie in."""
-        places = self._placed(uris, workspace)
+        direct = self._located(uris, workspace)
+        places = {found.place for found in direct}
         named = {uri: name for uri in uris if (name := named_by(uri)) is not None}
         words = {word for place in places for word in place.split("/")}
         runs = {name.id for name in named.values() if name.kind == "run"} | {run_id or ""}
@@ -221,18 +183,15 @@ class Origins:
         gone = next((f"{thing.kind} {thing.id}" for thing in (*mine, *claimed, *experiments) if thing.deleted), None)
         # MLflow loads the first of the two.
         unplaced = next((uri for uri in uris[:1] if uri in behind and behind[uri] is None), None)
-        return Origin(
-            places | {place for place in behind.values() if place is not None},
-            frozenset({(thing.kind, thing.id) for thing in (*mine, *experiments)}),
-            gone,
-            unplaced,
-        )
+        located = [*direct, *(found for found in behind.values() if found is not None)]
+        things = frozenset({(thing.kind, thing.id) for thing in (*mine, *experiments)})
+        return replace(Origin.at(located), things=things, gone=gone, unplaced=unplaced)
 
     def _contains(self, thing: Thing, places: Iterable[str]) -> bool:
         root = self._places.canonical(thing.uri) if thing.uri else None
         return root is not None and any(root in and_above(place) for place in places)
 
-    def _behind(self, name: Named, things: Iterable[Thing]) -> str | None:
+    def _behind(self, name: Named, things: Iterable[Thing]) -> Located | None:
         thing = next((thing for thing in things if (thing.kind, thing.id) == (name.kind, name.id)), None)
         return self._places.below(thing.uri, name.path) if thing is not None and thing.uri else None
 
@@ -265,20 +224,49 @@ class Origins:
         self._add(connection, moved, created, digests)
 
     def catch_up(self) -> None:
-        """Remember every holder that the table lacks: from before the app, or from other protected targets."""
+        """Remember every holder that the table lacks, or whose files lie elsewhere by now.
+
+        It lacks those from before the app, or from other protected targets. Files lie elsewhere if a folder or
+        `--artifacts-destination` was moved and the server started again.
+        """
         with self._registry.connect() as connection:
             every = all_holders(connection, self._targets)
             known = {(Holder(Model(*row[:2]), row[2]), row[3]) for row in connection.execute(_KNOWN)}
-        missing = sorted({holder for holder, _ in every - known})
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
+            moved = self._moved(connection, sorted(holder for holder, _ in every & known))
+        missing = sorted({*(holder for holder, _ in every - known), *moved})
+        for batch in chunks(missing):
             with self._registry.begin() as connection:
                 lock(connection, {holder.model for holder in batch})
                 for holder in batch:
                     self.remember(connection, holder, self.of(connection, holder))
 
+    def _moved(self, connection: Connection, holders: Sequence[Holder]) -> Iterator[Holder]:
+        """Those whose files are where the table does not know them, by the URIs that name a place themselves."""
+        for batch in chunks(holders):
+            digests: dict[Holder, set[str]] = {}
+            for workspace, name, version, digest in connection.execute(_DIGESTS.where(_any_of(table, batch))):
+                digests.setdefault(Holder(Model(workspace, name), version), set()).add(digest)
+            for workspace, name, version, *uris in connection.execute(_URIS.where(_any_of(_VERSION, batch))):
+                located = self._located(filter(None, uris), workspace)
+                holder = Holder(Model(workspace, name), version)
+                if not Origin.at(located).digests <= digests.get(holder, set()):
+                    yield holder
 
+
+_DIGESTS = select(table.c.workspace, table.c.name, table.c.version, table.c.digest)
+_URIS = select(
+    _VERSION.c.workspace, _VERSION.c.name, _VERSION.c.version, _VERSION.c.storage_location, _VERSION.c.source
+)
 _KNOWN = select(table.c.workspace, table.c.name, table.c.version, table.c.created_ms).distinct()
+
+
+def _any_of(rows: Any, holders: Iterable[Holder]) -> Any:
+    return or_(
+        *(
+            and_(rows.c.workspace == model.workspace, rows.c.name == model.name, rows.c.version == version)
+            for model, version in holders
+        )
+    )
 
 
 def _of(holder: Holder) -> tuple[Any, ...]:

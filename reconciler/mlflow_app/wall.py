@@ -27,11 +27,12 @@ from reconciler.mlflow_app.changes import (
     Kind,
     Targets,
 )
+from reconciler.mlflow_app.digests import Origin, digest
 from reconciler.mlflow_app.errors import conflict
 from reconciler.mlflow_app.holders import PERMIT, Holder, Model, Permit
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.net import Net, Written
-from reconciler.mlflow_app.origins import Origin, Origins, digest
+from reconciler.mlflow_app.origins import Origins
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.row_changes import LockedHolders, RowChanges, moved, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
@@ -118,9 +119,9 @@ class Wall:
         for thing in lost:
             named = digests[digest(thing.kind, thing.id)] = f"{thing.kind} {thing.id}"
             # What `mlflow gc` removes of an experiment are its runs and logged models; several may share one location.
-            place = None if thing.kind == "experiment" else self._origins.place(thing.uri)
-            if place is not None:
-                digests[digest("above", place)] = named
+            found = None if thing.kind == "experiment" else self._origins.located(thing.uri)
+            if found is not None:
+                digests |= {digest("above", place): named for place in (found.place, found.name)}
         held = self._origins.touched(digests, connection)
         if held is not None:
             what = f"Deleting the {digests[held.digest]}, from which version {held.holder.version} of "

@@ -36,10 +36,11 @@ from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.artifact_wall import ArtifactWall
 from reconciler.mlflow_app.carrying_out import move
+from reconciler.mlflow_app.digests import digests_of_write
 from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.identity import Caller, Identity
 from reconciler.mlflow_app.locations import Places
-from reconciler.mlflow_app.origins import Origins, digests_of_write
+from reconciler.mlflow_app.origins import Origins
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.store import Registry
 from reconciler.mlflow_app.wall import Wall
@@ -624,7 +625,7 @@ def test_a_source_by_the_name_of_a_run_is_defended_where_mlflow_would_read_it(wo
     run_id, files = a_run(world)
     world.model(versions=1, source=spelling.format(run_id), run_id=run_id)
     world.approve("m", 1, CHAMPION)
-    place = world.origins.place(f"{files}/model/MLmodel")
+    place = world.origins.located(f"{files}/model/MLmodel")
     assert place is not None
     held = world.origins.touched(digests_of_write(place))
     assert held is not None
@@ -652,7 +653,7 @@ def test_a_recreated_model_of_the_same_name_is_another_model(world: World) -> No
             world.store.delete_registered_model("m")
     world.tracking.delete_run(first)
     refused(world.tracking.delete_run, second)
-    place = world.origins.place(f"{files}/model/MLmodel")
+    place = world.origins.located(f"{files}/model/MLmodel")
     assert place is not None
     assert world.origins.touched(digests_of_write(place)) is not None
 
@@ -795,7 +796,7 @@ def test_each_way_of_writing_to_the_servers_disk_checks_once_before_it_touches_a
 
 def test_an_upload_costs_one_indexed_lookup(on_each_database: World) -> None:
     world = on_each_database
-    place = world.origins.place("s3://bucket/a/b/c/d")
+    place = world.origins.located("s3://bucket/a/b/c/d")
     assert place is not None
     with what_the_driver_is_given(world.store.engine) as statements:
         world.origins.touched(digests_of_write(place))
