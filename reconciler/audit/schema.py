@@ -48,10 +48,13 @@ def head() -> str:
 
 
 def current(url: str) -> str | None:
-    """The database's revision; None where it has no schema yet."""
+    """The database's revision; None where it has no schema yet.
+
+    Raises:
+        AuditUnavailable: it cannot be reached, or there is no such file.
+    """
     with opened(url, Access.READ) as engine:
-        if _is_missing_file(engine):
-            return None
+        _require_file(engine)
         with audit_errors(engine), engine.connect() as connection:
             return _revision(connection)
 
