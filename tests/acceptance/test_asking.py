@@ -159,10 +159,10 @@ def test_a_model_that_is_not_there_exits_4_with_json_and_the_nearest_names(
     error = json.loads(done.stdout)["error"]
     assert (error["kind"], error["exit_code"]) == ("NotFound", 4)
     assert name("fraud") in error["did_you_mean"]
-    assert error["message"].startswith(f"there is no model '{typed}' at {server.uri}: did you mean")
+    assert error["message"].startswith(f"no model '{typed}' at {server.uri}: did you mean")
     version = product.run("explain", name("fraud"), "9", "Production")
     assert (version.returncode, version.stdout) == (4, "")
-    assert f"model '{name('fraud')}' has no version 9: its newest is 1" in version.stderr
+    assert f"model '{name('fraud')}' has no version 9: its newest version is 1" in version.stderr
     for command in ("show", "create", "withdraw"):
         assert product.run("request", command, typed, "1", "Production").returncode == 4
     # What is no version number is no rejection either.
