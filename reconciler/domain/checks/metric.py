@@ -56,8 +56,8 @@ run that the version names: anybody may register a version under any run's id.
 (`null`)."""
 
     metric: TextField = Field(min_length=1, description="The metric's key.", examples=["validation_accuracy"])
-    min: float | None = Field(None, strict=True, description="The least that passes.")
-    max: float | None = Field(None, strict=True, description="The most that passes.")
+    min: float | None = Field(None, strict=True, description="The lowest value that passes.")
+    max: float | None = Field(None, strict=True, description="The highest value that passes.")
     source: Literal["run", "logged_model"] = Field("run", description="Where the metric is read.")
     dataset: TextField | None = Field(None, description="Name of the dataset (logged_model only).")
     bounds: tuple[float, float] | None = Field(

@@ -1,4 +1,4 @@
-"""run: the run behind the version is fit to be relied on."""
+"""run: the run behind the version can be relied on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunTerms(Value):
 
 
 class RunCheck(Check):
-    """The run behind the version is fit to be relied on."""
+    """The run behind the version can be relied on."""
 
     kind: ClassVar[str] = "run"
     codes: ClassVar[type[FindingCode]] = RunCode
