@@ -184,7 +184,7 @@ def _translated(error: SQLAlchemyError, engine: Engine) -> Exception:
 _REMEDIES = {
     "unable to open database file": "does its folder exist, and may this user write there?",
     "disk is full": "free some space; open requests are decided then",
-    "disk I/O error": "is the disk full? If not, see the kernel's log (dmesg)",
+    "disk I/O error": "is the disk full? Then free some space; otherwise see the kernel's log (dmesg)",
     "readonly database": "this user may not write to it",
     "permission denied": "grant the daemon's role INSERT on the audit tables",
     "read-only transaction": "the server is read-only: is this a standby?",

@@ -30,7 +30,7 @@ ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (defa
 
 
 def pause(
-    reason: Annotated[str, typer.Option(help="Reason; recorded, and shown until acts are resumed.")],
+    reason: Annotated[str, typer.Option(help="Reason; recorded, and shown until acts resume.")],
     person: ByOption = None,
     wait: Annotated[
         bool,
@@ -44,7 +44,7 @@ def pause(
 
     if not reason.strip():
         raise typer.BadParameter(
-            "is empty: give a reason, which is shown until acts are resumed", param_hint="--reason"
+            "is empty: give a reason; it is shown until acts resume", param_hint="--reason"
         )
     patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
     with _database(url) as engine:
