@@ -1,6 +1,6 @@
 """Judging requests: the one way from evidence to a verdict, for the cycle, for `explain` and for `once --dry-run`.
 
-What is open is judged by the newest engine; what was decided is judged again by the engine that judged it.
+Open requests are judged by the newest engine; a decision is judged again by the engine that judged it.
 """
 
 from __future__ import annotations

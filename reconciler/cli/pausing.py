@@ -43,9 +43,7 @@ def pause(
     from reconciler.audit.schema import shown_url
 
     if not reason.strip():
-        raise typer.BadParameter(
-            "is empty: give a reason; it is shown until acts resume", param_hint="--reason"
-        )
+        raise typer.BadParameter("is empty: give a reason; it is shown until acts resume", param_hint="--reason")
     patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
     with _database(url) as engine:
         changed = note_pause(engine, PAUSE, reason, person or getpass.getuser())

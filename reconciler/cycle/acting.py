@@ -14,7 +14,7 @@ from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
 
-# How many are read again, acted on and confirmed together: fewer is a narrower window, more is fewer calls.
+# How many decisions are read again, acted on and confirmed together: fewer narrows the window, more saves calls.
 ACTED_ON_TOGETHER = 10
 FIRST_RETRY = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(hours=1)

@@ -24,7 +24,7 @@ class Notifier:
         self._watchdog = _seconds(environ)
         self._clock = clock
         self._was_ready = False
-        self._beaten = 0.0
+        self._last_beat = 0.0
 
     @property
     def watchdog_interval(self) -> float | None:
@@ -43,8 +43,8 @@ class Notifier:
         """The loop made progress. Only the loop calls this: a thread of its own would hide that the loop hangs."""
         now = self._clock()
         # A few within the watchdog interval are enough; one for each step would crowd out other messages.
-        if self._watchdog is not None and now - self._beaten >= self._watchdog / 5:
-            self._beaten = now
+        if self._watchdog is not None and now - self._last_beat >= self._watchdog / 5:
+            self._last_beat = now
             self._send("WATCHDOG=1", patience=0.0)
 
     def reloading(self) -> None:
@@ -72,7 +72,7 @@ def _status(text: str) -> str:
 
 
 def _seconds(environ: Mapping[str, str]) -> float | None:
-    """$WATCHDOG_USEC, where it is meant for this process."""
+    """$WATCHDOG_USEC in seconds, where it is meant for this process."""
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not usec.isdigit() or (pid and pid != str(os.getpid())):
         return None

@@ -23,7 +23,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One metric value. `text` is the number as the registry wrote it, `value` its float, or None if it is not one.
+    """One metric value: `text` as the registry wrote it, `value` its float, or None if it is not a number.
 
     `timestamp` is in milliseconds since 1970 (UTC), as the registry gave it.
     """

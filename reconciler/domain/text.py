@@ -26,7 +26,7 @@ def visible(text: str, limit: int = TEXT_LIMIT) -> str:
     Idempotent. A backslash stays a backslash, so the result is for reading; where the exact text matters the
     raw value is stored as JSON beside it.
     """
-    # Most texts are plain: no character of theirs needs to be examined by itself.
+    # Most texts are plain, and need no look at each character.
     if text.isascii() and text.isprintable():
         return text if len(text) <= limit else text[: limit - 1] + "…"
     return _escaped(text, limit)

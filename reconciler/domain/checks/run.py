@@ -54,7 +54,7 @@ class RunCheck(Check):
         return ", ".join(words + ["linked to the version"] * terms.linked) or "there"
 
     def needs(self) -> Needs:
-        # The logged model tells whether the run is really the version's.
+        # The logged model shows whether the run is really the version's.
         return Needs(run=True, logged_model=True)
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
