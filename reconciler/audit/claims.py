@@ -39,7 +39,7 @@ class Claims:
 
     Args:
         daemon: its name, host:pid.
-        lease: for so long nobody else takes what it claimed.
+        lease: how long no other daemon may take what it claimed.
     """
 
     def __init__(self, daemon: str, served: Served, lease: timedelta) -> None:
@@ -59,7 +59,7 @@ class Claims:
         now = now_in(connection)
         claimable = self._claimable(connection, now, exclude, everything)
         rows = connection.execute(claimable.limit(limit)).all()
-        # Working state may have been lost; a decision without an outcome is work all the same.
+        # Working state may have been lost; a decision without an outcome is still work.
         for row in rows:
             if row.fence is None:
                 connection.execute(insert_new(connection, PendingActRow).values(_not_tried(row.decision_id, now)))
@@ -79,12 +79,12 @@ class Claims:
     def _may_take(self, connection: Connection, now: datetime) -> ColumnElement[bool]:
         claim = PendingActRow
         if connection.dialect.name == "sqlite":
-            # The file is served by this process alone: whoever leased it before is gone.
+            # This process alone serves the file: an earlier holder of the lease is gone.
             return true()
         return claim.leased_until.is_(None) | (claim.leased_until <= now) | (claim.leased_by == self._daemon)
 
     def _take(self, connection: Connection, decision_ids: Sequence[str], now: datetime) -> dict[str, int]:
-        """Those of them that nobody else takes in this moment, with their fences."""
+        """Leases those that no other daemon is taking at this moment; returns their fences by decision id."""
         claim = PendingActRow
         free = select(claim.decision_id).where(claim.decision_id.in_(decision_ids), self._may_take(connection, now))
         taken = (
@@ -96,7 +96,7 @@ class Claims:
         return {row.decision_id: row.fence for row in connection.execute(taken)}
 
     def renew(self, connection: Connection, pending: Pending) -> bool:
-        """Leases it for as long again. False: another has it."""
+        """Renews the lease. False: another daemon holds it."""
         until = now_in(connection) + self._lease
         renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until)
         return connection.execute(renewed).rowcount == 1
@@ -104,21 +104,21 @@ class Claims:
     def release(
         self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool
     ) -> None:
-        """Sets it aside for `retry_in`, for whoever takes it then. `acted`: an act was tried, and is counted."""
-        row, said, now = PendingActRow, visible(detail), now_in(connection)
+        """Sets it aside for `retry_in`, then free for any daemon. `acted`: an act was tried, and is counted."""
+        row, message, now = PendingActRow, visible(detail), now_in(connection)
         released = {
             "attempts": row.attempts + int(acted),
             "next_attempt_at": now + retry_in,
-            "failures": case((row.last_detail == said, row.failures + 1), else_=1),
+            "failures": case((row.last_detail == message, row.failures + 1), else_=1),
             "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),
-            "last_detail": said,
+            "last_detail": message,
             "leased_by": None,
             "leased_until": None,
         }
         connection.execute(update(row).where(_is_claimed_as(pending)).values(released))
 
     def end(self, connection: Connection, pending: Pending) -> bool:
-        """There is nothing left to do. False: another has it."""
+        """Removes the claim: nothing is left to do. False: another daemon holds it."""
         return connection.execute(delete(PendingActRow).where(_is_claimed_as(pending))).rowcount == 1
 
 
@@ -127,7 +127,7 @@ def _not_tried(decision_id: str, now: datetime) -> dict[str, object]:
 
 
 def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
-    """Only the last fence is right: a daemon that slept longer than its lease finds no row."""
+    """Matches only the last fence: a daemon that slept longer than its lease finds no row."""
     return (PendingActRow.decision_id == pending.decision.decision_id) & (PendingActRow.fence == pending.fence)
 
 

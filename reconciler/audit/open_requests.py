@@ -16,7 +16,7 @@ from reconciler.ports.audit import FirstSeen, Waiting
 
 
 class OpenRequests:
-    """Those of one registry and workspace."""
+    """The open requests of one registry and workspace."""
 
     def __init__(self, served: Served) -> None:
         self._here = served.among(OpenRequestRow)
@@ -41,7 +41,7 @@ class OpenRequests:
         return found
 
     def reconcile(self, connection: Connection, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
-        """Replaces the picture: those that are open, and why those waiting wait."""
+        """Replaces the picture: which requests are open, and why the waiting ones wait."""
         now = now_in(connection)
         self._replace(connection, {place_of(request): request for request in listed}, now)
         self._note_waiting(connection, waiting, now)
@@ -54,23 +54,23 @@ class OpenRequests:
         new = [_new(request, now, request.key) for place, request in open_now.items() if place not in known]
         if new:
             connection.execute(insert_new(connection, OpenRequestRow), new)
-        seen = [{"at": place, "key": one.key, "asked": one.requested_at} for place, one in open_now.items()]
+        seen = [{"at": place, "key": request.key, "asked": request.requested_at} for place, request in open_now.items()]
         if seen:
             connection.execute(_SEEN_AGAIN, seen)
 
     def _note_waiting(self, connection: Connection, waiting: Sequence[Waiting], now: datetime) -> None:
         failing = self._failing(connection)
-        # Those set aside are not judged, so what they wait for still holds.
+        # Requests that are set aside are not judged, so what they wait for still applies.
         not_aside = OpenRequestRow.next_attempt_at.is_(None) | (OpenRequestRow.next_attempt_at <= now)
         nothing = {"waiting_code": None, "waiting_detail": None, "next_attempt_at": None}
         recovered = {"failures": 0, "failing_since": None}
         connection.execute(update(OpenRequestRow).where(self._here, not_aside).values(nothing | recovered))
-        rows = [StillWaiting.of(one, failing.get(place_of(one.request)), now)._asdict() for one in waiting]
+        rows = [StillWaiting.of(wait, failing.get(place_of(wait.request)), now)._asdict() for wait in waiting]
         if rows:
             connection.execute(_WAITS, rows)
 
     def _failing(self, connection: Connection) -> dict[str, Failing]:
-        """By place."""
+        """The failing requests, by place."""
         row = OpenRequestRow
         known = select(row.place, row.waiting_detail, row.failures, row.failing_since).where(self._here)
         return {found.place: Failing(*found) for found in connection.execute(known.where(row.failures > 0))}
@@ -85,7 +85,7 @@ def _new(request: Request, now: datetime, key: str | None) -> dict[str, Any]:
 
 
 def _first_seen_at(connection: Connection, places: Iterable[str]) -> dict[str, FirstSeen]:
-    """By place, where something is known of it."""
+    """When each request was first seen, by place; unknown places are left out."""
     columns = select(OpenRequestRow.place, OpenRequestRow.seen_id, OpenRequestRow.first_seen_at)
     known: dict[str, FirstSeen] = {}
     for chunk in chunks(set(places)):
@@ -106,7 +106,7 @@ _WAITS = (
         waiting_code=bindparam("code"),
         waiting_detail=bindparam("detail"),
         next_attempt_at=bindparam("due"),
-        failures=bindparam("many"),
+        failures=bindparam("in_a_row"),
         failing_since=bindparam("since"),
         attempts=OpenRequestRow.attempts + 1,
     )

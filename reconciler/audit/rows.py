@@ -1,4 +1,4 @@
-"""Rows as they are written and read, typed. Names come from others, and are stored as they may be shown."""
+"""Typed rows, as they are written and read. Names come from strangers, and are stored as they may be shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.ports.audit import Waiting
 
 
 def place_of(request: Request) -> str:
-    """SHA-256 (hex) of where a request stands and what stands there: its identity before it has one of its own."""
+    """SHA-256 (hex) over a request's place and content: its identity before it has one of its own."""
     if request.requester.name:
         return request.key
     parts = [request.registry, request.workspace, request.model, request.version, str(request.target)]
@@ -26,7 +26,7 @@ def place_of(request: Request) -> str:
 
 
 class RequestColumns(NamedTuple):
-    """What a decision and an open request both tell of a request."""
+    """The columns that decisions and open requests share."""
 
     registry: str
     workspace: str
@@ -50,7 +50,7 @@ class RequestColumns(NamedTuple):
 
 
 class NewDecision(NamedTuple):
-    """A decision, beside the columns of its request; the database adds `id` and `decided_at`."""
+    """A decision, without the columns of its request; the database adds `id` and `decided_at`."""
 
     decision_id: str
     request_key: str
@@ -123,7 +123,7 @@ class NewCheck(NamedTuple):
 
 
 class NewOpenRequest(NamedTuple):
-    """A request that was not open before, beside its columns. `request_key` None: it was typed by hand."""
+    """A newly open request, without the shared columns. `request_key` None: it was typed by hand."""
 
     place: str
     request_key: str | None
@@ -160,7 +160,7 @@ class StillWaiting(NamedTuple):
     code: str
     detail: str
     due: datetime | None
-    many: int
+    in_a_row: int
     since: datetime | None
 
     @classmethod
@@ -172,7 +172,7 @@ class StillWaiting(NamedTuple):
             code=str(waiting.code),
             detail=detail,
             due=None if waiting.retry_in is None else now + waiting.retry_in,
-            # Waiting for a grace period or for a rule is no failure.
-            many=again + 1 if waiting.failed else 0,
+            # Waiting for a grace period or for a rule is not a failure.
+            in_a_row=again + 1 if waiting.failed else 0,
             since=None if not waiting.failed else before.since if before is not None else now,
         )

@@ -1,4 +1,4 @@
-"""The one session: how a transaction on the audit database begins, ends and fails."""
+"""The session: how a transaction on the audit database begins, ends and fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Session:
     """Transactions on one database.
 
     Args:
-        on_answer: called after each transaction: the database is there.
+        on_answer: called after each transaction, as a sign that the database answers.
     """
 
     def __init__(self, engine: Engine, on_answer: Callable[[], None] = _nothing) -> None:
@@ -27,10 +27,10 @@ class Session:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Everything in it, or nothing.
+        """A transaction: everything in it takes effect, or nothing.
 
         Raises:
-            AuditUnavailable: nothing was changed, or nobody can tell.
+            AuditUnavailable: nothing was changed, or it is not known whether it was.
         """
         with audit_errors(self._engine), self._engine.begin() as connection:
             yield connection

@@ -1,4 +1,4 @@
-"""Writing the audit: one transaction for each thing that happens."""
+"""Writing the audit: one transaction for each event."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SqlAuditLog:
         lease: timedelta = LEASE,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_answer` is called after each transaction: the database is there."""
+        """`on_answer` is called after each transaction, as a sign that the database answers."""
         self._session = Session(engine, on_answer)
         self._daemon = daemon
         self._served = Served(visible_name(registry), visible_name(workspace))
@@ -53,7 +53,7 @@ class SqlAuditLog:
 
     @classmethod
     def for_one_cycle(cls, engine: Engine, daemon: str, registry: str, workspace: str, lease: timedelta) -> SqlAuditLog:
-        """Of one cycle by hand, which is no replica: nobody waits for it, or leaves it a share of the work."""
+        """For one cycle run by hand, which is not a replica: no pause waits for it, and it takes no share of work."""
         log = cls(engine, daemon, registry, workspace, lease)
         log._daemons = Daemons(daemon, log._served, resident=False)
         return log
@@ -150,7 +150,7 @@ class SqlAuditLog:
             return self._daemons.share(connection)
 
     def sign_on(self, mode: Mode, policy_digest: str) -> None:
-        """This daemon begins: whoever pauses acts waits for it too, before its first cycle has ended."""
+        """This daemon starts: `pause --wait` waits for it too, before its first cycle has ended."""
         with self._session.transaction() as connection:
             self._daemons.sign_on(connection, mode, policy_digest)
 
@@ -159,6 +159,6 @@ class SqlAuditLog:
             self._daemons.note_cycle(connection, note)
 
     def sign_off(self) -> None:
-        """This daemon ends: nobody waits for it, or shares work with it."""
+        """This daemon ends: no pause waits for it, and no work is shared with it."""
         with self._session.transaction() as connection:
             self._daemons.sign_off(connection)

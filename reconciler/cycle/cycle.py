@@ -1,4 +1,4 @@
-"""What lives as long as the process, and makes one pass after the other."""
+"""The cycle, which lives as long as the process and makes one pass after another."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Cycle:
         """One pass.
 
         Args:
-            problem: what stands beside the sentence in `status`, such as a reload that was refused.
+            problem: shown beside the sentence in `status`, such as a refused reload.
         """
         started = monotonic()
         meter = self._registry.begin(self._deadline)
         paused = self._audit.paused()
         if paused is not None:
-            # Listing and judging go on; what is decided is decided anew when acts are allowed again.
+            # Listing and judging go on; requests are decided again once acts are allowed.
             mode = Mode.OBSERVE
         self._audit.keep_policy(in_force.digest, in_force.text)
         failpoint("policy kept")

@@ -151,7 +151,7 @@ def test_pause_says_which_database_and_which_daemons_and_names_those_that_do_not
         late = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "1s")
         assert late.returncode == 1
         assert f"paused in sqlite:///{tmp_path}/audit.db" in late.stderr
-        assert f":{process.pid} has not obeyed within 1s; last heard of " in late.stderr
+        assert f":{process.pid} has not obeyed within 1s; last heard from " in late.stderr
         os.kill(process.pid, signal.SIGCONT)
         os.kill(process.pid, signal.SIGHUP)
         again = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "2m")
