@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 UV := $(BIN)/uv
-# As pip does: certificates that the machine knows, and the index that pip is configured for.
+# Like pip: trust the machine's certificates, and use the index that pip is configured for.
 export UV_SYSTEM_CERTS ?= 1
 PIP_INDEX = $${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}
 UV_INSTALL = index="$(PIP_INDEX)"; $(UV) pip install --quiet $${index:+--default-index "$$index"}
 
-# Older MLflow servers, each in an environment of its own. Those that `make test` tries, and all that have their pins.
+# Older MLflow servers, each in an environment of its own: those that `make test` tests, and all that have pins.
 TRIED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/2.22.*.txt requirements/servers/3.1.*.txt))
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
@@ -19,8 +19,8 @@ PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard 
 
 install: $(STAMP)
 
-# A stamp, so that the second `make` starts at once; a changed pin or dependency installs again. pip brings uv, at the
-# version and hashes that are pinned, and uv the rest: it takes seconds where pip takes minutes.
+# The stamp lets the next `make` start at once; a changed pin or dependency installs again. pip installs uv, at the
+# pinned version and hashes, and uv installs the rest: it takes seconds where pip takes minutes.
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("mlflow-reconciler needs Python >= 3.11, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,7 +46,7 @@ servers: $(TRIED)
 
 all-servers: $(PINNED)
 
-# Only wheels: where one is missing for this Python the reason is kept, and the tests of that server say it as they skip.
+# Only wheels: if one is missing for this Python, the reason is kept, and the skipped tests of that server name it.
 .servers/%/installed: requirements/servers/%.txt | install
 	rm -rf .servers/$*
 	$(UV) venv --quiet --no-project --python $(BIN)/python .servers/$*
@@ -66,7 +66,7 @@ imports: install
 bench: install
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
-# Functions, files, parameters; `make coverage` runs the whole suite to see which branches it takes.
+# Sizes of functions and files; `make coverage` runs the whole suite to measure which branches it takes.
 figures: install
 	$(BIN)/python contrib/figures.py
 
@@ -76,11 +76,11 @@ coverage: install servers
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The pages that are made from the code.
+# The pages that are generated from the code.
 docs: install
 	$(BIN)/python docs/generate.py
 
-# Pins for every platform and Python, with hashes and without the address of any index.
+# Pins for every platform and Python, with hashes and without index addresses.
 PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --no-emit-find-links --no-header
 
@@ -96,7 +96,7 @@ lock-servers: install
 wheel: install
 	$(BIN)/python -m hatchling build -t wheel -d dist
 
-# Our wheel and all that it needs, with hashes, for a host without any index.
+# Our wheel and all its dependencies, with hashes, for a host without a package index.
 WHEELHOUSE ?= dist/wheelhouse
 wheelhouse: install
 	$(BIN)/python contrib/wheelhouse.py $(WHEELHOUSE) $(WHEELHOUSE_ARGS)

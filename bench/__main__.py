@@ -123,7 +123,7 @@ def plain(bench: Bench) -> float:
 
 
 def configured(bench: Bench, url: str, policy: Path) -> dict[str, str]:
-    """The environment of a command that works on the bench's registry."""
+    """The environment of a command that uses the bench's registry."""
     return {
         **os.environ,
         "RECONCILER_REGISTRY__URI": bench.uri,
@@ -168,7 +168,7 @@ def memory(bench: Bench) -> tuple[float, float]:
 
 
 def measure() -> tuple[list[str], list[str]]:
-    """Rows of two tables: what the product does, and what the app's walls cost everybody else."""
+    """Rows of two tables: how the product performs, and what the app's walls cost other calls."""
     with tempfile.TemporaryDirectory() as folder:
         return _of_tags(Path(folder)) + app.measure(Path(folder)), app.measure_overhead(Path(folder) / "pairs")
 

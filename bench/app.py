@@ -76,7 +76,7 @@ class AppBench:
         return REQUESTS / seconds, self.transport.calls / REQUESTS
 
     def plain(self) -> float:
-        """Decisions per second of the loop that a user would write, with a stage and tags that nobody protects."""
+        """Decisions per second of the loop that a user would write, with an unprotected stage and tags."""
         from mlflow import MlflowClient
 
         client = MlflowClient(self.uri, self.uri)
@@ -149,7 +149,7 @@ def overhead(plain: str, app: str, rounds: int) -> dict[str, list[float]]:
         "upload of an artifact of 1 MB": lambda uri: put(uri, "0/bench/artifacts/model/large", 1_000_000),
     }
     for call in calls.values():
-        # Both servers warm: the first calls load and compile what the later ones use.
+        # Warm up both servers: the first calls load and compile what later calls use.
         _ratio(call, plain, app)
     return {name: sorted(_ratio(call, plain, app) for _ in range(rounds)) for name, call in calls.items()}
 
@@ -157,7 +157,7 @@ def overhead(plain: str, app: str, rounds: int) -> dict[str, list[float]]:
 def _ratio(call: Callable[[str], None], plain: str, app: str) -> float:
     times: dict[str, list[float]] = {plain: [], app: []}
     for number in range(CALLS):
-        # Alternating, and who is first alternates too.
+        # The servers alternate, and so does which of them is first.
         for uri in (plain, app) if number % 2 else (app, plain):
             started = time.perf_counter()
             call(uri)
@@ -172,9 +172,9 @@ def measure(folder: Path) -> list[str]:
 
 
 def measure_overhead(folder: Path) -> list[str]:
-    """Its rows about what the walls cost the calls that they have nothing to say to."""
+    """Rows of the table: what the walls cost calls that do not concern them."""
     twins = _pairs(folder / "twins", (), ())
-    # Of two servers that are alike the one that was started first is the slower: each is first in half of the pairs.
+    # Of two identical servers, the one started first is slower: each is first in half of the pairs.
     first = _pairs(folder / "first", APP, ())
     last = {name: [1 / ratio for ratio in ratios] for name, ratios in _pairs(folder / "last", (), APP).items()}
     rows = []
@@ -188,9 +188,9 @@ def measure_overhead(folder: Path) -> list[str]:
     return rows
 
 
-def _pairs(folder: Path, one: Sequence[str], other: Sequence[str]) -> dict[str, list[float]]:
+def _pairs(folder: Path, options: Sequence[str], other: Sequence[str]) -> dict[str, list[float]]:
     """Ratios of the first server to the second."""
-    with mlflow_server(folder / "one", *one) as first, mlflow_server(folder / "other", *other) as second:
+    with mlflow_server(folder / "one", *options) as first, mlflow_server(folder / "other", *other) as second:
         return overhead(second, first, ROUNDS)
 
 

@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: its CPU, beside that of `alembic --help` in the same run."""
+"""What a command costs before it does anything: its CPU time, compared with `alembic --help` in the same run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ROUNDS = 7
 
 
 def measure(environment: Mapping[str, str]) -> list[str]:
-    """Rows of a table; the commands alternate, so that all see the same machine."""
+    """Rows of a table. The commands alternate, so that all see the same machine load."""
     lines = {ALEMBIC: [str(BIN / "alembic"), "--help"]}
     lines |= {name: [str(BIN / "mlflow-reconciler"), *name.split()] for name in COMMANDS}
     seconds: dict[str, list[float]] = {name: [] for name in lines}
     for number in range(ROUNDS + 1):
         for name, line in lines.items():
             spent = _cpu(line, environment)
-            # The first round only fills the machine's cache of files.
+            # The first round only fills the file cache.
             if number:
                 seconds[name].append(spent)
     basis = statistics.median(seconds[ALEMBIC])
@@ -60,5 +60,5 @@ def _cpu(line: Sequence[str], environment: Mapping[str, str]) -> float:
     if done.returncode not in {0, 1, 3}:
         raise RuntimeError(f"{' '.join(line)}: exit {done.returncode}: {done.stderr}")
     after = os.times()
-    # What the system counts of children that have ended.
+    # The system adds a child's CPU time once it has ended.
     return after.children_user + after.children_system - before.children_user - before.children_system

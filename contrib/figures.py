@@ -2,7 +2,7 @@
 
     python contrib/figures.py [--check]
 
-With --check it exits 1 where a limit is passed, and names each place.
+With --check it exits 1 if a limit is exceeded, and names each place.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def functions() -> Iterator[Function]:
 
 def _measured(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Function:
     arguments = node.args
-    named = [one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
     place = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
     is_command = path.is_relative_to(WITHOUT_LIMIT_OF_PARAMETERS)
-    return Function(place, lines, len([one for one in named if one not in {"self", "cls"}]), is_command)
+    return Function(place, lines, len([name for name in names if name not in {"self", "cls"}]), is_command)
 
 
 def files() -> dict[str, int]:
@@ -52,9 +52,9 @@ def files() -> dict[str, int]:
 def figures() -> list[str]:
     """Rows of a table."""
     every, sizes = list(functions()), files()
-    lengths = sorted(one.lines for one in every)
-    longest = max(every, key=lambda one: one.lines)
-    most = max((one for one in every if not one.is_command), key=lambda one: one.parameters)
+    lengths = sorted(function.lines for function in every)
+    longest = max(every, key=lambda function: function.lines)
+    most = max((function for function in every if not function.is_command), key=lambda function: function.parameters)
     largest = max(sizes, key=lambda path: sizes[path])
     return [
         "| measured | figure |",
@@ -73,10 +73,10 @@ def beyond() -> list[str]:
     return [
         *(f"{path}: {lines} lines, at most {MOST_LINES_OF_A_FILE}" for path, lines in files().items()
           if lines > MOST_LINES_OF_A_FILE),
-        *(f"{one.place}: {one.lines} lines, at most {MOST_LINES_OF_A_FUNCTION}" for one in functions()
-          if one.lines > MOST_LINES_OF_A_FUNCTION),
-        *(f"{one.place}: {one.parameters} parameters, at most {MOST_PARAMETERS}" for one in functions()
-          if one.parameters > MOST_PARAMETERS and not one.is_command),
+        *(f"{function.place}: {function.lines} lines, at most {MOST_LINES_OF_A_FUNCTION}" for function in functions()
+          if function.lines > MOST_LINES_OF_A_FUNCTION),
+        *(f"{function.place}: {function.parameters} parameters, at most {MOST_PARAMETERS}" for function in functions()
+          if function.parameters > MOST_PARAMETERS and not function.is_command),
     ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Fills a folder with this project's wheel and every wheel it needs, for a host without any index.
+"""Fills a folder with this project's wheel and every wheel it needs, for a host without a package index.
 
-`make wheelhouse` runs it. Whatever follows the folder goes to `pip download`, such as `--python-version 3.12`.
+`make wheelhouse` runs it. Arguments after the folder go to `pip download`, such as `--python-version 3.12`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def main(folder: Path, more: list[str]) -> None:
          "--no-deps", "-d", str(folder), "-r", str(pins), *more)  # fmt: skip
     _run("hatchling", "build", "-t", "wheel", "-d", str(folder))
     wheels = sorted(folder.glob("*.whl"))
-    # Only what lies in the folder: the installing host compares each file with its hash.
+    # Pin only what is in the folder: the installing host compares each file with its hash.
     pins.write_text("".join(_hashed(wheel) for wheel in wheels), encoding="utf-8")
-    print(f"{folder}: {len(wheels)} wheels. On the host, with this folder there:")
+    print(f"{folder}: {len(wheels)} wheels. Copy the folder to the host, then run there:")
     print(f"  pip install --no-index --find-links {folder.name} --require-hashes -r {folder.name}/requirements.txt")
 
 
 def needed(project: str) -> set[str]:
-    """The project's dependencies and theirs, without extras that nobody asked for."""
+    """Names of the project's dependencies and theirs, without extras that were not requested."""
     seen: set[str] = set()
     open_ends = [Requirement(project)]
     while open_ends:
@@ -46,13 +46,13 @@ def needed(project: str) -> set[str]:
             if str(inner) not in seen:
                 seen.add(str(inner))
                 open_ends.append(inner)
-    return {canonicalize_name(Requirement(one).name) for one in seen}
+    return {canonicalize_name(Requirement(text).name) for text in seen}
 
 
-def _requirements(of: Requirement) -> Iterator[Requirement]:
-    for text in metadata.requires(of.name) or []:
+def _requirements(project: Requirement) -> Iterator[Requirement]:
+    for text in metadata.requires(project.name) or []:
         inner = Requirement(text)
-        if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in {"", *of.extras}):
+        if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in {"", *project.extras}):
             yield Requirement(f"{inner.name}[{','.join(inner.extras)}]") if inner.extras else Requirement(inner.name)
 
 

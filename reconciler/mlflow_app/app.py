@@ -39,13 +39,13 @@ def _options() -> Options:
         raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
 
 
-# Read while the module is loaded: `mlflow server` loads it before it starts any worker, so that a mistake is told
-# once and ends the command; a worker that fails would be started again and again.
+# Read on import: `mlflow server` imports this module before it starts any worker, so a mistake is reported once and
+# ends the command. A worker that failed would be restarted again and again.
 _OPTIONS = _options()
 
 
 def create_app(app: Flask = mlflow_flask_app) -> Any:
-    """MLflow's application with transition requests and protected targets, on basic-auth where that is asked for.
+    """MLflow's application with transition requests and protected targets, on basic-auth if that is configured.
 
     Returns:
         An ASGI application under uvicorn (MLflow's default), else the WSGI application for gunicorn and waitress.
@@ -63,12 +63,12 @@ def create_app(app: Flask = mlflow_flask_app) -> Any:
     app.register_error_handler(Answered, _answer)
     guard.install(app)
     build_walls(_OPTIONS, identity, refusals)
-    _tell_once()
+    _announce_once()
     return served
 
 
 def build_walls(options: Options, identity: Identity, refusals: Refusals) -> None:
-    """After the stores have made their tables, and before anything is served."""
+    """Install the walls: after the stores have created their tables, and before anything is served."""
     registry, tracking = registry_store().engine, tracking_engine()
     tables.create(registry)
     origins = Origins(options.targets, _places(), registry, tracking)
@@ -78,10 +78,10 @@ def build_walls(options: Options, identity: Identity, refusals: Refusals) -> Non
 
 
 def __getattr__(name: str) -> Any:
-    """`application`, made when a server's worker asks for it.
+    """`application`, created when a server's worker asks for it.
 
-    The entry point names it and not the factory, since MLflow 3.17 writes a factory as `create_app()` for waitress,
-    which does not know that. The command `mlflow server` only looks whether it is a function.
+    The entry point names it instead of the factory: for waitress MLflow 3.17 writes a factory as `create_app()`, which
+    waitress does not understand. The command `mlflow server` only checks whether it is a function.
     """
     if name != "application":
         raise AttributeError(name)
@@ -100,14 +100,14 @@ def _places() -> Places:
 
 
 def _answer(error: Answered) -> Response:
-    """For the few of MLflow's routes that do not answer its exceptions themselves."""
+    """The response of the few MLflow routes that do not handle its exceptions themselves."""
     return Response(error.serialize_as_json(), error.get_http_status_code(), mimetype="application/json")
 
 
 def _on_basic_auth(app: Flask, routes: list[tuple[str, str]]) -> Any:
     from mlflow.server import auth
 
-    # Under MLflow's fail-closed default a route without a validator is refused. Ours decide by themselves.
+    # Under MLflow's fail-closed default, a route without a validator is refused. Our routes authorize their own calls.
     auth.BEFORE_REQUEST_VALIDATORS.update(dict.fromkeys(routes, lambda: True))
     return auth.create_app(app)
 
@@ -126,16 +126,16 @@ def _require_database() -> None:
         raise MlflowException("transition requests need a model registry in a database", INVALID_PARAMETER_VALUE)
 
 
-def _tell_once() -> None:
-    """What an operator should know, told by one worker of the server and not by each."""
+def _announce_once() -> None:
+    """Print what the operator should know, from one worker of the server only."""
     targets = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
-    sentence = f"transition requests: {targets} protected"
+    line = f"transition requests: {targets} protected"
     if _OPTIONS.observe:
-        sentence = f"transition requests: {targets} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
+        line = f"transition requests: {targets} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
     if not _OPTIONS.basic_auth:
-        sentence += f"; no authentication, so that anybody can approve (set {PREFIX}AUTH=basic-auth)"
+        line += f"; no authentication: anyone can approve (set {PREFIX}AUTH=basic-auth)"
     if _first_of_this_server():
-        eprint(sentence)
+        eprint(line)
 
 
 def _first_of_this_server() -> bool:

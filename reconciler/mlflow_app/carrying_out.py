@@ -1,4 +1,4 @@
-"""What a decision does to a version, in the app's transaction: a move, and the decision beside it."""
+"""What a decision does to a version, in the app's transaction: move it, and write the decision beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.domain.times import iso
 from reconciler.mlflow_app.identity import Caller
 from reconciler.mlflow_app.store import Registry
 
-# In bytes. MySQL's TEXT, the smallest column that MLflow keeps a version's tag in, holds 65,535.
+# In bytes. MySQL's TEXT, the smallest column type in which MLflow keeps a version's tag, holds 65,535.
 LONGEST_TAG: Final = 60_000
 
 
@@ -26,22 +26,22 @@ def move(within: Registry, model: str, version: str, target: Target, archive_exi
         within.mlflow.set_registered_model_alias(model, target.name, version)
 
 
-def tell(within: Registry, model: str, version: str, target: Target, sentence: str) -> None:
-    """Writes the decision beside the version, where MLflow's UI shows it."""
+def write_decision(within: Registry, model: str, version: str, target: Target, sentence: str) -> None:
+    """Write the decision beside the version, where MLflow's UI shows it."""
     tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, LONGEST_TAG))
     within.mlflow.set_model_version_tag(model, version, tag)
 
 
-def tell_direct(within: Registry, model: str, version: str, target: Target, caller: Caller, comment: str) -> None:
-    said = f"Moved {iso(datetime.now(UTC))} by {visible_name(caller.shown)}, without a request: {comment}"
-    tell(within, model, version, target, said)
+def write_direct_move(within: Registry, model: str, version: str, target: Target, caller: Caller, comment: str) -> None:
+    sentence = f"Moved {iso(datetime.now(UTC))} by {visible_name(caller.display_name)}, without a request: {comment}"
+    write_decision(within, model, version, target, sentence)
 
 
 def sentence_of(kind: str, at: datetime, caller: Caller, request: Request, comment: str) -> str:
     word = {"APPROVED_REQUEST": "Approved", "REJECTED_REQUEST": "Rejected"}[kind]
-    asker = request.requester.known_as
+    requester = request.requester.known_as
     if comment.startswith(f"{word} "):
-        # A sentence such as the daemon's, which says all that, and why.
+        # A sentence such as the daemon's, which already says all that, and why.
         return comment + (f" (By {visible_name(caller.name)}.)" if caller.name else "")
-    said = f": {comment}" if comment else ""
-    return f"{word} {iso(at)} by {visible_name(caller.shown)}, as {asker} asked{said}"
+    reason = f": {comment}" if comment else ""
+    return f"{word} {iso(at)} by {visible_name(caller.display_name)}, as {requester} asked{reason}"

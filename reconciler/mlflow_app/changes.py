@@ -1,4 +1,4 @@
-"""What a call would do to something that is protected, and the sentence that says how to ask instead."""
+"""What a call would do to something that is protected, and the message that says how to request it instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USE_THE_CALLS = "use the transition-requests calls, or `mlflow-reconciler reques
 
 
 class Kind(StrEnum):
-    """What is touched; a label of the counter, so there are few and they stay."""
+    """What is touched. A label of the refusals' counter: keep the values few and stable."""
 
     TARGET = "target"
     MODEL = "model"
@@ -36,8 +36,8 @@ class Change:
     Attributes:
         what: starts a sentence, such as "Moving a version into Production".
         model: the registered model, by the name it has now.
-        version: the version that a note about the change is put on; None where none will be left.
-        target: what is protected; None for a tag of ours and for the mark of a prompt.
+        version: the version that a note about the change goes on; None if none will be left.
+        target: what is protected; None for one of our tags and for the tag that marks a prompt.
         instead: what the caller should do, without a full stop.
         takes: the version becomes a holder of `target`.
         moved_to: the workspace and name that the model will have.
@@ -68,8 +68,8 @@ def how_to_ask(model: str, version: str, target: Target) -> str:
 
 def first_move_out(held: Target) -> str:
     if held.is_stage:
-        return f"have the version moved out of {held} by a transition request (to Archived, say) first"
-    return f"have {held} moved to another version by a transition request first"
+        return f"first request a transition that moves the version out of {held} (to Archived, say)"
+    return f"first request a transition that moves {held} to another version"
 
 
 def is_our_tag(key: str) -> bool:
@@ -77,13 +77,13 @@ def is_our_tag(key: str) -> bool:
 
 
 def protected_alias(name: str, targets: Targets) -> Target | None:
-    """The protected alias that this name is, or is taken for by a database that compares without case or accents."""
+    """The protected alias that this name equals, also to a database that ignores case or accents; None if none."""
     wanted = folded(name)
     return next((target for target in targets if not target.is_stage and folded(target.name) == wanted), None)
 
 
 @lru_cache(maxsize=4096)
 def folded(text: str) -> str:
-    """One spelling of all that MySQL's and SQL Server's collations hold equal: no case, accents, end blanks."""
+    """One spelling for names that MySQL's and SQL Server's collations treat as equal: no case, accents, end blanks."""
     plain = "".join(part for part in unicodedata.normalize("NFKD", text) if not unicodedata.combining(part))
     return plain.casefold().rstrip()

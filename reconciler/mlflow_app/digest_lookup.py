@@ -1,7 +1,7 @@
-"""What every upload asks of the table of origins, in the cheapest way there is: does it know one of these digests?
+"""The cheapest lookup for what every upload asks: does the table of origins have one of these digests?
 
-Mostly it knows none. So the question goes to the database's driver itself, which costs a quarter of what SQLAlchemy
-does, and on SQLite over a connection that each thread keeps, since taking one from the pool costs more than the answer.
+Mostly it has none. So the query goes straight to the database's driver, at a quarter of SQLAlchemy's cost. On SQLite
+each thread keeps a connection, since taking one from the pool costs more than the query.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MARKERS: Final = {"qmark": "?", "format": "%s", "pyformat": "%s"}
 
 
 class DigestLookup:
-    """Asks one database."""
+    """Looks up digests in one database."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -32,7 +32,7 @@ class DigestLookup:
         with self._connection() as connection:
             cursor = connection.cursor()
             cursor.execute(statement, tuple(digests))
-            # All of it, though it is one row at most: a result that is not read to its end keeps SQLite's read lock.
+            # Fetch all, though it is at most one row: a result that is not read to its end keeps SQLite's read lock.
             return bool(cursor.fetchall())
 
     @contextlib.contextmanager

@@ -42,9 +42,9 @@ def conflict(message: str) -> Answered:
     return Answered(HTTPStatus.CONFLICT, INVALID_STATE, message)
 
 
-def untold() -> Answered:
-    sentence = "An administrator's change is not made unless it is noted, and the note failed: see the server's log."
-    return Answered(HTTPStatus.SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, sentence)
+def unrecorded() -> Answered:
+    message = "The change was not made: an administrator's change must be recorded, which failed. See the server's log."
+    return Answered(HTTPStatus.SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
 
 
 def exists(message: str) -> Answered:

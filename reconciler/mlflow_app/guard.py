@@ -1,7 +1,7 @@
-"""Refuses at the routes what the wall at the store would refuse, with the sentence that says how to ask.
+"""Refuses at the routes what the wall at the store would refuse, with a message that says how to request it.
 
-MLflow's handlers read a call by one function; the guard stands in it, so it judges the very message that the handler
-will use. Nothing depends on it but the sentence: who holds what is the wall's to know.
+MLflow's handlers read a call by one function. The guard replaces it, so it judges the very message that the handler
+will use. Only the wording of a refusal depends on the guard: which version holds what is known to the wall.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from reconciler.mlflow_app.errors import invalid, missing
 from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.refusals import Refusals
 
-# What changes the registry and reaches neither a target nor a request, by the handler's name.
+# Handlers that change the registry and reach neither a target nor a request.
 HARMLESS: Final = frozenset(
     {
         "_create_registered_model", "_update_registered_model", "_update_model_version",
         "_set_registered_model_tag", "_delete_registered_model_tag", "_get_latest_versions",
-        # What these reach is looked at in the store, which knows who holds what.
+        # What these reach is checked in the store, which knows which version holds what.
         "_delete_registered_model", "_rename_registered_model",
     }
 )  # fmt: skip
-# The handlers of the calls that are looked at here.
+# Handlers of the calls that are checked here.
 GUARDED: Final = frozenset(
     {
         "_transition_stage", "_set_registered_model_alias", "_delete_registered_model_alias", "_delete_model_version",
@@ -68,7 +68,7 @@ class Guard:
         self._identity = identity
         self._refusals = refusals
         self._workspace = workspace
-        self._mlflows_reading: Callable[..., Any] = handlers._get_request_message
+        self._read_as_mlflow: Callable[..., Any] = handlers._get_request_message
 
     def install(self, app: Flask) -> None:
         handlers._get_request_message = self._read
@@ -76,22 +76,20 @@ class Guard:
         app.before_request(self._before_request)
 
     def check(self, message: Message) -> None:
-        """Raises MlflowException where the call that this message is would change something protected."""
+        """Raises MlflowException if this call would change something protected."""
         find = _CHANGES[message.DESCRIPTOR.name]
         change = next(find(message, self._targets, self._workspace()), None)
         if change is not None and not (caller := self._identity.caller()).admin:
             self._refusals.refuse(change, caller)
 
     def _read(self, request_message: Any, flask_request: Any = request, schema: Any = None) -> Any:
-        """MLflow's reading of a call, strictly for those that may touch a target."""
+        """Read a call as MLflow does, but strictly if it may touch a target."""
         if self._refusals.observe or request_message.DESCRIPTOR.name not in _CHANGES:
-            return self._mlflows_reading(request_message, flask_request, schema)
-        strict = _strictly(type(request_message)(), flask_request)
-        message = self._mlflows_reading(request_message, flask_request, schema)
+            return self._read_as_mlflow(request_message, flask_request, schema)
+        strict = _read_strictly(type(request_message)(), flask_request)
+        message = self._read_as_mlflow(request_message, flask_request, schema)
         if message != strict:
-            raise invalid(
-                "The body cannot be read without doubt: send each field once, under the name that MLflow documents."
-            )
+            raise invalid("The body is ambiguous: send each field once, under the name that MLflow documents.")
         self.check(message)
         return message
 
@@ -106,8 +104,8 @@ class Guard:
                 self._refusals.refuse_unknown(_UNKNOWN, caller)
 
 
-def _strictly(message: Any, flask_request: Any) -> Any:
-    """Raises MlflowException (400) for what MLflow would read in part, or fail over."""
+def _read_strictly(message: Any, flask_request: Any) -> Any:
+    """Raises MlflowException (400) for a body that MLflow would read only in part, or fail on."""
     try:
         data = handlers._get_normalized_request_json(flask_request)
     except (ValueError, RecursionError):
@@ -126,7 +124,7 @@ def _strictly(message: Any, flask_request: Any) -> Any:
     return message
 
 
-# --- what a call would change, as far as the call itself tells ---------------------------------------------------
+# --- what a call would change, as far as the call itself shows ---------------------------------------------------
 
 
 def _transition(call: Any, targets: Targets, workspace: str) -> Iterator[Change]:
@@ -163,7 +161,7 @@ def _delete_alias(call: Any, targets: Targets, workspace: str) -> Iterator[Chang
 
 
 def _no_change(_call: Any, _targets: Targets, _workspace: str) -> Iterator[Change]:
-    """Read strictly all the same: its version must be the one that the wall will see."""
+    """Still read strictly: its version must be the one that the wall will see."""
     return iter(())
 
 

@@ -1,4 +1,4 @@
-"""Who holds what, asked of MLflow's own tables, and the lock that keeps the answer true until the commit."""
+"""Which version holds what, read from MLflow's own tables, and the lock that keeps it true until the commit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.mlflow_app.changes import Targets, protected_alias
 OURS: Final = "transition_requests_ours"
 _OURS: Final = {OURS: True}
 
-# A statement with more parameters than this is refused by some database.
+# Some databases refuse a statement with more parameters.
 CHUNK: Final = 500
 
 
@@ -29,7 +29,7 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Put into `session.info[PERMIT]` by the app's own transaction: it may write our tags on this model's versions.
+    """The app's own transaction puts it into `session.info[PERMIT]`: it may write our tags on this model's versions.
 
     `moves`: it resolves a request, and may change the model's targets too. `until` is closed after the transaction.
     """
@@ -56,8 +56,8 @@ def _of(table: Any) -> tuple[Any, Any]:
     return table.c.workspace == bindparam("in_workspace"), table.c.name == bindparam("of_model")
 
 
-# Built once: most calls only pass through here. The reads lock too (where the database can), since MySQL's repeatable
-# read would show what stood there when the transaction began.
+# Built once: most calls only pass through here. The reads lock too (if the database can), since MySQL's repeatable read
+# would show the rows as they were when the transaction began.
 _ROW = select(_MODEL.c.name).where(*_of(_MODEL)).with_for_update()
 _TOUCH = update(_MODEL).where(*_of(_MODEL)).values(name=_MODEL.c.name)
 _BY_STAGE = select(_VERSION.c.version, _VERSION.c.current_stage, literal(False)).where(
@@ -72,9 +72,9 @@ _ROW_LOCKS: Final = frozenset({"postgresql", "mysql", "mariadb"})
 
 
 def lock(connection: Connection, models: Iterable[Model]) -> None:
-    """Holds these models for the rest of the transaction: whoever else would change their holders waits.
+    """Lock these models for the rest of the transaction: others that would change their holders wait.
 
-    Where rows cannot be locked by reading (SQLite, SQL Server) a write that changes nothing does it.
+    If the database cannot lock rows by reading (SQLite, SQL Server), a write that changes nothing locks them.
     """
     statement = _ROW if connection.dialect.name in _ROW_LOCKS else _TOUCH
     for model in sorted(set(models)):
@@ -86,7 +86,7 @@ def holders_of(connection: Connection, model: Model, targets: Targets) -> Holder
     found: dict[int, set[Target]] = defaultdict(set)
     stages, aliases = _names(targets)
     named = {**_named(model), "stages": stages, "aliases": aliases}
-    # What cannot lock anyway is read in one statement.
+    # A database that cannot lock rows is read in one statement.
     for statement in _LOCKING if connection.dialect.name in _ROW_LOCKS else _AT_ONCE:
         for version, name, is_alias in connection.execute(statement, named, execution_options=_OURS):
             target = protected_alias(name, targets) if is_alias else Target.parse(name)
@@ -104,7 +104,7 @@ _OF_THE_ALIAS = and_(
 def all_holders(connection: Connection, targets: Targets) -> set[tuple[Holder, int]]:
     """Every version that holds something protected, and when it was created (milliseconds since 1970).
 
-    Reads the whole registry: for the start only.
+    Reads the whole registry: call it at the start only.
     """
     stages, aliases = _names(targets)
     columns = _VERSION.c.workspace, _VERSION.c.name, _VERSION.c.version, _CREATED
@@ -115,7 +115,7 @@ def all_holders(connection: Connection, targets: Targets) -> set[tuple[Holder, i
 
 
 def is_held(targets: Targets, workspace: Any, name: Any, version: Any, created: Any) -> Any:
-    """The condition that the version in these columns holds something protected, and is still the same one."""
+    """The condition that the version in these columns is still the same and holds something protected."""
     stages, aliases = _names(targets)
     same = (
         _VERSION.c.workspace == workspace, _VERSION.c.name == name, _VERSION.c.version == version, created == _CREATED
@@ -126,14 +126,14 @@ def is_held(targets: Targets, workspace: Any, name: Any, version: Any, created: 
 
 
 def _names(targets: Targets) -> tuple[list[str], list[str]]:
-    """Of the stages and of the aliases."""
+    """The names of the stages, and those of the aliases."""
     stages = [target.name for target in targets if target.is_stage]
     return stages, [target.name for target in targets if not target.is_stage]
 
 
 def chunks(values: Iterable[Any]) -> Iterator[Sequence[Any]]:
-    every = sorted(values)
-    return (every[start : start + CHUNK] for start in range(0, len(every), CHUNK))
+    ordered = sorted(values)
+    return (ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK))
 
 
 def _named(model: Model) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who calls, and what basic-auth lets them do with a model. The only module that knows basic-auth from inside."""
+"""The caller, and what basic-auth permits with a model. The only module that uses basic-auth's internals."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`name` is "" where nobody is authenticated; then everybody may do everything."""
+    """`name` is "" without authentication; then every caller may do everything."""
 
     name: str
     admin: bool = False
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         return self.name or SOMEBODY_UNKNOWN
 
 
 class Identity:
-    """Answers who and what, under basic-auth or without any authentication."""
+    """Tells who calls and what the caller may do, under basic-auth or without authentication."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
 
     def caller(self) -> Caller:
-        """Whoever sends the request being served; nobody where none is, or none that Flask knows."""
+        """The sender of the request being served; `Caller("")` if there is none, or none that Flask knows."""
         if not (self._options.basic_auth and has_request_context()):
             return Caller("")
         name: str = g.get("mlflow_authenticated_user") or ""
@@ -54,7 +54,7 @@ class Identity:
         return Caller(name, bool(auth.store.get_user(name).is_admin))
 
     def level(self, caller: Caller, model: str, is_prompt: bool = False) -> Level:
-        """What basic-auth lets this caller do; it keeps grants on prompts apart from grants on models."""
+        """What basic-auth permits this caller; it keeps grants on prompts apart from grants on models."""
         if not self._options.basic_auth or caller.admin:
             return Level.MANAGE
         auth = _auth_module()
@@ -64,7 +64,7 @@ class Identity:
         return Level.NONE
 
     def _authorized(self, auth: Any, caller: Caller, container: tuple[str, str], action: str) -> bool:
-        # As basic-auth authorizes what is done to a version: the model's grant, and the versions' where there is one.
+        # As basic-auth authorizes acts on a version: by the model's grant, and by the versions' if there is one.
         versions = auth.Requirement(f"{container[0]}_version", "*", action, fallback_if_no_grant=(container,))
         return bool(auth.authorize(caller.name, container, [auth.Requirement(*container, action), versions]))
 
@@ -83,7 +83,7 @@ def _auth_module() -> Any:
 
 
 class Seal:
-    """Proves that this server authenticated a requester: a tag alone proves nothing, anybody may have written it."""
+    """Proves that this server authenticated a requester. A tag alone proves nothing: any editor may have written it."""
 
     def __init__(self, secret: str | None) -> None:
         self._secret = secret

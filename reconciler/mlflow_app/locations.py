@@ -1,6 +1,6 @@
 """Where artifacts lie, in one spelling, so that two URIs of the same place compare equal.
 
-Whoever compares two spellings lets a third pass; so what could be the same place is held to be the same.
+A check that compares two spellings lets a third pass. So what could be the same place is treated as the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 # The path of MLflow's artifact proxy, whatever prefix or host stands before it.
 _PROXY = re.compile(r"/(?:api|ajax-api)/2\.0/mlflow-artifacts/artifacts(?:/|$)")
 _SAME_STORE = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "viewfs": "hdfs", "wasb": "wasbs", "abfs": "abfss"}
-# Names that MLflow resolves when a model is loaded. They say nothing about a place.
+# Schemes that MLflow resolves when a model is loaded. They name no place.
 _NAMES = frozenset({"runs", "models"})
 
 
@@ -24,7 +24,7 @@ class Places:
 
     Args:
         destination: the server's `--artifacts-destination`, behind `mlflow-artifacts:`; None without a proxy.
-        default_workspace: the workspace whose artifacts lie at the root; None where there are no workspaces.
+        default_workspace: the workspace whose artifacts lie at the root; None on a server without workspaces.
     """
 
     def __init__(self, destination: str | None, default_workspace: str | None = None) -> None:
@@ -32,11 +32,11 @@ class Places:
         self._default_workspace = default_workspace
 
     def canonical(self, uri: str, workspace: str | None = None) -> str | None:
-        """`scheme://host/path` without a slash at its end; None for what names no place.
+        """`scheme://host/path` without a trailing slash; None if the URI names no place.
 
         Args:
-            uri: a URI or a path of the server's machine.
-            workspace: whose the URI is; a proxied path of a workspace may leave the workspace out.
+            uri: a URI, or a path on the server's machine.
+            workspace: the one that the URI belongs to; a proxied path may omit it.
         """
         parts = urlsplit(uri)
         scheme = parts.scheme.lower()
@@ -51,10 +51,10 @@ class Places:
         return f"{_SAME_STORE.get(scheme, scheme)}://{parts.netloc.lower()}{_normal(parts.path)}".rstrip("/")
 
     def below(self, root: str, *path: str | None, workspace: str | None = None) -> str | None:
-        """The canonical place of a path under a repository's root; None where the root names no place."""
+        """The canonical place of a path under a repository's root; None if the root names no place."""
         local = _local(root)
         if local is not None:
-            # Links are followed once, for the whole: that is most of what this costs an upload.
+            # Links are followed once, for the whole path: that is most of what this costs an upload.
             named = (_decoded(part).lstrip("/") for part in path if part)
             return "file://" + _real(posixpath.join(local, *named))
         start = self.canonical(root, workspace)
@@ -75,10 +75,10 @@ def below(place: str, *path: str | None) -> str:
         return place
     scheme, _, rest = place.partition("://")
     host, slash, start = rest.partition("/")
-    whole = _normal(posixpath.join(slash + start, *(part.lstrip("/") for part in named)))
+    full = _normal(posixpath.join(slash + start, *(part.lstrip("/") for part in named)))
     if scheme == "file":
-        whole = _real(whole)
-    return f"{scheme}://{host}{whole}".rstrip("/")
+        full = _real(full)
+    return f"{scheme}://{host}{full}".rstrip("/")
 
 
 def and_above(place: str) -> Iterator[str]:
@@ -92,7 +92,7 @@ def and_above(place: str) -> Iterator[str]:
 
 
 def _local(uri: str) -> str | None:
-    """The path that a URI names on the server's machine; None where it names none."""
+    """The path that a URI names on the server's machine; None if it names none."""
     parts = urlsplit(uri)
     if not parts.scheme:
         return _decoded(uri) or "."
@@ -100,22 +100,22 @@ def _local(uri: str) -> str | None:
 
 
 def _real(path: str) -> str:
-    """Behind symbolic links. A name that no file can have (with a NUL in it) stays as it is, for MLflow to refuse."""
+    """Without symbolic links. A name that no file can have (one with a NUL) stays as it is, for MLflow to refuse."""
     if "\0" in path:
         return path
     folder, name = posixpath.split(path)
     try:
-        there = os.stat(folder)
+        status = os.stat(folder)
     except OSError:
         return os.path.realpath(path)
     if name in {"", ".", ".."}:
         return os.path.realpath(path)
-    whole = posixpath.join(_real_folder(folder, there.st_dev, there.st_ino), name)
-    return os.path.realpath(whole) if os.path.islink(whole) else whole
+    full = posixpath.join(_real_folder(folder, status.st_dev, status.st_ino), name)
+    return os.path.realpath(full) if os.path.islink(full) else full
 
 
-# Uploads come many to a folder, and each part of the way there would be asked of the system. A folder that a link has
-# made another is another inode.
+# Many uploads go to one folder, and resolving it asks the system about every part of its path. A folder that a link has
+# replaced is another inode.
 @lru_cache(maxsize=256)
 def _real_folder(path: str, device: int, inode: int) -> str:
     return os.path.realpath(path)
@@ -131,7 +131,7 @@ def _normal(path: str) -> str:
 
 
 def _decoded(path: str) -> str:
-    """Without percent signs, however often they were encoded: MLflow decodes until nothing changes."""
+    """Percent-decoded, however often it was encoded: MLflow decodes until nothing changes."""
     while (decoded := unquote(path)) != path:
         path = decoded
     return path

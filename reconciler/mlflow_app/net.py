@@ -1,8 +1,8 @@
-"""The net below the wall: no statement writes MLflow's registry tables without having been judged.
+"""The net below the wall: no statement writes MLflow's registry tables unjudged.
 
-The wall judges what SQLAlchemy's sessions flush. What goes past a flush arrives here, at the engines of this process:
-UPDATE and DELETE by a condition, which the wall judges as they come, and everything else that would write the registry
-(Core statements, `bulk_*` calls, text), which MLflow does not use and which is refused, whoever sends it.
+The wall judges what SQLAlchemy's sessions flush. Statements that bypass a flush arrive here, at the engines of this
+process. The wall judges each UPDATE and DELETE by a condition. Everything else that would write the registry (Core
+statements, `bulk_*` calls, text) is refused for every caller: MLflow does not use it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Written:
     """One UPDATE or DELETE by a condition, with the values that it is executed with.
 
     Attributes:
-        condition: its WHERE with the values in it; None where it names no row, and so means all.
-        values: what it sets, by column, as far as it sets plain values.
+        condition: its WHERE with the values in it; None if it has no WHERE, and so means all rows.
+        values: the plain values that it sets, by column.
     """
 
     table: Any
@@ -50,24 +50,24 @@ class Written:
     values: Mapping[str, Any]
 
 
-# Raises where the statement may not be executed.
+# Raises if the statement may not be executed.
 Judge = Callable[[Connection, Written], None]
 
 
 class Net:
-    """Listens where every dialect of this process hands a statement to its driver: no call goes another way.
+    """Listens where every dialect of this process hands a statement to its driver: no statement takes another way.
 
-    SQLAlchemy has earlier events, of its engines; but an engine that anybody listens to takes a third longer for every
-    statement, and most statements are none of ours.
+    SQLAlchemy has earlier events, of its engines. But an engine with a listener takes a third longer for every
+    statement, and most statements do not concern the net.
 
     Args:
-        judge: of models, and of DELETEs of runs, logged models or experiments.
+        judge: judges writes to models, and DELETEs of runs, logged models or experiments.
     """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._flushing: WeakSet[Connection] = WeakSet()
-        # SQLAlchemy keeps what it has compiled, so that most statements are looked at once in the life of a server.
+        # SQLAlchemy caches compiled statements, so most are examined once in the life of a server.
         self._known: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
         self._listeners: Final[dict[str, Callable[..., None]]] = {
             "do_execute": self._before_each,
@@ -84,7 +84,7 @@ class Net:
             event.remove(Engine, name, listener)
 
     def let_flush(self, connection: Connection) -> None:
-        """What this connection writes until `end_flush` has been judged. A flush that fails closes its connection."""
+        """What this connection writes until `end_flush` is judged already. A flush that fails closes its connection."""
         self._flushing.add(connection)
 
     def end_flush(self, connection: Connection) -> None:
@@ -97,20 +97,20 @@ class Net:
         self._before(statement, context)
 
     def _before(self, text: str, context: Any) -> None:
-        """Returns nothing, by which SQLAlchemy goes on with the statement."""
+        """Return None, so that SQLAlchemy goes on with the statement; raise to refuse it."""
         table = self._written(text, context.compiled)
         if table is None or context.execution_options.get(OURS) or context.root_connection in self._flushing:
             return
         written = _by_condition(context)
         if table in _TRACKED:
-            written = [one for one in written if one.deletes]
+            written = [statement for statement in written if statement.deletes]
         elif table != _MODELS or not written:
             raise denied(
-                f"Writing to {table} past SQLAlchemy's sessions is not allowed on this server, since the "
-                "transition-requests app cannot tell what it would change: use MLflow's registry calls."
+                f"Writing to {table} outside SQLAlchemy's sessions is not allowed on this server: the "
+                "transition-requests app cannot see what it would change. Use MLflow's registry calls."
             )
-        for one in written:
-            self._judge(context.root_connection, one)
+        for statement in written:
+            self._judge(context.root_connection, statement)
 
     def _written(self, statement: str, compiled: Any) -> str | None:
         """The table of ours or of MLflow's registry that a statement writes; None for any other statement."""
@@ -131,11 +131,11 @@ def _written_by_core(compiled: Any) -> str | None:
 
 
 def _by_condition(context: Any) -> list[Written]:
-    """What the driver is about to be given: one of each set of parameters; none of an INSERT or of text."""
+    """The writes that the driver is about to execute, one per set of parameters; none for an INSERT or text."""
     compiled = context.compiled
     if compiled is None or not (compiled.isupdate or compiled.isdelete):
         return []
-    # The ORM compiles a statement of its own making in place of the one it was given.
+    # The ORM compiles a statement of its own in place of the one it was given.
     statement = compiled.compile_state.statement
     return [
         Written(statement.table, compiled.isdelete, _with_values(statement.whereclause, context, values), values)
@@ -144,21 +144,21 @@ def _by_condition(context: Any) -> list[Written]:
 
 
 def _with_values(condition: Any, context: Any, values: Mapping[str, Any]) -> Any:
-    """A condition on its own: in another statement its parameters would go by other names."""
+    """A condition with its values: in another statement its parameters would have other names."""
 
     def value_of(element: Any, **_: Any) -> Any:
         name = context.compiled.bind_names.get(element) if isinstance(element, BindParameter) else None
         if name is None:
             return None
-        # The list of an IN has been spread over parameters of their own.
-        value = [values[one] for one in context._expanded_parameters[name]] if element.expanding else values[name]
+        # The list of an IN has been expanded into parameters of its own.
+        value = [values[part] for part in context._expanded_parameters[name]] if element.expanding else values[name]
         return bindparam(None, value, type_=element.type, unique=True, expanding=element.expanding)
 
     return None if condition is None else replacement_traverse(condition, {}, value_of)
 
 
 def _named_as_written(statement: str) -> str | None:
-    # Most statements name none of these tables; looking for a word first spares them the pattern.
+    # Most statements name none of these tables; a substring search first spares them the pattern.
     lowered = statement.lower()
     if not any(name in lowered for name in _TABLES):
         return None

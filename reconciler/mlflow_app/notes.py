@@ -1,4 +1,4 @@
-"""What an administrator changed without a request, told in the transaction that changes it."""
+"""What an administrator changed without a request, recorded in the transaction that changes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.text import visible_name
 from reconciler.mlflow_app.changes import Change
-from reconciler.mlflow_app.errors import untold
+from reconciler.mlflow_app.errors import unrecorded
 from reconciler.mlflow_app.holders import OURS
 from reconciler.mlflow_app.tables import history
 
@@ -21,15 +21,15 @@ _TAG: Any = SqlModelVersionTag.__table__
 
 
 def write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:
-    """A row that stays, and a tag on the version where MLflow's UI shows it, as long as there is one.
+    """Write a row that stays, and a tag on the version, if one is left, where MLflow's UI shows it.
 
     Raises:
-        MlflowException: it cannot be told, so it must not be done (503).
+        MlflowException: the change cannot be recorded, so it must not be made (503).
     """
     try:
         _write(connection, change, decider, at, sentence)
     except SQLAlchemyError as error:
-        raise untold() from error
+        raise unrecorded() from error
 
 
 def _write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:

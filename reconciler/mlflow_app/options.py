@@ -1,4 +1,4 @@
-"""What the operator sets: TRANSITION_REQUESTS_* variables, read once when the server starts."""
+"""The operator's settings: TRANSITION_REQUESTS_* variables, read once when the server starts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class OptionsError(ReconcilerError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`targets` are protected; `approvers` empty means whoever has MANAGE on the model.
+    """`targets` are protected. If `approvers` is empty, every user with MANAGE on the model may approve.
 
-    `observe`: the walls only tell what they would refuse. `public_origin`: scheme, host and port by which browsers
+    `observe`: the walls only log what they would refuse. `public_origin`: scheme, host and port by which browsers
     reach the server, where that is not what the server sees itself; "" otherwise.
     """
 
@@ -46,7 +46,7 @@ def read_options(environ: Mapping[str, str]) -> Options:
     basic_auth = _auth(environ.get(f"{PREFIX}AUTH", ""))
     approvers = frozenset(_words(environ.get(f"{PREFIX}APPROVERS", "")))
     if approvers and not basic_auth:
-        raise OptionsError(f"{PREFIX}APPROVERS needs to know who calls: set {PREFIX}AUTH=basic-auth too")
+        raise OptionsError(f"{PREFIX}APPROVERS requires authentication: set {PREFIX}AUTH=basic-auth too")
     if basic_auth and not environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY"):
         raise OptionsError("basic-auth needs MLFLOW_FLASK_SERVER_SECRET_KEY: set it to a secret of your own")
     return Options(
@@ -64,7 +64,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            raise OptionsError(f"{name}: is no option" + (f": did you mean {near[0]}?" if near else ""))
+            raise OptionsError(f"{name}: unknown option" + (f": did you mean {near[0]}?" if near else ""))
 
 
 def _words(text: str) -> list[str]:
@@ -80,14 +80,14 @@ def _targets(text: str) -> frozenset[Target]:
 
 def _auth(text: str) -> bool:
     if text not in {"", "basic-auth"}:
-        raise OptionsError(f"{PREFIX}AUTH: {quoted(text)} is not known: use basic-auth, or leave it out")
+        raise OptionsError(f"{PREFIX}AUTH: unknown value {quoted(text)}: use basic-auth, or leave it unset")
     return text == "basic-auth"
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, other: str) -> str:
     text = environ.get(PREFIX + name) or default
     if text not in {default, other}:
-        raise OptionsError(f"{PREFIX}{name}: {quoted(text)} is not known: use {other} or {default}")
+        raise OptionsError(f"{PREFIX}{name}: unknown value {quoted(text)}: use {other} or {default}")
     return text
 
 

@@ -1,8 +1,8 @@
 """What a holder was made of: the places of its files, its run, its logged model, their experiments.
 
-An upload must find out in one indexed look whether it would land in a holder. MLflow's tables have no index on a
-version's location, and one place has many spellings; so each holder leaves digests of its places in a table of ours,
-written in the transaction that makes it a holder. Whether it still holds is asked of MLflow's tables.
+An upload must find out in one indexed lookup whether it would land in a holder. MLflow's tables have no index on a
+version's location, and one place has many spellings. So the transaction that makes a version a holder writes digests
+of its places to a table of ours. Whether the version is still a holder is read from MLflow's tables.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ _BATCH: Final = 100
 _VERSION, _ALIAS = SqlModelVersion.__table__, SqlRegisteredModelAlias.__table__
 
 
-# SHA-256 in hex.
 Digest = NewType("Digest", str)
 
 
@@ -55,8 +54,8 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`gone` names what was deleted of it, such as "run 3f…"; `unplaced` is the URI of its files where they are at no
-    place that can be told, such as in a run that is not there. None where all is well.
+    """`gone` names what of it was deleted, such as "run 3f…". `unplaced` is the URI of its files if it names no known
+    place, such as a run that does not exist. Both are None if all is well.
     """
 
     places: frozenset[str]
@@ -71,20 +70,20 @@ class Origin:
         return frozenset(at | above | {digest(kind, id) for kind, id in self.things})
 
 
-# Of a hundred uploads to one folder, most digests are the same: those of the folders above.
+# A hundred uploads to one folder share most digests: those of the folders above.
 @lru_cache(maxsize=1024)
 def digest(kind: str, name: str) -> Digest:
-    """Of one length for any place, and compared byte by byte whatever the database's collation."""
+    """SHA-256 in hex: of one length for any place, and compared byte by byte under every collation."""
     return Digest(hashlib.sha256(f"{kind}\0{name}".encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def digests_of_write(place: str) -> set[Digest]:
-    """What a holder has in the table if writing a file at this place would land in it."""
+    """The digests that a holder has in the table if a file written at this place would land in it."""
     return {digest("at", folder) for folder in and_above(place)}
 
 
 def digests_of_removal(place: str) -> set[Digest]:
-    """The same for removing all that is at a place or below."""
+    """The same for removing everything at this place or below."""
     return digests_of_write(place) | {digest("above", place)}
 
 
@@ -92,7 +91,7 @@ class Origins:
     """The table, for one registry and the tracking store beside it.
 
     Args:
-        tracking: the tracking store's engine; None where its runs are in no database.
+        tracking: the tracking store's engine; None if its runs are in no database.
     """
 
     def __init__(self, targets: Targets, places: Places, registry: Engine, tracking: Engine | None) -> None:
@@ -106,16 +105,16 @@ class Origins:
         self._look = select(*columns, table.c.digest).where(*wanted).limit(1)
 
     def place(self, uri: str | None) -> str | None:
-        """The canonical place of a URI; None for what names no place."""
+        """The canonical place of a URI; None if it names no place."""
         return self._places.canonical(uri) if uri else None
 
     def place_below(self, root: str, path: str, workspace: str | None) -> str | None:
-        """The canonical place of a path under a repository's root; None where the root names no place."""
+        """The canonical place of a path under a repository's root; None if the root names no place."""
         return self._places.below(root, path, workspace=workspace)
 
     @contextlib.contextmanager
     def registry(self, connection: Connection) -> Iterator[Connection]:
-        """This connection where it is one of the registry's database; else one with a transaction of its own."""
+        """This connection if it is to the registry's database; else a new one with a transaction of its own."""
         if self._is_registrys(connection):
             yield connection
         else:
@@ -125,26 +124,26 @@ class Origins:
     def _is_registrys(self, connection: Connection) -> bool:
         return connection.engine.url == self._registry.url
 
-    # --- who would be touched --------------------------------------------------------------------------------
+    # --- what would be touched -------------------------------------------------------------------------------
 
     def touched(self, digests: Iterable[Digest], connection: Connection | None = None) -> Held | None:
-        """A holder that has one of these digests; None where there is none.
+        """A holder that has one of these digests; None if there is none.
 
         Args:
-            connection: whose transaction to look in, if it is one of the registry's database. MySQL's would show what
-                stood there when it began.
+            connection: read in its transaction if it is to the registry's database. Not on MySQL, where the
+                transaction would show the table as it was when it began.
         """
         if connection is not None and self._is_registrys(connection) and connection.dialect.name not in _SNAPSHOTS:
             return self._touched(connection, digests)
-        known = [some for some in chunks(set(digests)) if self._lookup.any_known(some)]
+        known = [chunk for chunk in chunks(set(digests)) if self._lookup.any_known(chunk)]
         if not known:
             return None
         with self._registry.connect() as own:
             return self._touched(own, itertools.chain.from_iterable(known))
 
     def _touched(self, connection: Connection, digests: Iterable[Digest]) -> Held | None:
-        for some in chunks(set(digests)):
-            row = connection.execute(self._look, {"digests": some}).first()
+        for chunk in chunks(set(digests)):
+            row = connection.execute(self._look, {"digests": chunk}).first()
             if row is not None:
                 holder = Holder(Model(row.workspace, row.name), row.version)
                 return Held(holder, self._target_of(connection, holder), row.digest)
@@ -167,13 +166,13 @@ class Origins:
         found = (protected_alias(alias, self._targets) for alias in aliases)
         return next((target for target in found if target is not None), min(self._targets))
 
-    # --- who becomes a holder --------------------------------------------------------------------------------
+    # --- what becomes a holder -------------------------------------------------------------------------------
 
     def of(self, connection: Connection, holder: Holder, until: contextlib.ExitStack | None = None) -> Origin:
         """What a version was made of.
 
         Args:
-            until: keep its run, logged model and experiments from being deleted until this is closed, after the
+            until: keeps its run, logged model and experiments from being deleted until it is closed, after the
                 transaction has ended.
         """
         (workspace, name), version = holder
@@ -205,15 +204,15 @@ class Origins:
         places = self._placed(uris, workspace)
         named = {uri: name for uri in uris if (name := named_by(uri)) is not None}
         words = {word for place in places for word in place.split("/")}
-        runs = {one.id for one in named.values() if one.kind == "run"} | {run_id or ""}
-        models = {one.id for one in named.values() if one.kind == "logged model"}
+        runs = {name.id for name in named.values() if name.kind == "run"} | {run_id or ""}
+        models = {name.id for name in named.values() if name.kind == "logged model"}
         found = [
             *runs_of(connection, runs | {word for word in words if RUN_ID.fullmatch(word)}, held),
             *logged_models_of(connection, models | {word for word in words if LOGGED_MODEL_ID.fullmatch(word)}, held),
         ]
-        by_name = {(one.kind, one.id) for one in named.values()}
+        by_name = {(name.kind, name.id) for name in named.values()}
         mine = [thing for thing in found if (thing.kind, thing.id) in by_name or self._contains(thing, places)]
-        # A run id is a claim: MLflow takes any. It counts where a logged model of the same experiment says the same.
+        # A run id is a claim: MLflow accepts any. It counts if a logged model of the same experiment names that run.
         models_here = {(thing.source_run, thing.experiment) for thing in mine if thing.kind == "logged model"}
         claimed = [thing for thing in found if thing.kind == "run" and thing.id == run_id and thing not in mine]
         mine += [thing for thing in claimed if (thing.id, thing.experiment) in models_here]
@@ -238,7 +237,7 @@ class Origins:
         return self._places.below(thing.uri, name.path) if thing is not None and thing.uri else None
 
     def remember(self, connection: Connection, holder: Holder, origin: Origin) -> None:
-        """Writes what is not there yet, and forgets what an earlier version of this number left."""
+        """Write the digests that are missing, and delete those that an earlier version of this number left."""
         created = self._created(connection, holder)
         connection.execute(delete(table).where(*_of(holder), table.c.created_ms != created), execution_options=_OURS)
         self._add(connection, holder, created, origin.digests)
@@ -253,11 +252,11 @@ class Origins:
         missing = sorted(set(digests) - set(connection.scalars(select(table.c.digest).where(*_of(holder)))))
         row = {"workspace": workspace, "name": name, "version": version, "created_ms": created}
         if missing:
-            rows = [{"digest": one, **row} for one in missing]
+            rows = [{"digest": value, **row} for value in missing]
             connection.execute(insert(table), rows, execution_options=_OURS)
 
     def follow(self, connection: Connection, holder: Holder, model: Model) -> None:
-        """The model is renamed or goes to another workspace: its holder takes what it was made of along."""
+        """Copy what a holder was made of to the new name or workspace of its model."""
         created = self._created(connection, holder)
         same = (*_of(holder), table.c.created_ms == created)
         digests = connection.scalars(select(table.c.digest).where(*same)).all()
@@ -266,7 +265,7 @@ class Origins:
         self._add(connection, moved, created, digests)
 
     def catch_up(self) -> None:
-        """Remembers every holder that the table does not know: of before the app, or of another set of targets."""
+        """Remember every holder that the table lacks: from before the app, or from other protected targets."""
         with self._registry.connect() as connection:
             every = all_holders(connection, self._targets)
             known = {(Holder(Model(*row[:2]), row[2]), row[3]) for row in connection.execute(_KNOWN)}

@@ -1,4 +1,4 @@
-"""The one reading of the app's own calls: what is not exactly as documented is refused."""
+"""Reads the app's own calls. Refuses what is not exactly as documented."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FIELDS: Final = {
 
 
 def read_query(request: Request) -> Call:
-    """Of a GET. `target` and `model` may be repeated; what a daemon says of itself is heard from daemons only."""
+    """The call of a GET. `target` and `model` may be repeated; `governed` is read from daemons only."""
     if not all(wire.is_text(value) for value in (*request.args.getlist("model"), *request.args.getlist("target"))):
-        raise invalid("Invalid value for parameter 'model' or 'target': it is not text.")
+        raise invalid("Invalid value for parameter 'model' or 'target': it must be valid text.")
     arguments = request.args.to_dict()
     if not is_daemon(request):
         arguments.pop("governed", None)
@@ -35,34 +35,34 @@ def read_query(request: Request) -> Call:
 
 
 def read_body(request: Request, name: str) -> Call:
-    """Of a POST: one JSON object with the fields of this call, and nothing beside it.
+    """The call of a POST: one JSON object with the fields of this call, and nothing else.
 
-    A page of another site can send forms, plain text and queries without asking the server first; JSON it cannot.
+    A page of another site can send forms, plain text and queries without asking the server first, but not JSON.
     """
     if request.args:
-        raise invalid("Send the arguments in the body, as JSON: a query string is not read.")
+        raise invalid("Send the arguments as JSON in the body, not in the query string.")
     if request.mimetype != "application/json":
         raise invalid("Send the arguments as JSON, with Content-Type: application/json.")
     return Call(_known(_object(request.get_data(cache=True)), name))
 
 
 def read_query_or_body(request: Request, name: str) -> Call:
-    """Of a DELETE: Databricks' clients send a query, its own pages a body."""
+    """The call of a DELETE: Databricks' clients send a query, its own pages a body."""
     if not request.get_data(cache=True):
         return Call(_known(_each_once(request), name))
     return read_body(request, name)
 
 
 def _each_once(request: Request) -> dict[str, Any]:
-    twice = [name for name, values in request.args.lists() if len(values) > 1]
-    if twice:
-        raise invalid(f"The query names {quoted(twice[0])} twice: send it once.")
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise invalid(f"Duplicate parameter {quoted(repeated[0])} in the query: send it once.")
     return dict(request.args.to_dict())
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(body, object_pairs_hook=_without_twins)
+        data = json.loads(body, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
@@ -70,9 +70,9 @@ def _object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({name for name, _ in pairs}) < len(pairs):
-        raise invalid("The body names a field twice: send each once.")
+        raise invalid("Duplicate field in the body: send each field once.")
     return dict(pairs)
 
 

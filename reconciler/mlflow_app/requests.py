@@ -1,4 +1,4 @@
-"""The five calls: create, list, approve, reject, delete. What may be done is decided here, once."""
+"""The five calls: create, list, approve, reject, delete. This module alone decides who may do what."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from reconciler.domain.tag_format import read_request, request_tag, request_valu
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
 from reconciler.mlflow_app import wire
-from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, tell
+from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, write_decision
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
-from reconciler.mlflow_app.governed import Governed, is_covered, nobody_decides
+from reconciler.mlflow_app.governed import Governed, is_covered, warning_of_no_rule
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
 
-# Whoever reads a version reads its requests: a caller with READ must not make that slow for all.
+# Reading a version reads its requests: a caller with READ must not make that slow for everyone.
 _MOST_OPEN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """An open request, the tag that it is, and whether it has an id and time of its own."""
+    """An open request, its tag, and whether it has an id and time of its own."""
 
     request: Request
     stamped: bool
@@ -55,7 +55,7 @@ class TransitionRequests:
         self._require(self._identity.level(caller, model, is_prompt) >= Level.READ, f"reading {quoted(model)}")
         if is_prompt and target.is_stage:
             raise invalid(
-                f"{quoted(model)} is a prompt, and prompts have no stages: ask for an alias, such as @champion."
+                f"{quoted(model)} is a prompt, and prompts have no stages: request an alias, such as @champion."
             )
         stage = self._stage_of(model, version)
         requester = _requester(call.optional("requester"), caller)
@@ -66,41 +66,41 @@ class TransitionRequests:
         )  # fmt: skip
         value = self._value(request)
         if len(value.encode()) > LONGEST_TAG:
-            raise invalid("Invalid value for parameter 'comment': it is too long to be kept beside a version.")
+            raise invalid("Invalid value for parameter 'comment': it is too long for a tag of a version.")
         if len(self._registry.find(models=[model], version=version, limit=_MOST_OPEN)) == _MOST_OPEN:
-            raise exists(f"{_MOST_OPEN} requests for version {version} of {quoted(model)} are open, which is the most.")
+            raise exists(f"Version {version} of {quoted(model)} already has the maximum of {_MOST_OPEN} open requests.")
         with self._registry.transaction(model) as within:
             filed = within.add_tag(model, version, request_tag(target), value)
         if not filed:
             raise self._open_already(model, version, target)
         actions = self._actions(request, caller)
-        shown = wire.transition_request(request, True, actions) | {"id": request.id, "from_stage": stage}
-        warning = None if self._covered(request) is not False else nobody_decides(request)
-        return {"request": shown} | ({"warning": warning} if warning else {})
+        answer = wire.transition_request(request, True, actions) | {"id": request.id, "from_stage": stage}
+        warning = None if self._covered(request) is not False else warning_of_no_rule(request)
+        return {"request": answer} | ({"warning": warning} if warning else {})
 
     def list_open(self, call: Call, caller: Caller) -> dict[str, Any]:
         if call.arguments.get("name") is not None or call.arguments.get("version") is not None:
             return self._list_version(call, caller)
-        told = call.arguments.get("governed")
-        if isinstance(told, str):
-            self._governed.hear(self._registry.workspace, caller.name, told)
+        governed = call.arguments.get("governed")
+        if isinstance(governed, str):
+            self._governed.hear(self._registry.workspace, caller.name, governed)
         limit = call.max_results
         readable = self._readable(call, caller, limit + 1)
         page = readable[:limit]
-        answer: dict[str, Any] = {"requests": self._shown(page, caller, call.flag("expand_model_version"))}
+        answer: dict[str, Any] = {"requests": self._listed(page, caller, call.flag("expand_model_version"))}
         if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
         return answer
 
     def _readable(self, call: Call, caller: Caller, wanted: int) -> list[Found]:
-        """As many as are wanted of those that the caller may read: a page and its token tell of no others."""
+        """Up to `wanted` requests that the caller may read: a page and its token reveal no others."""
         readable: list[Found] = []
         after = call.after
         while True:
             found = self._registry.find(models=call.models, targets=call.targets, after=after, limit=wanted)
-            levels = self._levels({one.model for one in found}, caller)
-            readable += [one for one in found if levels[one.model] >= Level.READ]
+            levels = self._levels({tag.model for tag in found}, caller)
+            readable += [tag for tag in found if levels[tag.model] >= Level.READ]
             if len(found) < wanted or len(readable) >= wanted:
                 return readable[:wanted]
             after = found[-1].model, int(found[-1].version), found[-1].key
@@ -113,12 +113,12 @@ class TransitionRequests:
         archive = call.flag("archive_existing_versions")
         target = call.target
         if archive and not target.may_archive:
-            raise invalid("archive_existing_versions goes with Staging and Production only.")
-        asked = self._decidable(call, caller)
-        own = bool(caller.name) and asked.request.requester.name == caller.name
+            raise invalid("archive_existing_versions is for Staging and Production only.")
+        pending = self._decidable(call, caller)
+        own = bool(caller.name) and pending.request.requester.name == caller.name
         if own and not self._options.self_approval:
-            raise denied("Nobody approves a request of their own: ask another approver.")
-        return self._resolve(asked, call, caller, "APPROVED_REQUEST", archive)
+            raise denied("You cannot approve your own request: ask another approver.")
+        return self._resolve(pending, call, caller, "APPROVED_REQUEST", archive)
 
     def reject(self, call: Call, caller: Caller) -> dict[str, Any]:
         return self._resolve(self._decidable(call, caller), call, caller, "REJECTED_REQUEST")
@@ -126,15 +126,15 @@ class TransitionRequests:
     def delete(self, call: Call, caller: Caller) -> dict[str, Any]:
         level = self._identity.level(caller, call.model, self._is_prompt(call.model))
         self._require(level >= Level.READ, f"reading {quoted(call.model)}")
-        asked = self._open(call)
-        # Databricks' users pass `request.user_id or ""`, which is empty where nobody is authenticated.
+        pending = self._open(call)
+        # Databricks' users pass `request.user_id or ""`, which is empty without authentication.
         creator = call.arguments.get("creator") and call.optional("creator")
-        if creator and creator != asked.request.requester.name:
-            raise missing(f"No open request of {quoted(creator)} for {asked.request.target}.")
-        own = asked.request.requester.name == caller.name
-        may = own or self._level(caller, asked.request) >= Level.MANAGE
-        self._require(may, "withdrawing somebody else's request")
-        return self._resolve(asked, call, caller, "CANCELLED_REQUEST")
+        if creator and creator != pending.request.requester.name:
+            raise missing(f"No open request of {quoted(creator)} for {pending.request.target}.")
+        own = pending.request.requester.name == caller.name
+        may = own or self._level(caller, pending.request) >= Level.MANAGE
+        self._require(may, "withdrawing another user's request")
+        return self._resolve(pending, call, caller, "CANCELLED_REQUEST")
 
     # --- listing ---------------------------------------------------------------------------------------------
 
@@ -144,22 +144,22 @@ class TransitionRequests:
         self._require(level >= Level.READ, f"reading {quoted(model)}")
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=call.targets)
-        return {"requests": self._shown(found, caller, call.flag("expand_model_version"))}
+        return {"requests": self._listed(found, caller, call.flag("expand_model_version"))}
 
-    def _shown(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
-        models = {one.model for one in found}
+    def _listed(self, found: Sequence[Found], caller: Caller, expand: bool) -> list[dict[str, Any]]:
+        models = {tag.model for tag in found}
         prompts = self._registry.prompts(models) if models else frozenset()
         versions = self._registry.versions(found) if expand and found else {}
         covers = self._covers() if found else None
         rows = []
-        for one in found:
-            if (asked := self._read(one, one.model in prompts)) is None:
+        for tag in found:
+            if (pending := self._read(tag, tag.model in prompts)) is None:
                 continue
-            actions = self._actions(asked.request, caller)
-            row = wire.listed(asked.request, asked.stamped, actions, one.stage)
-            if covers is not None and is_covered(covers, asked.request) is False:
+            actions = self._actions(pending.request, caller)
+            row = wire.listed(pending.request, pending.stamped, actions, tag.stage)
+            if covers is not None and is_covered(covers, pending.request) is False:
                 row["covered"] = False
-            if (version := versions.get((one.model, one.version))) is not None:
+            if (version := versions.get((tag.model, tag.version))) is not None:
                 row["model_version"] = wire.version_data(version)
             rows.append(row)
         return rows
@@ -181,46 +181,46 @@ class TransitionRequests:
         model, version, target, _ = call.model, call.version, call.target, call.comment
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=[target])
-        asked = self._read(found[0], self._is_prompt(model)) if found else None
-        if asked is None:
+        pending = self._read(found[0], self._is_prompt(model)) if found else None
+        if pending is None:
             raise _nothing_open(model, version, target)
-        # Beyond Databricks: whoever names the request that was read decides about that one and no other.
-        if (id := call.optional("id")) is not None and id != asked.request.id:
+        # Beyond Databricks: a call that names the id of the request that was read decides that request and no other.
+        if (id := call.optional("id")) is not None and id != pending.request.id:
             raise _nothing_open(model, version, target, id)
-        return asked
+        return pending
 
     def _decidable(self, call: Call, caller: Caller) -> Open:
         may = self._identity.may_approve(caller, call.model, self._is_prompt(call.model))
-        who = "an approver" if self._options.approvers else "MANAGE on the model"
-        self._require(may, f"deciding about requests for {quoted(call.model)}, which needs {who}")
+        needed = "an approver" if self._options.approvers else "MANAGE on the model"
+        self._require(may, f"deciding requests for {quoted(call.model)} requires {needed}")
         return self._open(call)
 
     def _resolve(
-        self, asked: Open, call: Call, caller: Caller, kind: str, archive_existing: bool = False
+        self, pending: Open, call: Call, caller: Caller, kind: str, archive_existing: bool = False
     ) -> dict[str, Any]:
-        """Takes the request away first: of two who resolve it at once, one finds it gone. All or nothing."""
-        request, now = asked.request, datetime.now(UTC)
+        """Remove the request first: of two calls that resolve it at once, one finds it gone. All or nothing."""
+        request, now = pending.request, datetime.now(UTC)
         with self._registry.transaction(request.model, moves=True) as within:
-            if not within.take_tag(asked.found):
+            if not within.take_tag(pending.found):
                 raise _nothing_open(request.model, request.version, request.target)
             if kind == "APPROVED_REQUEST":
                 move(within, request.model, request.version, request.target, archive_existing)
             if kind != "CANCELLED_REQUEST":
                 sentence = sentence_of(kind, now, caller, request, call.comment)
-                tell(within, request.model, request.version, request.target, sentence)
+                write_decision(within, request.model, request.version, request.target, sentence)
             version = wire.version_data(within.mlflow.get_model_version(request.model, request.version))
         at = round(now.timestamp() * 1000)
-        done = wire.activity(kind, request, caller.name, call.comment, at, asked.found.stage)
+        done = wire.activity(kind, request, caller.name, call.comment, at, pending.found.stage)
         return {"activity": done, "model_version": version}
 
     def open_on(self, model: str, version: str, caller: Caller) -> list[dict[str, Any]]:
         """`open_requests` of Databricks' ModelVersionDatabricks."""
-        return self._shown(self._registry.find(models=[model], version=version), caller, expand=False)
+        return self._listed(self._registry.find(models=[model], version=version), caller, expand=False)
 
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _read(self, found: Found, is_prompt: bool) -> Open | None:
-        """None for a tag whose name says no target, such as an alias that MLflow would not take."""
+        """None for a tag whose key names no target, such as an alias that MLflow would not accept."""
         target = target_of_tag(found.key)
         if target is None:
             return None
@@ -235,7 +235,7 @@ class TransitionRequests:
         return request_value(request, **({"seal": seal} if seal else {}))
 
     def _stage_of(self, model: str, version: str) -> str:
-        """Raises MlflowException, RESOURCE_DOES_NOT_EXIST, where there is no such version."""
+        """Raises MlflowException, RESOURCE_DOES_NOT_EXIST, if there is no such version."""
         return str(self._registry.mlflow.get_model_version(model, version).current_stage)
 
     def _is_prompt(self, model: str) -> bool:
@@ -246,11 +246,11 @@ class TransitionRequests:
 
     def _open_already(self, model: str, version: str, target: Target) -> Answered:
         found = self._registry.find(models=[model], version=version, targets=[target])
-        asked = self._read(found[0], is_prompt=False) if found else None
-        if asked is None:
-            return exists(f"A request for {target} was being filed by somebody else: list, and try again.")
-        who = asked.request.requester.known_as
-        named = f"request {visible_name(asked.request.id)} of {who}"
+        pending = self._read(found[0], is_prompt=False) if found else None
+        if pending is None:
+            return exists(f"Another request for {target} was open a moment ago: list the requests, then try again.")
+        requester = pending.request.requester.known_as
+        named = f"request {visible_name(pending.request.id)} of {requester}"
         return exists(
             f"{named} for version {version} of {quoted(model)} to {target} is open already: withdraw it first."
         )
@@ -260,7 +260,7 @@ class TransitionRequests:
 
     def _covers(self) -> Callable[[str, Target], bool | None]:
         return self._governed.covers(
-            self._registry.workspace, lambda teller, model: self._identity.may_approve(Caller(teller), model)
+            self._registry.workspace, lambda daemon, model: self._identity.may_approve(Caller(daemon), model)
         )
 
     def _require(self, allowed: bool, what: str) -> None:
@@ -277,7 +277,7 @@ def _requester(claimed: str | None, caller: Caller) -> Requester:
 
 def _nothing_open(model: str, version: str, target: Target, id: str | None = None) -> Answered:
     which = f"request {quoted(id)}" if id else "request"
-    return missing(f"No such {which} is open for version {version} of {quoted(model)} to {target}.")
+    return missing(f"No open {which} for version {version} of {quoted(model)} to {target}.")
 
 
 def _seal_in(value: str) -> object:

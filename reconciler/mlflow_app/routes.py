@@ -1,4 +1,4 @@
-"""The routes: each reads its call, asks one method, and answers JSON."""
+"""The routes: each reads its call, calls one method, and answers with JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.domain.target import STAGES
 from reconciler.domain.text import quoted
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import require_own_page
-from reconciler.mlflow_app.carrying_out import tell_direct
+from reconciler.mlflow_app.carrying_out import write_direct_move
 from reconciler.mlflow_app.errors import denied, invalid
 from reconciler.mlflow_app.governed import Governed
 from reconciler.mlflow_app.guard import Guard
@@ -100,14 +100,14 @@ class Routes:
         level = self._identity.level(caller, call.model)
         if level < Level.READ:
             raise denied(f"Permission denied: reading model {quoted(call.model)}.")
-        shown = wire.model_data(registry_store().get_registered_model(call.model))
+        model = wire.model_data(registry_store().get_registered_model(call.model))
         level_name = _LEVELS[level]
         if level_name != "CAN_MANAGE" and self._identity.may_approve(caller, call.model):
             level_name = "CAN_MANAGE_PRODUCTION_VERSIONS"
-        return {"registered_model_databricks": shown | {"id": call.model, "permission_level": level_name}}
+        return {"registered_model_databricks": model | {"id": call.model, "permission_level": level_name}}
 
     def _transition_stage(self, call: Call, caller: Caller) -> dict[str, Any]:
-        """A direct transition with a comment; for protected stages an administrator's only."""
+        """A direct transition with a comment; to and from protected stages for administrators only."""
         model, version, target, comment = call.model, call.version, call.target, call.comment
         if self._identity.level(caller, model) < Level.EDIT:
             raise denied(f"Permission denied: changing model {quoted(model)}.")
@@ -123,17 +123,17 @@ class Routes:
         with registry.transaction(model) as within:
             moved = within.mlflow.transition_model_version_stage(model, version, target.name, archive)
             if comment:
-                tell_direct(within, model, version, target, caller, comment)
-            shown = wire.version_data(moved)
-        shown |= {"open_requests": self._requests().open_on(model, version, caller)}
-        return {"model_version_databricks": shown}
+                write_direct_move(within, model, version, target, caller, comment)
+            answer = wire.version_data(moved)
+        answer |= {"open_requests": self._requests().open_on(model, version, caller)}
+        return {"model_version_databricks": answer}
 
 
 _LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_MANAGE"}
 
 
 def show_page() -> Response:
-    """A page on which people ask and see what is open; it shows nothing by itself and calls what clients call."""
+    """A page to file requests and see open ones. It contains no data itself, and makes the same calls as clients."""
     nonce = secrets.token_urlsafe(16)
     html = resources.files("reconciler.mlflow_app").joinpath("page.html").read_text(encoding="utf-8")
     html = html.replace("@NONCE@", nonce).replace("@PREFIX@", handlers._add_static_prefix(""))

@@ -1,4 +1,4 @@
-"""What the rows of a flush would change that is protected, under the lock of their models."""
+"""What protected things the rows of a flush would change, under the lock of their models."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _KEY_COLUMNS: Final = frozenset({"workspace", "name"})
 
 
 @dataclass
-class Look:
-    """Who holds what in this transaction, each model locked and read once a flush."""
+class LockedHolders:
+    """Which version holds what in this transaction; each model is locked and read once a flush."""
 
     connection: Connection
     targets: Targets
@@ -61,34 +61,34 @@ class Look:
 
 
 class RowChanges:
-    """Args: targets: what is protected."""
+    """Args: targets: the protected ones."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
 
     def changes(self, rows: list[Row], connection: Connection) -> list[Change]:
-        """Locks the models of the rows that matter, and reads who holds what; most flushes have none."""
+        """Lock the models of the rows that matter, and read which versions hold what; most flushes have none."""
         watched = [row for row in rows if self._matters(row)]
         if not watched:
             return []
-        look = Look(connection, self._targets)
-        look.lock(row.model for row in watched if _needs_holders(row))
-        return list(self._changes(watched, rows, look))
+        holders = LockedHolders(connection, self._targets)
+        holders.lock(row.model for row in watched if _needs_holders(row))
+        return list(self._changes(watched, rows, holders))
 
     def taken_for_ours(self, rows: list[Row], connection: Connection) -> Iterator[Change]:
-        """After the flush: what the database's own collation holds equal to a protected name, though we do not.
+        """After the flush: what the database's own collation treats as equal to a protected name, though we do not.
 
-        MySQL and SQL Server hold `champıon` or `tranßition_…` equal to names of ours, each collation in its own way.
+        MySQL and SQL Server treat `champıon` or `tranßition_…` as equal to our names, each collation in its own way.
         """
         for row in rows:
             kind = type(row.item)
-            if row.goes or kind not in _BY_NAME or row.stored[_BY_NAME[kind]].isascii():
+            if row.is_deleted or kind not in _BY_NAME or row.stored[_BY_NAME[kind]].isascii():
                 continue
             table, column = kind.__table__, kind.__table__.c[_BY_NAME[kind]]
             mine = [table.c[key] == value for key, value in row.stored.items()]
             if connection.scalar(select(1).where(*mine, self._named_like_ours(kind, column))) is not None:
                 what = f"Writing {visible_name(row.stored[column.key])}, which the database takes for a name of ours,"
-                yield Change(Kind.TAG, what, *row.model, None, None, "choose a name in plain letters")
+                yield Change(Kind.TAG, what, *row.model, None, None, "choose a name in ASCII letters")
 
     def _named_like_ours(self, kind: type, column: Any) -> Any:
         if kind is SqlRegisteredModelAlias:
@@ -100,53 +100,53 @@ class RowChanges:
         return or_(column.in_(keys), *(column.like(f"{prefix}%") for prefix in (REQUEST_PREFIX, DECISION_PREFIX)))
 
     def _matters(self, row: Row) -> bool:
-        """False for what reaches neither a holder nor a tag of ours: most of what a registry does."""
+        """False for rows that reach neither a holder nor one of our tags: most of what a registry writes."""
         kind = type(row.item)
         if kind is SqlRegisteredModel:
-            return row.goes or (not row.is_new and bool(row.changed & _KEY_COLUMNS))
+            return row.is_deleted or (not row.is_new and bool(row.changed & _KEY_COLUMNS))
         if kind is SqlModelVersion:
             if row.is_new:
                 return self._stage(row.will_be("current_stage")) is not None
-            return row.goes or bool(row.changed - _FREE_COLUMNS)
+            return row.is_deleted or bool(row.changed - _FREE_COLUMNS)
         if kind is SqlRegisteredModelAlias:
             return self._alias(row) is not None
         if kind is SqlModelVersionTag:
             return any(is_our_tag(key) for key in _spellings(row, "key"))
         return any(folded(key) == IS_PROMPT_TAG_KEY for key in _spellings(row, "key"))
 
-    def _changes(self, rows: list[Row], every: list[Row], look: Look) -> Iterator[Change]:
+    def _changes(self, rows: list[Row], every: list[Row], holders: LockedHolders) -> Iterator[Change]:
         created = {row.model for row in every if type(row.item) is SqlRegisteredModel and row.is_new}
         models = {row.model for row in rows if type(row.item) is SqlRegisteredModel}
         for row in rows:
             kind = type(row.item)
             if kind is SqlRegisteredModel:
-                yield from self._model_changes(row, look)
-            elif row.model in models and (row.goes or row.changed <= _KEY_COLUMNS | {"last_updated_time"}):
-                continue  # falls or moves with its model, which has been looked at
+                yield from self._model_changes(row, holders)
+            elif row.model in models and (row.is_deleted or row.changed <= _KEY_COLUMNS | {"last_updated_time"}):
+                continue  # is deleted or moves with its model, which has been judged
             elif kind is SqlModelVersion:
-                yield from self._version_changes(row, look)
+                yield from self._version_changes(row, holders)
             elif kind is SqlRegisteredModelAlias:
-                yield from self._alias_changes(row, look)
+                yield from self._alias_changes(row, holders)
             elif kind is SqlModelVersionTag:
                 yield from _tag_changes(row)
             elif row.model not in created:
                 yield from _prompt_changes(row)
 
-    def _model_changes(self, row: Row, look: Look) -> Iterator[Change]:
-        for version, held in sorted(look.held(row.model).items()):
+    def _model_changes(self, row: Row, holders: LockedHolders) -> Iterator[Change]:
+        for version, held in sorted(holders.held(row.model).items()):
             for target in sorted(held):
-                if row.goes:
+                if row.is_deleted:
                     what = f"Deleting a model with a version that holds {target}"
                     yield whole(Kind.MODEL, what, row.model, None, target)
                 else:
                     yield moved(row.model, Model(row.will_be("workspace"), row.will_be("name")), version, target)
 
-    def _version_changes(self, row: Row, look: Look) -> Iterator[Change]:
+    def _version_changes(self, row: Row, holders: LockedHolders) -> Iterator[Change]:
         model, version = row.model, row.stored["version"]
-        held = look.held(model).get(version, frozenset())
-        into = None if row.goes else self._stage(row.will_be("current_stage"))
+        held = holders.held(model).get(version, frozenset())
+        into = None if row.is_deleted else self._stage(row.will_be("current_stage"))
         moves = "current_stage" in row.changed
-        gone = row.goes or (moves and row.will_be("current_stage") == STAGE_DELETED_INTERNAL)
+        gone = row.is_deleted or (moves and row.will_be("current_stage") == STAGE_DELETED_INTERNAL)
         if moves and into is not None and into not in held:
             instead = how_to_ask(model.name, str(version), into)
             yield Change(Kind.TARGET, f"Moving a version into {into}", *model, version, into, instead, takes=True)
@@ -161,17 +161,17 @@ class RowChanges:
 
     def _moved_out(self, row: Row, held: Target) -> Change:
         stage, version = row.will_be("current_stage"), row.stored["version"]
-        asked = Target.parse(stage)
+        wanted = Target.parse(stage)
         what = f"Moving a version out of {held}" if held.is_stage else f"Moving the version that holds {held}"
-        return Change(Kind.TARGET, what, *row.model, version, held, how_to_ask(row.model.name, str(version), asked))
+        return Change(Kind.TARGET, what, *row.model, version, held, how_to_ask(row.model.name, str(version), wanted))
 
-    def _alias_changes(self, row: Row, look: Look) -> Iterator[Change]:
+    def _alias_changes(self, row: Row, holders: LockedHolders) -> Iterator[Change]:
         target = self._alias(row)
         if target is None:
             return
-        look.lock([row.model])
+        holders.lock([row.model])
         alias = row.stored["alias"]
-        if row.goes:
+        if row.is_deleted:
             what = f"Deleting the alias @{alias}"
             yield whole(Kind.TARGET, what, row.model, row.item.version, target)
         else:
@@ -192,7 +192,7 @@ def _needs_holders(row: Row) -> bool:
 
 
 def _spellings(row: Row, column: str) -> set[str]:
-    """A column of the key as it stands in the database, and as it will."""
+    """A key column's value in the database now, and after the flush."""
     return {str(row.stored[column]), str(row.will_be(column))}
 
 
@@ -210,8 +210,8 @@ def moved(before: Model, after: Model, version: int, target: Target) -> Change:
 
 
 def _tag_changes(row: Row) -> Iterator[Change]:
-    if row.is_new or row.goes or row.changed & {"key", "value", "version"}:
-        verb = "Deleting" if row.goes else "Writing"
+    if row.is_new or row.is_deleted or row.changed & {"key", "value", "version"}:
+        verb = "Deleting" if row.is_deleted else "Writing"
         what = f"{verb} the tag {visible_name(row.stored['key'])} by hand"
         yield Change(Kind.TAG, what, *row.model, None, None, USE_THE_CALLS)
 

@@ -1,4 +1,4 @@
-"""What a flush is about to do, row by row, read from SQLAlchemy's own bookkeeping."""
+"""What a flush is about to write, row by row, read from SQLAlchemy's own bookkeeping."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Row:
 
     Attributes:
         stored: the primary key by column, as the database has it now (as it will be, for an insert).
-        changed: the columns whose value changes, of an update.
+        changed: the columns whose value changes, for an update.
     """
 
     item: Any
@@ -57,7 +57,7 @@ class Row:
         return self.does is Does.INSERT
 
     @property
-    def goes(self) -> bool:
+    def is_deleted(self) -> bool:
         return self.does is Does.DELETE
 
     def will_be(self, column: str) -> Any:
@@ -77,7 +77,7 @@ def _rows(session: Session, classes: frozenset[type]) -> Iterator[Row]:
 
 
 def _row(item: Any, does: Does) -> Row | None:
-    """None for an object that was touched and has not changed."""
+    """None for an object that was touched but has not changed."""
     state = inspect(item)
     changed = _changed(state) if does is Does.UPDATE else frozenset()
     if does is Does.UPDATE and not changed:
@@ -99,5 +99,5 @@ def _columns(mapper: Any) -> frozenset[str]:
 
 @cache
 def _keys(mapper: Any) -> tuple[str, ...]:
-    """Of the primary key, in the order of an identity."""
+    """The columns of the primary key, in the order of an identity."""
     return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)

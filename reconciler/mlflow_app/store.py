@@ -24,7 +24,7 @@ from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
 from reconciler.domain.target import STAGES, Target
 from reconciler.mlflow_app.holders import OURS, PERMIT, Model, Permit, chunks, lock
 
-# What MLflow calls the stage of a version that was deleted; its tags stay behind.
+# MLflow's name for the stage of a deleted version; its tags stay behind.
 _DELETED = "Deleted_Internal"
 
 _OURS: Final = {OURS: True}
@@ -32,7 +32,7 @@ _OURS: Final = {OURS: True}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Found:
-    """A request tag where it stands."""
+    """A request tag, and the version that it is on."""
 
     model: str
     version: str
@@ -42,7 +42,7 @@ class Found:
 
 
 def registry_store() -> SqlAlchemyStore:
-    """Raises MlflowException where the registry is not in a database."""
+    """Raises MlflowException if the registry is not in a database."""
     store = handlers._get_model_registry_store()
     if not isinstance(store, SqlAlchemyStore):
         raise MlflowException("transition requests need a model registry in a database", NOT_IMPLEMENTED)
@@ -50,7 +50,7 @@ def registry_store() -> SqlAlchemyStore:
 
 
 def tracking_engine() -> Engine | None:
-    """The database of the tracking store; None where runs are kept elsewhere."""
+    """The engine of the tracking store; None if runs are not kept in a database."""
     store = handlers._get_tracking_store()
     return store.engine if isinstance(store, TrackingStore) else None
 
@@ -62,7 +62,7 @@ def active_workspace() -> str:
 
 
 class Registry:
-    """The store, with the few statements that MLflow has no method for. Made for one request to the server."""
+    """The store, with the few statements that MLflow has no method for. Created for each request to the server."""
 
     def __init__(self, store: SqlAlchemyStore, session: Session | None = None) -> None:
         self.mlflow: Any = store
@@ -70,15 +70,15 @@ class Registry:
 
     @contextlib.contextmanager
     def transaction(self, model: str, *, moves: bool = False) -> Iterator[Registry]:
-        """All that is done through the yielded registry is committed together, or not at all.
+        """Commit everything done through the yielded registry together, or nothing.
 
-        Nobody else changes the model's holders until the end.
+        No other transaction changes the model's holders until the end.
 
         Args:
             model: our tags may be written on its versions.
-            moves: a request is resolved, so its targets may change. Else that is judged as anybody's change.
+            moves: a request is resolved, so its targets may change. Otherwise that is judged as any caller's change.
         """
-        # The stack is left last: what it holds is let go after the commit.
+        # The stack exits last: what it holds is released after the commit.
         with contextlib.ExitStack() as until, self.mlflow.ManagedSessionMaker(read_only=False) as session:
             place = Model(self.mlflow._get_active_workspace(), model)
             lock(session.connection(), [place])
@@ -123,26 +123,26 @@ class Registry:
         return [Found(name, str(number), key, value or "", stage) for name, number, key, value, stage in rows]
 
     def versions(self, found: Sequence[Found]) -> dict[tuple[str, str], ModelVersion]:
-        """The versions that these tags stand on, with their tags, in few statements; without aliases, as a search."""
+        """The versions that these tags are on, with all tags, in few statements; without aliases, as from a search."""
         row, tag = SqlModelVersion, SqlModelVersionTag
-        keys = sorted({one.key for one in found})
-        wanted = {(one.model, one.version) for one in found}
+        keys = sorted({request.key for request in found})
+        wanted = {(request.model, request.version) for request in found}
         versions: dict[tuple[str, str], ModelVersion] = {}
         with self._reading() as session:
-            for names in chunks({one.model for one in found}):
+            for names in chunks({request.model for request in found}):
                 rows = session.scalars(
                     select(row)
                     .join(tag, self._same_version(row))
                     .where(self._here(), tag.name.in_(names), tag.key.in_(keys))
                     .options(*self.mlflow._get_eager_model_version_query_options())
                 )
-                for one in rows.unique():
-                    if (one.name, str(one.version)) in wanted:
-                        versions[one.name, str(one.version)] = one.to_mlflow_entity()
+                for version in rows.unique():
+                    if (version.name, str(version.version)) in wanted:
+                        versions[version.name, str(version.version)] = version.to_mlflow_entity()
         return versions
 
     def add_tag(self, model: str, version: str, key: str, value: str) -> bool:
-        """False where the tag is there already: of two who ask at once the database takes one."""
+        """False if the tag exists already: of two requests at once the database accepts one."""
         values = {"name": model, "version": int(version), "key": key, "value": value}
         row = insert(SqlModelVersionTag).values(workspace=self.mlflow._get_active_workspace(), **values)
         try:
@@ -152,7 +152,7 @@ class Registry:
         return True
 
     def take_tag(self, found: Found) -> bool:
-        """Removes exactly this tag with exactly this value. False where somebody was faster."""
+        """Remove exactly this tag with exactly this value. False if another call was faster."""
         tag = SqlModelVersionTag
         same = (tag.name == found.model, tag.version == int(found.version), tag.key == found.key)
         gone = delete(tag).where(self._here(), *same, tag.value == found.value)
@@ -160,7 +160,7 @@ class Registry:
         return bool(result.rowcount == 1)
 
     def prompts(self, models: Iterable[str]) -> frozenset[str]:
-        """Those of these models that are prompts, which MLflow keeps in the same tables."""
+        """Those of these models that are prompts: MLflow keeps both in the same tables."""
         tag = SqlRegisteredModelTag
         found: set[str] = set()
         with self._reading() as session:
@@ -181,8 +181,8 @@ class Registry:
         return self._session
 
     def _reading(self) -> contextlib.AbstractContextManager[Session]:
-        made: contextlib.AbstractContextManager[Session] = self.mlflow.ManagedSessionMaker(read_only=True)
-        return made
+        session: contextlib.AbstractContextManager[Session] = self.mlflow.ManagedSessionMaker(read_only=True)
+        return session
 
     def _here(self) -> Any:
         return SqlModelVersionTag.workspace == self.mlflow._get_active_workspace()
@@ -200,7 +200,7 @@ class Registry:
 
 
 def _beyond(after: tuple[str, int, str]) -> Any:
-    """Behind this (model, version, key), spelled out: not every database compares rows."""
+    """After this (model, version, key), spelled out: not every database compares rows."""
     tag = SqlModelVersionTag
     name, version, key = after
     return or_(

@@ -1,6 +1,6 @@
 """The app's own tables, beside MLflow's in the same database.
 
-They are the app's alone: no foreign key ties them to MLflow's, so that MLflow's migrations meet nothing unknown.
+No foreign key ties them to MLflow's tables, so MLflow's migrations meet nothing unknown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ATTEMPTS = 5
 metadata = MetaData()
 
 # What a holder was made of: a row for each digest of a location or of a run, logged model or experiment (origins.py).
-# A row stays when its version holds nothing any more; whoever reads asks MLflow's own tables who holds what.
+# A row stays when its version no longer holds anything: MLflow's own tables say which version holds what.
 origins = Table(
     f"{PREFIX}origins",
     metadata,
@@ -26,7 +26,7 @@ origins = Table(
     Column("workspace", String(63), primary_key=True),
     Column("name", String(256), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    # MLflow's creation_time of the version: a model that is deleted and made again has other files by the same numbers.
+    # MLflow's creation_time of the version: a deleted and recreated model has other files under the same numbers.
     Column("created_ms", BigInteger, nullable=False),
     Index(f"{PREFIX}origins_of", "workspace", "name", "version"),
 )
@@ -45,7 +45,7 @@ history = Table(
     Column("sentence", Text, nullable=False),
 )
 
-# What each daemon says that its policy governs, so that whoever asks for anything else is told at once.
+# What each daemon states that its policy governs, so that requesters of anything else are warned at once.
 governed = Table(
     f"{PREFIX}governed",
     metadata,
@@ -57,7 +57,7 @@ governed = Table(
 
 
 def create(engine: Engine) -> None:
-    """Creates the tables where they are missing. Several workers and servers may do so at once.
+    """Create the tables that are missing. Several workers and servers may do so at once.
 
     Raises:
         MlflowException: the database does not let this user create them.
@@ -67,16 +67,16 @@ def create(engine: Engine) -> None:
             metadata.create_all(engine, checkfirst=True)
             return
         except DBAPIError as error:
-            # Another worker was faster between the look and the statement: then the next look finds them.
+            # Another worker created them between the check and the statement: the next check finds them.
             if attempt == _ATTEMPTS:
                 raise _cannot_create(error) from error
 
 
 def _cannot_create(error: SQLAlchemyError) -> MlflowException:
-    said = str(error.__cause__ or error).splitlines()[0]
+    reason = str(error.__cause__ or error).splitlines()[0]
     names = " and ".join(sorted(metadata.tables))
     return MlflowException(
-        f"transition requests: cannot create {names} in MLflow's database ({said}): "
-        "allow the server's database user to create tables, for its first start at least",
+        f"transition requests: cannot create {names} in MLflow's database ({reason}): "
+        "allow the server's database user to create tables, at least for the first start",
         INVALID_STATE,
     )

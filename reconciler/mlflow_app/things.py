@@ -1,4 +1,4 @@
-"""What a version can be made of in the tracking store: runs, logged models, experiments, and the URIs of these."""
+"""What a version can be made of in the tracking store: runs, logged models, experiments, and their URIs."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def experiments_of(connection: Connection, ids: Iterable[int], held: bool) -> li
 
 
 def _rows(connection: Connection, columns: Sequence[Any], key: Any, ids: Iterable[Any], held: bool) -> Iterator[Any]:
-    for some in chunks(set(ids)):
-        wanted = select(*columns).where(key.in_(some)).order_by(key)
+    for chunk in chunks(set(ids)):
+        wanted = select(*columns).where(key.in_(chunk)).order_by(key)
         yield from connection.execute(wanted.with_for_update(read=True) if held else wanted, execution_options=_OURS)

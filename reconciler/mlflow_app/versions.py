@@ -1,4 +1,4 @@
-"""The MLflow releases that the app was tested on. It leans on names that MLflow keeps to itself and may rename."""
+"""The MLflow releases that the app was tested on. It relies on private names of MLflow, which may change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ VARIABLE: Final = "TRANSITION_REQUESTS_ACCEPT_MLFLOW"
 
 
 def require_tested(environ: Mapping[str, str], version: str = VERSION) -> None:
-    """Raises MlflowException on a release that was not tested, unless the operator accepts this very one."""
+    """Raises MlflowException on an untested release, unless the operator accepts exactly this version."""
     if ".".join(version.split(".")[:2]) in TESTED or environ.get(VARIABLE) == version:
         return
     raise MlflowException(
-        f"transition requests: tested with MLflow {', '.join(TESTED)}, and this is {version}: "
-        f"install a tested release, or set {VARIABLE}={version} once you have tried the walls on it",
+        f"transition requests: not tested with MLflow {version}, only with {', '.join(TESTED)}: "
+        f"install a tested release, or set {VARIABLE}={version} once you have tested the walls on it",
         INVALID_STATE,
     )

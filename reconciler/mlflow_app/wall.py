@@ -1,10 +1,10 @@
 """The wall at MLflow's store: protected targets are defended where they are written, whatever route led there.
 
-It listens to SQLAlchemy's `Session` class, so every store of this process passes it: the registry's, the workspaces'
-with an engine of its own, the tracking store's. Two cases pass: the app's own transaction for an approval, and an
-administrator, whose act is told in the same transaction.
+It listens to SQLAlchemy's `Session` class, so it sees every store of this process: the registry's, the workspaces'
+with an engine of its own, the tracking store's. Two kinds of change pass: those of the app's own transaction for an
+approval, and an administrator's, which are recorded in the same transaction.
 
-What it cannot see is other processes: MLflow's job subprocesses, `mlflow gc`, a second server without the app.
+It cannot see other processes: MLflow's job subprocesses, `mlflow gc`, a second server without the app.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reconciler.mlflow_app.identity import Identity
 from reconciler.mlflow_app.net import Net, Written
 from reconciler.mlflow_app.origins import Origin, Origins, digest
 from reconciler.mlflow_app.refusals import Refusals
-from reconciler.mlflow_app.row_changes import Look, RowChanges, moved, whole
+from reconciler.mlflow_app.row_changes import LockedHolders, RowChanges, moved, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 from reconciler.mlflow_app.things import Thing, experiments_of, logged_models_of, runs_of
 
@@ -78,7 +78,7 @@ class Wall:
 
     def _after_flush(self, session: Session, _context: Any) -> None:
         """Runs, logged models and experiments: after the flush, when their rows are locked and no approval that
-        holds them can still be under way."""
+        holds them can still be in progress."""
         rows = session.info.pop(_ROWS, None)
         if rows:
             connection = session.connection()
@@ -90,7 +90,7 @@ class Wall:
             self._judge_loss(lost, session.connection())
 
     def _before_statement(self, connection: Connection, written: Written) -> None:
-        """UPDATE and DELETE by a condition. MLflow writes so to whole workspaces only."""
+        """Judge an UPDATE or DELETE by a condition. MLflow uses these on whole workspaces only."""
         if written.table.name == SqlRegisteredModel.__tablename__:
             self._judge(list(self._changes_of_models(connection, written)), connection)
         else:
@@ -100,9 +100,9 @@ class Wall:
 
     def _changes_of_models(self, connection: Connection, written: Written) -> Iterator[Change]:
         """A statement on models counts as one on all their versions and aliases, which follow by cascades."""
-        look = Look(connection, self._targets)
+        holders = LockedHolders(connection, self._targets)
         for model in _models_of(connection, written):
-            for version, held in sorted(look.held(model).items()):
+            for version, held in sorted(holders.held(model).items()):
                 for target in sorted(held):
                     if written.deletes:
                         what = f"Deleting a model with a version that holds {target}"
@@ -113,7 +113,7 @@ class Wall:
                         yield moved(model, after, version, target)
 
     def _judge_loss(self, lost: Iterable[Thing], connection: Connection) -> None:
-        """Of runs, logged models and experiments."""
+        """Judge the loss of runs, logged models and experiments."""
         digests = {}
         for thing in lost:
             named = digests[digest(thing.kind, thing.id)] = f"{thing.kind} {thing.id}"
@@ -148,8 +148,10 @@ class Wall:
         at = datetime.now(UTC)
         with self._origins.registry(connection) as registry:
             for change in changes:
-                did = f"{change.what.rstrip(',')} {iso(at)} by administrator {visible_name(caller.name)}, directly."
-                notes.write(registry, change, caller.name, at, did)
+                sentence = (
+                    f"{change.what.rstrip(',')} {iso(at)} by administrator {visible_name(caller.name)}, directly."
+                )
+                notes.write(registry, change, caller.name, at, sentence)
 
     def _remember(self, connection: Connection, change: Change, permit: Permit | None) -> None:
         assert change.version is not None
@@ -168,14 +170,14 @@ def _permitted(change: Change, permit: Permit | None) -> bool:
 
 
 def _is_lost(row: Row) -> bool:
-    return row.goes or ("lifecycle_stage" in row.changed and row.will_be("lifecycle_stage") == "deleted")
+    return row.is_deleted or ("lifecycle_stage" in row.changed and row.will_be("lifecycle_stage") == "deleted")
 
 
 def _cannot_be_approved(origin: Origin) -> str | None:
     if origin.gone is not None:
         return f"its {origin.gone} is deleted and its files may be removed for good: restore it"
     if origin.unplaced is not None:
-        return f"{visible_name(origin.unplaced)} names no files that this server knows: register it by another source"
+        return f"{visible_name(origin.unplaced)} names no files that this server knows: register it from another source"
     return None
 
 
@@ -189,14 +191,14 @@ def _thing(item: SqlRun | SqlLoggedModel | SqlExperiment) -> Thing:
 
 def _models_of(connection: Connection, written: Written) -> list[Model]:
     columns = written.table.c.workspace, written.table.c.name
-    return sorted(itertools.starmap(Model, connection.execute(_met(written, *columns))))
+    return sorted(itertools.starmap(Model, connection.execute(_matching(written, *columns))))
 
 
 def _things_of(connection: Connection, written: Written) -> list[Thing]:
     [key] = written.table.primary_key
-    return _READ[written.table.name](connection, connection.scalars(_met(written, key)), held=False)
+    return _READ[written.table.name](connection, connection.scalars(_matching(written, key)), held=False)
 
 
-def _met(written: Written, *columns: Any) -> Any:
-    """These columns of the rows that a statement's condition meets."""
+def _matching(written: Written, *columns: Any) -> Any:
+    """These columns of the rows that match a statement's condition."""
     return select(*columns) if written.condition is None else select(*columns).where(written.condition)

@@ -1,4 +1,4 @@
-"""Databricks' JSON: what is read from a call, and what it is answered with."""
+"""Databricks' JSON: how a call is read, and how it is answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _COUNT = re.compile(r"[1-9][0-9]{0,4}")
 # The column is a 32-bit integer in every database.
 _LARGEST_VERSION = 2**31 - 1
-# What MLflow takes as a tag's key; the alias stands behind the longer of our two prefixes.
+# The longest tag key that MLflow accepts; an alias follows the longer of our two prefixes.
 _LONGEST_KEY = 250
 _LONGEST_ALIAS = _LONGEST_KEY - len(f"{DECISION_PREFIX}alias.")
 PAGE, LARGEST_PAGE = 1_000, 10_000
@@ -34,7 +34,7 @@ CANCEL, APPROVE, REJECT = "CANCEL_TRANSITION_REQUEST", "APPROVE_TRANSITION_REQUE
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The arguments of a call: from the body, or from the query string where there is no body."""
+    """The arguments of a call: from the body, or from the query string if there is no body."""
 
     arguments: Mapping[str, Any]
     targets: Sequence[Target] = ()
@@ -51,12 +51,12 @@ class Call:
         if value is None:
             return None
         if isinstance(value, str) and not is_text(value):
-            raise invalid(f"Invalid value for parameter '{name}': it is not text (a NUL or half a character is in it).")
+            raise invalid(f"Invalid value for parameter '{name}': it contains a NUL or an unpaired surrogate.")
         # Some clients send a version as a number.
         if isinstance(value, int) and not isinstance(value, bool) and name == "version":
             value = str(value)
         if not isinstance(value, str) or not value:
-            raise invalid(f"Invalid value for parameter '{name}': it must be text, and not empty.")
+            raise invalid(f"Invalid value for parameter '{name}': it must be a non-empty string.")
         return value
 
     def flag(self, name: str) -> bool:
@@ -75,7 +75,7 @@ class Call:
     def version(self) -> str:
         version = self.text("version")
         if not _VERSION.fullmatch(version):
-            raise invalid("Invalid value for parameter 'version': it must be a number in digits only, such as 7.")
+            raise invalid("Invalid value for parameter 'version': it must be a number in digits, such as 7.")
         if int(version) > _LARGEST_VERSION:
             raise missing(f"There is no version {version} of {quoted(self.model)}.")
         return version
@@ -88,7 +88,7 @@ class Call:
     def comment(self) -> str:
         comment = self.optional("comment") or ""
         if len(comment) > COMMENT_LIMIT:
-            raise invalid(f"Invalid value for parameter 'comment': it may have {COMMENT_LIMIT} characters at most.")
+            raise invalid(f"Invalid value for parameter 'comment': it may have at most {COMMENT_LIMIT} characters.")
         return comment
 
     @property
@@ -110,13 +110,12 @@ def parse_target(text: str) -> Target:
     except ValueError as error:
         raise invalid(f"Invalid value for parameter 'stage': {error}.") from None
     if len(decision_tag(target)) > _LONGEST_KEY:
-        longest = f"{_LONGEST_ALIAS} characters are the most that can be asked for"
-        raise invalid(f"Invalid value for parameter 'stage': the alias is too long: {longest}.")
+        raise invalid(f"Invalid value for parameter 'stage': an alias may have at most {_LONGEST_ALIAS} characters.")
     return target
 
 
 def is_text(value: object) -> bool:
-    """Text that every database takes: without NUL and half characters."""
+    """Whether a value is text that every database accepts: without NUL and unpaired surrogates."""
     return isinstance(value, str) and not any(
         character == "\0" or "\ud800" <= character <= "\udfff" for character in value
     )
@@ -133,14 +132,16 @@ def read_token(token: str) -> tuple[str, int, str]:
             raise ValueError(token)
         return model, version, key
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise invalid("Invalid value for parameter 'page_token': use the one that the last page came with.") from None
+        raise invalid(
+            "Invalid value for parameter 'page_token': use the next_page_token of the previous page."
+        ) from None
 
 
 # --- answers -------------------------------------------------------------------------------------------------
 
 
 def transition_request(request: Request, stamped: bool, actions: Sequence[str]) -> dict[str, Any]:
-    """Databricks' TransitionRequest. A value typed by hand has no time of its own, and gets none."""
+    """Databricks' TransitionRequest. A tag written by hand has no time of its own, and gets none."""
     shown: dict[str, Any] = {"activity_type": "REQUESTED_TRANSITION", "to_stage": str(request.target)}
     shown["user_id"] = request.requester.name
     if stamped:
@@ -153,7 +154,7 @@ def transition_request(request: Request, stamped: bool, actions: Sequence[str]) 
 
 
 def listed(request: Request, stamped: bool, actions: Sequence[str], from_stage: str) -> dict[str, Any]:
-    """The Activity that `list` shows, with what our lists tell beyond Databricks'."""
+    """The Activity that `list` returns, with our fields beyond Databricks'."""
     shown = transition_request(request, stamped, actions)
     return shown | {
         "id": request.id,

@@ -1,4 +1,4 @@
-"""People with clients that others wrote, against a real `mlflow server` with the app."""
+"""Users with third-party clients, against a real `mlflow server` with the app."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody at a keyboard; `user` "" where the server knows nobody."""
+    """A user of the server; `user` is "" on a server without authentication."""
 
     uri: str
     user: str = ""
@@ -78,7 +78,7 @@ def somebody(app_uri: str) -> Person:
 
 @pytest.fixture(scope="session")
 def auth_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """On basic-auth, with fail-closed as MLflow has it by default; `svc` is the only approver."""
+    """On basic-auth, fail-closed as by MLflow's default; `svc` and `mia` are the approvers."""
     directory = tmp_path_factory.mktemp("auth")
     config = directory / "basic_auth.ini"
     config.write_text(

@@ -1,4 +1,4 @@
-"""The calls of the fuzz test: deterministic by a seed, for every route of the tables."""
+"""The calls of the fuzz test: deterministic for a seed, for every route of the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.mlflow_app.fuzz_spellings import Form, formed, path_spelled, plainly,
 from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, EDITOR, MANAGER, READER, USERS, Place, World
 
 NOBODY = ""
-# Most calls come from those who may do most without being allowed this.
+# Most calls come from the users with the most rights that are still not allowed to do this.
 _IDENTITIES = {EDITOR: 30, MANAGER: 34, READER: 8, NOBODY: 4, APPROVER: 12, ADMINISTRATOR: 12}
 _DECIDERS = {APPROVER: 45, MANAGER: 25, EDITOR: 10, READER: 8, ADMINISTRATOR: 8, NOBODY: 4}
 
@@ -58,14 +58,14 @@ class Call:
     def shown(self) -> str:
         who = self.identity or "nobody"
         where = self.headers.get("X-MLFLOW-WORKSPACE")
-        said = f" {self.body[:400].decode('utf-8', 'backslashreplace')}" if self.body else ""
+        text = f" {self.body[:400].decode('utf-8', 'backslashreplace')}" if self.body else ""
         kind = self.headers.get("Content-Type", "no content type")
-        return f"#{self.number} {who}{f' in {where}' if where else ''}: {self.method} {self.path} [{kind}]{said}"
+        return f"#{self.number} {who}{f' in {where}' if where else ''}: {self.method} {self.path} [{kind}]{text}"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a run of the fuzz test is about: where it plays, who can be told apart, how many calls it has."""
+    """The setting of a run: its world, whether users log in, whether it has workspaces, and its share of the calls."""
 
     world: World
     login: bool
@@ -77,11 +77,11 @@ class Scene:
 def make_calls(routes: Sequence[Route], scene: Scene, seed: int) -> list[Call]:
     """The same calls for the same routes, scene and seed, in an order that mixes the families."""
     chance = random.Random(seed)
-    asked = [(route, turn) for route in routes for turn in _turns(route, scene)]
-    chance.shuffle(asked)
+    planned = [(route, turn) for route in routes for turn in _turns(route, scene)]
+    chance.shuffle(planned)
     return [
         _Caller(random.Random(f"{seed}/{number}"), scene, turn).call(number, route)
-        for number, (route, turn) in enumerate(asked)
+        for number, (route, turn) in enumerate(planned)
     ]
 
 
@@ -103,7 +103,7 @@ def _count(route: Route, scene: Scene) -> int:
 
 
 class _Caller:
-    """Makes one call: a plain one where it has a turn, by somebody who is let in, else one that is spelled anyhow."""
+    """Makes one call: with a turn a plain one by a permitted user, else one in a random spelling."""
 
     def __init__(self, chance: random.Random, scene: Scene, turn: int | None) -> None:
         self._chance = chance
@@ -113,11 +113,11 @@ class _Caller:
 
     def call(self, number: int, route: Route) -> Call:
         identity = self._identity(route)
-        fields, path, asked, body = self._said(route)
+        fields, path, arguments, body = self._content(route)
         query, headers, sent = self._formed(route, fields)
         if body:
             headers, sent = {"Content-Type": self._chance.choice(["application/octet-stream", "text/plain", ""])}, body
-        whole = "&".join(part for part in (urlencode(asked), query) if part)
+        whole = "&".join(part for part in (urlencode(arguments), query) if part)
         headers = {name: value for name, value in headers.items() if value} | self._where(identity)
         return Call(
             number, identity, route.method, path + (f"?{whole}" if whole else ""), headers, sent,
@@ -126,7 +126,7 @@ class _Caller:
 
     def _formed(self, route: Route, fields: Intent) -> Form:
         if route.endpoint == "_generate_demo":
-            # Whatever does not name a part of the demo makes all of it, which takes half a minute.
+            # Without a valid part of the demo it makes all parts, which takes half a minute.
             return "", {"Content-Type": "application/json"}, b'{"features": ["none of them"]}'
         if not fields:
             return "", {}, b""
@@ -155,16 +155,16 @@ class _Caller:
         )
         return {"X-MLFLOW-WORKSPACE": spelled[0]} if spelled[0] else {}
 
-    def _said(self, route: Route) -> tuple[Intent, str, dict[str, str], bytes]:
+    def _content(self, route: Route) -> tuple[Intent, str, dict[str, str], bytes]:
         """Fields, path, arguments of the query string, and bytes."""
         # A route of FastAPI's own does what Flask's does that has the same path.
         endpoint = "_upload_artifact" if route.native and route.family == "artifacts" else route.endpoint
         wanted = intents(endpoint, self._place)
         intent = dict(self._wanted(wanted)) if wanted else self._own_fields(route)
         in_path = {name: intent.pop(name) for name in list(intent) if name.startswith("{")}
-        asked = {name[1:]: intent.pop(name) for name in list(intent) if name.startswith("?")}
+        arguments = {name[1:]: intent.pop(name) for name in list(intent) if name.startswith("?")}
         body = str(intent.pop("body", "")).encode()
-        return intent, self._path(route, in_path), asked, body
+        return intent, self._path(route, in_path), arguments, body
 
     def _wanted(self, wanted: Sequence[Intent]) -> Intent:
         return wanted[self._turn % len(wanted)] if self._turn is not None else self._chance.choice(wanted)
@@ -182,7 +182,7 @@ class _Caller:
 
         return re.sub(r"[<{](?:path:)?(\w+)(?::path)?[>}]", filled, route.rule)
 
-    # --- where nobody has said what a route is good for ------------------------------------------------------
+    # --- routes without intents ------------------------------------------------------------------------------
 
     def _own_fields(self, route: Route) -> Intent:
         if route.message is not None:
@@ -191,13 +191,13 @@ class _Caller:
         return {name: self._text(name) for name in names}
 
     def _message(self, descriptor: Any, depth: int) -> Intent:
-        said = {}
+        fields = {}
         for field in descriptor.fields:
             if depth and self._chance.random() < 0.3:
                 continue
             value = self._field(field, depth)
-            said[field.name] = [value] if field.is_repeated else value
-        return said
+            fields[field.name] = [value] if field.is_repeated else value
+        return fields
 
     def _field(self, field: Any, depth: int) -> Any:
         if field.message_type is not None:

@@ -37,13 +37,13 @@ from tests.mlflow_app.witness import Change, FileWitness, Witness
 PREFIX = "/behind/a-prefix"
 # The app's own tables: what administrators did, and what holders were made of.
 HISTORY, ORIGINS = "transition_requests_history", "transition_requests_origins"
-# What can be taken away from the product, to see what is left.
+# The parts of the product that a run can take away.
 PARTS = ("guard", "store", "files")
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to run the server. `object_store`: artifacts lie where there are multipart and presigned uploads."""
+    """A way to run the server. `object_store`: artifacts lie in a store with multipart and presigned uploads."""
 
     name: str
     server: str = "uvicorn"
@@ -85,7 +85,7 @@ class Seen:
     status: int
     changes: list[Change]
     verdict: Verdict
-    said: str = ""
+    answer: str = ""
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Outcome:
     families: list[str] = field(default_factory=list)
     endpoints: list[str] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
-    # Which calls changed something that is protected, by whom it was allowed, and what is wrong with it.
+    # By call: the protected things that changed, what allowed it, and what is wrong with it.
     changed: dict[int, str] = field(default_factory=dict)
     accounted: dict[int, str] = field(default_factory=dict)
     wrong: dict[int, str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Outcome:
         self.identities.append(call.identity)
         left = counted(seen.changes)
         if left:
-            self.changed[call.number] = "; ".join(sorted({f"{one.thing} {one.kind}" for one in left}))
+            self.changed[call.number] = "; ".join(sorted({f"{change.thing} {change.kind}" for change in left}))
             self.shown[call.number] = call.shown()
         if seen.verdict.by:
             self.accounted[call.number] = seen.verdict.by
@@ -125,7 +125,7 @@ class Outcome:
             self.wrong[call.number] = f"{seen.verdict.wrong}: {_changes_shown(left)}"
         if seen.status >= 500:
             self.shown[call.number] = call.shown()
-            self.errors[call.number] = seen.said
+            self.errors[call.number] = seen.answer
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
@@ -140,9 +140,9 @@ class Outcome:
 
 def _changes_shown(changes: Sequence[Change]) -> str:
     shown = [
-        f"{one.thing} {one.kind} {one.workspace}/{one.name}/{one.version} {one.what}"
-        f"{one.was[:60]!r} -> {one.became[:60]!r}"
-        for one in changes
+        f"{change.thing} {change.kind} {change.workspace}/{change.name}/{change.version} {change.what}"
+        f"{change.was[:60]!r} -> {change.became[:60]!r}"
+        for change in changes
     ]
     return "; ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
 
@@ -186,7 +186,7 @@ def operator_variables(mode: Mode, directory: Path, uri: str) -> dict[str, str]:
 
 
 def take_away(parts: Sequence[str]) -> None:
-    """The one place that knows how to run the app without a part of what protects."""
+    """Run the app without these parts. The only place that knows how."""
     from reconciler.mlflow_app import app
 
     for part, name in (("guard", "Guard"), ("store", "Wall"), ("files", "ArtifactWall")):
@@ -204,7 +204,7 @@ def serve(mode: Mode, without: Sequence[str]) -> tuple[Any, Any]:
 
     @event.listens_for(Engine, "connect")
     def in_memory(connection: Any, record: Any) -> None:
-        # Thousands of commits that nobody needs on a disk.
+        # Thousands of commits need not reach the disk.
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")
 
@@ -254,7 +254,7 @@ def wsgi_sender(application: Any) -> Send:
 
 
 def asgi_sender(application: Any) -> Send:
-    """Sends from one task that never ends, as a server does: what belongs to a task is not made anew for each call."""
+    """Send from one task that never ends, as a server does: task-local state is not recreated for each call."""
     loop = asyncio.new_event_loop()
     waiting: asyncio.Queue[tuple[Call, Future[tuple[int, str]]]] = asyncio.Queue()
 
@@ -263,7 +263,7 @@ def asgi_sender(application: Any) -> Send:
             call, answer = await waiting.get()
             try:
                 answer.set_result(await asyncio.wait_for(_asgi_call(application, call), 60))
-            except Exception as error:  # noqa: BLE001  told where the answer is waited for
+            except Exception as error:  # noqa: BLE001  raised where the answer is awaited
                 answer.set_exception(error)
 
     threading.Thread(target=lambda: loop.run_until_complete(serve_all()), daemon=True).start()
@@ -300,12 +300,12 @@ async def _asgi_call(application: Any, call: Call) -> tuple[int, str]:
         parts.append(message)
 
     await application(scope, receive, answer)
-    said = b"".join(part.get("body", b"") for part in parts)
-    return parts[0]["status"], said.decode("utf-8", "replace")
+    body_sent = b"".join(part.get("body", b"") for part in parts)
+    return parts[0]["status"], body_sent.decode("utf-8", "replace")
 
 
 def careful(send: Send) -> Send:
-    """An exception that leaves the application is what a server answers 500 to."""
+    """Answer 500 for an exception that leaves the application, as a server does."""
 
     def sent(call: Call) -> tuple[int, str]:
         try:
@@ -320,7 +320,7 @@ def careful(send: Send) -> Send:
 
 
 class LoginKeeper:
-    """Puts basic-auth's users and grants back, as they fall with the models that they are about."""
+    """Restores basic-auth's users and grants, which are deleted with the models that they are about."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
@@ -354,11 +354,11 @@ class Trial:
 
     def run(self, calls: Sequence[Call], send: Send) -> Iterator[Seen]:
         for call in calls:
-            status, said = send(call)
+            status, answer = send(call)
             moved = self._files.changes()
             changes = [*self._witness.changes(), *moved]
             verdict = judged(call, status, changes, self._mode.approvers, self._written())
-            yield Seen(call, status, changes, verdict, said[:600])
+            yield Seen(call, status, changes, verdict, answer[:600])
             self._restore(status < 400 or bool(changes), bool(moved))
 
     def _restore(self, changed: bool, moved: bool) -> None:
@@ -370,7 +370,7 @@ class Trial:
                 self._login.restore()
 
     def _written(self) -> set[tuple[str, str]]:
-        """The models of an administrator's acts that the app has written down since this was asked last."""
+        """The models of the administrator's acts that the app has recorded since the last call of this method."""
         if not self._has_history:
             return set()
         new = f"number > {self._last} AND decider = '{ADMINISTRATOR}'"
@@ -380,7 +380,7 @@ class Trial:
 
 
 def relocate(database: Path, template: Path, directory: Path) -> None:
-    """Where artifacts are named by their whole path, a copy of the world names its own."""
+    """Make a copied world name its own artifacts where they are named by their full path."""
     with closing(sqlite3.connect(database)) as connection, connection:
         for table, column in (
             ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
@@ -391,28 +391,30 @@ def relocate(database: Path, template: Path, directory: Path) -> None:
             )
 
 
-def run(asked: Asked) -> Outcome:
+def run(options: RunOptions) -> Outcome:
     """In a process of its own."""
-    mode = asked.mode
-    uri, world = _prepared(mode, asked.template, asked.directory)
-    flask_app, served = serve(mode, asked.without)
+    mode = options.mode
+    uri, world = _prepared(mode, options.template, options.directory)
+    flask_app, served = serve(mode, options.without)
     under_uvicorn = mode.server == "uvicorn"
     routes = routes_of(flask_app, served if under_uvicorn else None)
-    calls = make_calls(routes, Scene(world, mode.login, mode.workspaces, asked.dangerous_only, asked.share), asked.seed)
-    outcome = Outcome(mode.name, asked.seed, list(asked.without))
-    if asked.write_calls is not None:
-        asked.write_calls.write_text(json.dumps([call.as_json() for call in calls]))
+    calls = make_calls(
+        routes, Scene(world, mode.login, mode.workspaces, options.dangerous_only, options.share), options.seed
+    )
+    outcome = Outcome(mode.name, options.seed, list(options.without))
+    if options.write_calls is not None:
+        options.write_calls.write_text(json.dumps([call.as_json() for call in calls]))
         return outcome
     send = asgi_sender(served) if under_uvicorn else wsgi_sender(served)
     started = time.monotonic()
-    for seen in Trial(mode, asked.directory, uri, world).run(calls, careful(send)):
+    for seen in Trial(mode, options.directory, uri, world).run(calls, careful(send)):
         outcome.add(seen)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
 def _prepared(mode: Mode, template: Path, directory: Path) -> tuple[str, World]:
-    """A copy of the world, and this process made one of a server's."""
+    """Copy the world, and set this process up as a server's."""
     shutil.copytree(template, directory)
     relocate(directory / "mlflow.db", template, directory)
     uri = f"sqlite:///{directory / 'mlflow.db'}"
@@ -425,8 +427,8 @@ def _prepared(mode: Mode, template: Path, directory: Path) -> tuple[str, World]:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run is asked for. `write_calls`: make the calls, for somebody else to send."""
+class RunOptions:
+    """The parameters of a run. `write_calls`: only write the calls there, for another process to send."""
 
     mode: Mode
     template: Path
@@ -438,23 +440,23 @@ class Asked:
     write_calls: Path | None = None
 
 
-def start(asked: Asked, out: Path) -> Outcome:
-    """Runs it in a process of its own, and waits for it.
+def start(options: RunOptions, out: Path) -> Outcome:
+    """Run it in a process of its own, and wait for it.
 
     Raises:
-        AssertionError: it did not come to an end; the message has the last of what it said.
+        AssertionError: the run failed; the message has the end of its stderr.
     """
     command = [
-        sys.executable, "-m", __name__, "--mode", asked.mode.name, "--template", str(asked.template),
-        "--directory", str(asked.directory), "--out", str(out), "--seed", str(asked.seed),
-        "--share", str(asked.share), "--without", ",".join(asked.without),
+        sys.executable, "-m", __name__, "--mode", options.mode.name, "--template", str(options.template),
+        "--directory", str(options.directory), "--out", str(out), "--seed", str(options.seed),
+        "--share", str(options.share), "--without", ",".join(options.without),
     ]  # fmt: skip
-    command += ["--dangerous-only"] if asked.dangerous_only else []
-    command += ["--write-calls", str(asked.write_calls)] if asked.write_calls is not None else []
+    command += ["--dangerous-only"] if options.dangerous_only else []
+    command += ["--write-calls", str(options.write_calls)] if options.write_calls is not None else []
     root = str(Path(__file__).parents[2])
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ | {"PYTHONPATH": root})
     if done.returncode:
-        raise AssertionError(f"{asked.mode.name} without {asked.without}: {done.stderr[-3000:]}")
+        raise AssertionError(f"{options.mode.name} without {options.without}: {done.stderr[-3000:]}")
     return Outcome.read(out)
 
 
@@ -469,14 +471,21 @@ def main() -> None:
     parser.add_argument("--without", default="", help=f"of {', '.join(PARTS)}, with commas")
     parser.add_argument("--dangerous-only", action="store_true")
     parser.add_argument("--write-calls", type=Path)
-    said = parser.parse_args()
-    without = tuple(part for part in said.without.split(",") if part)
-    mode = MODES[said.mode]
-    asked = Asked(
-        mode, said.template, said.directory, said.seed, without, said.share, said.dangerous_only, said.write_calls
+    arguments = parser.parse_args()
+    without = tuple(part for part in arguments.without.split(",") if part)
+    mode = MODES[arguments.mode]
+    options = RunOptions(
+        mode,
+        arguments.template,
+        arguments.directory,
+        arguments.seed,
+        without,
+        arguments.share,
+        arguments.dangerous_only,
+        arguments.write_calls,
     )
-    run(asked).write(said.out)
-    # Threads of the server's own would be waited for, some for ever.
+    run(options).write(arguments.out)
+    # A normal exit would wait for the server's threads, for some forever.
     sys.stderr.flush()
     os._exit(0)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mlflow_app.fuzz_driver import MODES, Asked, Mode, Outcome, start
+from tests.mlflow_app.fuzz_driver import MODES, Mode, Outcome, RunOptions, start
 from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, EDITOR, MANAGER, READER, build
 
 _WHO = {
@@ -25,7 +25,7 @@ def table(undefended: Sequence[Outcome], defended: Sequence[Outcome]) -> str:
     """Markdown: a row for each family of routes and each identity.
 
     `held` are calls that changed something undefended and do not with the app; `allowed` are approvals, requests and
-    acts of administrators; `broken` is what should be none.
+    acts of administrators; `broken` should be 0.
     """
     rows: Counter[tuple[str, str, str]] = Counter()
     for bare, walled in zip(undefended, defended, strict=True):
@@ -70,17 +70,17 @@ def measure(directory: Path, seed: int, share: float) -> str:
 
 def _run(directory: Path, mode: Mode, seed: int, share: float, without: tuple[str, ...]) -> Outcome:
     name = f"{mode.name} {'bare' if without else 'walled'}"
-    asked = Asked(mode, directory / mode.template, directory / name, seed, without, share)
-    return start(asked, directory / f"{name}.json")
+    options = RunOptions(mode, directory / mode.template, directory / name, seed, without, share)
+    return start(options, directory / f"{name}.json")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--share", type=float, default=1.0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        print(measure(Path(directory), asked.seed, asked.share))
+        print(measure(Path(directory), arguments.seed, arguments.share))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What somebody hostile would want of each route, in plain words; the spellings come on top.
+"""What an attacker would want of each route, in plain words; fuzz_spellings.py varies the spelling.
 
 A field in braces (`{model_id}`) goes into the path, one with a question mark into the query string, `body` is sent as
 bytes; the rest are the fields of the call.
@@ -19,7 +19,7 @@ _PROMPT_KEY = "mlflow.prompt.is_prompt"
 
 
 def intents(endpoint: str, place: Place) -> list[Intent]:
-    """What is tried at this route, or nothing where only its own fields can say."""
+    """What is tried at this route; empty if only the route's own fields are known."""
     made = _INTENTS.get(endpoint)
     if made is None:
         return []
@@ -235,8 +235,8 @@ def _multiparts(place: Place) -> list[Intent]:
 def _presigned(place: Place) -> list[Intent]:
     names = ("model/MLmodel", "model/new-file", "elsewhere", "model//MLmodel", "./model/MLmodel", "a/../model/MLmodel")
     runs = [run for run in (place.direct_run, place.direct_run, place.run) if run]
-    asked = [{"run_id": run, "path": name} for run in runs for name in names]
-    return [*asked, {"model_id": place.logged_model, "path": "MLmodel"}]
+    of_runs = [{"run_id": run, "path": name} for run in runs for name in names]
+    return [*of_runs, {"model_id": place.logged_model, "path": "MLmodel"}]
 
 
 def _page_uploads(place: Place) -> list[Intent]:
@@ -276,13 +276,13 @@ def _runs(place: Place) -> list[Intent]:
 
 
 def _experiments(place: Place) -> list[Intent]:
-    which = [one for one in (place.experiment, place.experiment, place.direct_experiment, "0") if one]
-    return [{"experiment_id": one, "new_name": "renamed"} for one in which]
+    which = [id for id in (place.experiment, place.experiment, place.direct_experiment, "0") if id]
+    return [{"experiment_id": id, "new_name": "renamed"} for id in which]
 
 
 def _logged_models(place: Place) -> list[Intent]:
     ids = (place.logged_model, place.logged_model, f"{place.logged_model} ", place.logged_model.upper())
-    return [{"{model_id}": one, "model_id": place.logged_model, "status": "LOGGED_MODEL_UPLOAD_FAILED"} for one in ids]
+    return [{"{model_id}": id, "model_id": place.logged_model, "status": "LOGGED_MODEL_UPLOAD_FAILED"} for id in ids]
 
 
 def _graphql(place: Place) -> list[Intent]:

@@ -1,4 +1,4 @@
-"""Whether what the witness saw after a call may be: an approval, or an administrator's act that is told."""
+"""Whether the changes that the witness saw after a call are allowed: by an approval, or as a recorded act."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Verdict:
 
 
 def counted(changes: Sequence[Change]) -> list[Change]:
-    """Without what nobody protects, and without our tags that fell or moved with a model that nobody protects."""
+    """The changes of protected things, without our tags that were deleted or moved with an unprotected model."""
     gone = {_model(change) for change in changes if change.free and _is_whole(change)}
     kept = [change for change in changes if change.thing in _COUNTED]
     return [change for change in kept if not (_model(change) in gone and _falls_or_moves(change))]
 
 
 def _is_whole(change: Change) -> bool:
-    """Deleted, renamed or in another workspace, with all that belongs to it."""
+    """Whether the model is deleted, renamed or moved to another workspace, with all that belongs to it."""
     return (
         change.kind == "delete" or change.thing == "free model" or bool({"name", "workspace"} & {*change.what.split()})
     )
@@ -46,13 +46,13 @@ def _falls_or_moves(change: Change) -> bool:
 def judged(
     call: Call, status: int, changes: Sequence[Change], approvers: Sequence[str] | None, written: Collection[Model]
 ) -> Verdict:
-    """`approvers` None: whoever calls may decide. `written`: models about which the app has written down an
-    administrator's act in its own table since the call before."""
+    """`approvers` None: every caller may decide. `written`: models on which the app has recorded an administrator's
+    act in its own table since the previous call."""
     left = counted(changes)
     if not left:
         return Verdict()
-    told = _all_told(left, {*written, *(_model(change) for change in changes if _tells(change))})
-    if status >= 500 and call.identity == ADMINISTRATOR and told:
+    recorded = _all_recorded(left, {*written, *(_model(change) for change in changes if _is_decision(change))})
+    if status >= 500 and call.identity == ADMINISTRATOR and recorded:
         # MLflow's basic-auth sweeps grants after a deletion, and fails on a body that is encoded twice.
         return Verdict("administrator")
     if status >= 300:
@@ -62,21 +62,21 @@ def judged(
         if not verdict.wrong or call.identity != ADMINISTRATOR:
             return verdict
     if call.identity == ADMINISTRATOR:
-        return Verdict("administrator") if told else Verdict(wrong="an administrator's act that is told nowhere")
-    return Verdict(wrong="nobody allowed it")
+        return Verdict("administrator") if recorded else Verdict(wrong="an administrator's act that is not recorded")
+    return Verdict(wrong="unauthorized change")
 
 
-def _all_told(changes: Sequence[Change], told: Collection[Model]) -> bool:
-    """An act on a run or a file is told on the model that is made of it, which the witness cannot name."""
+def _all_recorded(changes: Sequence[Change], recorded: Collection[Model]) -> bool:
+    """An act on a run or a file is recorded on the model that is made of it, which the witness cannot name."""
     touched = {_model(change) for change in changes if change.thing in _OF_MODELS}
-    return bool(told) and touched <= set(told)
+    return bool(recorded) and touched <= set(recorded)
 
 
 def _model(change: Change) -> Model:
     return change.workspace, change.name
 
 
-def _tells(change: Change) -> bool:
+def _is_decision(change: Change) -> bool:
     return change.thing == "tag" and change.what.startswith(_DECISION) and change.kind != "delete"
 
 
@@ -84,30 +84,30 @@ def _tells(change: Change) -> bool:
 
 
 def _created(call: Call, changes: list[Change], approvers: Sequence[str] | None) -> Verdict:
-    one = changes[0]
-    fine = len(changes) == 1 and one.of_tag and one.kind == "insert" and one.what.startswith(_REQUEST)
+    change = changes[0]
+    fine = len(changes) == 1 and change.of_tag and change.kind == "insert" and change.what.startswith(_REQUEST)
     return Verdict("request") if fine else Verdict(wrong="filing a request writes one request and nothing else")
 
 
 def _resolved(call: Call, changes: list[Change], approvers: Sequence[str] | None) -> Verdict:
-    """Rejected or withdrawn: the request is gone, a decision may be told, and no more."""
-    taken, told, rest = _parts(changes)
-    if len(taken) == 1 and not rest and all(tag.version == taken[0].version for tag in told):
+    """Rejected or withdrawn: the request is gone, a decision may be written, and nothing else."""
+    taken, written, rest = _parts(changes)
+    if len(taken) == 1 and not rest and all(tag.version == taken[0].version for tag in written):
         return Verdict("request resolved")
-    return Verdict(wrong="resolving a request takes it away and nothing else")
+    return Verdict(wrong="resolving a request removes it and nothing else")
 
 
 def _approved(call: Call, changes: list[Change], approvers: Sequence[str] | None) -> Verdict:
-    taken, told, rest = _parts(changes)
-    if len(taken) != 1 or not told:
-        return Verdict(wrong="an approval takes one request away and tells one decision")
+    taken, written, rest = _parts(changes)
+    if len(taken) != 1 or not written:
+        return Verdict(wrong="an approval removes one request and writes one decision")
     request = taken[0]
     if approvers is not None and call.identity not in approvers:
-        return Verdict(wrong=f"{call.identity or 'nobody'} is no approver")
+        return Verdict(wrong=f"{call.identity or 'nobody'} is not an approver")
     if call.identity and json.loads(request.was).get("requester") == call.identity:
-        return Verdict(wrong="a requester approved a request of their own")
+        return Verdict(wrong="a requester approved their own request")
     kind, _, name = request.what.removeprefix(_REQUEST).partition(".")
-    wrong = [change for change in [*told, *rest] if not _follows(change, request, kind, name)]
+    wrong = [change for change in [*written, *rest] if not _follows(change, request, kind, name)]
     return Verdict(wrong=f"not what the request asked for: {wrong}") if wrong else Verdict("approval")
 
 
@@ -121,15 +121,15 @@ def _follows(change: Change, request: Change, kind: str, name: str) -> bool:
         return kind == "alias" and change.what == name and change.became == request.version
     if change.thing != "version" or kind != "stage" or change.what.strip() != "current_stage":
         return False
-    # Others leave the stage where the approval says so.
+    # Other versions leave the stage if the approval archives them.
     return change.became == (name if change.version == request.version else "Archived")
 
 
 def _moved_directly(call: Call, changes: list[Change], approvers: Sequence[str] | None) -> Verdict:
-    """A direct transition to a stage that nobody protects writes its comment beside the version."""
-    if all(_tells(change) for change in changes):
+    """A direct transition to an unprotected stage writes its comment beside the version."""
+    if all(_is_decision(change) for change in changes):
         return Verdict("comment of a direct transition")
-    return Verdict(wrong="nobody allowed it")
+    return Verdict(wrong="unauthorized change")
 
 
 _OWN = {
@@ -142,7 +142,9 @@ _OWN = {
 
 
 def _parts(changes: Sequence[Change]) -> tuple[list[Change], list[Change], list[Change]]:
-    """Requests that were taken away, decisions that were told, and the rest."""
-    taken = [one for one in changes if one.of_tag and one.kind == "delete" and one.what.startswith(_REQUEST)]
-    told = [one for one in changes if _tells(one)]
-    return taken, told, [one for one in changes if one not in taken and one not in told]
+    """Requests that were removed, decisions that were written, and the rest."""
+    taken = [
+        change for change in changes if change.of_tag and change.kind == "delete" and change.what.startswith(_REQUEST)
+    ]
+    written = [change for change in changes if _is_decision(change)]
+    return taken, written, [change for change in changes if change not in taken and change not in written]

@@ -1,6 +1,6 @@
 """Every route of the server that changes something, read from the tables that MLflow serves from, and its family.
 
-A route that no family names has no calls made for it: the test fails, so that a new MLflow is looked at.
+The test fails on a route that no family names, so that a new MLflow release is reviewed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ HARMLESS: dict[str, str] = {
     "telemetry": "serve_post_ui_telemetry",
 }
 
-# Served by FastAPI itself; the first that is part of the path names the family.
+# Served by FastAPI itself; the first key that is part of the path names the family.
 _NATIVE = {
     "/mlflow-artifacts/artifacts/": "artifacts",
     "/mlflow/mcp-servers": "mcp servers",
@@ -109,7 +109,7 @@ _MCP_KNOWN = """
 
 
 class NoGenerator(Exception):
-    """MLflow has routes that change something and that nobody has looked at; the message names them."""
+    """MLflow has routes that change something and have not been reviewed; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Route:
 
 
 def routes_of(flask_app: Any, served: Any) -> list[Route]:
-    """Of what this process serves: MLflow's Flask application, with FastAPI's routes before it where there are any.
+    """The routes that this process serves: MLflow's Flask routes, and before them FastAPI's if there are any.
 
     Raises:
         NoGenerator: a route is in no family.
@@ -178,7 +178,7 @@ def _native_family(method: str, path: str) -> str:
 
 
 def _messages() -> dict[tuple[str, str], Any]:
-    """What each of MLflow's own routes reads, from the services that it makes its routes of."""
+    """The message that each of MLflow's own routes reads, from the services that define the routes."""
     from mlflow.protos import databricks_pb2
     from mlflow.server import handlers
 

@@ -1,4 +1,4 @@
-"""Ways to say the same thing: spellings of a field, names of fields, forms of a body."""
+"""Ways to write the same call: spellings of a field, names of fields, forms of a body."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _JSON = "application/json"
 
 
 def spelled(chance: random.Random, fields: Mapping[str, Any]) -> Fields:
-    """The same call, as far as MLflow may be led to think."""
-    said = {name: _value(chance, name, value) for name, value in fields.items()}
+    """The same call in another spelling, as far as MLflow may accept it."""
+    result = {name: _value(chance, name, value) for name, value in fields.items()}
     for often, turn in _TURNS:
         if chance.random() < often:
-            said = turn(chance, said)
-    return said
+            result = turn(chance, result)
+    return result
 
 
 def formed(chance: random.Random, fields: Fields) -> Form:
@@ -36,7 +36,7 @@ def plainly(fields: Fields) -> Form:
 
 
 def path_spelled(chance: random.Random, path: str) -> str:
-    """A path of an artifact, quoted already where the spelling is in the quoting."""
+    """The path of an artifact, quoted: some spellings vary the quoting."""
     if chance.random() < 0.5:
         return quote(path)
     return chance.choice(_PATHS)(path)
@@ -156,9 +156,9 @@ def _multipart(fields: Fields) -> Form:
 
 def _half(fields: Fields) -> Form:
     names = sorted(fields)
-    said = {name: fields[name] for name in names[::2]}
-    asked = {name: fields[name] for name in names[1::2]}
-    return urlencode(_words(asked)), {"Content-Type": _JSON}, _json(said)
+    in_body = {name: fields[name] for name in names[::2]}
+    in_query = {name: fields[name] for name in names[1::2]}
+    return urlencode(_words(in_query)), {"Content-Type": _JSON}, _json(in_body)
 
 
 def _in_query(fields: Fields) -> Form:
@@ -175,7 +175,7 @@ def _twice(fields: Fields) -> bytes:
 
 
 def _twice_named(fields: Fields) -> bytes:
-    """A JSON object that says each field twice; parsers keep the last."""
+    """A JSON object that has each field twice; parsers keep the last."""
     pairs = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
     return ("{" + ", ".join([f"{json.dumps(name)}: null" for name in fields] + pairs) + "}").encode()
 

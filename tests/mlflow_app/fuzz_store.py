@@ -16,7 +16,7 @@ SCHEME = "object"
 
 
 class ObjectStore(LocalArtifactRepository, MultipartUploadMixin, MultipartDownloadMixin, PresignedUploadMixin):
-    """`object:///a/directory`. Whoever is handed a presigned address is taken to use it at once."""
+    """`object:///a/directory`. A presigned address counts as used as soon as it is handed out."""
 
     def __init__(self, artifact_uri: str, *arguments: Any, **named: Any) -> None:
         super().__init__(Path(urlparse(artifact_uri).path).as_uri(), *arguments, **named)

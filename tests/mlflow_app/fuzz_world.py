@@ -22,11 +22,11 @@ from urllib.parse import urlparse
 PASSWORD = "a-long-enough-password"
 ADMINISTRATOR, APPROVER, READER, EDITOR, MANAGER = "root", "ann", "rita", "ed", "mia"
 USERS = (APPROVER, READER, EDITOR, MANAGER, "spare")
-# team-a has the names of default, so that the one may be taken for the other; team-b may be given to default.
+# team-a has the same names as default, so that they can be confused; team-b can be merged into default.
 WORKSPACES = {"default": "", "team-a": "", "team-b": "-b"}
 PROTECTED = "Production,@champion"
 GRANTS = {EDITOR: "EDIT", MANAGER: "MANAGE"}
-# Artifacts that no proxy serves: an experiment that keeps them elsewhere.
+# An experiment that keeps its artifacts elsewhere, without the proxy.
 DIRECT = "direct"
 BYTES = "the bytes that were approved\n"
 
@@ -73,7 +73,7 @@ def build(uri: str, directory: Path, *, workspaces: bool = False, auth: bool = F
 
 
 def auth_config(directory: Path, workspaces: bool) -> Path:
-    """basic-auth with its default, READ for everybody; passwords are looked at once, not in each of 5,000 calls."""
+    """basic-auth with its default, READ for every user; passwords are checked once, not in each of 5,000 calls."""
     config = directory / "basic_auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"
@@ -93,7 +93,7 @@ def _environment(uri: str, directory: Path, workspaces: bool) -> dict[str, str]:
     }
 
 
-# --- in the process that makes it ----------------------------------------------------------------------------
+# --- in the process that builds it ---------------------------------------------------------------------------
 
 
 class _Maker:
@@ -254,7 +254,7 @@ def _grant(store: Any, workspace: str, workspaces: bool) -> None:
         level = GRANTS.get(user, "READ")
         for kind in ("registered_model", "prompt"):
             store.grant_user_permission(user, kind, "*", level)
-        # Who makes models owns the experiments that they come from.
+        # A user who creates models owns the experiments that they come from.
         store.grant_user_permission(user, "experiment", "*", "MANAGE" if user in GRANTS else "READ")
 
 
@@ -265,18 +265,18 @@ def main() -> None:
     parser.add_argument("--workspaces", action="store_true")
     parser.add_argument("--auth", action="store_true")
     parser.add_argument("--direct", default="")
-    asked = parser.parse_args()
-    maker = _Maker(asked.uri, asked.directory, asked.workspaces, asked.direct)
+    arguments = parser.parse_args()
+    maker = _Maker(arguments.uri, arguments.directory, arguments.workspaces, arguments.direct)
     places = []
-    for workspace in WORKSPACES if asked.workspaces else ("default",):
+    for workspace in WORKSPACES if arguments.workspaces else ("default",):
         if workspace != "default":
-            _make_workspace(asked.uri, workspace)
-        with _inside(workspace, asked.workspaces):
+            _make_workspace(arguments.uri, workspace)
+        with _inside(workspace, arguments.workspaces):
             places.append(maker.place(workspace))
-    if asked.auth:
-        _make_users(asked.directory, asked.workspaces)
+    if arguments.auth:
+        _make_users(arguments.directory, arguments.workspaces)
     world = World(tuple(places), tuple(maker.holders))
-    (asked.directory / "world.json").write_text(json.dumps(asdict(world)))
+    (arguments.directory / "world.json").write_text(json.dumps(asdict(world)))
 
 
 if __name__ == "__main__":

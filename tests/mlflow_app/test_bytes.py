@@ -1,4 +1,4 @@
-"""Nobody changes the files of a version that holds a protected target, by any call of the server's."""
+"""No call of the server changes the files of a version that holds a protected target."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_the_refusal_names_the_version_and_says_what_to_do(server: Server) -> No
     name, _, path = server.holder()
     reply = server.put(f"{path}/model/MLmodel")
     assert reply.status_code == 403
-    said = reply.json()["message"]
-    assert f"version 1 of '{name}'" in said
-    assert "register a new version" in said
+    message = reply.json()["message"]
+    assert f"version 1 of '{name}'" in message
+    assert "register a new version" in message
 
 
 def test_folders_above_a_holder_cannot_be_deleted_and_its_neighbours_can(server: Server) -> None:
@@ -113,7 +113,7 @@ def test_the_upload_of_the_web_page_is_refused_too(server: Server) -> None:
     assert server.seen() == before
 
 
-def test_a_version_that_holds_nothing_any_more_has_free_files(server: Server) -> None:
+def test_files_of_a_version_that_no_longer_holds_anything_can_be_changed(server: Server) -> None:
     name, _, path = server.holder()
     server.person.request("create", name, "Archived")
     server.person.request("approve", name, "Archived")
@@ -129,7 +129,7 @@ def test_the_run_of_a_holder_stays_and_the_refusal_names_it(server: Server) -> N
     assert reply.status_code == 403
 
 
-def test_every_spelling_of_a_place_is_one() -> None:
+def test_every_spelling_of_a_place_has_one_canonical_form() -> None:
     places = Places("/srv/artifacts")
     same = {
         places.canonical(uri)
@@ -144,7 +144,7 @@ def test_every_spelling_of_a_place_is_one() -> None:
     assert same == {"file:///srv/artifacts/0/run/artifacts/model"}
 
 
-def test_a_proxied_place_of_a_workspace_may_leave_the_workspace_out() -> None:
+def test_a_proxied_place_of_a_workspace_may_omit_the_workspace() -> None:
     places = Places("s3://bucket/root", default_workspace="default")
     assert places.canonical("mlflow-artifacts:/0/run", "team-a") == "s3://bucket/root/workspaces/team-a/0/run"
     whole = "mlflow-artifacts:/workspaces/team-a/0/run"
@@ -152,7 +152,7 @@ def test_a_proxied_place_of_a_workspace_may_leave_the_workspace_out() -> None:
     assert places.canonical("mlflow-artifacts:/0/run", "default") == "s3://bucket/root/0/run"
 
 
-def test_names_are_no_places_and_buckets_have_nothing_above() -> None:
+def test_names_are_not_places_and_nothing_is_above_a_bucket() -> None:
     places = Places(None)
     assert places.canonical("runs:/abc/model") is None
     assert places.canonical("models:/m/1") is None
@@ -160,7 +160,7 @@ def test_names_are_no_places_and_buckets_have_nothing_above() -> None:
     assert places.canonical("s3a://Bucket/a//b/") == "s3://bucket/a/b"
 
 
-def test_links_are_followed_wherever_they_stand_and_whenever_they_came(tmp_path: Path) -> None:
+def test_links_are_followed_anywhere_in_a_path_and_whenever_they_were_created(tmp_path: Path) -> None:
     places = Places(None)
     for folder in ("held/model", "plain/model"):
         (tmp_path / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Databases that hold other letters equal: what they take for a protected name is one. On a real MariaDB."""
+"""Databases that treat other letters as equal: a name equal to a protected one is refused. On a real MariaDB."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             yield world
 
 
-def test_names_that_the_database_takes_for_protected_ones_are_refused(world: World) -> None:
-    """In each collation: what it holds equal is refused, and what it tells apart may stand."""
+def test_names_that_the_database_treats_as_protected_ones_are_refused(world: World) -> None:
+    """In each collation: names that it treats as equal are refused, and names that it distinguishes are allowed."""
     store = world.store
     world.model()
     for alias in ("champıon", "chämpion", "CHAMPION", "ｃｈａｍｐｉｏｎ"):

@@ -1,7 +1,7 @@
-"""Thousands of hostile calls to every route that changes something: no holder changes but by an approval, or by an
-administrator whose act is told. The witness is outside (witness.py); the calls are those of fuzz_calls.py.
+"""Thousands of hostile calls to every route that changes something: a holder changes only by an approval, or by a
+recorded act of an administrator. The witness is outside the product (witness.py); fuzz_calls.py makes the calls.
 
-The same calls are made with parts of the product taken away, to see that they are hostile and that the witness sees.
+The same calls are sent with parts of the product taken away, to show that they are hostile and that the witness sees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.mlflow_app.fuzz_driver import MODES, PREFIX, Asked, Mode, Outcome, start
+from tests.mlflow_app.fuzz_driver import MODES, PREFIX, Mode, Outcome, RunOptions, start
 from tests.mlflow_app.fuzz_routes import NoGenerator, routes_of
 from tests.mlflow_app.fuzz_world import build
 
@@ -23,7 +23,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "20"))
 EVERYTHING = ("guard", "store", "files")
 pytestmark = pytest.mark.timeout(900)
 
-# What reaches a holder, a tag of ours, or what a holder is made of, on a server that nobody defends.
+# Handlers that reach a holder, one of our tags, or what a holder is made of, on an undefended server.
 REACHING = """
     _transition_stage transition_requests_transition_stage _set_registered_model_alias _delete_registered_model_alias
     _delete_model_version _delete_registered_model _rename_registered_model _set_model_version_tag
@@ -38,7 +38,7 @@ SHARES = dict(zip(MODES, (0.85, 0.75, 0.75, 0.75), strict=True))
 
 
 class Runs:
-    """Every run that the tests look at, two at a time, started together."""
+    """Every run that the tests read, two at a time, started together."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -66,28 +66,28 @@ class Runs:
 
     def _start(self, mode: Mode, without: tuple[str, ...], share: float, *, dangerous_only: bool = False) -> None:
         name = f"{len(self._started)}"
-        asked = Asked(
+        options = RunOptions(
             mode, self._directory / mode.template, self._directory / name, SEED, without, share, dangerous_only
         )
         out = self._directory / f"{name}.json"
-        self._started[mode.name, without] = self._workers.submit(start, asked, out)
+        self._started[mode.name, without] = self._workers.submit(start, options, out)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    made = Runs(tmp_path_factory.mktemp("fuzz"))
-    yield made
-    made.stop()
+    runs = Runs(tmp_path_factory.mktemp("fuzz"))
+    yield runs
+    runs.stop()
 
 
-def test_at_least_five_thousand_calls_change_nothing_that_nobody_allowed(runs: Runs) -> None:
+def test_at_least_five_thousand_calls_make_no_unauthorized_change(runs: Runs) -> None:
     outcomes = runs.of()
     assert sum(len(outcome.statuses) for outcome in outcomes) >= 5_000
-    assert not any(outcome.wrong for outcome in outcomes), told(outcomes, "wrong")
+    assert not any(outcome.wrong for outcome in outcomes), findings(outcomes, "wrong")
 
 
 def test_among_them_are_approvals_and_acts_of_administrators_that_change_holders(runs: Runs) -> None:
-    by = Counter(one for outcome in runs.of() for one in outcome.accounted.values())
+    by = Counter(cause for outcome in runs.of() for cause in outcome.accounted.values())
     assert by["approval"] >= 20
     assert by["administrator"] >= 40
     assert by["request resolved"] >= 15
@@ -95,16 +95,16 @@ def test_among_them_are_approvals_and_acts_of_administrators_that_change_holders
 
 def test_the_same_calls_to_an_undefended_server_change_holders_by_every_route_that_can(runs: Runs) -> None:
     defended, undefended = runs.of(), runs.of(*EVERYTHING)
-    for one, other in zip(defended, undefended, strict=True):
-        assert (one.routes, one.identities) == (other.routes, other.identities)
+    for walled, bare in zip(defended, undefended, strict=True):
+        assert (walled.routes, walled.identities) == (bare.routes, bare.identities)
     assert sum(len(outcome.wrong) for outcome in undefended) >= 300
     can = {plain(route) for outcome in undefended for route in reaching(outcome)}
     did = {plain(outcome.routes[number]) for outcome in undefended for number in outcome.changed}
-    # A route that is not in the set and changes a holder all the same would be news.
+    # Fails too if a route outside the set changes a holder.
     assert sorted(did ^ can) == []
 
 
-def test_without_the_stores_wall_holders_change_so_that_it_is_the_wall_that_holds(runs: Runs) -> None:
+def test_without_the_stores_wall_holders_change(runs: Runs) -> None:
     outcomes = runs.of("store")
     assert sum(len(outcome.wrong) for outcome in outcomes) >= 20
     families = {outcome.families[number] for outcome in outcomes for number in outcome.wrong}
@@ -113,21 +113,23 @@ def test_without_the_stores_wall_holders_change_so_that_it_is_the_wall_that_hold
 
 def test_without_the_guard_at_the_routes_no_holder_changes(runs: Runs) -> None:
     outcomes = runs.of("guard")
-    assert not any(outcome.wrong for outcome in outcomes), told(outcomes, "wrong")
+    assert not any(outcome.wrong for outcome in outcomes), findings(outcomes, "wrong")
 
 
 def test_nothing_answers_500_because_of_the_app(runs: Runs) -> None:
     """MLflow answers 500 to some calls by itself: those that do so undefended are its own."""
     found = []
-    for one, other in zip(runs.of(), runs.of(*EVERYTHING), strict=True):
-        for number, said in one.errors.items():
-            own = one.families[number] == "requests" or "transition_requests" in one.endpoints[number]
-            if own or other.statuses[number] < 500:
-                found.append(f"{one.mode}: {one.shown[number]} answered {one.statuses[number]}: {said[:300]}")
+    for walled, bare in zip(runs.of(), runs.of(*EVERYTHING), strict=True):
+        for number, answer in walled.errors.items():
+            own = walled.families[number] == "requests" or "transition_requests" in walled.endpoints[number]
+            if own or bare.statuses[number] < 500:
+                found.append(
+                    f"{walled.mode}: {walled.shown[number]} answered {walled.statuses[number]}: {answer[:300]}"
+                )
     assert not found, "\n".join([f"seed {SEED}", *found])
 
 
-def test_a_route_that_is_new_in_mlflow_fails_until_somebody_has_looked_at_it() -> None:
+def test_a_new_route_of_mlflow_fails_until_it_is_reviewed() -> None:
     rule = SimpleNamespace(rule="/api/4.0/mlflow/registered-models/swap", methods={"POST"}, endpoint="_swap_models")
     flask_app = SimpleNamespace(url_map=SimpleNamespace(iter_rules=lambda: [rule]))
     native = SimpleNamespace(path="/api/4.0/mlflow/aliases", methods={"PUT"})
@@ -138,13 +140,13 @@ def test_a_route_that_is_new_in_mlflow_fails_until_somebody_has_looked_at_it() -
 # --- what a failure shows ------------------------------------------------------------------------------------
 
 
-def told(outcomes: Iterable[Outcome], what: str) -> str:
+def findings(outcomes: Iterable[Outcome], what: str) -> str:
     lines = [f"seed {SEED} (FUZZ_SEED)"]
     for outcome in outcomes:
         found: Mapping[int, str] = getattr(outcome, what)
         lines += [
-            f"{outcome.mode}: {outcome.shown[number]} answered {outcome.statuses[number]}\n    {said}"
-            for number, said in found.items()
+            f"{outcome.mode}: {outcome.shown[number]} answered {outcome.statuses[number]}\n    {finding}"
+            for number, finding in found.items()
         ]
     return "\n".join(lines)
 
@@ -155,7 +157,7 @@ def reaching(outcome: Outcome) -> set[str]:
     return {
         outcome.routes[number]
         for number, endpoint in enumerate(outcome.endpoints)
-        # What FastAPI serves itself has no name of its own.
+        # Routes that FastAPI serves itself have no endpoint name.
         if endpoint in can or (endpoint.startswith("native PUT") and outcome.families[number] == "artifacts")
     }
 

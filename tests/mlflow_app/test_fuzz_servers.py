@@ -32,7 +32,7 @@ from tests.mlflow_app.fuzz_driver import (
 )
 from tests.mlflow_app.fuzz_routes import Route, routes_of
 from tests.mlflow_app.fuzz_world import World, build
-from tests.mlflow_app.test_fuzz import SEED, told
+from tests.mlflow_app.test_fuzz import SEED, findings
 from tests.postgres import PostgresServer
 
 CALLS = 130
@@ -47,7 +47,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_no_call_to_a_real_server_changes_what_nobody_allowed(
+def test_no_call_to_a_real_server_makes_an_unauthorized_change(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     mode, uri = MODES[name], f"sqlite:///{tmp_path}/mlflow.db"
@@ -56,18 +56,18 @@ def test_no_call_to_a_real_server_changes_what_nobody_allowed(
         uri = postgres.new_database()
     outcome = besieged(mode, tmp_path, uri)
     assert len(outcome.statuses) == CALLS
-    assert not outcome.wrong, told([outcome], "wrong")
+    assert not outcome.wrong, findings([outcome], "wrong")
     assert Counter(status // 100 for status in outcome.statuses)[2] >= 5
 
 
 @pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="MariaDB belongs to the long run: LONG_TESTS=1")
 @pytest.mark.skipif(shutil.which("mariadbd") is None, reason="there is no mariadbd here: apt install mariadb-server")
-def test_no_call_to_a_server_on_mariadb_changes_what_nobody_allowed(tmp_path: Path) -> None:
-    """Names are compared without their case there, and triggers do not see what cascades do."""
+def test_no_call_to_a_server_on_mariadb_makes_an_unauthorized_change(tmp_path: Path) -> None:
+    """MariaDB compares names without case, and its triggers do not see cascades."""
     pytest.importorskip("pymysql", reason="there is no driver for MariaDB here: pip install pymysql")
     with mariadb(tmp_path / "mariadb") as uri:
         outcome = besieged(Mode("basic-auth with workspaces", workspaces=True), tmp_path, uri)
-    assert not outcome.wrong, told([outcome], "wrong")
+    assert not outcome.wrong, findings([outcome], "wrong")
 
 
 def besieged(mode: Mode, directory: Path, uri: str) -> Outcome:
@@ -143,7 +143,7 @@ def mariadb(directory: Path) -> Iterator[str]:
     """A MariaDB of its own on loopback, without a password."""
     directory.mkdir(parents=True)
     data, port = directory / "data", _free_port()
-    # Debian's, run as root, wants to be told that this is meant.
+    # Debian's MariaDB needs an explicit user if run as root.
     user = ["--user=root"] if os.geteuid() == 0 else []
     subprocess.run(
         ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", *user],

@@ -1,4 +1,4 @@
-"""Whoever asks for what no rule covers hears it at once, on the page and in the answer."""
+"""A requester of what no rule covers is warned at once, on the page and in the answer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ rules:
     targets: [Production]
     require: [{metric: accuracy, min: 0.9}]
 """
-TOLD = json.dumps([{"models": ["risk-*"], "targets": ["Production"]}])
+STATEMENT = json.dumps([{"models": ["risk-*"], "targets": ["Production"]}])
 DAEMON = {"User-Agent": "mlflow-reconciler"}
 HOUR = 60 * 60 * 1000
 
 
 @pytest.fixture(scope="module")
 def somebody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """On a server of their own: what a daemon told of its policy stays for hours."""
+    """On a server of its own: what a daemon states about its policy stays for hours."""
     with mlflow_server(tmp_path_factory.mktemp("told"), "--app-name", "transition-requests") as uri:
         yield Person(uri)
 
@@ -47,9 +47,9 @@ def test_the_app_learns_it_from_the_daemons_cycle(somebody: Person, name: Name, 
     assert isinstance(product.run("once"), subprocess.CompletedProcess)
     inside, outside = somebody.model(f"risk-{name()}"), somebody.model(f"ads-{name()}")
     assert "warning" not in somebody.request("create", inside)
-    said = somebody.request("create", outside)["warning"]
-    assert outside in said
-    assert "a person" in said
+    warning = somebody.request("create", outside)["warning"]
+    assert outside in warning
+    assert "a person" in warning
     rows = somebody.call("GET", "transition-requests/list")["requests"]
     assert {row["name"]: row.get("covered", True) for row in rows if row["name"] in {inside, outside}} == {
         inside: True, outside: False,
@@ -57,29 +57,29 @@ def test_the_app_learns_it_from_the_daemons_cycle(somebody: Person, name: Name, 
     assert "covered === false" in somebody.send("GET", "/transition-requests").text
 
 
-def test_the_command_line_says_it_too_where_it_knows_no_policy(somebody: Person, name: Name, tmp_path: Path) -> None:
-    somebody.call("GET", "transition-requests/list", params={"governed": TOLD}, headers=DAEMON)
+def test_the_command_line_warns_too_if_it_has_no_policy(somebody: Person, name: Name, tmp_path: Path) -> None:
+    somebody.call("GET", "transition-requests/list", params={"governed": STATEMENT}, headers=DAEMON)
     outside, inside = somebody.model(f"ads-{name()}"), somebody.model(f"risk-{name()}")
     product = Product(somebody.uri, tmp_path)
     environment = {key: value for key, value in product.environment().items() if key != "RECONCILER_POLICY"}
-    for model, said in ((outside, True), (inside, False)):
+    for model, warned in ((outside, True), (inside, False)):
         command = [COMMAND, "request", "create", model, "1", "Production"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert ("no rule covers it" in done.stderr) is said
+        assert ("no rule covers it" in done.stderr) is warned
     command = [COMMAND, "request", "list", "--format", "json"]
     listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     uncovered = {row["model"]: row["covered"] is False for row in json.loads(listed.stdout)}
     assert (uncovered[outside], uncovered[inside]) == (True, False)
 
 
-def everybody(_teller: str, _model: str) -> bool:
+def believe_all(_daemon: str, _model: str) -> bool:
     return True
 
 
 @dataclass
 class Clock:
-    """Milliseconds, as the test says."""
+    """Milliseconds, set by the test."""
 
     now: int = HOUR
 
@@ -99,29 +99,29 @@ def governed(tmp_path: Path, clock: Clock) -> Governed:
     return Governed(engine, clock)
 
 
-def test_nothing_is_said_where_no_daemon_has_spoken_or_the_last_word_is_old(governed: Governed, clock: Clock) -> None:
+def test_there_is_no_warning_without_a_recent_statement_of_a_daemon(governed: Governed, clock: Clock) -> None:
     production = Target.parse("Production")
-    assert governed.covers("", everybody)("ads", production) is None
-    governed.hear("", "svc", TOLD)
-    assert governed.covers("", everybody)("ads", production) is False
-    assert governed.covers("", everybody)("risk-1", production) is True
-    assert governed.covers("other", everybody)("risk-1", production) is None
+    assert governed.covers("", believe_all)("ads", production) is None
+    governed.hear("", "svc", STATEMENT)
+    assert governed.covers("", believe_all)("ads", production) is False
+    assert governed.covers("", believe_all)("risk-1", production) is True
+    assert governed.covers("other", believe_all)("risk-1", production) is None
     clock.now += 4 * HOUR
-    assert governed.covers("", everybody)("ads", production) is None
+    assert governed.covers("", believe_all)("ads", production) is None
 
 
 @pytest.mark.parametrize(
-    "told", ["", "7", "{}", "[7]", '[{"models": "x"}]', '[{"models": [1], "targets": []}]', "[" * 9000]
+    "statement", ["", "7", "{}", "[7]", '[{"models": "x"}]', '[{"models": [1], "targets": []}]', "[" * 9000]
 )
-def test_what_is_not_understood_is_not_remembered(governed: Governed, told: str) -> None:
-    governed.hear("", "svc", told)
-    assert governed.covers("", everybody)("m", Target.parse("Production")) is None
+def test_a_statement_that_cannot_be_parsed_is_ignored(governed: Governed, statement: str) -> None:
+    governed.hear("", "svc", statement)
+    assert governed.covers("", believe_all)("m", Target.parse("Production")) is None
 
 
-def test_only_approvers_are_heard(auth_uri: str) -> None:
+def test_only_statements_of_approvers_count(auth_uri: str) -> None:
     ada, svc = Person(auth_uri, "ada"), Person(auth_uri, "svc")
     name = Person(auth_uri, "root").model("told-model")
-    ada.call("GET", "transition-requests/list", params={"governed": TOLD}, headers=DAEMON)
+    ada.call("GET", "transition-requests/list", params={"governed": STATEMENT}, headers=DAEMON)
     assert "warning" not in ada.request("create", name)
-    svc.call("GET", "transition-requests/list", params={"governed": TOLD}, headers=DAEMON)
+    svc.call("GET", "transition-requests/list", params={"governed": STATEMENT}, headers=DAEMON)
     assert "warning" in ada.request("create", name, "Staging")

@@ -64,7 +64,7 @@ def test_what_changes_a_protected_target_is_refused_and_changes_nothing(
     for data in (json.dumps(body), json.dumps(json.dumps(body))):
         headers = {"Content-Type": "application/json"}
         reply = somebody.send(method, f"{prefix}/{path}", data=data, headers=headers)
-        # Databricks' call is ours, and read strictly.
+        # Databricks' call is one of ours, and read strictly.
         if path.startswith("databricks/") and data.startswith('"'):
             assert (reply.status_code, reply.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), reply.text
             continue
@@ -73,14 +73,14 @@ def test_what_changes_a_protected_target_is_refused_and_changes_nothing(
     assert [somebody.shown(held, version) for version in "12"] == before
 
 
-def test_the_refusal_says_how_to_ask(somebody: Person, held: str) -> None:
+def test_the_refusal_says_how_to_request_the_change(somebody: Person, held: str) -> None:
     body = {"name": held, "version": "2", "stage": "Production"}
-    said = somebody.send("POST", "model-versions/transition-stage", json=body).json()["message"]
-    assert f"mlflow-reconciler request create {held} 2 Production" in said
-    assert "api/2.0/mlflow/transition-requests/create" in said
+    message = somebody.send("POST", "model-versions/transition-stage", json=body).json()["message"]
+    assert f"mlflow-reconciler request create {held} 2 Production" in message
+    assert "api/2.0/mlflow/transition-requests/create" in message
 
 
-def test_an_alias_that_is_not_protected_and_a_stage_that_is_not_are_free(somebody: Person, held: str) -> None:
+def test_unprotected_aliases_and_stages_can_be_changed_directly(somebody: Person, held: str) -> None:
     somebody.call("POST", "registered-models/alias", json={"name": held, "version": "2", "alias": "challenger"})
     somebody.call("DELETE", "registered-models/alias", json={"name": held, "alias": "challenger"})
     body = {"name": held, "version": "2", "stage": "Staging", "archive_existing_versions": True}
@@ -89,8 +89,8 @@ def test_an_alias_that_is_not_protected_and_a_stage_that_is_not_are_free(somebod
     somebody.call("DELETE", "model-versions/delete", json={"name": held, "version": "2"})
 
 
-def test_every_route_of_mlflow_that_changes_something_has_been_looked_at() -> None:
-    """A new MLflow release with a new route fails here: look at it, then name it in the file or in the guard."""
+def test_every_route_of_mlflow_that_changes_something_has_been_reviewed() -> None:
+    """A new MLflow release with a new route fails here: review it, then name it in the file or in the guard."""
     from mlflow.server import app
     from mlflow.server.fastapi_app import app as fastapi_app
 

@@ -1,4 +1,4 @@
-"""What the operator of an MLflow server meets: releases, the weeks before the wall is turned on, refusals counted."""
+"""What the operator of an MLflow server meets: new releases, an observing wall, logged and counted refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APP = ("--app-name", "transition-requests")
 PACKAGE = Path(reconciler.mlflow_app.__file__).parent
 ROOT = PACKAGE.parents[1]
 
-# Names that MLflow keeps to itself, and the one file that leans on each: what a new release may rename.
+# Private names of MLflow, which a new release may rename, and the one file that uses each.
 PRIVATE = {
     "_add_static_prefix": "routes.py",
     "_artifact_repository_registry": "artifact_wall.py",
@@ -46,7 +46,7 @@ def test_each_private_name_of_mlflow_is_known_and_in_one_file() -> None:
 
 
 def private_names(node: ast.AST) -> list[str]:
-    """Of other modules: what is taken from `self` or `cls` is our own."""
+    """Names of other modules: what is taken from `self` or `cls` is our own."""
     if isinstance(node, ast.Attribute):
         own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
         return [node.attr] if node.attr.startswith("_") and not node.attr.startswith("__") and not own else []
@@ -67,21 +67,21 @@ LOAD = "import mlflow.version as v; v.VERSION = '{version}'; import reconciler.m
 
 
 @pytest.mark.parametrize("version", ["3.16.1", "3.18.0", "4.0.0"])
-def test_on_a_release_that_was_not_tested_the_app_refuses_to_start_and_names_the_way_round(version: str) -> None:
+def test_on_an_untested_release_the_app_refuses_to_start_and_names_the_override(version: str) -> None:
     command = [sys.executable, "-c", LOAD.format(version=version)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    said = done.stderr.strip().splitlines()[-1]
-    assert version in said
+    message = done.stderr.strip().splitlines()[-1]
+    assert version in message
     variable = f"TRANSITION_REQUESTS_ACCEPT_MLFLOW={version}"
-    assert variable in said
+    assert variable in message
     accepted = {**os.environ, "TRANSITION_REQUESTS_ACCEPT_MLFLOW": version}
     assert subprocess.run(command, env=accepted, capture_output=True, check=False).returncode == 0
     another = {**os.environ, "TRANSITION_REQUESTS_ACCEPT_MLFLOW": "3.99"}
     assert subprocess.run(command, env=another, capture_output=True, check=False).returncode != 0
 
 
-def test_the_extra_installs_no_other_release_than_the_tested_ones() -> None:
+def test_the_extra_installs_only_tested_releases() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     assert 'server = ["mlflow>=3.17,<3.18"]' in text
 
@@ -96,7 +96,7 @@ def test_a_wrong_variable_is_named(name: str, value: str) -> None:
     assert value in str(failed.value)
 
 
-def test_an_observing_wall_lets_pass_and_logs_who_would_have_been_refused(tmp_path: Path) -> None:
+def test_an_observing_wall_logs_what_it_would_refuse_and_lets_it_pass(tmp_path: Path) -> None:
     variables = {"TRANSITION_REQUESTS_WALL": "observe", "TRANSITION_REQUESTS_TARGETS": "Production,@champion"}
     with mlflow_server(tmp_path, *APP, variables=variables) as uri:
         person = Person(uri)
@@ -110,8 +110,8 @@ def test_an_observing_wall_lets_pass_and_logs_who_would_have_been_refused(tmp_pa
     start = next(line for line in log.splitlines() if line.startswith("transition requests:"))
     assert "NOT protected" in start
     assert "TRANSITION_REQUESTS_WALL=observe" in start
-    told = [line for line in log.splitlines() if "would refuse" in line]
-    assert [line.partition("somebody unknown: ")[2].partition(" directly")[0] for line in told] == [
+    refusals = [line for line in log.splitlines() if "would refuse" in line]
+    assert [line.partition("somebody unknown: ")[2].partition(" directly")[0] for line in refusals] == [
         "Moving a version into Production", "Setting the alias @champion",
         "Deleting the version that holds @champion",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A page in an approver's browser approves nothing in his name; our own page and clients do."""
+"""A foreign page in an approver's browser cannot approve in the approver's name; our own page and clients can."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ELSEWHERE: list[dict[str, str]] = [
 
 @pytest.fixture(scope="module")
 def wide_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    """The server that lets every page of the world call, behind a proxy of another name."""
+    """A server that accepts calls from every origin, behind a proxy of another name."""
     directory: Path = tmp_path_factory.mktemp("cors")
     variables = {"TRANSITION_REQUESTS_PUBLIC_URL": "https://mlflow.example.com/ui"}
     arguments = ("--app-name", "transition-requests", "--cors-allowed-origins", "*")
@@ -63,15 +63,15 @@ def test_a_call_from_another_page_is_refused(
         body["stage"] = "Staging"
     if call == "approve":
         body["archive_existing_versions"] = False
-    for one in (path, path.replace("/api/", "/ajax-api/")):
+    for spelling in (path, path.replace("/api/", "/ajax-api/")):
         method = "DELETE" if call == "delete" else "POST"
-        reply = person.send(method, one, headers=headers, json=body)
+        reply = person.send(method, spelling, headers=headers, json=body)
         assert reply.status_code == 403, reply.text
     assert person.shown(body["name"]) == before
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_what_a_page_can_send_without_asking_is_not_read(
+def test_what_a_page_can_send_without_asking_the_server_is_not_read(
     person: Person, body: dict[str, Any], content_type: str
 ) -> None:
     before = person.shown(body["name"])
@@ -112,7 +112,7 @@ def test_the_public_address_counts_as_our_own(wide_open: Person, name: Name) -> 
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_not_exactly_a_call_is_answered_in_one_sentence_and_does_nothing(
+def test_a_malformed_call_is_answered_in_one_sentence_and_changes_nothing(
     person: Person, body: dict[str, Any], wrong: dict[str, Any]
 ) -> None:
     before = person.shown(body["name"])
@@ -121,14 +121,14 @@ def test_what_is_not_exactly_a_call_is_answered_in_one_sentence_and_does_nothing
         path = f"transition-requests/{call}"
         reply = person.send("POST", path, data=sent, headers={"Content-Type": "application/json"})
         assert reply.status_code == 400, reply.text
-        said = reply.json()["message"]
-        assert said.endswith((".", "?")), said
-        assert "\n" not in said
+        message = reply.json()["message"]
+        assert message.endswith((".", "?")), message
+        assert "\n" not in message
     assert person.shown(body["name"]) == before
 
 
 @pytest.mark.parametrize("sent", ["", "[]", "7", "null", '"{}"', "{", '{"name": 1, "name": 2}', '{"name": NaN}'])
-def test_a_body_that_is_no_object_is_answered_with_400(person: Person, sent: str) -> None:
+def test_a_body_that_is_not_an_object_is_answered_with_400(person: Person, sent: str) -> None:
     for call in ("approve", "reject", "create"):
         reply = person.send(
             "POST", f"transition-requests/{call}", data=sent, headers={"Content-Type": "application/json"}
@@ -170,17 +170,17 @@ def test_a_list_that_cannot_be_read_is_answered_in_one_sentence(person: Person, 
     assert "SQL" not in reply.text.replace("sqlstate", "")
 
 
-def test_a_page_cannot_say_what_the_policy_governs(person: Person, name: Name) -> None:
+def test_a_page_cannot_state_what_the_policy_governs(person: Person, name: Name) -> None:
     model = person.model(f"page-{name()}")
-    everything, told = (json.dumps([{"models": [glob], "targets": ["Production"]}]) for glob in ("*", "nothing"))
+    everything, nothing = (json.dumps([{"models": [glob], "targets": ["Production"]}]) for glob in ("*", "nothing"))
     daemon = {"User-Agent": "mlflow-reconciler"}
     person.call("GET", "transition-requests/list", params={"governed": everything}, headers=daemon)
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {}):
-        person.call("GET", "transition-requests/list", params={"governed": told}, headers=headers)
+        person.call("GET", "transition-requests/list", params={"governed": nothing}, headers=headers)
     assert "warning" not in person.request("create", model)
 
 
-def test_so_many_requests_are_open_for_a_version_and_no_more(person: Person, name: Name) -> None:
+def test_a_version_has_a_maximum_of_open_requests(person: Person, name: Name) -> None:
     model = person.model(f"page-{name()}")
     for number in range(20):
         person.request("create", model, f"@a{number}")

@@ -1,4 +1,4 @@
-"""Prompts share MLflow's tables and alias routes with models: a protected alias is protected there, and asked for."""
+"""Prompts share MLflow's tables and alias routes with models: a protected alias is protected there too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prompt(person: Person, name: str) -> str:
 
 def aliases(person: Person, name: str) -> dict[str, str]:
     shown = person.call("GET", "registered-models/get", params={"name": name})["registered_model"]
-    return {one["alias"]: one["version"] for one in shown.get("aliases", [])}
+    return {row["alias"]: row["version"] for row in shown.get("aliases", [])}
 
 
 def test_a_protected_alias_of_a_prompt_is_moved_by_a_request_and_not_by_hand(somebody: Person, name: Name) -> None:
@@ -53,13 +53,13 @@ def test_a_protected_alias_of_a_prompt_is_moved_by_a_request_and_not_by_hand(som
     assert somebody.code("DELETE", "registered-models/delete", json={"name": it})[0] == 403
 
 
-def test_a_stage_of_a_prompt_is_refused_with_what_to_ask_instead(somebody: Person, name: Name) -> None:
+def test_a_stage_of_a_prompt_is_refused_with_what_to_request_instead(somebody: Person, name: Name) -> None:
     it = prompt(somebody, f"prompt-{name()}")
     reply = somebody.send(
         "POST", "transition-requests/create", json={"name": it, "version": "1", "stage": "Production"}
     )
     assert reply.status_code == 400
-    assert "ask for an alias" in reply.json()["message"]
+    assert "request an alias" in reply.json()["message"]
 
 
 def test_the_daemon_leaves_prompts_alone_and_shows_them(somebody: Person, name: Name, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def owned(auth_uri: str, name: Name) -> str:
     return it
 
 
-def test_a_grant_on_a_model_is_none_on_a_prompt_of_its_name(auth_uri: str, owned: str) -> None:
+def test_a_grant_on_a_model_does_not_apply_to_a_prompt_of_its_name(auth_uri: str, owned: str) -> None:
     ada, bob, mia = (Person(auth_uri, user) for user in ("ada", "bob", "mia"))
     ada.request("create", owned, "@champion")
     body = {"name": owned, "version": "1", "stage": "@champion", "creator": "ada"}

@@ -1,4 +1,4 @@
-"""Each way to serve it, each database, several workers, and a server without the app beside one with it."""
+"""Each way to serve the app, each database, several workers, and a server without the app beside one with it."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Person]:
         yield Person(uri)
 
 
-def test_of_two_who_approve_at_once_one_succeeds_and_one_finds_nothing_open(served: Person) -> None:
-    asked_for = {"name": "fraud", "version": "1", "stage": "Production"}
-    body = {**asked_for, "archive_existing_versions": False}
+def test_of_concurrent_approvals_one_succeeds_and_the_others_find_nothing_open(served: Person) -> None:
+    place = {"name": "fraud", "version": "1", "stage": "Production"}
+    body = {**place, "archive_existing_versions": False}
     served.model("fraud")
     with ThreadPoolExecutor(4) as people:
         for _ in range(5):
-            asked = [people.submit(served.send, "POST", "transition-requests/create", json=asked_for) for _ in range(4)]
-            assert sorted(one.result().status_code for one in asked) == [200, 409, 409, 409]
+            created = [people.submit(served.send, "POST", "transition-requests/create", json=place) for _ in range(4)]
+            assert sorted(future.result().status_code for future in created) == [200, 409, 409, 409]
             done = [people.submit(served.send, "POST", "transition-requests/approve", json=body) for _ in range(4)]
-            assert sorted(one.result().status_code for one in done) == [200, 404, 404, 404]
+            assert sorted(future.result().status_code for future in done) == [200, 404, 404, 404]
     assert served.shown("fraud")["current_stage"] == "Production"
     assert served.call("GET", "transition-requests/list")["requests"] == []
 
@@ -98,18 +98,18 @@ def a_day_in_the_registry(client: MlflowClient) -> list[Any]:
 
 def _without_times(answer: Any) -> Any:
     if isinstance(answer, list):
-        return [_without_times(one) for one in answer]
+        return [_without_times(item) for item in answer]
     if not hasattr(answer, "__dict__"):
         return answer
     shown = {key: value for key, value in vars(answer).items() if "time" not in key}
     return {key: _without_times(value) if isinstance(value, list) else repr(value) for key, value in shown.items()}
 
 
-def test_without_authentication_the_start_says_once_that_anybody_can_approve(tmp_path: Path) -> None:
+def test_without_authentication_the_start_warns_once_that_anyone_can_approve(tmp_path: Path) -> None:
     with mlflow_server(tmp_path, *APP, "--workers", "3") as uri:
         Person(uri).call("GET", "transition-requests/list")
     log = (tmp_path / "mlflow-server.log").read_text()
-    assert log.count("Production protected; no authentication, so that anybody can approve") == 1
+    assert log.count("Production protected; no authentication: anyone can approve") == 1
 
 
 def test_a_static_prefix_is_kept(tmp_path: Path) -> None:
@@ -129,18 +129,18 @@ def test_a_wrong_option_ends_the_command_with_one_sentence(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({"TRANSITION_REQUESTS_TARGET": "Production"}, "did you mean TRANSITION_REQUESTS_TARGETS"),
-        ({"TRANSITION_REQUESTS_AUTH": "oidc"}, "'oidc' is not known"),
+        ({"TRANSITION_REQUESTS_AUTH": "oidc"}, "unknown value 'oidc'"),
         ({"TRANSITION_REQUESTS_APPROVERS": "svc"}, "set TRANSITION_REQUESTS_AUTH=basic-auth too"),
         ({"TRANSITION_REQUESTS_AUTH": "basic-auth"}, "MLFLOW_FLASK_SERVER_SECRET_KEY"),
         ({"TRANSITION_REQUESTS_SELF_APPROVAL": "yes"}, "use allow or deny"),
         ({"TRANSITION_REQUESTS_TARGETS": "@latest"}, "is reserved by MLflow"),
     ],
 )
-def test_each_wrong_option_is_named(variables: dict[str, str], said: str) -> None:
-    with pytest.raises(OptionsError, match=said):
+def test_each_wrong_option_is_named(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
         read_options(variables)
 
 

@@ -47,12 +47,12 @@ from tests.postgres import PostgresServer
 
 TARGETS = frozenset({Target.parse("Production"), Target.parse("@champion")})
 PRODUCTION, CHAMPION = Target.parse("Production"), Target.parse("@champion")
-# The wall is put up for each test and taken down again: these run one after the other.
+# Each test installs and removes the wall, so the tests run one after the other.
 pytestmark = pytest.mark.xdist_group("wall")
 
 
 class Somebody(Identity):
-    """Whoever the test says is calling."""
+    """The caller that the test sets."""
 
     def __init__(self) -> None:
         self.now = Caller("")
@@ -87,7 +87,7 @@ class World:
             move(within, name, str(version), target, False)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What stands in the database, read by SQL and by nothing of MLflow's or ours."""
+        """Rows of the database, read by SQL without MLflow's code or ours."""
         url = make_url(self.url)
         if url.get_backend_name() == "sqlite":
             import sqlite3
@@ -177,7 +177,7 @@ def refused(call: Callable[..., Any], *arguments: Any, **named: Any) -> str:
 
 def test_no_call_of_mlflows_store_changes_a_holder(held: World) -> None:
     store, before = held.store, held.stages()
-    said = [
+    refusals = [
         refused(store.transition_model_version_stage, "m", "2", "Production", False),
         refused(store.transition_model_version_stage, "m", " 1", "Archived", False),
         refused(store.transition_model_version_stage, "m", "+1", "Staging", False),
@@ -191,7 +191,7 @@ def test_no_call_of_mlflows_store_changes_a_holder(held: World) -> None:
         refused(store.set_model_version_tag, "m", "2", ModelVersionTag("Transition_Decision.x", "x")),
         refused(store.set_registered_model_tag, "m", RegisteredModelTag("mlflow.prompt.is_prompt", "true")),
     ]
-    assert all("not allowed" in sentence and "\n" not in sentence for sentence in said)
+    assert all("not allowed" in sentence and "\n" not in sentence for sentence in refusals)
     assert held.stages() == before
     assert held.rows("SELECT alias, version FROM registered_model_aliases") == [("champion", 1)]
     assert held.rows("SELECT count(*) FROM model_version_tags") == [(0,)]
@@ -225,7 +225,7 @@ def test_what_is_not_protected_stays_free(held: World) -> None:
     store.delete_registered_model("another")
 
 
-def test_our_tags_fall_and_move_with_a_model_that_holds_nothing(world: World) -> None:
+def test_our_tags_are_deleted_and_moved_with_a_model_that_holds_nothing(world: World) -> None:
     world.model()
     with Registry(world.store).transaction("m") as within:
         within.add_tag("m", "1", "transition_request.stage.Production", "please")
@@ -235,7 +235,7 @@ def test_our_tags_fall_and_move_with_a_model_that_holds_nothing(world: World) ->
     assert world.rows("SELECT count(*) FROM model_version_tags") == [(0,)]
 
 
-def test_a_model_is_made_a_prompt_at_its_creation_and_never_again(world: World) -> None:
+def test_a_model_becomes_a_prompt_at_its_creation_only(world: World) -> None:
     mark = RegisteredModelTag("mlflow.prompt.is_prompt", "true")
     world.store.create_registered_model("p", [mark])
     world.store.set_registered_model_tag("p", mark)  # changes nothing
@@ -273,13 +273,13 @@ def test_core_statements_bulk_calls_and_text_never_write_the_registry(held: Worl
             SqlModelVersion, [{"workspace": "default", "name": "m", "version": 1, "current_stage": "Archived"}])),
         in_session(lambda session: session.bulk_insert_mappings(
             SqlRegisteredModelAlias, [{"workspace": "default", "name": "m", "alias": "champion", "version": 2}])),
-        *[in_session(lambda session, one=one: session.execute(text(one))) for one in writes],
+        *[in_session(lambda session, write=write: session.execute(text(write))) for write in writes],
     ]  # fmt: skip
     for call in calls:
         refused(call)
-    for one in writes:
+    for write in writes:
         with held.store.engine.connect() as connection, pytest.raises(Answered):
-            connection.exec_driver_sql(one)
+            connection.exec_driver_sql(write)
     assert held.stages() == before
 
 
@@ -292,7 +292,7 @@ def test_text_that_only_reads_the_registry_or_writes_other_tables_passes(held: W
 
 @pytest.mark.parametrize("make", [update, delete], ids=["update", "delete"])
 @pytest.mark.parametrize("table", [SqlRegisteredModel, SqlRegisteredModel.__table__], ids=["orm", "core"])
-def test_a_statement_on_models_by_a_condition_is_judged_by_the_rows_that_it_meets(
+def test_a_statement_on_models_by_a_condition_is_judged_by_the_rows_that_match(
     held: World, make: Any, table: Any
 ) -> None:
     held.store.create_registered_model("free")
@@ -311,7 +311,7 @@ def test_a_statement_on_models_by_a_condition_is_judged_by_the_rows_that_it_meet
 
 
 @pytest.mark.parametrize("table", [SqlRun, SqlRun.__table__], ids=["orm", "core"])
-def test_runs_deleted_for_good_by_a_condition_are_looked_at(on_each_database: World, table: Any) -> None:
+def test_runs_deleted_for_good_by_a_condition_are_judged(on_each_database: World, table: Any) -> None:
     world = on_each_database
     (kept, files), (free, _) = a_run(world), a_run(world)
     world.model(versions=1, source=f"{files}/model", run_id=kept)
@@ -376,7 +376,7 @@ def test_no_way_to_delete_a_workspace_reaches_a_holder(
         assert mode is WorkspaceDeletionMode.RESTRICT or failed.value.get_http_status_code() == 403
         seen = world.rows("SELECT workspace, name, version, current_stage FROM model_versions ORDER BY 1, 2, 3")
         assert seen == before
-        # One without a holder goes as it does on a server without the app.
+        # A workspace without a holder is deleted as on a server without the app.
         if mode is not WorkspaceDeletionMode.RESTRICT:
             workspaces.delete_workspace("team-b", mode)
             assert ("team-b",) not in world.rows("SELECT name FROM workspaces")
@@ -385,11 +385,11 @@ def test_no_way_to_delete_a_workspace_reaches_a_holder(
 # --- administrators ----------------------------------------------------------------------------------------------
 
 
-def test_what_an_administrator_does_is_told_in_the_same_transaction_and_stays(held: World) -> None:
+def test_an_administrators_act_is_recorded_in_the_same_transaction_and_stays(held: World) -> None:
     held.somebody.now = Caller("root", admin=True)
     held.store.transition_model_version_stage("m", "2", "Production", True)
-    told = held.rows("SELECT version, value FROM model_version_tags WHERE key LIKE 'transition_decision.%' ORDER BY 1")
-    assert {(version, "by administrator root" in value) for version, value in told} == {(1, True), (2, True)}
+    notes = held.rows("SELECT version, value FROM model_version_tags WHERE key LIKE 'transition_decision.%' ORDER BY 1")
+    assert {(version, "by administrator root" in value) for version, value in notes} == {(1, True), (2, True)}
     held.store.delete_registered_model("m")
     kept = held.rows("SELECT model, version, target, decider FROM transition_requests_history ORDER BY number")
     assert ("m", 2, "Production", "root") in kept
@@ -400,7 +400,7 @@ def test_what_an_administrator_does_is_told_in_the_same_transaction_and_stays(he
 @pytest.mark.parametrize(
     "act", ["transition_model_version_stage", "delete_registered_model", "rename_registered_model"]
 )
-def test_what_cannot_be_told_is_not_done(held: World, act: str) -> None:
+def test_an_act_that_cannot_be_recorded_is_not_done(held: World, act: str) -> None:
     before = held.stages()
     held.somebody.now = Caller("root", admin=True)
     held.rows("CREATE TRIGGER full BEFORE INSERT ON transition_requests_history BEGIN SELECT RAISE(ABORT, 'full'); END")
@@ -421,7 +421,7 @@ def test_what_cannot_be_told_is_not_done(held: World, act: str) -> None:
 
 
 class Paused:
-    """Stops the thread that is about to run a statement like this one, once, until it is let go."""
+    """Stops the thread that is about to run a statement like this one, once, until it is released."""
 
     def __init__(self, beginning: str) -> None:
         self._beginning = beginning
@@ -447,7 +447,7 @@ UPDATE = "UPDATE model_versions"
 
 @contextmanager
 def one_waits_for_the_other(first: Callable[[], Any], second: Callable[[], Any]) -> Iterator[tuple[Future[Any], ...]]:
-    """The first stands before its UPDATE until it is clear that the second waits; then both go on."""
+    """The first stops before its UPDATE until the second is known to wait; then both continue."""
     with ThreadPoolExecutor(2) as people, Paused(UPDATE) as pause:
         ahead = people.submit(first)
         assert pause.reached.wait(60)
@@ -505,8 +505,8 @@ def test_the_run_and_the_experiment_of_a_holder_cannot_be_deleted(on_each_databa
     free = world.tracking.create_run(experiment, "ada", 1, [], "free").info.run_id
     world.model(versions=1, source=f"{run.artifact_uri}/model", run_id=run.run_id)
     world.approve("m", 1, PRODUCTION)
-    said = refused(world.tracking.delete_run, run.run_id)
-    assert f"Deleting the run {run.run_id}" in said
+    refusal = refused(world.tracking.delete_run, run.run_id)
+    assert f"Deleting the run {run.run_id}" in refusal
     refused(world.tracking.delete_experiment, experiment)
     world.tracking.delete_run(free)
     stages = world.rows(f"SELECT lifecycle_stage FROM runs WHERE run_uuid = '{run.run_id}'")
@@ -517,7 +517,7 @@ def test_the_run_and_the_experiment_of_a_holder_cannot_be_deleted(on_each_databa
 
 
 def test_a_run_is_found_by_the_files_and_not_by_what_the_version_claims(world: World) -> None:
-    """Else whoever names somebody's run in a version of his own could keep it from being deleted."""
+    """Otherwise a user who names another user's run in a version could keep that run from being deleted."""
     run_id, files = a_run(world)
     claimed, _ = a_run(world)
     world.model(versions=1, source=f"{files}/model", run_id=claimed)
@@ -526,7 +526,7 @@ def test_a_run_is_found_by_the_files_and_not_by_what_the_version_claims(world: W
     world.tracking.delete_run(claimed)
 
 
-def test_a_version_that_claims_a_deleted_run_is_not_approved_all_the_same(world: World) -> None:
+def test_a_version_that_claims_a_deleted_run_cannot_be_approved(world: World) -> None:
     claimed, _ = a_run(world)
     world.model(versions=1, run_id=claimed)
     world.tracking.delete_run(claimed)
@@ -589,7 +589,7 @@ def test_of_an_approval_and_the_deletion_of_its_run_one_finds_the_other(on_each_
     assert deleted != (world.stages() == [(1, "Production")])
 
 
-def test_holders_of_before_the_app_are_known_at_its_start(sqlite: str, tmp_path: Path) -> None:
+def test_holders_from_before_the_app_are_known_at_its_start(sqlite: str, tmp_path: Path) -> None:
     world = World(sqlite, tmp_path / "artifacts")
     run_id, files = a_run(world)
     world.model(versions=1, source=f"{files}/model", run_id=run_id)
@@ -640,8 +640,8 @@ def test_a_source_that_names_no_files_is_not_approved(world: World, source: str)
     assert failed.value.get_http_status_code() == 409
 
 
-def test_a_model_made_again_by_the_same_name_is_another(world: World) -> None:
-    """Neither does the first defend its files for ever, nor does it hide those of the second."""
+def test_a_recreated_model_of_the_same_name_is_another_model(world: World) -> None:
+    """The first neither defends its files forever nor hides those of the second."""
     first, _ = a_run(world)
     second, files = a_run(world)
     for run_id in (first, second):
@@ -657,7 +657,7 @@ def test_a_model_made_again_by_the_same_name_is_another(world: World) -> None:
     assert world.origins.touched(digests_of_write(place)) is not None
 
 
-def test_rows_of_a_model_that_is_gone_do_not_keep_the_start_from_learning(sqlite: str, tmp_path: Path) -> None:
+def test_rows_of_a_deleted_model_do_not_hide_new_holders_at_the_start(sqlite: str, tmp_path: Path) -> None:
     world = World(sqlite, tmp_path / "artifacts")
     first, _ = a_run(world)
     second, _ = a_run(world)
@@ -684,7 +684,7 @@ def test_experiments_that_share_a_place_are_kept_for_what_was_made_in_them_only(
     refused(world.tracking.delete_experiment, made_in)
 
 
-def test_with_two_databases_an_administrator_is_noted_beside_the_models(sqlite: str, tmp_path: Path) -> None:
+def test_with_two_databases_an_administrators_act_is_recorded_beside_the_models(sqlite: str, tmp_path: Path) -> None:
     shutil.copyfile(tmp_path / "mlflow.db", tmp_path / "runs.db")
     world = World(sqlite, tmp_path / "artifacts", runs=f"sqlite:///{tmp_path}/runs.db")
     with walled(world):
@@ -732,11 +732,11 @@ WRITES: dict[str, Callable[[Any, Path, str], Any]] = {
 @contextmanager
 def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
     """Statements as the driver gets them, whether by SQLAlchemy or past it, on what is connected from now on too."""
-    asked: list[str] = []
+    statements: list[str] = []
 
     class Noting(psycopg.Cursor[Any]):
         def execute(self, query: Any, *arguments: Any, **named: Any) -> Any:
-            asked.append(psycopg.ClientCursor(self.connection).mogrify(query, *arguments[:1]))
+            statements.append(psycopg.ClientCursor(self.connection).mogrify(query, *arguments[:1]))
             return super().execute(query, *arguments, **named)
 
     def connect(*arguments: Any, **named: Any) -> sqlite3.Connection:
@@ -746,7 +746,7 @@ def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
 
     def note(connection: Any, *_: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
-            connection.set_trace_callback(asked.append)
+            connection.set_trace_callback(statements.append)
         else:
             connection.cursor_factory = Noting
 
@@ -761,7 +761,7 @@ def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
     event.listen(engine, "checkin", let_be)
     sqlite3.dbapi2.connect = connect
     try:
-        yield asked
+        yield statements
     finally:
         sqlite3.dbapi2.connect = connect_as_ever
         event.remove(engine, "checkout", note)
@@ -769,7 +769,7 @@ def what_the_driver_is_given(engine: Engine) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("way", WRITES)
-def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_anything(
+def test_each_way_of_writing_to_the_servers_disk_checks_once_before_it_touches_anything(
     world: World, tmp_path: Path, way: str
 ) -> None:
     _, files = a_run(world)
@@ -782,24 +782,24 @@ def test_each_way_of_writing_to_the_servers_disk_looks_once_before_it_touches_an
     guard.install()
     try:
         repository = artifact_repository_registry.get_artifact_repository(files)
-        with what_the_driver_is_given(world.store.engine) as asked:
+        with what_the_driver_is_given(world.store.engine) as statements:
             refused(WRITES[way], repository, file, "model/data")
             assert not list(Path(files).rglob("*"))
-            asked.clear()
+            statements.clear()
             WRITES[way](repository, file, "plots")
     finally:
         guard.remove()
     assert (Path(files) / "plots" / "MLmodel").exists()
-    assert len(asked) == 1
+    assert len(statements) == 1
 
 
-def test_an_upload_costs_one_look_that_goes_by_an_index(on_each_database: World) -> None:
+def test_an_upload_costs_one_indexed_lookup(on_each_database: World) -> None:
     world = on_each_database
     place = world.origins.place("s3://bucket/a/b/c/d")
     assert place is not None
-    with what_the_driver_is_given(world.store.engine) as asked:
+    with what_the_driver_is_given(world.store.engine) as statements:
         world.origins.touched(digests_of_write(place))
-    [statement] = asked
+    [statement] = statements
     explain = "EXPLAIN QUERY PLAN " if world.url.startswith("sqlite") else "EXPLAIN "
     with world.store.engine.begin() as connection:
         if not world.url.startswith("sqlite"):

@@ -38,7 +38,7 @@ def tried(person: Person, call: str, model: str, **more: object) -> tuple[int, s
     return person.code("POST", f"transition-requests/{call}", json=body)
 
 
-def test_whoever_may_read_may_ask_and_the_requester_is_the_authenticated_user(people: People, model: str) -> None:
+def test_readers_may_request_and_the_requester_is_the_authenticated_user(people: People, model: str) -> None:
     assert people.ada.request("create", model, requester="somebody else")["request"]["user_id"] == "ada"
     [row] = people.svc.call("GET", "transition-requests/list", params={"model": model})["requests"]
     assert (row["user_id"], row["requester_assurance"]) == ("ada", "authenticated")
@@ -56,7 +56,7 @@ def test_a_tag_that_claims_a_requester_is_not_taken_for_an_authenticated_one(peo
     assert (row["user_id"], row["requester_assurance"]) == ("mia", "asserted")
 
 
-def test_only_approvers_approve_and_nobody_his_own(people: People, model: str) -> None:
+def test_only_approvers_approve_and_never_their_own_requests(people: People, model: str) -> None:
     people.mia.request("create", model)
     refused = (403, "PERMISSION_DENIED")
     for person in (people.ada, people.bob, people.root):
@@ -65,11 +65,11 @@ def test_only_approvers_approve_and_nobody_his_own(people: People, model: str) -
     assert tried(people.mia, "approve", model, **APPROVE) == refused
     done = people.svc.request("approve", model, comment="looked at it", **APPROVE)
     assert done["activity"]["user_id"] == "svc"
-    told = people.ada.shown(model)["tags"]["transition_decision.stage.Production"]
-    assert "by svc, as mia asked: looked at it" in told
+    decision = people.ada.shown(model)["tags"]["transition_decision.stage.Production"]
+    assert "by svc, as mia asked: looked at it" in decision
 
 
-def test_the_requester_or_a_manager_withdraws_and_nobody_else(people: People, model: str) -> None:
+def test_only_the_requester_or_a_manager_withdraws(people: People, model: str) -> None:
     query = {"name": model, "version": "1", "stage": "Production", "creator": "ada"}
     people.ada.request("create", model)
     assert people.bob.code("DELETE", "transition-requests/delete", params=query) == (403, "PERMISSION_DENIED")
@@ -78,7 +78,7 @@ def test_the_requester_or_a_manager_withdraws_and_nobody_else(people: People, mo
     people.mia.call("DELETE", "transition-requests/delete", params=query)
 
 
-def test_the_list_tells_each_what_he_may_do(people: People, model: str) -> None:
+def test_the_list_names_the_actions_that_each_user_may_take(people: People, model: str) -> None:
     people.ada.request("create", model)
     cancel, approve, reject = (f"{word}_TRANSITION_REQUEST" for word in ("CANCEL", "APPROVE", "REJECT"))
 
@@ -96,36 +96,36 @@ def test_the_list_tells_each_what_he_may_do(people: People, model: str) -> None:
     ("user", "level"),
     [("ada", "CAN_READ"), ("bob", "CAN_EDIT"), ("mia", "CAN_MANAGE"), ("svc", "CAN_MANAGE_PRODUCTION_VERSIONS")],
 )
-def test_the_permission_level_is_told(people: People, model: str, user: str, level: str) -> None:
+def test_the_permission_level_is_returned(people: People, model: str, user: str, level: str) -> None:
     answer = getattr(people, user).call("GET", "databricks/registered-models/get", params={"name": model})
     assert answer["registered_model_databricks"]["permission_level"] == level
 
 
-def test_even_a_manager_moves_nothing_past_the_guard_and_an_administrator_is_noted(people: People, model: str) -> None:
+def test_even_a_manager_moves_nothing_directly_and_an_administrator_is_recorded(people: People, model: str) -> None:
     body = {"name": model, "version": "1", "stage": "Production"}
     assert people.mia.code("POST", "model-versions/transition-stage", json=body) == (403, "PERMISSION_DENIED")
     people.root.call("POST", "model-versions/transition-stage", json=body)
-    told = people.ada.shown(model)["tags"]["transition_decision.stage.Production"]
-    assert told.startswith("Moving a version into Production")
-    assert told.endswith("by administrator root, directly.")
+    decision = people.ada.shown(model)["tags"]["transition_decision.stage.Production"]
+    assert decision.startswith("Moving a version into Production")
+    assert decision.endswith("by administrator root, directly.")
 
 
-def test_an_administrators_alias_and_rename_are_noted_too(people: People, model: str) -> None:
+def test_an_administrators_alias_and_rename_are_recorded_too(people: People, model: str) -> None:
     people.root.call("POST", "registered-models/alias", json={"name": model, "version": "2", "alias": "champion"})
     assert "by administrator root" in people.root.shown(model, "2")["tags"]["transition_decision.alias.champion"]
     people.root.call("POST", "registered-models/rename", json={"name": model, "new_name": f"{model}-new"})
-    told = people.root.shown(f"{model}-new", "2")["tags"]["transition_decision.alias.champion"]
-    assert told.startswith("Renaming a model with a version that holds @champion")
+    decision = people.root.shown(f"{model}-new", "2")["tags"]["transition_decision.alias.champion"]
+    assert decision.startswith("Renaming a model with a version that holds @champion")
     people.root.call("DELETE", "registered-models/alias", json={"name": f"{model}-new", "alias": "champion"})
-    told = people.root.shown(f"{model}-new", "2")["tags"]["transition_decision.alias.champion"]
-    assert told.startswith("Deleting the alias @champion")
+    decision = people.root.shown(f"{model}-new", "2")["tags"]["transition_decision.alias.champion"]
+    assert decision.startswith("Deleting the alias @champion")
 
 
-def test_nobody_without_a_password_gets_in(auth_uri: str, model: str) -> None:
+def test_a_call_without_a_password_is_refused(auth_uri: str, model: str) -> None:
     assert Person(auth_uri).send("GET", "transition-requests/list").status_code == 401
 
 
-def test_a_model_that_one_may_not_read_is_neither_listed_nor_asked_for(people: People, model: str) -> None:
+def test_a_model_without_read_permission_is_neither_listed_nor_requested(people: People, model: str) -> None:
     body = {"username": "ada", "resource_type": "registered_model", "resource_id": model, "permission": "DENY"}
     people.root.call("POST", "/api/3.0/mlflow/users/permissions/grant", json=body)
     people.bob.request("create", model)

@@ -14,15 +14,15 @@ Name = Callable[[], str]
 DECISION = "transition_decision.stage.Production"
 
 
-def test_the_official_client_asks_lists_and_approves(somebody: Person, name: Name) -> None:
+def test_the_official_client_requests_lists_and_approves(somebody: Person, name: Name) -> None:
     model, registry = somebody.model(name()), somebody.sdk()
-    asked = registry.create_transition_request(model, "1", "Production", comment="better").request
-    assert asked is not None
-    assert (asked.to_stage, asked.comment) == ("Production", "better")
-    assert ActivityAction.APPROVE_TRANSITION_REQUEST in (asked.available_actions or [])
+    filed = registry.create_transition_request(model, "1", "Production", comment="better").request
+    assert filed is not None
+    assert (filed.to_stage, filed.comment) == ("Production", "better")
+    assert ActivityAction.APPROVE_TRANSITION_REQUEST in (filed.available_actions or [])
     [listed] = registry.list_transition_requests(model, "1")
     assert listed.activity_type is ActivityType.REQUESTED_TRANSITION
-    assert listed.creation_timestamp == asked.creation_timestamp
+    assert listed.creation_timestamp == filed.creation_timestamp
     done = registry.approve_transition_request(model, "1", "Production", True, comment="fine").activity
     assert done is not None
     assert (done.activity_type, done.from_stage) == (ActivityType.APPROVED_REQUEST, "None")
@@ -61,12 +61,12 @@ def test_the_official_client_knows_the_model_and_moves_what_is_not_protected(som
     moved = registry.transition_stage(model, "1", "Staging", False, comment="try it").model_version_databricks
     assert moved is not None
     assert moved.current_stage == "Staging"
-    assert [one.to_stage for one in moved.open_requests or []] == ["Production"]
+    assert [request.to_stage for request in moved.open_requests or []] == ["Production"]
     with pytest.raises(PermissionDenied):
         registry.transition_stage(model, "1", "Production", False)
 
 
-def test_a_refusal_shows_what_is_special_in_a_models_name_once_escaped(somebody: Person, name: Name) -> None:
+def test_a_refusal_escapes_special_characters_of_a_models_name_once(somebody: Person, name: Name) -> None:
     plain = name()
     model, shown = somebody.model(f"a\\b\x1b\n{plain}"), f"'a\\b\\u001b\\n{plain}'"
     somebody.request("create", model)
@@ -74,12 +74,12 @@ def test_a_refusal_shows_what_is_special_in_a_models_name_once_escaped(somebody:
     again = somebody.send("POST", "transition-requests/create", json=body)
     assert f" for version 1 of {shown} to Production is open already" in again.json()["message"]
     none = somebody.send("POST", "transition-requests/approve", json=body | {"stage": "Archived"})
-    assert none.json()["message"] == f"No such request is open for version 1 of {shown} to Archived."
+    assert none.json()["message"] == f"No open request for version 1 of {shown} to Archived."
     beyond = somebody.send("DELETE", "model-versions/delete", json={"name": model, "version": "9" * 10})
     assert beyond.json()["message"] == f"There is no version 9999999999 of {shown}."
 
 
-def test_each_mistake_is_the_clients_own_error(somebody: Person, name: Name) -> None:
+def test_each_mistake_raises_the_clients_own_error(somebody: Person, name: Name) -> None:
     model, registry = somebody.model(name()), somebody.sdk()
     with pytest.raises(NotFound):
         registry.create_transition_request(model, "9", "Production")
@@ -110,7 +110,7 @@ def test_each_mistake_is_the_clients_own_error(somebody: Person, name: Name) -> 
         ("[]", 400), ("", 400), ("{", 400),
     ],
 )  # fmt: skip
-def test_a_call_that_cannot_be_meant_is_told_why(somebody: Person, body: object, status: int) -> None:
+def test_an_invalid_call_is_answered_with_the_reason(somebody: Person, body: object, status: int) -> None:
     arguments = {"data": body} if isinstance(body, str) else {"json": body}
     assert somebody.code("POST", "transition-requests/create", **arguments) == (status, "INVALID_PARAMETER_VALUE")
 
@@ -156,7 +156,7 @@ def test_an_approval_names_the_request_that_was_read_or_decides_nothing(somebody
     somebody.call("POST", "transition-requests/approve", json={**body, "id": second})
 
 
-def test_an_approval_archives_only_when_it_says_so(somebody: Person, name: Name) -> None:
+def test_an_approval_archives_only_if_the_call_says_so(somebody: Person, name: Name) -> None:
     model = somebody.model(name(), versions=2)
     somebody.request("create", model)
     somebody.request("approve", model, archive_existing_versions=False)
@@ -201,7 +201,7 @@ def test_a_request_for_a_prompt_is_refused(somebody: Person, name: Name) -> None
     assert refused == (400, "INVALID_PARAMETER_VALUE")
 
 
-def test_the_page_shows_nothing_by_itself_and_runs_only_its_own_script(somebody: Person) -> None:
+def test_the_page_contains_no_data_and_runs_only_its_own_script(somebody: Person) -> None:
     reply = somebody.send("GET", "/transition-requests")
     policy = reply.headers["Content-Security-Policy"]
     nonce = policy.partition("script-src 'nonce-")[2].partition("'")[0]

@@ -1,4 +1,4 @@
-"""The witness sees what it is there for, on each database, and nothing else."""
+"""The witness sees every change that it watches for, on each database, and nothing else."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_witness_sees_this(
     assert witness.changes() == []
 
 
-def test_what_was_rolled_back_has_not_happened(watched: tuple[Witness, World]) -> None:
+def test_a_rolled_back_change_is_not_seen(watched: tuple[Witness, World]) -> None:
     witness, _ = watched
     witness.rows("BEGIN")
     witness.rows("DELETE FROM registered_model_aliases WHERE name = 'fraud'")
@@ -96,6 +96,6 @@ def test_files_that_are_new_gone_or_other_are_seen_and_put_back(tmp_path: Path) 
     assert witness.changes() == []
 
 
-def test_a_tag_of_ours_is_told_from_what_is_free() -> None:
+def test_our_tags_are_distinguished_from_free_versions() -> None:
     assert Change("free version", "delete", "", "m").free
     assert not Change("tag", "delete", "", "m").free

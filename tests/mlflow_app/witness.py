@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 PROTECTED_STAGES = ("Production",)
 PROTECTED_ALIASES = ("champion",)
 OUR_PREFIXES = ("transition_request.", "transition_decision.")
-# What may change on a holder without anybody's leave.
+# Columns of a holder that may change freely.
 _FREE_COLUMNS = {"description", "last_updated_time"}
 _WATCHED = (
     "registered_models", "model_versions", "model_version_tags", "registered_model_tags", "registered_model_aliases",
@@ -30,7 +30,7 @@ _RESTORED = (*_WATCHED, "experiment_tags", "tags", "logged_model_tags", "logged_
 @dataclass(frozen=True, slots=True)
 class Change:
     """What the database says has happened; `thing` is one of version, alias, tag, model, prompt tag, run,
-    logged model, experiment, file, or `free version` and `free model` for what nobody protects."""
+    logged model, experiment, file, or `free version` and `free model` for what is not protected."""
 
     thing: str
     kind: str
@@ -51,7 +51,7 @@ class Change:
 
 
 class Witness:
-    """Watches one database. Its connection is its own, to the driver itself."""
+    """Watches one database, over a driver connection of its own."""
 
     def __init__(self, uri: str) -> None:
         self._dialect = _dialect(uri)
@@ -59,7 +59,7 @@ class Witness:
         self._restored: list[str] = []
 
     def install(self, own_tables: Sequence[str] = ()) -> None:
-        """Keeps what there is now, and watches from now on. `own_tables` are put back too, where there are such."""
+        """Snapshot the tables, and watch from now on. `own_tables` are restored too, if they exist."""
         self._restored = [*_RESTORED, *(table for table in own_tables if self.has(table))]
         for table in self._restored:
             self._run(f"CREATE TABLE snapshot_{table} AS SELECT * FROM {table}")
@@ -69,14 +69,14 @@ class Witness:
                 self._run(statement)
 
     def changes(self) -> list[Change]:
-        """What was recorded since the last restore, in order."""
+        """The changes recorded since the last restore, in order."""
         rows = self._run(
             "SELECT thing, kind, workspace, name, version, what, was, became FROM witness_changes ORDER BY id"
         )
         return [Change(*(str(value or "") for value in row)) for row in rows]
 
     def restore(self) -> None:
-        """Everything as it was when the witness came, and nothing seen."""
+        """Restore everything as it was at `install`, and forget all changes."""
         with self._dialect.without_constraints(self._connection):
             for table in self._restored:
                 self._run(f"DELETE FROM {table}")
@@ -117,18 +117,20 @@ class Witness:
         d = self._dialect
         kept = [column for column in self._columns("model_versions") if column not in _FREE_COLUMNS]
         changed = d.any_differs(kept)
-        told = {"workspace": "workspace", "name": "name", "version": "version"}
+        fields = {"workspace": "workspace", "name": "name", "version": "version"}
         for held, thing in (("", "version"), ("NOT ", "free version")):
             names = d.names_of_changed(kept)
             both = f"({_holds('OLD')} OR {_in_protected_stage('NEW')})"
-            yield _Watch("model_versions", "UPDATE", f"{changed} AND {held}{both}", thing, told, names, "current_stage")
-            yield _Watch("model_versions", "DELETE", f"{held}{_holds('OLD')}", thing, told, "'row'", "current_stage")
-        yield _Watch("model_versions", "INSERT", _holds("NEW"), "version", told, "'row'", "current_stage")
+            yield _Watch(
+                "model_versions", "UPDATE", f"{changed} AND {held}{both}", thing, fields, names, "current_stage"
+            )
+            yield _Watch("model_versions", "DELETE", f"{held}{_holds('OLD')}", thing, fields, "'row'", "current_stage")
+        yield _Watch("model_versions", "INSERT", _holds("NEW"), "version", fields, "'row'", "current_stage")
 
     def _alias_and_tag_watches(self) -> Iterator[_Watch]:
         d = self._dialect
         aliases = ", ".join(f"'{alias}'" for alias in PROTECTED_ALIASES)
-        told = {"workspace": "workspace", "name": "name", "version": "version"}
+        fields = {"workspace": "workspace", "name": "name", "version": "version"}
         ours = " OR ".join(
             f"lower(substr(ROW.{d.quoted('key')}, 1, {len(prefix)})) = '{prefix}'" for prefix in OUR_PREFIXES
         )
@@ -136,26 +138,26 @@ class Witness:
             f"ROW.{d.quoted('key')} = 'mlflow.prompt.is_prompt' AND EXISTS (SELECT 1 FROM snapshot_registered_models m "
             "WHERE m.workspace = ROW.workspace AND m.name = ROW.name)"
         )
-        for table, condition, thing, fields, what, value in (
-            ("registered_model_aliases", f"lower(ROW.alias) IN ({aliases})", "alias", told, "alias", "version"),
-            ("model_version_tags", f"({ours})", "tag", told, "key", "value"),
+        for table, condition, thing, named, what, value in (
+            ("registered_model_aliases", f"lower(ROW.alias) IN ({aliases})", "alias", fields, "alias", "version"),
+            ("model_version_tags", f"({ours})", "tag", fields, "key", "value"),
             ("registered_model_tags", prompt, "prompt tag", {"workspace": "workspace", "name": "name"}, "key", "value"),
         ):
             for kind, row in (("INSERT", "NEW"), ("DELETE", "OLD")):
                 shown = f"{row}.{d.quoted(what)}"
-                yield _Watch(table, kind, condition.replace("ROW.", f"{row}."), thing, fields, shown, value)
+                yield _Watch(table, kind, condition.replace("ROW.", f"{row}."), thing, named, shown, value)
             changed = d.any_differs(self._columns(table))
             either = f"({condition.replace('ROW.', 'OLD.')} OR {condition.replace('ROW.', 'NEW.')}) AND {changed}"
-            yield _Watch(table, "UPDATE", either, thing, fields, f"OLD.{d.quoted(what)}", value)
+            yield _Watch(table, "UPDATE", either, thing, named, f"OLD.{d.quoted(what)}", value)
 
     def _model_watches(self) -> Iterator[_Watch]:
         d = self._dialect
-        told = {"workspace": "workspace", "name": "name"}
+        fields = {"workspace": "workspace", "name": "name"}
         held = _exists_holder("v.workspace = OLD.workspace AND v.name = OLD.name")
         moved = d.any_differs(["workspace", "name"])
         for maybe, thing in (("", "model"), ("NOT ", "free model")):
-            yield _Watch("registered_models", "UPDATE", f"{moved} AND {maybe}{held}", thing, told, "'name'", "name")
-            yield _Watch("registered_models", "DELETE", f"{maybe}{held}", thing, told, "'row'", "name")
+            yield _Watch("registered_models", "UPDATE", f"{moved} AND {maybe}{held}", thing, fields, "'name'", "name")
+            yield _Watch("registered_models", "DELETE", f"{maybe}{held}", thing, fields, "'row'", "name")
 
     def _origin_watches(self) -> Iterator[_Watch]:
         d = self._dialect
@@ -173,20 +175,20 @@ class Witness:
             ("experiments", "experiment", "experiment_id", experiment, ["lifecycle_stage", "workspace"]),
         ):
             changed = d.any_differs(columns)
-            told = {"name": key}
-            yield _Watch(table, "UPDATE", f"{changed} AND {held}", thing, told, "'lifecycle'", "lifecycle_stage")
-            yield _Watch(table, "DELETE", held, thing, told, "'row'", "lifecycle_stage")
+            fields = {"name": key}
+            yield _Watch(table, "UPDATE", f"{changed} AND {held}", thing, fields, "'lifecycle'", "lifecycle_stage")
+            yield _Watch(table, "DELETE", held, thing, fields, "'row'", "lifecycle_stage")
 
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """A trigger to be: which rows of a table count, and what is written down about them."""
+    """A trigger to create: which rows of a table count, and what is recorded about them."""
 
     table: str
     kind: str
     condition: str
     thing: str
-    told: dict[str, str]
+    fields: dict[str, str]
     what: str
     value: str
 
@@ -213,7 +215,7 @@ def _exists_holder(condition: str) -> str:
 
 
 class _Dialect:
-    """What every database says alike."""
+    """What all databases have in common."""
 
     number = "INTEGER PRIMARY KEY AUTOINCREMENT"
     differs = "OLD.{0} IS NOT NEW.{0}"
@@ -244,18 +246,18 @@ class _Dialect:
         return "(" + " OR ".join(self.differs.format(self.quoted(column)) for column in columns) + ")"
 
     def names_of_changed(self, columns: Sequence[str]) -> str:
-        one = "CASE WHEN {} THEN '{} ' ELSE '' END"
-        return self.joined([one.format(self.differs.format(self.quoted(column)), column) for column in columns])
+        case = "CASE WHEN {} THEN '{} ' ELSE '' END"
+        return self.joined([case.format(self.differs.format(self.quoted(column)), column) for column in columns])
 
     def record(self, watch: _Watch) -> str:
         row = "NEW" if watch.kind == "INSERT" else "OLD"
-        told = {field: self.text(f"{row}.{self.quoted(column)}") for field, column in watch.told.items()}
+        fields = {field: self.text(f"{row}.{self.quoted(column)}") for field, column in watch.fields.items()}
         value = self.quoted(watch.value)
         was = "''" if watch.kind == "INSERT" else self.text(f"OLD.{value}")
         became = "''" if watch.kind == "DELETE" else self.text(f"NEW.{value}")
         cells = [
             f"'{watch.thing}'", f"'{watch.kind.lower()}'",
-            *(told.get(field, "''") for field in ("workspace", "name", "version")),
+            *(fields.get(field, "''") for field in ("workspace", "name", "version")),
             watch.what, was, became,
         ]  # fmt: skip
         columns = "thing, kind, workspace, name, version, what, was, became"
@@ -312,7 +314,7 @@ class _Postgres(_Dialect):
     @contextmanager
     def without_constraints(self, connection: Any) -> Iterator[None]:
         with connection.transaction():
-            # Neither foreign keys nor triggers look at what this session does.
+            # Neither foreign keys nor triggers apply to this session.
             connection.execute("SET LOCAL session_replication_role = replica")
             yield
 
