@@ -58,9 +58,7 @@ def _of(place: tuple[str, str], rows: list[Row]) -> list[Row]:
 
 
 def _other(place: tuple[str, str], daemons: list[Row], requests: list[Row]) -> Row:
-    # A daemon that is silent is forgotten after a day; what its last cycle saw is not.
-    cycles = [one["last_cycle_at"] for one in daemons if one["sentence"]] + [one["last_seen_at"] for one in requests]
-    last = max(cycles, default=None)
+    last = max((one["last_cycle_at"] for one in daemons if one["sentence"]), default=None)
     return {"registry": place[0], "workspace": place[1], "open": len(requests), "last_cycle_at": last}
 
 
