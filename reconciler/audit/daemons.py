@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from reconciler.audit.pauses import ALIVE
 from reconciler.audit.statements import Served
@@ -86,7 +86,16 @@ class Daemons:
         connection.execute(update(DaemonRow).where(mine).values(ended_at=db_now()))
 
     def _forget(self, connection: Connection) -> None:
-        """Drops the other daemons that ended: one is enough to show when the last cycle was."""
+        """Drops daemons that ended or are silent, except the latest of each registry, which shows its last cycle."""
         now = now_in(connection)
         others = self._here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._name)
-        connection.execute(delete(DaemonRow).where(others | (DaemonRow.last_cycle_at < now - _REMEMBERED)))
+        silent = (DaemonRow.last_cycle_at < now - _REMEMBERED) & _IS_NOT_THE_LAST
+        connection.execute(delete(DaemonRow).where(others | silent))
+
+
+_LATER = DaemonRow.__table__.alias("later")
+_IS_NOT_THE_LAST = exists().where(
+    _LATER.c.registry == DaemonRow.registry,
+    _LATER.c.workspace == DaemonRow.workspace,
+    _LATER.c.last_cycle_at > DaemonRow.last_cycle_at,
+)

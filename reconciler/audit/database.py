@@ -18,6 +18,8 @@ from reconciler.domain.text import visible
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
 _ACCESS: Final = "access"
+# An option of a connection: what follows only reads.
+SNAPSHOT: Final = "snapshot"
 # Durability before speed: an MLflow server takes far fewer decisions a second than this commits.
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -74,7 +76,8 @@ def _sqlite(url: str, access: Access) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if access is Access.READ else "BEGIN IMMEDIATE")
+        reads = access is Access.READ or connection.get_execution_options().get(SNAPSHOT)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

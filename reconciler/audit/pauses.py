@@ -36,7 +36,7 @@ class Pause:
 
 
 def pause_in_force(engine: Engine) -> Pause | None:
-    with Session(engine).transaction() as connection:
+    with Session(engine).snapshot() as connection:
         return _in_force(connection)
 
 
@@ -66,7 +66,7 @@ def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
 def running(engine: Engine) -> list[Running]:
     """Those that run, by name. Every act checks for a pause first, so the end of a cycle proves obedience."""
     alive = select(DaemonRow.name, DaemonRow.last_cycle_at).where(DaemonRow.ended_at.is_(None))
-    with Session(engine).transaction() as connection:
+    with Session(engine).snapshot() as connection:
         now = now_in(connection)
         since = connection.scalar(select(PauseEventRow.at).order_by(PauseEventRow.id.desc()).limit(1))
         rows = connection.execute(alive.where(DaemonRow.last_cycle_at > now - ALIVE).order_by(DaemonRow.name)).all()

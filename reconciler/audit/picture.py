@@ -58,10 +58,7 @@ def _of(place: tuple[str, str], rows: list[Row]) -> list[Row]:
 
 
 def _other(place: tuple[str, str], daemons: list[Row], requests: list[Row]) -> Row:
-    # A silent daemon is forgotten after a day; what its last cycle saw is not.
-    cycles = [daemon["last_cycle_at"] for daemon in daemons if daemon["sentence"]]
-    cycles += [request["last_seen_at"] for request in requests]
-    last = max(cycles, default=None)
+    last = max((daemon["last_cycle_at"] for daemon in daemons if daemon["sentence"]), default=None)
     return {"registry": place[0], "workspace": place[1], "open": len(requests), "last_cycle_at": last}
 
 

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from reconciler.audit.database import audit_errors
+from reconciler.audit.database import SNAPSHOT, audit_errors
 
 
 def _nothing() -> None:
     pass
+
+
+def _reads_only(connection: Connection) -> Connection:
+    return connection.execution_options(**{SNAPSHOT: True})
 
 
 class Session:
@@ -33,5 +37,16 @@ class Session:
             AuditUnavailable: nothing was changed, or it is not known whether it was.
         """
         with audit_errors(self._engine), self._engine.begin() as connection:
+            yield connection
+        self._on_answer()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One state of the database, to be read only: on SQLite it takes no lock, so a writer need not wait.
+
+        Raises:
+            AuditUnavailable: it cannot be read.
+        """
+        with audit_errors(self._engine), self._engine.connect() as connection, _reads_only(connection).begin():
             yield connection
         self._on_answer()

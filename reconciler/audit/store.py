@@ -59,7 +59,7 @@ class SqlAuditLog:
         return log
 
     def now(self) -> datetime:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return now_in(connection)
 
     # --- decisions -------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class SqlAuditLog:
         self._kept.add(digest)
 
     def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return decisions.settled(connection, keys, mode)
 
     def record(self, judged: Judged) -> Recorded | None:
@@ -97,8 +97,19 @@ class SqlAuditLog:
             failpoint("claims to be committed")
         return claimed
 
+    def restore_claims(self, stop: Callable[[], bool]) -> None:
+        lost: list[str] = []
+        last: str | None = ""
+        while last is not None and not stop():
+            with self._session.snapshot() as connection:
+                found, last = self._claims.lost(connection, last)
+            lost += found
+        if lost:
+            with self._session.transaction() as connection:
+                self._claims.restore(connection, lost)
+
     def paused(self) -> str | None:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return paused_for(connection)
 
     def go_ahead(self, pending: Pending) -> GoAhead:
@@ -132,7 +143,7 @@ class SqlAuditLog:
             return self._open.first_seen(connection, unstamped)
 
     def set_aside(self, keys: Collection[str]) -> set[str]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return self._open.set_aside(connection, keys)
 
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
@@ -140,13 +151,13 @@ class SqlAuditLog:
             self._open.reconcile(connection, listed, waiting)
 
     def stuck(self) -> list[Stuck]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return stuck(connection, self._served)
 
     # --- daemons ---------------------------------------------------------------------------------------------
 
     def share(self) -> tuple[int, int]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return self._daemons.share(connection)
 
     def sign_on(self, mode: Mode, policy_digest: str) -> None:

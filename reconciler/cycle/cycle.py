@@ -47,6 +47,7 @@ class Cycle:
         self._everything_is_due = everything_is_due
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
+        self._claims_are_whole = False
 
     def run(self, in_force: PolicyInForce, mode: Mode, problem: str | None = None) -> CycleSummary:
         """One pass.
@@ -61,6 +62,9 @@ class Cycle:
             # Listing and judging go on; requests are decided again once acts are allowed.
             mode = Mode.OBSERVE
         self._audit.keep_policy(in_force.digest, in_force.text)
+        if not self._claims_are_whole:
+            self._audit.restore_claims(self._stop)
+            self._claims_are_whole = True
         failpoint("policy kept")
         passed = self._pass(in_force, mode).run()
         if passed.still_open is not None:

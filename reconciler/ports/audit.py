@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -125,6 +125,12 @@ class Claims(Protocol):
         """Claims acting decisions without an outcome whose lease is free or has expired, oldest first.
 
         `exclude`: ids of decisions. `everything`: also those whose next attempt is not due.
+        """
+
+    def restore_claims(self, stop: Callable[[], bool]) -> None:
+        """Finds acting decisions whose working state was lost, so that they are claimed again.
+
+        It reads the ids of all decisions, in parts: once per process is enough. `stop` is asked between two parts.
         """
 
     def paused(self) -> str | None:

@@ -179,6 +179,8 @@ def test_working_state_that_was_lost_is_made_again(audit: Audit) -> None:
     audit.log.record(audit.judged())
     with audit.engine.begin() as connection:
         connection.execute(text("DELETE FROM pending_acts"))
+    assert claimed(audit.log) == []
+    audit.log.restore_claims(lambda: False)
     [pending] = claimed(audit.log)
     assert audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
 
