@@ -97,8 +97,8 @@ class Claims:
     def lost(self, connection: Connection, after: str) -> tuple[list[str], str | None]:
         """The ids of acting decisions without an outcome or a claim: their working state was lost.
 
-        Looks at the next `LOOKED_AT_TOGETHER` decisions in the order of their ids. This reads history, so it is not part
-        of a cycle.
+        Looks at the next `LOOKED_AT_TOGETHER` decisions in the order of their ids. This reads history, so a cycle does
+        not do it.
 
         Args:
             after: the last id that was looked at; "" to begin.

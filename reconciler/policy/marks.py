@@ -46,7 +46,8 @@ def compose(text: str, name: str) -> yaml.Node:
 
 def _node(text: str) -> yaml.Node | None:
     """The root. What libyaml refuses is read again by PyYAML, since its messages are the ones that users see."""
-    if yaml.__with_libyaml__:
+    # libyaml drops a byte-order mark anywhere, PyYAML only at the beginning.
+    if yaml.__with_libyaml__ and "\ufeff" not in text:
         with contextlib.suppress(yaml.YAMLError, UnicodeEncodeError):
             return yaml.compose(text, Loader=_fast_loader())
     return yaml.compose(text, Loader=yaml.SafeLoader)
