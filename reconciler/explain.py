@@ -1,4 +1,4 @@
-"""What would be decided now; nothing is recorded, and nothing is written anywhere."""
+"""What would be decided now. Nothing is recorded, and nothing is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Asking(Registry, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether a version would get a target, if that were judged at this time."""
+    """Whether a version would be approved for a target if it were judged at `at`."""
 
     model: str
     version: str
@@ -41,9 +41,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`open_request` is False where nobody asked yet; `request` then is as it would be.
+    """`open_request` is False where none was filed; `request` is then what it would be.
 
-    `holds`: the version holds the target already. `mode`: what the daemon may do; `mode_is_set`: somebody chose it.
+    `holds`: the version already holds the target. `mode`: what the daemon may do; `mode_is_set`: it was configured.
     """
 
     request: Request
@@ -56,7 +56,7 @@ class Explanation:
 
     @property
     def left_undone(self) -> str:
-        """That nothing is done about the verdict, and what to do then; "" where something is, or nobody would ask."""
+        """Says that the verdict is not acted on, and what to do; "" where it is, or where nothing needs a request."""
         if self.verdict.kind is VerdictKind.ABSTAIN or (self.holds and not self.open_request):
             return ""
         return left_undone(self.mode, self.verdict.kind, is_set=self.mode_is_set)
@@ -69,8 +69,8 @@ class Explanation:
         if self.verdict.kind is VerdictKind.REJECT:
             return self._after_rejection()
         if self.open_request:
-            does = "decides it" if self.mode.acts_on(self.verdict.kind) else "records that it would approve it"
-            return f"a request is open: the daemon {does} in its next cycle"
+            action = "decides it" if self.mode.acts_on(self.verdict.kind) else "records that it would approve it"
+            return f"a request is open: the daemon {action} in its next cycle"
         if self.holds:
             return "there is nothing to request"
         return f"request it: {self._command('request create')}"
@@ -78,7 +78,7 @@ class Explanation:
     def _after_rejection(self) -> str:
         if self.open_request:
             withdraw = self._command("request withdraw")
-            return f"fix the failed checks before the open request is decided, or take it back: {withdraw}"
+            return f"fix the failed checks before the open request is decided, or withdraw it: {withdraw}"
         return f"fix the failed checks, then look again: {self._command('explain')}"
 
     def _command(self, command: str) -> str:
@@ -88,9 +88,9 @@ class Explanation:
 _LOOK_AGAIN = "look again later: {explain}"
 _AFTER_ABSTENTION = {
     ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
-    ReasonCode.WAITING: "a value that is missing may still come: look again later: {explain}",
-    ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then a person decides",
-    ReasonCode.UNREADABLE: "the evidence could not be read: try again: {explain}",
+    ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",
+    ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
+    ReasonCode.UNREADABLE: "the evidence could not be read; try again: {explain}",
 }
 
 
@@ -101,7 +101,7 @@ def explain(
 
     Raises:
         NotFound: there is no such version.
-        Unavailable, Refused: the registry could not be asked.
+        Unavailable, Refused: the registry could not be queried.
     """
     found = registry.find(question.model, question.version, question.target, question.at)
     listed = _as_seen_at(found.listed, question.at)
@@ -118,7 +118,7 @@ def preview(
     happened: list[Happening] = []
     try:
         listed = registry.open_requests(in_force.policy.scope()).requests
-        for batch in batches([_as_seen_at(one, now) for one in listed], JUDGED_TOGETHER):
+        for batch in batches([_as_seen_at(entry, now) for entry in listed], JUDGED_TOGETHER):
             for judgement in judge_batch(registry, in_force.policy, batch, now):
                 on_event(_foreseen(judgement.listed.request, judgement.verdict))
                 happened.append(_counts(judgement.verdict))

@@ -1,4 +1,4 @@
-"""Named places between two effects, where a test may let the process die. Nothing happens there otherwise."""
+"""Named points between two effects, where a test may kill the process. Outside tests they do nothing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _reached: Callable[[str], None] | None = None
 
 
 def failpoint(name: str) -> None:
-    """What is called `name` has been done, or is about to be."""
+    """The step called `name` has just been done, or is about to be."""
     if _reached is not None:
         _reached(name)
 
 
 @contextmanager
 def watching(reached: Callable[[str], None]) -> Iterator[None]:
-    """Calls `reached` with each name until the block ends. For tests; there is no other way to switch it on."""
+    """Calls `reached` with each name until the block ends. For tests; nothing else enables it."""
     global _reached
     before, _reached = _reached, reached
     try:

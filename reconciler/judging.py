@@ -1,6 +1,6 @@
 """Judging requests: the one way from evidence to a verdict, for the cycle, for `explain` and for `once --dry-run`.
 
-What is open is judged by the newest engine; what was decided is judged again by the engine that judged it.
+Open requests are judged by the newest engine; a decision is judged again by the engine that judged it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict
 from reconciler.ports import Listed, Registry
 
-# How many requests are judged on evidence that is read at once: fewer is fresher, more is fewer calls.
+# How many requests share one reading of evidence: fewer keeps it fresher, more needs fewer calls.
 JUDGED_TOGETHER = 50
 
 
@@ -29,7 +29,9 @@ class UnknownEngine(ReconcilerError):
 
     def __init__(self, number: int) -> None:
         known = ", ".join(map(str, sorted(ENGINES)))
-        super().__init__(f"engine {number} is unknown (this release has {known}): use the release that decided")
+        super().__init__(
+            f"engine {number} is unknown (this release has {known}): use the release that made the decision"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def judge_batch(registry: Registry, policy: Policy, batch: Sequence[Listed], now
     """Reads the evidence of the whole batch, then judges each request on its own.
 
     Raises:
-        RegistryError: the registry could not be asked at all; nothing is judged then.
+        RegistryError: the registry could not be queried at all; nothing is judged.
     """
     evaluate = ENGINES[ENGINE]
     needed = [(listed, policy.needs(listed.request)) for listed in batch]

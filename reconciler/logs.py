@@ -1,4 +1,4 @@
-"""One line for each thing that happened: as text, as JSON, or as fields of the journal."""
+"""One line for each event: as text, as JSON, or as journal fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CYCLE: ContextVar[str] = ContextVar("cycle", default="")
 
 
 class TextLines(logging.Formatter):
-    """`2026-11-24T09:28:30.123Z INFO message [cycle 1f2e3d4c]`: always one line, whatever stands in the message."""
+    """`2026-11-24T09:28:30.123Z INFO message [cycle 1f2e3d4c]`: always one line, whatever the message holds."""
 
     def format(self, record: logging.LogRecord) -> str:
         cycle = f" [cycle {CYCLE.get()}]" if CYCLE.get() else ""
@@ -31,7 +31,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, ASCII only, so that no name can forge a line or reach the terminal."""
+    """One JSON object per line, ASCII only, so that no name can forge a line or control the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         data: dict[str, Any] = {"time": _moment(record), "level": record.levelname.lower()}
@@ -53,7 +53,7 @@ class Journal(logging.Handler):
             "SYSLOG_IDENTIFIER": "mlflow-reconciler",
             **{name.upper(): value for name, value in _fields(record).items()},
         }
-        # Nothing that is visible() has a line break, so the simple form of the protocol is enough.
+        # Text from visible() has no line breaks, so the simple form of the protocol is enough.
         text = "".join(f"{name}={value}\n" for name, value in fields.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -73,12 +73,12 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 def configure(format: str, level: str, journal: str = _JOURNAL) -> None:
-    """Sends our log, and warnings of the libraries, to stderr or to the journal."""
+    """Sends our log and the libraries' warnings to stderr or to the journal."""
     handler: logging.Handler = Journal(journal) if format == "journal" else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if format == "json" else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     LOGGER.setLevel(level.upper())
-    # That a cycle is longer than the interval is told by the cycle's own line; the scheduler would say it each tick.
+    # The cycle's own line shows that it outlasted the interval; the scheduler would repeat that at every tick.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)

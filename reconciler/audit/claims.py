@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    join,
     literal,
     select,
     true,
@@ -32,6 +33,9 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.ports.audit import Pending
 
 _FIRST_FENCE = 1
+# Ids of decisions that are looked at in one transaction.
+LOOKED_AT_TOGETHER = 20_000
+_SAME = PendingActRow.decision_id == DecisionRow.decision_id
 
 
 class Claims:
@@ -39,7 +43,7 @@ class Claims:
 
     Args:
         daemon: its name, host:pid.
-        lease: for so long nobody else takes what it claimed.
+        lease: how long no other daemon may take what it claimed.
     """
 
     def __init__(self, daemon: str, served: Served, lease: timedelta) -> None:
@@ -59,10 +63,6 @@ class Claims:
         now = now_in(connection)
         claimable = self._claimable(connection, now, exclude, everything)
         rows = connection.execute(claimable.limit(limit)).all()
-        # Working state may have been lost; a decision without an outcome is work all the same.
-        for row in rows:
-            if row.fence is None:
-                connection.execute(insert_new(connection, PendingActRow).values(_not_tried(row.decision_id, now)))
         fences = self._take(connection, [row.decision_id for row in rows], now)
         return [_pending(row, fences[row.decision_id]) for row in rows if row.decision_id in fences]
 
@@ -70,21 +70,20 @@ class Claims:
         self, connection: Connection, now: datetime, exclude: Collection[str], everything: bool
     ) -> Select[Any]:
         claim = PendingActRow
-        free = claim.decision_id.is_(None) | self._may_take(connection, now)
-        wanted = _WITHOUT_OUTCOME.where(free, self._served.among(DecisionRow))
+        wanted = _PENDING.where(self._may_take(connection, now), self._served.among(DecisionRow))
         if not everything:
-            wanted = wanted.where(claim.next_attempt_at.is_(None) | (claim.next_attempt_at <= now))
+            wanted = wanted.where(claim.next_attempt_at <= now)
         return wanted.where(DecisionRow.decision_id.not_in(list(exclude))) if exclude else wanted
 
     def _may_take(self, connection: Connection, now: datetime) -> ColumnElement[bool]:
         claim = PendingActRow
         if connection.dialect.name == "sqlite":
-            # The file is served by this process alone: whoever leased it before is gone.
+            # This process alone serves the file: an earlier holder of the lease is gone.
             return true()
         return claim.leased_until.is_(None) | (claim.leased_until <= now) | (claim.leased_by == self._daemon)
 
     def _take(self, connection: Connection, decision_ids: Sequence[str], now: datetime) -> dict[str, int]:
-        """Those of them that nobody else takes in this moment, with their fences."""
+        """Leases those that no other daemon is taking at this moment; returns their fences by decision id."""
         claim = PendingActRow
         free = select(claim.decision_id).where(claim.decision_id.in_(decision_ids), self._may_take(connection, now))
         taken = (
@@ -95,8 +94,38 @@ class Claims:
         )
         return {row.decision_id: row.fence for row in connection.execute(taken)}
 
+    def lost(self, connection: Connection, after: str) -> tuple[list[str], str | None]:
+        """The ids of acting decisions without an outcome or a claim: their working state was lost.
+
+        Looks at the next `LOOKED_AT_TOGETHER` decisions in the order of their ids. This reads history, so a cycle does
+        not do it.
+
+        Args:
+            after: the last id that was looked at; "" to begin.
+
+        Returns: the ids found, and the last id that was looked at, or None at the end.
+        """
+        ids = DecisionRow.decision_id
+        last: str | None = connection.scalar(
+            select(ids).where(ids > after).order_by(ids).offset(LOOKED_AT_TOGETHER - 1).limit(1)
+        )
+        # Each part is answered by an index alone; few rows, if any, are left to be read.
+        among = [
+            select(column).where(column > after, true() if last is None else column <= last)
+            for column in (ids, OutcomeRow.decision_id, PendingActRow.decision_id)
+        ]
+        left = list(connection.scalars(among[0].except_(*among[1:])))
+        mine = select(ids).where(ids.in_(left), DecisionRow.acts, self._served.among(DecisionRow))
+        return list(connection.scalars(mine)) if left else [], last
+
+    def restore(self, connection: Connection, decision_ids: Collection[str]) -> None:
+        """Makes these decisions claimable again."""
+        now = now_in(connection)
+        for decision_id in decision_ids:
+            connection.execute(insert_new(connection, PendingActRow).values(_not_tried(decision_id, now)))
+
     def renew(self, connection: Connection, pending: Pending) -> bool:
-        """Leases it for as long again. False: another has it."""
+        """Renews the lease. False: another daemon holds it."""
         until = now_in(connection) + self._lease
         renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until)
         return connection.execute(renewed).rowcount == 1
@@ -104,21 +133,21 @@ class Claims:
     def release(
         self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool
     ) -> None:
-        """Sets it aside for `retry_in`, for whoever takes it then. `acted`: an act was tried, and is counted."""
-        row, said, now = PendingActRow, visible(detail), now_in(connection)
+        """Sets it aside for `retry_in`, then free for any daemon. `acted`: an act was tried, and is counted."""
+        row, message, now = PendingActRow, visible(detail), now_in(connection)
         released = {
             "attempts": row.attempts + int(acted),
             "next_attempt_at": now + retry_in,
-            "failures": case((row.last_detail == said, row.failures + 1), else_=1),
+            "failures": case((row.last_detail == message, row.failures + 1), else_=1),
             "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),
-            "last_detail": said,
+            "last_detail": message,
             "leased_by": None,
             "leased_until": None,
         }
         connection.execute(update(row).where(_is_claimed_as(pending)).values(released))
 
     def end(self, connection: Connection, pending: Pending) -> bool:
-        """There is nothing left to do. False: another has it."""
+        """Removes the claim: nothing is left to do. False: another daemon holds it."""
         return connection.execute(delete(PendingActRow).where(_is_claimed_as(pending))).rowcount == 1
 
 
@@ -127,15 +156,16 @@ def _not_tried(decision_id: str, now: datetime) -> dict[str, object]:
 
 
 def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
-    """Only the last fence is right: a daemon that slept longer than its lease finds no row."""
+    """Matches only the last fence: a daemon that slept longer than its lease finds no row."""
     return (PendingActRow.decision_id == pending.decision.decision_id) & (PendingActRow.fence == pending.fence)
 
 
-_WITHOUT_OUTCOME: Select[Any] = (
+_PENDING: Select[Any] = (
     select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
-    .outerjoin(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
+    .select_from(join(PendingActRow.__table__, DecisionRow.__table__, _SAME))
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
-    .order_by(DecisionRow.id)
+    # The sum keeps a planner from walking all decisions in the order of their ids until it has found enough.
+    .order_by(DecisionRow.id + 0)
 )
 
 

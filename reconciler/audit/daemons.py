@@ -1,10 +1,10 @@
-"""What each daemon tells of itself in the audit database: that it runs, and how its last cycle went."""
+"""What each daemon records about itself: that it runs, and how its last cycle went."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from reconciler.audit.pauses import ALIVE
 from reconciler.audit.statements import Served
@@ -13,9 +13,9 @@ from reconciler.domain.decision import Mode
 from reconciler.domain.text import visible
 from reconciler.ports import CycleNote
 
-# How long `status` tells of a daemon that was never heard of again.
+# How long `status` shows a daemon that was never heard from again.
 _REMEMBERED = timedelta(days=1)
-# A daemon whose first cycle has not ended has nothing to say of it.
+# The sentence of a daemon whose first cycle has not ended.
 NO_CYCLE_YET = ""
 
 
@@ -23,7 +23,7 @@ class Daemons:
     """The rows of one registry's and workspace's daemons, written by the one named `name` (host:pid).
 
     Args:
-        resident: more cycles will follow; False for one cycle by hand.
+        resident: more cycles will follow; False for one cycle run by hand.
     """
 
     def __init__(self, name: str, served: Served, *, resident: bool) -> None:
@@ -34,7 +34,7 @@ class Daemons:
         self._noted = False
 
     def share(self, connection: Connection) -> tuple[int, int]:
-        """Which of how many this daemon is."""
+        """This daemon's index (from 0), and how many daemons there are."""
         now = now_in(connection)
         alive = (DaemonRow.last_cycle_at > now - ALIVE) & DaemonRow.ended_at.is_(None)
         names = sorted({self._name, *connection.scalars(select(DaemonRow.name).where(alive, self._here))})
@@ -42,7 +42,7 @@ class Daemons:
 
     def sign_on(self, connection: Connection, mode: Mode, policy_digest: str) -> None:
         now = now_in(connection)
-        # Those that were killed before their first cycle ended, again and again.
+        # Daemons that were killed before their first cycle ended, which may happen again and again.
         gone = (DaemonRow.sentence == NO_CYCLE_YET) & (DaemonRow.last_cycle_at < now - ALIVE)
         connection.execute(delete(DaemonRow).where(gone | (DaemonRow.name == self._name)))
         values = {
@@ -86,7 +86,16 @@ class Daemons:
         connection.execute(update(DaemonRow).where(mine).values(ended_at=db_now()))
 
     def _forget(self, connection: Connection) -> None:
-        """Of those that ended one is enough, this one or a later one: it tells when the last cycle was."""
+        """Drops daemons that ended or are silent, except the latest of each registry, which shows its last cycle."""
         now = now_in(connection)
         others = self._here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._name)
-        connection.execute(delete(DaemonRow).where(others | (DaemonRow.last_cycle_at < now - _REMEMBERED)))
+        silent = (DaemonRow.last_cycle_at < now - _REMEMBERED) & _IS_NOT_THE_LAST
+        connection.execute(delete(DaemonRow).where(others | silent))
+
+
+_LATER = DaemonRow.__table__.alias("later")
+_IS_NOT_THE_LAST = exists().where(
+    _LATER.c.registry == DaemonRow.registry,
+    _LATER.c.workspace == DaemonRow.workspace,
+    _LATER.c.last_cycle_at > DaemonRow.last_cycle_at,
+)

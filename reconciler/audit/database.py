@@ -1,4 +1,4 @@
-"""Connections that lose nothing: the settings that were measured for SQLite and PostgreSQL."""
+"""Connections that lose nothing, with settings that were measured for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from reconciler.domain.text import visible
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
 _ACCESS: Final = "access"
+# An option of a connection: what follows only reads.
+SNAPSHOT: Final = "snapshot"
 # Durability before speed: an MLflow server takes far fewer decisions a second than this commits.
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -30,18 +32,18 @@ _PRAGMAS = (
 
 
 class Access(Enum):
-    """What may be done to a database. The values are SQLite's own words for it."""
+    """What may be done to a database. The values are SQLite's own names for it."""
 
     READ = "ro"
     WRITE = "rw"
-    # Only `db upgrade` makes a database: everything else would make an empty file of a mistyped path.
+    # Only `db upgrade` creates a database: otherwise a mistyped path would become an empty file.
     CREATE = "rwc"
 
 
 def make_engine(url: str, access: Access = Access.WRITE) -> Engine:
     """An engine for an audit database. Readers never block the daemon, and cannot write.
 
-    Connects nothing yet, so it raises nothing. The caller disposes of it, as `opened` does.
+    Does not connect yet, so it raises nothing. The caller disposes of it, as `opened` does.
     """
     backend = _sqlite if make_url(url).get_backend_name() == "sqlite" else _postgresql
     return backend(url, access)
@@ -49,7 +51,7 @@ def make_engine(url: str, access: Access = Access.WRITE) -> Engine:
 
 @contextlib.contextmanager
 def opened(url: str, access: Access) -> Iterator[Engine]:
-    """The same, disposed of at the end."""
+    """As `make_engine`, with the engine disposed of at the end."""
     engine = make_engine(url, access)
     try:
         yield engine
@@ -74,15 +76,16 @@ def _sqlite(url: str, access: Access) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if access is Access.READ else "BEGIN IMMEDIATE")
+        reads = access is Access.READ or connection.get_execution_options().get(SNAPSHOT)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
 
 def _writing(path: Path, access: Access) -> sqlite3.Connection:
     if access is Access.CREATE and not path.exists():
-        # Evidence and names are for those who may read the audit; SQLite would follow the umask. Where this cannot be
-        # done SQLite cannot either, and it is SQLite's error that is translated.
+        # Evidence and names are for those who may read the audit; SQLite would follow the umask. Where this fails
+        # SQLite fails too, and it is SQLite's error that is translated.
         with contextlib.suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = _connected(path, f"mode={access.value}")
@@ -92,8 +95,8 @@ def _writing(path: Path, access: Access) -> sqlite3.Connection:
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    # Of two that may write only SQLite's "rw" takes its files of shared memory away at the end, which else would belong
-    # to the reader and stand in the daemon's way; `query_only` keeps such a reader from writing.
+    # Only mode "rw" removes SQLite's shared-memory files at the end; otherwise they would belong to the reader and
+    # block the daemon. `query_only` keeps such a reader from writing.
     may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     connection = _connected(path, "mode=rw" if may_write else "mode=ro")
     try:
@@ -108,15 +111,15 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _immutable(path: Path) -> sqlite3.Connection:
-    """For a folder in which this user can make no files of shared memory, as every reader of a WAL needs.
+    """For a folder in which this user cannot create the shared-memory files that every reader of a WAL needs.
 
-    A writer always has both files; so where they are missing nobody writes, and the file can be read as it is.
+    A writer always has both files; where they are missing there is no writer, and the file can be read as it is.
     """
     beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
-    if any(one.exists() for one in beside):
+    if any(file.exists() for file in beside):
         raise sqlite3.OperationalError(
-            f"a daemon has it open, and this user may not write in {path.parent}: read a copy, which the daemon's user "
-            "makes with `mlflow-reconciler db backup COPY`"
+            f"a daemon has it open, and this user may not write in {path.parent}: read a copy, made by the daemon's "
+            "user with `mlflow-reconciler db backup COPY`"
         )
     return _connected(path, "mode=ro&immutable=1")
 
@@ -148,7 +151,7 @@ def _postgresql(url: str, access: Access) -> Engine:
 
         @event.listens_for(engine, "connect")
         def read_only(connection: Any, record: Any) -> None:
-            # The driver then says BEGIN READ ONLY each time, which needs no state of the session's.
+            # The driver then sends BEGIN READ ONLY each time, which needs no session state.
             connection.read_only = True
 
     return engine
@@ -173,25 +176,25 @@ def audit_errors(engine: Engine) -> Iterator[None]:
 
 def _translated(error: SQLAlchemyError, engine: Engine) -> Exception:
     where = engine.url.render_as_string(hide_password=True)
-    said = str(error.orig) if isinstance(error, DBAPIError) and error.orig is not None else str(error)
-    first_line = visible(said.strip().splitlines()[0] if said.strip() else type(error).__name__, 300)
-    if "file is not a database" in said or "malformed" in said:
+    message = str(error.orig) if isinstance(error, DBAPIError) and error.orig is not None else str(error)
+    first_line = visible(message.strip().splitlines()[0] if message.strip() else type(error).__name__, 300)
+    if "file is not a database" in message or "malformed" in message:
         remedy = "move the file away and run `mlflow-reconciler db upgrade`, or restore a backup"
-        return SchemaMismatch(f"{where} is no audit database ({first_line}): {remedy}")
-    return AuditUnavailable(f"audit database {where}: {first_line}" + _remedy(said))
+        return SchemaMismatch(f"{where} is not an audit database ({first_line}): {remedy}")
+    return AuditUnavailable(f"audit database {where}: {first_line}" + _remedy(message))
 
 
 _REMEDIES = {
     "unable to open database file": "does its folder exist, and may this user write there?",
-    "disk is full": "make room; what is open is decided then",
-    "disk I/O error": "is the disk full? Then make room; else see the kernel's log (dmesg)",
-    "readonly database": "this user may not write it",
+    "disk is full": "free some space; open requests are decided then",
+    "disk I/O error": "is the disk full? Then free some space; otherwise see the kernel's log (dmesg)",
+    "readonly database": "this user may not write to it",
     "permission denied": "grant the daemon's role INSERT on the audit tables",
     "read-only transaction": "the server is read-only: is this a standby?",
     "Connection refused": "is PostgreSQL running there?",
-    "database is locked": "another program holds it",
+    "database is locked": "another program has locked it",
 }
 
 
-def _remedy(said: str) -> str:
-    return next((f" ({remedy})" for words, remedy in _REMEDIES.items() if words in said), "")
+def _remedy(message: str) -> str:
+    return next((f" ({remedy})" for words, remedy in _REMEDIES.items() if words in message), "")

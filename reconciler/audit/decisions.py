@@ -1,4 +1,4 @@
-"""What is only added to: policies, decisions with their checks, and outcomes."""
+"""The append-only rows: policies, decisions with their checks, and outcomes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from reconciler.failpoints import failpoint
 
 
 def keep_policy(connection: Connection, digest: str, text: str) -> None:
-    """Once per digest."""
+    """Stores the policy's text, once per digest."""
     if connection.scalar(select(PolicyVersionRow.digest).where(PolicyVersionRow.digest == digest)) is None:
         values = {"digest": digest, "text": _storable(text), "first_used_at": db_now()}
         connection.execute(insert_new(connection, PolicyVersionRow).values(values))
 
 
 def _storable(text: str) -> str:
-    """Text of our own users: NUL is what PostgreSQL cannot take, lone surrogates what UTF-8 cannot."""
+    """Text of our own users, without NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 refuses."""
     return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
 
 
@@ -38,7 +38,7 @@ def settled(connection: Connection, keys: Collection[str], mode: Mode) -> set[st
 
 
 def add_decision(connection: Connection, judged: Judged, daemon: str) -> Decision | None:
-    """With its checks. None: another daemon decided this request first."""
+    """Inserts a decision with its checks. None: another daemon decided this request first."""
     new = NewDecision.of(judged, daemon)
     values = RequestColumns.of(judged.request)._asdict() | new._asdict()
     inserted = connection.execute(

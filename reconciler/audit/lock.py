@@ -1,4 +1,4 @@
-"""SQLite serves one daemon; the second is told about the first."""
+"""SQLite serves one daemon; a second one is refused, and learns about the first."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def hold(url: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        doubt = "does the folder exist, and may this user write there?"
-        raise AuditUnavailable(f"lock file {path}: {error.strerror}: {doubt}") from None
+        question = "does the folder exist, and may this user write there?"
+        raise AuditUnavailable(f"lock file {path}: {error.strerror}: {question}") from None
     try:
         _take(descriptor, path)
         yield
@@ -44,18 +44,18 @@ def hold(url: str) -> Iterator[None]:
 
 def _take(descriptor: int, path: Path) -> None:
     try:
-        # The kernel lets go of it when the process dies, however it dies.
+        # The kernel releases the lock when the process dies, however it dies.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        first = visible(os.pread(descriptor, 300, 0).decode("utf-8", "replace").strip()) or "another process"
+        holder = visible(os.pread(descriptor, 300, 0).decode("utf-8", "replace").strip()) or "another process"
         database = path.name.removesuffix(".lock")
         raise AlreadyServed(
-            f"{database} is served by {first}: SQLite serves one daemon; stop that one, or use PostgreSQL"
+            f"{database} is served by {holder}: SQLite serves one daemon; stop that one, or use PostgreSQL"
         ) from None
     served_by = f"pid {os.getpid()} on {socket.gethostname()} since {iso(datetime.now(UTC))}\n"
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, served_by.encode(), 0)
     except OSError as error:
-        remedy = "make room for the audit, or move it to another disk"
+        remedy = "free some space for the audit, or move it to another disk"
         raise AuditUnavailable(f"lock file {path}: cannot be written: {error.strerror}: {remedy}") from None

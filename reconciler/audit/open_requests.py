@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from reconciler.audit.rows import Failing, NewOpenRequest, RequestColumns, StillWaiting, place_of
+from reconciler.audit.rows import Known, NewOpenRequest, RequestColumns, place_of
 from reconciler.audit.statements import Served, chunks, insert_new
 from reconciler.audit.tables import OpenRequestRow, db_now, now_in
 from reconciler.domain.request import Request
@@ -16,7 +16,7 @@ from reconciler.ports.audit import FirstSeen, Waiting
 
 
 class OpenRequests:
-    """Those of one registry and workspace."""
+    """The open requests of one registry and workspace."""
 
     def __init__(self, served: Served) -> None:
         self._here = served.among(OpenRequestRow)
@@ -41,39 +41,26 @@ class OpenRequests:
         return found
 
     def reconcile(self, connection: Connection, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
-        """Replaces the picture: those that are open, and why those waiting wait."""
+        """Replaces the picture: which requests are open, and why the waiting ones wait. Writes only what changed."""
         now = now_in(connection)
-        self._replace(connection, {place_of(request): request for request in listed}, now)
-        self._note_waiting(connection, waiting, now)
-
-    def _replace(self, connection: Connection, open_now: Mapping[str, Request], now: datetime) -> None:
-        known = set(connection.scalars(select(OpenRequestRow.place).where(self._here)))
-        gone = [{"gone": place} for place in known if place not in open_now]
-        if gone:
-            connection.execute(delete(OpenRequestRow).where(OpenRequestRow.place == bindparam("gone")), gone)
+        known = {row.place: Known(*row) for row in connection.execute(_KNOWN.where(self._here))}
+        open_now = {place_of(request): request for request in listed}
+        waits = {place_of(wait.request): wait for wait in waiting}
+        self._write(connection, _DELETE, [{"at": place} for place in known if place not in open_now])
         new = [_new(request, now, request.key) for place, request in open_now.items() if place not in known]
-        if new:
-            connection.execute(insert_new(connection, OpenRequestRow), new)
-        seen = [{"at": place, "key": one.key, "asked": one.requested_at} for place, one in open_now.items()]
-        if seen:
-            connection.execute(_SEEN_AGAIN, seen)
+        self._write(connection, insert_new(connection, OpenRequestRow), new)
+        fresh = {row["place"]: Known.fresh(row["place"], row["request_key"], row["requested_at"]) for row in new}
+        changed = [
+            after._asdict()
+            for place, request in open_now.items()
+            if (after := (before := known.get(place) or fresh[place]).now(request, waits.get(place), now)) != before
+        ]
+        self._write(connection, _CHANGE, [{"at": values.pop("place"), **values} for values in changed])
 
-    def _note_waiting(self, connection: Connection, waiting: Sequence[Waiting], now: datetime) -> None:
-        failing = self._failing(connection)
-        # Those set aside are not judged, so what they wait for still holds.
-        not_aside = OpenRequestRow.next_attempt_at.is_(None) | (OpenRequestRow.next_attempt_at <= now)
-        nothing = {"waiting_code": None, "waiting_detail": None, "next_attempt_at": None}
-        recovered = {"failures": 0, "failing_since": None}
-        connection.execute(update(OpenRequestRow).where(self._here, not_aside).values(nothing | recovered))
-        rows = [StillWaiting.of(one, failing.get(place_of(one.request)), now)._asdict() for one in waiting]
+    @staticmethod
+    def _write(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
-            connection.execute(_WAITS, rows)
-
-    def _failing(self, connection: Connection) -> dict[str, Failing]:
-        """By place."""
-        row = OpenRequestRow
-        known = select(row.place, row.waiting_detail, row.failures, row.failing_since).where(self._here)
-        return {found.place: Failing(*found) for found in connection.execute(known.where(row.failures > 0))}
+            connection.execute(statement, rows)
 
     @staticmethod
     def forget(connection: Connection, request: Request) -> None:
@@ -85,7 +72,7 @@ def _new(request: Request, now: datetime, key: str | None) -> dict[str, Any]:
 
 
 def _first_seen_at(connection: Connection, places: Iterable[str]) -> dict[str, FirstSeen]:
-    """By place, where something is known of it."""
+    """When each request was first seen, by place; unknown places are left out."""
     columns = select(OpenRequestRow.place, OpenRequestRow.seen_id, OpenRequestRow.first_seen_at)
     known: dict[str, FirstSeen] = {}
     for chunk in chunks(set(places)):
@@ -94,20 +81,10 @@ def _first_seen_at(connection: Connection, places: Iterable[str]) -> dict[str, F
     return known
 
 
-_SEEN_AGAIN = (
+_KNOWN = select(*(getattr(OpenRequestRow, name) for name in Known._fields))
+_DELETE = delete(OpenRequestRow).where(OpenRequestRow.place == bindparam("at"))
+_CHANGE = (
     update(OpenRequestRow)
     .where(OpenRequestRow.place == bindparam("at"))
-    .values(request_key=bindparam("key"), requested_at=bindparam("asked"), last_seen_at=db_now())
-)
-_WAITS = (
-    update(OpenRequestRow)
-    .where(OpenRequestRow.place == bindparam("at"))
-    .values(
-        waiting_code=bindparam("code"),
-        waiting_detail=bindparam("detail"),
-        next_attempt_at=bindparam("due"),
-        failures=bindparam("many"),
-        failing_since=bindparam("since"),
-        attempts=OpenRequestRow.attempts + 1,
-    )
+    .values({name: bindparam(name) for name in Known._fields if name != "place"} | {"last_seen_at": db_now()})
 )

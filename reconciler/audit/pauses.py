@@ -13,13 +13,13 @@ from reconciler.domain.text import visible, visible_name
 
 PAUSE, RESUME = "pause", "resume"
 
-# Daemons whose last cycle ended within this, and that did not sign off, run.
+# A daemon runs if its last cycle ended within this time, and it did not sign off.
 ALIVE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A daemon that runs on this database. `obeys`: a cycle of it has ended since the last pause or resume."""
+    """A daemon that runs on this database. `obeys`: one of its cycles has ended since the last pause or resume."""
 
     name: str
     last_heard: timedelta
@@ -36,12 +36,12 @@ class Pause:
 
 
 def pause_in_force(engine: Engine) -> Pause | None:
-    with Session(engine).transaction() as connection:
+    with Session(engine).snapshot() as connection:
         return _in_force(connection)
 
 
 def paused_for(connection: Connection) -> str | None:
-    """The reason that acts are paused for; None: they are not."""
+    """Why acts are paused; None: they are not."""
     pause = _in_force(connection)
     return None if pause is None else pause.reason
 
@@ -54,7 +54,7 @@ def _in_force(connection: Connection) -> Pause | None:
 
 
 def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
-    """Pauses or resumes every daemon on this database. False where it is so already."""
+    """Pauses or resumes every daemon on this database. False where that changed nothing."""
     with Session(engine).transaction() as connection:
         if (paused_for(connection) is not None) == (action == PAUSE):
             return False
@@ -64,9 +64,9 @@ def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
 
 
 def running(engine: Engine) -> list[Running]:
-    """Those that run, by name. Each act asks for a pause right before it, so the end of a cycle proves obedience."""
+    """Those that run, by name. Every act checks for a pause first, so the end of a cycle proves obedience."""
     alive = select(DaemonRow.name, DaemonRow.last_cycle_at).where(DaemonRow.ended_at.is_(None))
-    with Session(engine).transaction() as connection:
+    with Session(engine).snapshot() as connection:
         now = now_in(connection)
         since = connection.scalar(select(PauseEventRow.at).order_by(PauseEventRow.id.desc()).limit(1))
         rows = connection.execute(alive.where(DaemonRow.last_cycle_at > now - ALIVE).order_by(DaemonRow.name)).all()

@@ -1,4 +1,4 @@
-"""What `status` tells: daemons, open requests by age and by what they wait for, what is paused, unfinished or aside."""
+"""What `status` shows: daemons, open requests by age and by what they wait for, pauses, and unfinished decisions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Row = dict[str, Any]
 
 
 def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
-    """As JSON has it. Ages are in seconds by the database's clock where a daemon is known, else by this host's.
+    """The data of `status --json`. Ages are in seconds, by the database's clock where a daemon is known, else by ours.
 
-    `here`: whose daemons and open requests are told, a registry's and workspace's; of others only that they are
-    recorded. None: all are told. What is paused, unfinished or stuck concerns the whole database.
+    `here`: the registry and workspace whose daemons and open requests are listed; others are only summarized. None:
+    all are listed. What is paused, unfinished or stuck concerns the whole database.
     """
     daemons, their_daemons = _parted(reader.daemons(), here)
     open_requests, their_requests = _parted(reader.open_requests(), here)
-    since = reader.policies([one["policy_digest"] for one in daemons])
+    since = reader.policies([daemon["policy_digest"] for daemon in daemons])
     pauses = reader.pauses()
     return {
-        "daemons": [one | {"policy_since": since.get(one["policy_digest"], "-")} for one in daemons],
+        "daemons": [daemon | {"policy_since": since.get(daemon["policy_digest"], "-")} for daemon in daemons],
         "replicas_alive": sum(_is_alive(daemon) for daemon in daemons),
         "paused": pauses[0] if pauses and pauses[0]["action"] == "pause" else None,
         "open": _summary(open_requests, _now(daemons)),
@@ -38,7 +38,7 @@ def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
 
 
 def _parted(rows: list[Row], here: tuple[str, str] | None) -> tuple[list[Row], list[Row]]:
-    """Ours, and those of others."""
+    """The rows of `here`, and those of other registries."""
     if here is None:
         return rows, []
     return _of(here, rows), [row for row in rows if _place(row) != here]
@@ -58,9 +58,7 @@ def _of(place: tuple[str, str], rows: list[Row]) -> list[Row]:
 
 
 def _other(place: tuple[str, str], daemons: list[Row], requests: list[Row]) -> Row:
-    # A daemon that is silent is forgotten after a day; what its last cycle saw is not.
-    cycles = [one["last_cycle_at"] for one in daemons if one["sentence"]] + [one["last_seen_at"] for one in requests]
-    last = max(cycles, default=None)
+    last = max((daemon["last_cycle_at"] for daemon in daemons if daemon["sentence"]), default=None)
     return {"registry": place[0], "workspace": place[1], "open": len(requests), "last_cycle_at": last}
 
 
@@ -77,9 +75,9 @@ def _now(daemons: list[Row]) -> datetime:
 
 
 def _summary(open_requests: list[Row], now: datetime) -> Row:
-    ages = [(now - parse_iso(one["first_seen_at"])).total_seconds() for one in open_requests]
-    waits = Counter(one["waiting_code"] for one in open_requests if one["waiting_code"])
-    aside = sum(bool(one["next_attempt_at"]) and parse_iso(one["next_attempt_at"]) > now for one in open_requests)
+    ages = [(now - parse_iso(row["first_seen_at"])).total_seconds() for row in open_requests]
+    waits = Counter(row["waiting_code"] for row in open_requests if row["waiting_code"])
+    aside = sum(bool(row["next_attempt_at"]) and parse_iso(row["next_attempt_at"]) > now for row in open_requests)
     return {
         "count": len(open_requests),
         "oldest_seconds": round(max(ages, default=0.0), 3),

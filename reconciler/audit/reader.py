@@ -1,4 +1,4 @@
-"""Reading the audit: lists, one decision whole, and a report; never in the daemon's way."""
+"""Reading the audit: lists, one decision in full, and a report. Reading never blocks the daemon."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LISTED = (
     "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider",
 )  # fmt: skip
 
-# The view is read as any auditor reads it; it is no table of the model, so that `db check` does not miss one.
+# The view, read as any auditor reads it. It is not among the tables that `db check` expects.
 REGISTER = Table(
     "decision_register",
     MetaData(),
@@ -50,7 +50,7 @@ REGISTER = Table(
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """What is listed. `model` and `requester` may hold `*`; `since` is included, `until` is not."""
+    """Which decisions are listed. `model` and `requester` may hold `*`; `since` is included, `until` is not."""
 
     model: str | None = None
     target: Target | None = None
@@ -76,11 +76,11 @@ class AuditReader:
             return [_plain(row) for row in connection.execute(query)]
 
     def decision(self, id: str) -> dict[str, Any]:
-        """One decision whole, by its id or the beginning of it.
+        """One decision in full, by its id or the beginning of it.
 
         Raises:
-            NoSuchDecision: there is none.
-            AmbiguousDecision: there is more than one.
+            NoSuchDecision: no id begins so.
+            AmbiguousDecision: more than one id begins so.
         """
         with self._session.transaction() as connection:
             full = _only_one(connection, id)
@@ -127,7 +127,7 @@ class AuditReader:
             return [_plain(row) for row in connection.execute(query)]
 
     def unfinished(self) -> list[dict[str, Any]]:
-        """Acting decisions that are pending or failed: what somebody should look at."""
+        """Acting decisions that are pending or failed, which an operator should look at."""
         act = PendingActRow
         tried = select(act.attempts, act.next_attempt_at, act.last_detail, act.failures, act.failing_since)
         joined = tried.add_columns(*REGISTER.c).select_from(
@@ -138,9 +138,9 @@ class AuditReader:
             return [_plain(row) for row in connection.execute(query.order_by(REGISTER.c.decided_at))]
 
     def stuck(self) -> list[dict[str, Any]]:
-        """What fails for long, or again and again, the longest first."""
+        """What has failed for long, or repeatedly; the longest-failing first."""
         with self._session.transaction() as connection:
-            return [_plain_values(asdict(one)) for one in stuck(connection)]
+            return [_plain_values(asdict(item)) for item in stuck(connection)]
 
     def daemons(self) -> list[dict[str, Any]]:
         """The last cycle of each daemon, the latest first, with its age in seconds by the database's clock."""
@@ -155,7 +155,7 @@ class AuditReader:
             return [_plain(row) for row in connection.execute(query)]
 
     def policies(self, digests: Collection[str]) -> dict[str, str]:
-        """Since when each policy is known, by digest."""
+        """When each policy was first used, by digest."""
         query = select(PolicyVersionRow.digest, PolicyVersionRow.first_used_at)
         with self._session.transaction() as connection:
             rows = connection.execute(query.where(PolicyVersionRow.digest.in_(list(digests))))
@@ -199,9 +199,9 @@ def _only_one(connection: Connection, id: str) -> str:
     prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
     found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
     if not found:
-        raise NoSuchDecision(f"no decision begins with {quoted(id)}: see `mlflow-reconciler audit list`")
+        raise NoSuchDecision(f"no decision id begins with {quoted(id)}: see `mlflow-reconciler audit list`")
     if len(found) > 1 and id not in found:
-        raise AmbiguousDecision(f"more than one decision begins with {quoted(id)}: give more of the id")
+        raise AmbiguousDecision(f"more than one decision id begins with {quoted(id)}: give more of it")
     return id if id in found else found[0]
 
 
@@ -240,7 +240,7 @@ def _failures(connection: Connection, decisions: set[str]) -> list[dict[str, Any
     ).where(DecisionCheckRow.result == "failed")
     rows = [row for row in connection.execute(query) if row.decision_id in decisions]
     ranked = Counter((row.rule, row.check_name, row.code) for row in rows).most_common()
-    return [{"rule": rule, "check": check, "code": code, "count": many} for (rule, check, code), many in ranked]
+    return [{"rule": rule, "check": check, "code": code, "count": count} for (rule, check, code), count in ranked]
 
 
 def _count(rows: Iterable[Mapping[str, Any]], field: str, absent: str = "pending") -> dict[str, int]:

@@ -19,8 +19,8 @@ def decisions_text(rows: Iterable[Mapping[str, Any]], width: int | None = None) 
 
 def _decision_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
     at = row["decided_at"][:19].replace("T", " ")
-    asked = f", asked by {row['requester']}" if row["requester"] else ""
-    place = f"{row['model']} version {row['version']} to {row['target']}{asked}"
+    requester = f", asked by {row['requester']}" if row["requester"] else ""
+    place = f"{row['model']} version {row['version']} to {row['target']}{requester}"
     head = f"{at}  {f'{shown_verdict(row)}, {shown_outcome(row)}':27} {place}"
     yield from textwrap.wrap(head, width, subsequent_indent=" " * 21)
     reason = f"{row['decision_id'][:8]}: {row['reason']}"
@@ -28,7 +28,7 @@ def _decision_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
 
 
 def shown_verdict(row: Mapping[str, Any]) -> str:
-    """`approve`, or `would approve` of a decision that the mode did not act on."""
+    """`approve`, or `would approve` where the mode did not act on the decision."""
     return conditional(row["verdict"], row["outcome"] != OutcomeKind.OBSERVED)
 
 
@@ -38,19 +38,20 @@ def shown_outcome(row: Mapping[str, Any]) -> str:
     return f"{row['outcome'] or 'pending'}{effect}"
 
 
-def report_text(made: Mapping[str, Any], width: int | None = None) -> str:
-    """What `AuditReader.report` made, for people."""
-    lines = [f"Audit report, {made['since'] or 'from the beginning'} to {made['until'] or made['made_at']}"]
-    lines.append(f"{'verdicts:':10} {_counted(dict(Counter(map(shown_verdict, made['register'])).most_common()))}")
+def report_text(report: Mapping[str, Any], width: int | None = None) -> str:
+    """A report of `AuditReader.report`, as text for people."""
+    lines = [f"Audit report, {report['since'] or 'from the beginning'} to {report['until'] or report['made_at']}"]
+    lines.append(f"{'verdicts:':10} {_counted(dict(Counter(map(shown_verdict, report['register'])).most_common()))}")
     for title, field in (("outcomes", "by_outcome"), ("effects", "by_effect"), ("targets", "by_target")):
-        lines.append(f"{title + ':':10} {_counted(made[field])}")
-    lines.append(f"{'policies:':10} {_counted({digest[:12]: count for digest, count in made['policies'].items()})}")
-    if made["failed_checks"]:
+        lines.append(f"{title + ':':10} {_counted(report[field])}")
+    lines.append(f"{'policies:':10} {_counted({digest[:12]: count for digest, count in report['policies'].items()})}")
+    if report["failed_checks"]:
         lines += ["", "why versions failed"]
-        lines += [f"  {one['count']} x {one['check']}: {one['code']} ({one['rule']})" for one in made["failed_checks"]]
-    if made["register"]:
-        lines += ["", "decisions, the newest first", decisions_text(made["register"], width)]
-    lines += [f"pending: decision {pending} has no outcome yet" for pending in made["pending"]]
+        for failed in report["failed_checks"]:
+            lines.append(f"  {failed['count']} x {failed['check']}: {failed['code']} ({failed['rule']})")
+    if report["register"]:
+        lines += ["", "decisions, the newest first", decisions_text(report["register"], width)]
+    lines += [f"pending: decision {pending} has no outcome yet" for pending in report["pending"]]
     return "\n".join(lines)
 
 

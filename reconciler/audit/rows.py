@@ -1,4 +1,4 @@
-"""Rows as they are written and read, typed. Names come from others, and are stored as they may be shown."""
+"""Typed rows, as they are written and read. Names come from strangers, and are stored as they may be shown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from reconciler import __version__
 from reconciler.domain.decision import Judged
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
+from reconciler.domain.times import in_millis
 from reconciler.domain.verdict import CheckResult
 from reconciler.ports.audit import Waiting
 
 
 def place_of(request: Request) -> str:
-    """SHA-256 (hex) of where a request stands and what stands there: its identity before it has one of its own."""
+    """SHA-256 (hex) over a request's place and content: its identity before it has one of its own."""
     if request.requester.name:
         return request.key
     parts = [request.registry, request.workspace, request.model, request.version, str(request.target)]
@@ -26,7 +27,7 @@ def place_of(request: Request) -> str:
 
 
 class RequestColumns(NamedTuple):
-    """What a decision and an open request both tell of a request."""
+    """The columns that decisions and open requests share."""
 
     registry: str
     workspace: str
@@ -50,7 +51,7 @@ class RequestColumns(NamedTuple):
 
 
 class NewDecision(NamedTuple):
-    """A decision, beside the columns of its request; the database adds `id` and `decided_at`."""
+    """A decision, without the columns of its request; the database adds `id` and `decided_at`."""
 
     decision_id: str
     request_key: str
@@ -123,7 +124,7 @@ class NewCheck(NamedTuple):
 
 
 class NewOpenRequest(NamedTuple):
-    """A request that was not open before, beside its columns. `request_key` None: it was typed by hand."""
+    """A newly open request, without the shared columns. `request_key` None: it was typed by hand."""
 
     place: str
     request_key: str | None
@@ -144,35 +145,47 @@ class NewOpenRequest(NamedTuple):
         )
 
 
-class Failing(NamedTuple):
-    """An open request that could not be judged the last time."""
+class Known(NamedTuple):
+    """What the picture says of an open request, under the names of its columns."""
 
     place: str
-    detail: str | None
+    request_key: str | None
+    requested_at: datetime | None
+    waiting_code: str | None
+    waiting_detail: str | None
+    attempts: int
+    next_attempt_at: datetime | None
     failures: int
-    since: datetime | None
-
-
-class StillWaiting(NamedTuple):
-    """Why an open request waits, and until when. The names are those of the statement's parameters."""
-
-    at: str
-    code: str
-    detail: str
-    due: datetime | None
-    many: int
-    since: datetime | None
+    failing_since: datetime | None
 
     @classmethod
-    def of(cls, waiting: Waiting, before: Failing | None, now: datetime) -> StillWaiting:
+    def fresh(cls, place: str, request_key: str | None, requested_at: datetime | None) -> Known:
+        """The row of a new request."""
+        return cls(place, request_key, requested_at, None, None, 0, None, 0, None)
+
+    def now(self, request: Request, waiting: Waiting | None, now: datetime) -> Known:
+        """The row after a cycle that listed the request; equal to this one if nothing has to be written.
+
+        Args:
+            waiting: None if the request was not judged, because it is set aside, or does not wait.
+        """
+        after = self._replace(request_key=request.key, requested_at=in_millis(request.requested_at))
+        if waiting is not None:
+            return after._waits(waiting, now)
+        if self.next_attempt_at is not None and self.next_attempt_at > now:
+            # A request that is set aside was not judged, so what it waits for still applies.
+            return after
+        return Known.fresh(after.place, after.request_key, after.requested_at)._replace(attempts=after.attempts)
+
+    def _waits(self, waiting: Waiting, now: datetime) -> Known:
         detail = visible(waiting.detail)
-        again = before.failures if before is not None and before.detail == detail else 0
-        return cls(
-            at=place_of(waiting.request),
-            code=str(waiting.code),
-            detail=detail,
-            due=None if waiting.retry_in is None else now + waiting.retry_in,
-            # Waiting for a grace period or for a rule is no failure.
-            many=again + 1 if waiting.failed else 0,
-            since=None if not waiting.failed else before.since if before is not None else now,
+        in_a_row = self.failures if self.failures and self.waiting_detail == detail else 0
+        after = self._replace(
+            waiting_code=str(waiting.code),
+            waiting_detail=detail,
+            next_attempt_at=None if waiting.retry_in is None else in_millis(now + waiting.retry_in),
+            # Waiting for a grace period or for a rule is not a failure.
+            failures=in_a_row + 1 if waiting.failed else 0,
+            failing_since=None if not waiting.failed else self.failing_since or now,
         )
+        return after if after == self else after._replace(attempts=self.attempts + 1)

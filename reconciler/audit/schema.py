@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _UPGRADE = "run `mlflow-reconciler db upgrade`"
-# One number for all upgrades of audit databases, so that two of them wait for each other.
+# The same number for every upgrade of an audit database, so that two of them wait for each other.
 _ADVISORY_LOCK = 0x6D6C_7265_636F
 
 
@@ -38,7 +38,7 @@ def migrations_path() -> Path:
 
 
 def revisions() -> list[str]:
-    """Every revision in order. They are named as their files, so that a daemon need not load Alembic (9 MB)."""
+    """Every revision in order. They are named after their files, so that a daemon need not load Alembic (9 MB)."""
     return sorted(path.stem for path in (migrations_path() / "versions").glob("[0-9]*.py"))
 
 
@@ -48,10 +48,13 @@ def head() -> str:
 
 
 def current(url: str) -> str | None:
-    """The database's revision; None where it has no schema yet."""
+    """The database's revision; None where it has no schema yet.
+
+    Raises:
+        AuditUnavailable: it cannot be reached, or there is no such file.
+    """
     with opened(url, Access.READ) as engine:
-        if _is_missing_file(engine):
-            return None
+        _require_file(engine)
         with audit_errors(engine), engine.connect() as connection:
             return _revision(connection)
 
@@ -68,13 +71,13 @@ def upgrade(url: str) -> str:
     """Brings the database to `head` in one transaction, and returns it.
 
     Raises:
-        SchemaMismatch: it belongs to something else, or to a newer version.
+        SchemaMismatch: it belongs to another program, or to a newer version.
         AuditUnavailable: it cannot be reached or written.
     """
     with opened(url, Access.CREATE) as engine, audit_errors(engine), engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
-        _refuse_strangers(connection, shown_url(url))
+        _refuse_foreign(connection, shown_url(url))
         migrate(connection, "head")
     return head()
 
@@ -90,44 +93,44 @@ def migrate(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-def _refuse_strangers(connection: Connection, where: str) -> None:
+def _refuse_foreign(connection: Connection, where: str) -> None:
     revision = _revision(connection)
     tables = inspect(connection).get_table_names()
     if tables and revision is None:
-        raise SchemaMismatch(_strange(where, tables))
+        raise SchemaMismatch(_foreign_text(where, tables))
     _refuse_unknown(connection, revision, where)
 
 
 def _refuse_unknown(connection: Connection, revision: str | None, where: str) -> None:
-    """A revision that is not ours: a later one where our tables are, else that of another program."""
+    """Refuses a revision that is not ours: a later one where our tables are, else that of another program."""
     if revision is None or revision in revisions():
         return
     tables = inspect(connection).get_table_names()
-    raise SchemaMismatch(_newer(where, revision) if "decisions" in tables else _strange(where, tables))
+    raise SchemaMismatch(_newer_text(where, revision) if "decisions" in tables else _foreign_text(where, tables))
 
 
-def _strange(where: str, tables: list[str]) -> str:
+def _foreign_text(where: str, tables: list[str]) -> str:
     return f"{where} holds other tables ({', '.join(sorted(tables)[:3])}, …): give the audit a database of its own"
 
 
-def _newer(where: str, revision: str) -> str:
+def _newer_text(where: str, revision: str) -> str:
     return f"{where} is at revision {revision}, which this version does not know: install the version that upgraded it"
 
 
 @contextmanager
 def opened_at_head(url: str, access: Access) -> Iterator[Engine]:
-    """An audit database of this version's revision. Raises as `require_head`."""
+    """An open audit database at this version's revision. Raises as `require_head`."""
     with opened(url, access) as engine:
         require_head(engine)
         yield engine
 
 
 def require_head(engine: Engine) -> None:
-    """The database is at `head`.
+    """Checks that the database is at `head`.
 
     Raises:
         SchemaMismatch: it is not; the message names the remedy.
-        AuditUnavailable: it cannot be reached, or it was to be read and there is no such file.
+        AuditUnavailable: it cannot be reached, or was opened for reading and there is no such file.
     """
     where = engine.url.render_as_string(hide_password=True)
     revision = None
@@ -140,7 +143,7 @@ def require_head(engine: Engine) -> None:
     if revision is None:
         raise SchemaMismatch(f"audit database {where} has no schema yet: {_UPGRADE}")
     if revision != head():
-        gap = f"is at revision {revision}, this version needs {head()}"
+        gap = f"is at revision {revision}, and this version needs {head()}"
         raise SchemaMismatch(f"audit database {where} {gap}: {_UPGRADE}")
 
 
@@ -152,11 +155,11 @@ def _is_missing_file(engine: Engine) -> bool:
 
 
 def _require_file(engine: Engine) -> None:
-    """Whoever reads has a database in mind that is there; so this is a mistyped path, or another host's."""
+    """A reader expects an existing database, so a missing file means a mistyped path, or another host's."""
     if _is_missing_file(engine):
         where = engine.url.render_as_string(hide_password=True)
         raise AuditUnavailable(
-            f"audit database {where}: there is no such file: set audit.url to the daemon's, or create one with "
+            f"audit database {where}: no such file: set audit.url to the daemon's database, or create one with "
             "`mlflow-reconciler db upgrade`"
         )
 
@@ -168,7 +171,7 @@ def check(url: str) -> list[str]:
 
     with opened_at_head(url, Access.READ) as engine, audit_errors(engine), engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
-        return [_difference(one) for one in compare_metadata(context, Base.metadata)]
+        return [_difference(found) for found in compare_metadata(context, Base.metadata)]
 
 
 def _difference(difference: Any) -> str:

@@ -1,4 +1,4 @@
-"""The one session: how a transaction on the audit database begins, ends and fails."""
+"""The session: how a transaction on the audit database begins, ends and fails."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from reconciler.audit.database import audit_errors
+from reconciler.audit.database import SNAPSHOT, audit_errors
 
 
 def _nothing() -> None:
     pass
 
 
+def _reads_only(connection: Connection) -> Connection:
+    return connection.execution_options(**{SNAPSHOT: True})
+
+
 class Session:
     """Transactions on one database.
 
     Args:
-        on_answer: called after each transaction: the database is there.
+        on_answer: called after each transaction, as a sign that the database answers.
     """
 
     def __init__(self, engine: Engine, on_answer: Callable[[], None] = _nothing) -> None:
@@ -27,11 +31,22 @@ class Session:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Everything in it, or nothing.
+        """A transaction: everything in it takes effect, or nothing.
 
         Raises:
-            AuditUnavailable: nothing was changed, or nobody can tell.
+            AuditUnavailable: nothing was changed, or it is not known whether it was.
         """
         with audit_errors(self._engine), self._engine.begin() as connection:
+            yield connection
+        self._on_answer()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """One state of the database, to be read only: on SQLite it takes no lock, so a writer need not wait.
+
+        Raises:
+            AuditUnavailable: it cannot be read.
+        """
+        with audit_errors(self._engine), self._engine.connect() as connection, _reads_only(connection).begin():
             yield connection
         self._on_answer()

@@ -1,4 +1,4 @@
-"""Pieces of SQL that several tables have in common."""
+"""SQL that several tables share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Connection
 
 from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow
 
-# A statement with more parameters than this is refused by some build of SQLite.
+# Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The registry and workspace whose rows are meant, as they are stored: several daemons may share one database."""
+    """The registry and workspace whose rows are meant, as stored: several daemons may share one database."""
 
     registry: str
     workspace: str
@@ -28,7 +28,7 @@ class Served:
 
 def insert_new(connection: Connection, row: type[Base]) -> Any:
     """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
-    # One of them: each loads the dialects of all its drivers.
+    # Only the dialect in use is imported: each loads all its drivers.
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite
 
@@ -39,6 +39,6 @@ def insert_new(connection: Connection, row: type[Base]) -> Any:
 
 
 def chunks(keys: Collection[str]) -> Iterator[list[str]]:
-    """All of them, in lists that are short enough for one statement."""
+    """All the keys, in lists that are short enough for one statement."""
     ordered = sorted(keys)
     return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))

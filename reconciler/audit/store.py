@@ -1,4 +1,4 @@
-"""Writing the audit: one transaction for each thing that happens."""
+"""Writing the audit: one transaction for each event."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SqlAuditLog:
         lease: timedelta = LEASE,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_answer` is called after each transaction: the database is there."""
+        """`on_answer` is called after each transaction, as a sign that the database answers."""
         self._session = Session(engine, on_answer)
         self._daemon = daemon
         self._served = Served(visible_name(registry), visible_name(workspace))
@@ -53,13 +53,13 @@ class SqlAuditLog:
 
     @classmethod
     def for_one_cycle(cls, engine: Engine, daemon: str, registry: str, workspace: str, lease: timedelta) -> SqlAuditLog:
-        """Of one cycle by hand, which is no replica: nobody waits for it, or leaves it a share of the work."""
+        """For one cycle run by hand, which is not a replica: no pause waits for it, and it takes no share of work."""
         log = cls(engine, daemon, registry, workspace, lease)
         log._daemons = Daemons(daemon, log._served, resident=False)
         return log
 
     def now(self) -> datetime:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return now_in(connection)
 
     # --- decisions -------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class SqlAuditLog:
         self._kept.add(digest)
 
     def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return decisions.settled(connection, keys, mode)
 
     def record(self, judged: Judged) -> Recorded | None:
@@ -97,8 +97,19 @@ class SqlAuditLog:
             failpoint("claims to be committed")
         return claimed
 
+    def restore_claims(self, stop: Callable[[], bool]) -> None:
+        lost: list[str] = []
+        last: str | None = ""
+        while last is not None and not stop():
+            with self._session.snapshot() as connection:
+                found, last = self._claims.lost(connection, last)
+            lost += found
+        if lost:
+            with self._session.transaction() as connection:
+                self._claims.restore(connection, lost)
+
     def paused(self) -> str | None:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return paused_for(connection)
 
     def go_ahead(self, pending: Pending) -> GoAhead:
@@ -132,7 +143,7 @@ class SqlAuditLog:
             return self._open.first_seen(connection, unstamped)
 
     def set_aside(self, keys: Collection[str]) -> set[str]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return self._open.set_aside(connection, keys)
 
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
@@ -140,17 +151,17 @@ class SqlAuditLog:
             self._open.reconcile(connection, listed, waiting)
 
     def stuck(self) -> list[Stuck]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return stuck(connection, self._served)
 
     # --- daemons ---------------------------------------------------------------------------------------------
 
     def share(self) -> tuple[int, int]:
-        with self._session.transaction() as connection:
+        with self._session.snapshot() as connection:
             return self._daemons.share(connection)
 
     def sign_on(self, mode: Mode, policy_digest: str) -> None:
-        """This daemon begins: whoever pauses acts waits for it too, before its first cycle has ended."""
+        """This daemon starts: `pause --wait` waits for it too, before its first cycle has ended."""
         with self._session.transaction() as connection:
             self._daemons.sign_on(connection, mode, policy_digest)
 
@@ -159,6 +170,6 @@ class SqlAuditLog:
             self._daemons.note_cycle(connection, note)
 
     def sign_off(self) -> None:
-        """This daemon ends: nobody waits for it, or shares work with it."""
+        """This daemon ends: no pause waits for it, and no work is shared with it."""
         with self._session.transaction() as connection:
             self._daemons.sign_off(connection)

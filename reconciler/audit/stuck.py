@@ -1,4 +1,4 @@
-"""What fails again and again, in the words of whoever refused it."""
+"""What fails again and again, with the words of the refusal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.audit.statements import Served
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, now_in
 from reconciler.ports import Stuck
 
-# The same failure so often in a row, or no success for so long.
+# Stuck: the same failure this many times in a row, or no success for this long.
 _TIMES = 3
 _FOR = timedelta(minutes=10)
 
@@ -23,10 +23,10 @@ def stuck(connection: Connection, served: Served | None = None) -> list[Stuck]:
     """
     now = now_in(connection)
     found: list[Stuck] = []
-    for query, row in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow)):
-        mine = query if served is None else query.where(served.among(row))
-        found += [Stuck(*one) for one in connection.execute(_failing(mine, now))]
-    return sorted(found, key=lambda one: one.since)
+    for query, table in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow)):
+        mine = query if served is None else query.where(served.among(table))
+        found += [Stuck(*row) for row in connection.execute(_failing(mine, now))]
+    return sorted(found, key=lambda item: item.since)
 
 
 def _failing(query: Select[Any], now: datetime) -> Select[Any]:

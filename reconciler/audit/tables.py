@@ -69,7 +69,7 @@ class db_now(FunctionElement[datetime]):  # noqa: N801  reads as the SQL functio
 
 
 def now_in(connection: Connection) -> datetime:
-    """What the database's clock says."""
+    """The time by the database's clock."""
     moment: datetime = connection.execute(select(db_now())).scalar_one()
     return moment
 
@@ -84,16 +84,16 @@ def _postgresql_now(element: db_now, compiler: Any, **options: Any) -> str:
     return "date_trunc('milliseconds', clock_timestamp())"
 
 
-# SQLite gives out row ids only for INTEGER; PostgreSQL should not run out of them.
+# SQLite assigns row ids only to INTEGER columns; PostgreSQL should not run out of them.
 _RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Base:
     """A table, whose columns are the attributes of its class.
 
-    As SQLAlchemy's declarative classes, whose ORM nothing here uses: without it a command that reads the audit starts
-    sooner, and a daemon needs 9 MB less. Attributes are typed as expressions, since SQLAlchemy's
-    types know columns only as attributes of its own classes.
+    Like SQLAlchemy's declarative classes, but without the ORM, which nothing here uses: a command that reads the audit
+    starts sooner, and a daemon needs 9 MB less. Attributes are typed as expressions, since SQLAlchemy's types know
+    columns only as attributes of its own classes.
     """
 
     metadata: ClassVar = MetaData()
@@ -109,7 +109,7 @@ class Base:
 
     @classmethod
     def __clause_element__(cls) -> Table:
-        """Where SQLAlchemy expects a table it takes the class."""
+        """Lets SQLAlchemy take the class where it expects a table."""
         return cls.__table__
 
 
@@ -125,8 +125,8 @@ class DecisionRow(Base):
     __tablename__ = "decisions"
     __table_args__ = (
         UniqueConstraint("request_key", "mode", name="uq_decisions_request_key_mode"),
-        # At most one decision that acts, whatever the mode, the daemon and the crash. It is WHERE acts, which the
-        # migration says: here the option of a dialect would load that dialect in every process.
+        # At most one decision that acts, whatever the mode, the daemon and the crash. The index is WHERE acts, as the
+        # migration says: naming a dialect's option here would load that dialect in every process.
         Index("uq_decisions_acting", "request_key", unique=True),
         Index("ix_decisions_decided_at", "decided_at"),
         Index("ix_decisions_model", "model"),
@@ -219,7 +219,7 @@ class OpenRequestRow(Base):
     waiting_detail: ColumnElement[str | None] = Column(Text)
     attempts: ColumnElement[int] = Column(Integer, server_default=text("0"), nullable=False)
     next_attempt_at: ColumnElement[datetime | None] = Column(UtcMillis)
-    # How often it could not be judged for the same reason in a row; since when it could not at all.
+    # How often in a row it could not be judged for the same reason; since when it could not be judged at all.
     failures: ColumnElement[int] = Column(Integer, server_default=text("0"), nullable=False)
     failing_since: ColumnElement[datetime | None] = Column(UtcMillis)
 
@@ -235,7 +235,7 @@ class PendingActRow(Base):
     leased_by: ColumnElement[str | None] = Column(Text)
     fence: ColumnElement[int] = Column(Integer, server_default=text("0"), nullable=False)
     leased_until: ColumnElement[datetime | None] = Column(UtcMillis)
-    # How often `last_detail` was the answer in a row; since when it fails at all.
+    # How often in a row `last_detail` was the answer; since when it has failed at all.
     failures: ColumnElement[int] = Column(Integer, server_default=text("0"), nullable=False)
     failing_since: ColumnElement[datetime | None] = Column(UtcMillis)
 
@@ -255,7 +255,7 @@ class DaemonRow(Base):
     workspace: ColumnElement[str] = Column(Text, server_default="", nullable=False)
     problem: ColumnElement[str | None] = Column(Text)
     skew_ms: ColumnElement[int | None] = Column(Integer)
-    # It signed off, or was only one cycle by hand; None while it runs, and where it was killed.
+    # When it signed off, or its one cycle run by hand ended; None while it runs, and where it was killed.
     ended_at: ColumnElement[datetime | None] = Column(UtcMillis)
 
 

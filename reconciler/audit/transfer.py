@@ -35,7 +35,7 @@ def copy(source: str, target: str) -> list[Copied]:
     """Copies history and working state in one transaction, and compares counts and digests before it is committed.
 
     Raises:
-        SchemaMismatch: a side is of another revision, or the target is not empty.
+        SchemaMismatch: a side is at another revision, or the target is not empty.
         AuditUnavailable: a side cannot be reached or written, or the copy differs.
     """
     with (
@@ -51,7 +51,7 @@ def copy(source: str, target: str) -> list[Copied]:
 
 
 def _snapshot(engine: Engine) -> Connection:
-    """Rows that are added meanwhile must not be half there; SQLite's BEGIN is a snapshot by itself."""
+    """A connection that sees no rows added meanwhile; SQLite's BEGIN is a snapshot by itself."""
     connection = engine.connect()
     if engine.dialect.name == "postgresql":
         return connection.execution_options(isolation_level="REPEATABLE READ")
@@ -73,22 +73,22 @@ def _copy_table(table: Table, old: Connection, new: Connection) -> Copied:
         for row in rows:
             digest.update(_canonical(row))
     _advance_sequence(table, new)
-    copied, again = hashlib.sha256(), 0
+    copied, copied_count = hashlib.sha256(), 0
     for row in new.execute(ordered).mappings():
         copied.update(_canonical(row))
-        again += 1
-    if (again, copied.digest()) != (count, digest.digest()):
+        copied_count += 1
+    if (copied_count, copied.digest()) != (count, digest.digest()):
         raise AuditUnavailable(f"the copy of table {table.name} differs from its source: nothing was copied")
     return Copied(table.name, count, digest.hexdigest())
 
 
 def _canonical(row: Any) -> bytes:
-    shown = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
-    return json.dumps(shown, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+    values = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
+    return json.dumps(values, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 
 
 def _advance_sequence(table: Table, connection: Connection) -> None:
-    """PostgreSQL counts ids by itself, and must go on after those that were copied."""
+    """PostgreSQL assigns ids by itself, and must continue after those that were copied."""
     if connection.dialect.name != "postgresql" or "id" not in table.columns:
         return
     last = connection.scalar(select(func.max(table.c.id))) or 0
@@ -97,17 +97,17 @@ def _advance_sequence(table: Table, connection: Connection) -> None:
 
 
 def backup(url: str, path: Path) -> None:
-    """A consistent copy of a SQLite audit database, while the daemon goes on.
+    """Makes a consistent copy of a SQLite audit database while the daemon runs.
 
     Raises:
-        SchemaMismatch: the database is not SQLite, or `path` is there already.
+        SchemaMismatch: the database is not SQLite, or `path` already exists.
         AuditUnavailable: either cannot be read or written.
     """
     location = make_url(url)
     if location.get_backend_name() != "sqlite":
         raise SchemaMismatch(f"{shown_url(url)} is not SQLite: use pg_dump, or `db copy --to sqlite:///PATH`")
     if path.exists():
-        raise SchemaMismatch(f"{path} is there already: name a new file")
+        raise SchemaMismatch(f"{path} already exists: name a new file")
     with schema.opened_at_head(url, Access.READ) as engine:
         _back_up(engine, path)
 

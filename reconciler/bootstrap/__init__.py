@@ -1,4 +1,4 @@
 """The composition root: the only package that names adapters.
 
-Each module makes one thing, so that a command loads the adapters that it uses and no others.
+Each module builds one thing, so that a command loads only the adapters that it uses.
 """

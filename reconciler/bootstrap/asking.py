@@ -1,4 +1,4 @@
-"""For people who ask: what would be decided, and the requests that they file. No database is needed for it."""
+"""Commands for people: explain a decision, and file, list and withdraw requests. None needs a database."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from reconciler.ports import Found, Listed
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.model import Settings
 
-_STAGES_ASKED_FOR = tuple(Target.parse(stage) for stage in ("Staging", "Production", "Archived"))
+_BUILT_IN_STAGES = tuple(Target.parse(stage) for stage in ("Staging", "Production", "Archived"))
 
 
 def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
-    """Raises NotFound, with names that may have been meant."""
+    """Explain what would be decided. Raises NotFound, which suggests similar names."""
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
     question = Question(model, version, target, datetime.now(UTC))
     with guessing(settings, model, version):
@@ -34,7 +34,7 @@ def explain(settings: Settings, model: str, version: str, target: Target) -> Exp
 class RequestTool:
     """Files, shows, lists and withdraws requests.
 
-    `policy` is None where none is configured, or it cannot be read; `doubt` then says why, where one is configured.
+    `policy` is None if none is configured or it cannot be read; in the second case `doubt` says why.
     """
 
     settings: Settings
@@ -51,28 +51,28 @@ class RequestTool:
             return self.registry.find(model, version, target, datetime.now(UTC))
 
     def list(self) -> list[Listed]:
-        """All of them; by tags, for the policy's targets and the stages, which need no policy to be known."""
+        """Every open request. By the tags protocol: those for the policy's targets and for the built-in stages."""
         governed = self.policy.governed_targets() if self.policy is not None else frozenset()
-        return self.registry.all_open(Scope.of_all_models(governed | frozenset(_STAGES_ASKED_FOR)))
+        return self.registry.all_open(Scope.of_all_models(governed | frozenset(_BUILT_IN_STAGES)))
 
     def withdraw(self, model: str, version: str, target: Target) -> Request:
         self.find(model, version, target)
         return self.registry.withdraw(model, version, target, datetime.now(UTC))
 
     def rules_for(self, request: Request) -> tuple[str, ...] | None:
-        """The names of the rules that cover a request; None where the policy is not known."""
+        """The names of the rules that cover a request; None if the policy is unknown."""
         if self.policy is None:
             return None
         return tuple(rule.name for rule in self.policy.rules_for(request))
 
     @property
     def left_undone(self) -> str:
-        """That the daemon only observes, and what to do then; "" where it acts, or nothing is known of it."""
+        """Says that the daemon only observes, and what to do about it; "" if it acts or its mode is unknown."""
         known = self.policy is not None or self.settings.mode_is_set
         return left_undone(Mode(self.settings.mode), None, is_set=self.settings.mode_is_set) if known else ""
 
     def covers(self, request: Request) -> bool | None:
-        """By the policy, else by what the registry heard from its daemons; None where neither is known."""
+        """Whether a rule covers the request, by the policy or by what daemons reported; None if neither is known."""
         rules = self.rules_for(request)
         if rules is not None:
             return bool(rules)
@@ -80,7 +80,7 @@ class RequestTool:
 
 
 def request_tool(settings: Settings) -> RequestTool:
-    """Whoever files a request needs no policy: where there is one it is read, to tell what no rule covers."""
+    """The tool for requests. Filing needs no policy; if one is configured, it tells which requests no rule covers."""
     policy, doubt = None, ""
     if settings.policy is not None:
         try:

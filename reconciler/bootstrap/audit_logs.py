@@ -1,4 +1,4 @@
-"""The audit database that a configuration names, for whoever records in it."""
+"""The configured audit database, opened for writing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def daemon_name() -> str:
 def resident_audit_log(
     engine: Engine, settings: Settings, registry: Speaking, on_answer: Callable[[], None]
 ) -> SqlAuditLog:
-    """That of a daemon, for many cycles; `on_answer` is called after each transaction."""
+    """The log of a daemon, for many cycles; `on_answer` is called after each transaction."""
     return SqlAuditLog(engine, daemon_name(), registry.uri, registry.workspace, settings.schedule.lease, on_answer)
 
 

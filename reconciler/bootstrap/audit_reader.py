@@ -1,4 +1,4 @@
-"""The audit database that a configuration names, for whoever reads."""
+"""The configured audit database, opened for reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cycle by hand, with all that it needs."""
+"""One cycle run by hand, with all that it needs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reconciler.settings.model import Settings
 
 
 def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None]) -> CycleSummary:
-    """One cycle in which everything is due, or what it would decide."""
+    """Run one cycle in which every request is due; with `dry_run`, only preview its decisions."""
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
     deadline = settings.schedule.deadline
     if dry_run:
         registry.begin(deadline)
         return explain.preview(registry, in_force, mode, datetime.now(UTC), on_event)
-    # Who only looks loads no database.
+    # A dry run loads no database.
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 
     with audit_log_of_one_cycle(settings, registry) as audit:

@@ -1,4 +1,4 @@
-"""The policy that a configuration names."""
+"""The configured policy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from reconciler.settings.model import Settings
 
 
 def policy_in_force(settings: Settings) -> PolicyInForce:
-    """Raises SettingsError or PolicyError."""
+    """Read the configured policy. Raises SettingsError or PolicyError."""
     loaded = read_policy(settings.policy_path())
     return PolicyInForce(loaded.policy, loaded.digest, loaded.text)

@@ -1,4 +1,4 @@
-"""The registry that a configuration names."""
+"""The configured registry."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def _nothing() -> None:
 
 
 def make_registry(settings: Settings, on_answer: Callable[[], None] = _nothing) -> Speaking:
-    """Connects nothing yet; `on_answer` is called after each answer of a server.
+    """Build the registry without connecting; `on_answer` is called after each answer of a server.
 
     Raises:
-        SettingsError: the settings name no registry that can be talked to.
+        SettingsError: the settings name no usable registry.
     """
     uri, protocol = settings.registry_uri(), settings.registry.protocol
     if settings.on_databricks:
         if protocol == "tags":
-            raise SettingsError(["registry.protocol: Databricks has transition requests of its own: leave it out"])
+            raise SettingsError(["registry.protocol: Databricks has its own transition requests: remove the setting"])
         return _databricks(settings, uri, on_answer)
     registry = _transport(settings, uri, on_answer=on_answer)
     tracking_uri = settings.tracking_uri()
@@ -60,7 +60,7 @@ def make_registry(settings: Settings, on_answer: Callable[[], None] = _nothing) 
 
 def _databricks(settings: Settings, uri: str, on_answer: Callable[[], None]) -> DatabricksRegistry:
     host, auth = databricks(uri)
-    # The address goes into every record: `databricks` alone would not tell which workspace it was.
+    # Every record names the address: `databricks` alone would not say which workspace it was.
     return _swept(settings, host.rstrip("/"), host, auth, on_answer)
 
 
@@ -68,13 +68,13 @@ def _swept(
     settings: Settings, name: str, host: str, auth: AuthBase, on_answer: Callable[[], None]
 ) -> DatabricksRegistry:
     budget = Budget(settings.registry.budget)
-    # Threads enough to use the budget while calls take half a second each.
+    # Enough threads to use the budget when each call takes half a second.
     threads = min(max(round(settings.registry.budget / 2), 1), 8)
     transports = [_transport(settings, host, auth, budget, on_answer) for _ in range(threads)]
     tracking = transports[0]
     if settings.registry.tracking_uri not in {None, settings.registry.uri}:
         tracking = _transport(settings, settings.tracking_uri())
-    # A cycle has more to do than to look.
+    # A cycle also has other work to do.
     sweep_for = min(settings.schedule.interval, settings.schedule.deadline) * 0.8
     timing = SweepTiming(settings.registry.full_sweep, sweep_for)
     return DatabricksRegistry(name, transports, tracking, budget, timing)
@@ -101,7 +101,7 @@ def _transport(
 
 @contextmanager
 def guessing(settings: Settings, model: str, version: str) -> Iterator[None]:
-    """An error that says that there is no such version gets what may have been meant."""
+    """Add similar names to an error that says that a version does not exist."""
     try:
         yield
     except NotFound:

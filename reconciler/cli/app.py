@@ -39,7 +39,7 @@ def _show_version(wanted: bool) -> None:
 def before(
     config: Annotated[
         Path | None,
-        typer.Option(help="The configuration (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
+        typer.Option(help="Configuration file (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
     ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="Log format.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Lowest level to log.")] = None,
@@ -67,6 +67,6 @@ def run_typed(typed: Sequence[str]) -> int:
 def _tell_mistake(error: TyperException, typed: Sequence[str]) -> None:
     from reconciler.cli.usage import usage_sentence
 
-    # Nothing was asked for, so that everything is told.
+    # No command was given, so the whole help is shown.
     nothing_typed = type(error).__name__ == "NoArgsIsHelpError"
     say(error.message if nothing_typed else usage_sentence(error, app, typed))

@@ -56,7 +56,7 @@ def list_decisions(
     from reconciler.audit.reports import decisions_text
     from reconciler.bootstrap.audit_reader import audit_reader
 
-    only = DecisionFilter(
+    filters = DecisionFilter(
         model=model,
         target=target_of(target, "--target") if target else None,
         verdict=_text(verdict),
@@ -67,7 +67,7 @@ def list_decisions(
         until=moment(until, "--until"),
     )
     with audit_reader(settings()) as reader:
-        rows = reader.decisions(only, limit)
+        rows = reader.decisions(filters, limit)
     if format is Format.TABLE:
         print(decisions_text(rows) if rows else "no decisions")
     else:
@@ -76,7 +76,7 @@ def list_decisions(
 
 
 def _text(choice: StrEnum | None) -> str | None:
-    """Plain text: a database's driver may have ideas of its own about an Enum."""
+    """Plain text, since a database driver may treat an Enum in its own way."""
     return None if choice is None else str(choice)
 
 
@@ -134,9 +134,9 @@ def report(
     from reconciler.bootstrap.audit_reader import audit_reader
 
     with audit_reader(settings()) as reader:
-        made = reader.report(moment(since, "--since"), moment(until, "--until"))
+        content = reader.report(moment(since, "--since"), moment(until, "--until"))
     text = io.StringIO()
-    _write_report(made, format, text)
+    _write_report(content, format, text)
     if output is None:
         sys.stdout.write(text.getvalue())
     else:
@@ -144,19 +144,19 @@ def report(
     return DONE
 
 
-def _write_report(made: dict[str, Any], format: Format, stream: TextIO) -> None:
+def _write_report(content: dict[str, Any], format: Format, stream: TextIO) -> None:
     from reconciler.audit.reports import report_text
 
     if format is Format.JSON:
-        write_json(made, stream)
+        write_json(content, stream)
     elif format is Format.TABLE:
-        print(report_text(made), file=stream)
+        print(report_text(content), file=stream)
     else:
-        write_rows(made["register"], format, REGISTER, stream)
+        write_rows(content["register"], format, REGISTER, stream)
 
 
 def _put(text: str, output: Path, format: Format) -> Path:
-    """Replaces the file at once: whoever takes it away has a whole one."""
+    """Replaces the file atomically, so that a reader never gets a partial report."""
     from reconciler.settings.errors import SettingsError
 
     ending = "txt" if format is Format.TABLE else str(format)

@@ -1,4 +1,4 @@
-"""What may stand before or after every command, and the settings that follow from it; nothing here needs typer."""
+"""The options that every command takes, and the settings that follow from them. Nothing here needs typer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LogFormat(StrEnum):
-    """As in the configuration's `log.format`, which only what a cycle needs imports."""
+    """The values of `log.format`, repeated so that not every command imports the configuration."""
 
     TEXT = "text"
     JSON = "json"
@@ -20,7 +20,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The same of `log.level`."""
+    """The values of `log.level`, likewise."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -28,12 +28,12 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-# They may stand before or after the command.
+# They are accepted before or after the command.
 COMMON_OPTIONS = ("--config", "--log-format", "--log-level")
 
 
 class Common:
-    """What stands before the command: `mlflow-reconciler --config FILE command`."""
+    """The values of the common options: `mlflow-reconciler --config FILE command`."""
 
     config: Path | None = None
     log_format: LogFormat | None = None
@@ -56,7 +56,7 @@ def common_first(arguments: Sequence[str]) -> list[str]:
 
 
 def settings() -> Settings:
-    """Raises SettingsError, with every problem."""
+    """The settings. Raises SettingsError, which names every problem."""
     from reconciler.settings.load import load_settings
 
     log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}

@@ -54,7 +54,7 @@ def check() -> int:
 
 
 FromOption = Annotated[str, typer.Option("--from", help="The database to copy; a URL as in audit.url.")]
-ToOption = Annotated[str, typer.Option("--to", help="An empty database, upgraded by `db upgrade`.")]
+ToOption = Annotated[str, typer.Option("--to", help="An empty database, created by `db upgrade`.")]
 
 
 @app.command(epilog="Example: mlflow-reconciler db copy --from sqlite:///audit.db --to postgresql://db/audit")
@@ -66,15 +66,15 @@ def copy(source: FromOption, target: ToOption) -> int:
     done = transfer.copy(database_url(source), database_url(target))
     for table in done:
         print(f"{table.table}: {counted(table.rows, 'row')}, sha256 {table.digest}")
-    say("copied and compared; stop the daemon before the last copy, then set audit.url")
+    say("copied and compared; stop the daemon before the final copy, then set audit.url")
     return DONE
 
 
 @app.command(epilog="Example: mlflow-reconciler db backup audit-backup.db")
-def backup(path: Annotated[Path, typer.Argument(help="A new file.")]) -> int:
+def backup(path: Annotated[Path, typer.Argument(help="The file to create.")]) -> int:
     """Back up a SQLite audit database while the daemon runs."""
     from reconciler.audit import transfer
 
     transfer.backup(_url(), path)
-    say(f"{path} is a whole copy; to restore it, stop the daemon and put it in the database's place")
+    say(f"{path} is a complete copy; to restore it, stop the daemon and replace the database with it")
     return DONE

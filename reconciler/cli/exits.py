@@ -1,4 +1,4 @@
-"""Exit codes, and the one line that a person gets for each error."""
+"""Exit codes, and the one line that is printed for each error."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ UNREACHABLE: Final = ExitCode.UNREACHABLE
 DEFECT: Final = ExitCode.DEFECT
 INTERRUPTED: Final = ExitCode.INTERRUPTED
 
-# What the operating system refuses while it is out of something; none of it is a defect of ours.
+# Errors of an operating system that is out of a resource; none of them is a defect of ours.
 _OUT_OF = {
-    errno.ENOSPC: "make room, then run this again",
-    errno.EDQUOT: "the quota is used up: make room, or have it raised",
-    errno.EFBIG: "files may not grow further: raise the limit (ulimit -f)",
-    errno.EROFS: "the file system is read-only: was it mounted again after an error?",
-    errno.EIO: "the disk does not work: see the kernel's log (dmesg)",
+    errno.ENOSPC: "free some space, then run this again",
+    errno.EDQUOT: "the quota is used up: free some space, or have it raised",
+    errno.EFBIG: "files may not grow larger: raise the limit (ulimit -f)",
+    errno.EROFS: "the file system is read-only: was it remounted after an error?",
+    errno.EIO: "the disk reports errors: see the kernel's log (dmesg)",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open on this host",
 }
@@ -38,12 +38,12 @@ def code_of(error: BaseException) -> ExitCode | None:
 
 
 def is_out_of(error: OSError) -> bool:
-    """The operating system is out of something, such as room on the disk."""
+    """Whether the operating system is out of a resource, such as disk space."""
     return error.errno in _OUT_OF
 
 
 def say(sentence: str) -> None:
-    """To people, so to stderr."""
+    """Prints a sentence for people, so to stderr."""
     print(sentence, file=sys.stderr)
 
 
@@ -55,7 +55,7 @@ def guarded(command: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); nothing more can be told to it.
+        # The reader of our output went away (`| head`); nothing more can be written to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:

@@ -45,17 +45,17 @@ def explain(
 
 
 def with_json_errors(command: Callable[[], int]) -> int:
-    """Whoever reads JSON gets an error as JSON too: on stdout, with the same exit code as ever."""
+    """Runs a command that prints JSON: an error is printed as JSON too, on stdout, with its usual exit code."""
     try:
         return command()
     except Exception as error:
         code = code_of(error)
         if code is None:
             raise
-        told: dict[str, Any] = {"kind": type(error).__name__, "exit_code": code, "message": str(error)}
+        details: dict[str, Any] = {"kind": type(error).__name__, "exit_code": code, "message": str(error)}
         near = getattr(error, "near", ())
         write_json(
-            {"error": told | ({"did_you_mean": [visible_name(name) for name in near]} if near else {})}, sys.stdout
+            {"error": details | ({"did_you_mean": [visible_name(name) for name in near]} if near else {})}, sys.stdout
         )
         say(str(error))
         return code
@@ -103,7 +103,7 @@ def _show(explanation: Explanation) -> None:
     if not verdict.checks:
         print(f"  {verdict.reason}")
     if explanation.holds:
-        say(f"version {visible_name(request.version)} holds {request.target} already")
+        say(f"version {visible_name(request.version)} already holds {request.target}")
     say(explanation.next_step)
     if explanation.left_undone:
         say(explanation.left_undone)

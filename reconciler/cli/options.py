@@ -1,4 +1,4 @@
-"""What several commands share: the options, and the reading of times and targets."""
+"""What several commands share: options, and the parsing of times and targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option(help="Before this time, written as for --since.")]
 
 
-# MLflow keeps it as a 32-bit integer in every database.
+# MLflow keeps version numbers as 32-bit integers in every database.
 _LARGEST_VERSION = 2**31 - 1
 
 
@@ -37,7 +37,7 @@ def target_of(text: str, option: str = "target") -> Target:
 
 
 def version_of(text: str) -> str:
-    """A version's number, told here where no registry can have it.
+    """A version's number, refused here where no registry can have it.
 
     Raises:
         NotFound: no version has so large a number.
@@ -45,9 +45,9 @@ def version_of(text: str) -> str:
     from reconciler.ports import NotFound
 
     if not re.fullmatch("[0-9]+", text):
-        raise typer.BadParameter(f"{text!r} is no version number: use digits only, such as 7", param_hint="version")
+        raise typer.BadParameter(f"{text!r} is not a version number: use digits only, such as 7", param_hint="version")
     if len(text) > len(str(_LARGEST_VERSION)) or int(text) > _LARGEST_VERSION:
-        raise NotFound(f"there is no version {visible_name(text)}: version numbers end at {_LARGEST_VERSION}")
+        raise NotFound(f"there is no version {visible_name(text)}: the largest version number is {_LARGEST_VERSION}")
     return text
 
 
@@ -69,5 +69,5 @@ def moment(text: str | None, option: str) -> datetime | None:
     try:
         return datetime.now(UTC) - parse_duration(text)
     except ValueError:
-        said = f"{text!r} is no time: use 2026-11-24, 2026-11-24T09:00 or 7d"
-        raise typer.BadParameter(said, param_hint=option) from None
+        message = f"{text!r} is not a time: use 2026-11-24, 2026-11-24T09:00 or 7d"
+        raise typer.BadParameter(message, param_hint=option) from None

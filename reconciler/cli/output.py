@@ -1,4 +1,4 @@
-"""Rows as a table, CSV, JSON or JSON lines; nothing in them is executed, by a terminal or a spreadsheet."""
+"""Rows as a table, CSV, JSON or JSON lines; neither a terminal nor a spreadsheet executes anything in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Spreadsheets run a cell that begins with one of these, blanks before it or not.
+# Spreadsheets run a cell that begins with one of these, even after blanks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
@@ -67,7 +67,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# These may be told on several lines; whatever else stands in a table is one word, and is not split.
+# These columns may wrap; any other cell of a table is one word, and is not split.
 _WRAPPED = frozenset(
     {
         "model",
@@ -87,20 +87,20 @@ _GAP = 2
 
 
 def write_table(rows: Rows, columns: Sequence[str], stream: TextIO) -> None:
-    """As wide as the terminal, 80 where there is none; where words would be split, a few lines for each row."""
+    """A table as wide as the terminal (else 80); where words would be split, a few lines for each row."""
     from rich.console import Console
 
-    wanted = colour_wanted(stream)
-    console = Console(file=stream, highlight=False, emoji=False, color_system="auto" if wanted else None)
-    shown = [[_shown(column, row.get(column)) for column in columns] for row in rows]
-    widths = _widths(columns, shown, console.width)
+    coloured = colour_wanted(stream)
+    console = Console(file=stream, highlight=False, emoji=False, color_system="auto" if coloured else None)
+    texts = [[_cell_text(column, row.get(column)) for column in columns] for row in rows]
+    widths = _widths(columns, texts, console.width)
     if widths is None:
-        _write_stacked(columns, shown, stream, console.width)
+        _write_stacked(columns, texts, stream, console.width)
     else:
-        console.print(_table(columns, shown, widths))
+        console.print(_table(columns, texts, widths))
 
 
-def _table(columns: Sequence[str], shown: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
+def _table(columns: Sequence[str], texts: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -108,16 +108,16 @@ def _table(columns: Sequence[str], shown: Sequence[Sequence[str]], widths: Seque
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for name, width in zip(_header(columns), widths, strict=True):
         table.add_column(name, width=width, overflow="fold")
-    for cells in shown:
-        # Text, not str: what stands in square brackets is a name and not markup.
+    for cells in texts:
+        # Text, not str: square brackets belong to a name, and are not markup.
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
-def _widths(columns: Sequence[str], shown: Sequence[Sequence[str]], room: int) -> list[int] | None:
+def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
     """A width for each column at which every word stays whole; None where there is no room for that."""
-    lines = [_header(columns), *shown]
-    wanted = [max(_cells(line[index]) for line in lines) for index in range(len(columns))]
+    lines = [_header(columns), *texts]
+    wanted = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
     least = [
         max(_longest_word(line[index]) for line in lines) if column in _WRAPPED else wanted[index]
         for index, column in enumerate(columns)
@@ -125,7 +125,7 @@ def _widths(columns: Sequence[str], shown: Sequence[Sequence[str]], room: int) -
     spare = room - sum(least) - _GAP * (len(columns) - 1)
     if spare < 0:
         return None
-    # Who wants little is served first, so that few columns wrap.
+    # Columns that lack little are widened first, so that few columns wrap.
     for index in sorted(range(len(columns)), key=lambda index: wanted[index] - least[index]):
         more = min(wanted[index] - least[index], spare)
         least[index] += more
@@ -138,38 +138,38 @@ def _header(columns: Sequence[str]) -> list[str]:
 
 
 def _longest_word(text: str) -> int:
-    return max((_cells(word) for word in text.split()), default=0)
+    return max((_width(word) for word in text.split()), default=0)
 
 
-def _cells(text: str) -> int:
+def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
-def _write_stacked(columns: Sequence[str], shown: Sequence[Sequence[str]], stream: TextIO, width: int) -> None:
-    for cells in shown:
+def _write_stacked(columns: Sequence[str], texts: Sequence[Sequence[str]], stream: TextIO, width: int) -> None:
+    for cells in texts:
         _write_fields(dict(zip(_header(columns), cells, strict=True)), stream, width, longest=0)
         stream.write("\n")
 
 
 def write_record(fields: Mapping[str, Any], stream: TextIO, indent: str = "") -> None:
-    """A field a line, as wide as the terminal, 80 where there is none; what is empty is left out."""
+    """One field per line, as wide as the terminal (else 80); empty fields are left out."""
     from rich.console import Console
 
-    shown = {name.replace("_", " "): visible(str(value)) for name, value in fields.items() if value not in {None, ""}}
-    _write_fields(shown, stream, Console(file=stream).width, longest=_LONGEST_LABEL, indent=indent)
+    texts = {name.replace("_", " "): visible(str(value)) for name, value in fields.items() if value not in {None, ""}}
+    _write_fields(texts, stream, Console(file=stream).width, longest=_LONGEST_LABEL, indent=indent)
 
 
 # As wide as "requester assurance", so that records of all kinds look alike.
 _LONGEST_LABEL = 19
 
 
-def _write_fields(shown: Mapping[str, str], stream: TextIO, width: int, longest: int, indent: str = "") -> None:
-    """A word that has no room behind its label stands on a line of its own, whole: ids are there to be copied."""
-    told = {name: value for name, value in shown.items() if value != "-"}
-    margin = len(indent) + max([longest, *map(len, told)]) + 1
-    for name, value in told.items():
+def _write_fields(texts: Mapping[str, str], stream: TextIO, width: int, longest: int, indent: str = "") -> None:
+    """A word that does not fit behind its label gets a line of its own, unsplit: ids are there to be copied."""
+    filled = {name: value for name, value in texts.items() if value != "-"}
+    margin = len(indent) + max([longest, *map(len, filled)]) + 1
+    for name, value in filled.items():
         label = f"{indent}{name}".ljust(margin)
         if _longest_word(value) > width - margin:
             stream.write(f"{label.rstrip()}\n")
@@ -180,7 +180,7 @@ def _write_fields(shown: Mapping[str, str], stream: TextIO, width: int, longest:
         stream.writelines(f"{line}\n" for line in lines)
 
 
-def _shown(column: str, value: Any) -> str:
+def _cell_text(column: str, value: Any) -> str:
     if value is None or value == "":
         return "-"
     text = visible(str(value))

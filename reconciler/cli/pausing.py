@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from reconciler.audit.pauses import Pause, Running
 
-_LOOKED_AT_EVERY = 0.5
-ByOption = Annotated[str | None, typer.Option("--by", help="Who (default: the user of this machine).")]
+_POLL_SECONDS = 0.5
+ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]
 
 
 def pause(
-    reason: Annotated[str, typer.Option(help="Reason; recorded, and shown until somebody resumes.")],
+    reason: Annotated[str, typer.Option(help="Reason; recorded, and shown until acts resume.")],
     person: ByOption = None,
     wait: Annotated[
         bool,
@@ -43,21 +43,21 @@ def pause(
     from reconciler.audit.schema import shown_url
 
     if not reason.strip():
-        raise typer.BadParameter("is empty: say why, it is shown until somebody resumes", param_hint="--reason")
+        raise typer.BadParameter("is empty: give a reason; it is shown until acts resume", param_hint="--reason")
     patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
     with _database(url) as engine:
         changed = note_pause(engine, PAUSE, reason, person or getpass.getuser())
         where = shown_url(url)
-        say(f"paused in {where}" if changed else f"acts are paused already in {where}{_since(pause_in_force(engine))}")
+        say(f"paused in {where}" if changed else f"acts are already paused in {where}{_since(pause_in_force(engine))}")
         daemons = running(engine)
-        _say_who(daemons)
+        _say_which(daemons)
         if wait:
             return _wait(engine, patience)
     return DONE if changed else NEGATIVE
 
 
 def resume(
-    reason: Annotated[str, typer.Option(help="Why; kept.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason; recorded.")] = "",
     person: ByOption = None,
 ) -> int:
     """Let daemons act again."""
@@ -74,7 +74,7 @@ def resume(
 
 
 def _since(pause: Pause | None) -> str:
-    """Nothing where somebody has resumed in this very moment."""
+    """Since when, by whom and why acts are paused; "" where they were resumed just now."""
     return f", since {iso(pause.at)} by {pause.person}: {pause.reason}; this call changed nothing" if pause else ""
 
 
@@ -87,12 +87,11 @@ def _database(url: str) -> Iterator[Engine]:
         yield engine
 
 
-def _say_who(daemons: Sequence[Running]) -> None:
+def _say_which(daemons: Sequence[Running]) -> None:
     if not daemons:
         say("no daemon runs on this database: is it the one that your daemon uses? (mlflow-reconciler status)")
         return
-    acts = "acts" if len(daemons) == 1 else "act"
-    say(f"{_named(daemons)} {acts} no more, from the next act on; --wait returns when each has obeyed")
+    say(f"{_named(daemons)} will start no further act; --wait returns when every daemon has obeyed")
 
 
 def _named(daemons: Sequence[Running]) -> str:
@@ -104,18 +103,18 @@ def _wait(engine: Engine, patience: timedelta) -> int:
     from reconciler.audit.pauses import running
 
     if not running(engine):
-        say("there is no daemon to wait for")
+        say("no daemon to wait for")
         return NEGATIVE
     ends = time.monotonic() + patience.total_seconds()
-    with spinner(f"waiting up to {duration_text(patience)} for the daemons to end the cycle they are in"):
+    with spinner(f"waiting up to {duration_text(patience)} for the daemons to end their current cycle"):
         while disobedient := [daemon for daemon in running(engine) if not daemon.obeys]:
             if time.monotonic() >= ends:
                 break
-            time.sleep(_LOOKED_AT_EVERY)
+            time.sleep(_POLL_SECONDS)
     if not disobedient:
         say("every daemon has obeyed")
         return DONE
     for daemon in disobedient:
         ago = duration_text(timedelta(seconds=round(daemon.last_heard.total_seconds())))
-        say(f"{daemon.name} has not obeyed within {duration_text(patience)}; last heard of {ago} ago")
+        say(f"{daemon.name} has not obeyed within {duration_text(patience)}; last heard from {ago} ago")
     return NEGATIVE

@@ -1,4 +1,4 @@
-"""For those who ask: request create, show, list and withdraw."""
+"""For requesters: request create, show, list and withdraw."""
 
 from __future__ import annotations
 
@@ -80,19 +80,19 @@ def create(
 
 
 def _say_coverage(tool: RequestTool, request: Request) -> None:
-    """At once, so that nobody waits for what nobody decides."""
+    """Says so at once where no rule covers the request, so that its author does not wait for a decision."""
     if tool.doubt:
-        say(f"whether a rule covers it is not known: {tool.doubt}")
+        say(f"it is not known whether a rule covers it: {tool.doubt}")
     if tool.covers(request) is not False:
         return
-    said = "so the registry's daemons say"
+    source = "according to the registry's daemons"
     if tool.policy is not None:
         covered = sorted(str(target) for target in tool.policy.scope().targets_of(request.model))
         others = f"; rules for this model cover {', '.join(covered)}" if covered else ""
-        said = f"the policy has none for {_place(request)}{others}"
-    say(f"{NO_RULE}: {said}")
+        source = f"the policy has none for {_place(request)}{others}"
+    say(f"{NO_RULE}: {source}")
     withdraw = command_line("request withdraw", request.model, request.version, str(request.target))
-    say(f"no daemon decides it: ask the policy's owner for a rule, a person to decide, or withdraw it: {withdraw}")
+    say(f"no daemon decides it: ask the policy's owner for a rule, ask a person to decide, or withdraw it: {withdraw}")
 
 
 def _say_mode(tool: RequestTool) -> None:
@@ -147,8 +147,8 @@ def _show_found(tool: RequestTool, found: Found) -> None:
     if found.open:
         print(f"{_place(request)}: open")
         fields = _row(tool, found.listed) | _coverage(tool, found.listed)
-        told_above = {"model", "version", "target"}
-        write_record({name: fields[name] for name in fields if name not in told_above}, sys.stdout, indent="  ")
+        already_shown = {"model", "version", "target"}
+        write_record({name: fields[name] for name in fields if name not in already_shown}, sys.stdout, indent="  ")
     elif found.decided:
         print(f"{_place(request)}: no request is open; the last decision:")
         print(f"  {visible(found.decided)}")
@@ -165,35 +165,35 @@ def _show_found(tool: RequestTool, found: Found) -> None:
 
 @app.command("list", epilog="Example: mlflow-reconciler request list --format json")
 def list_open(format: FormatOption = Format.TABLE) -> int:
-    """List the open requests; by tags, those for the policy's targets and for stages."""
+    """List the open requests; with tags, those for stages and for the policy's targets."""
     from reconciler.bootstrap.asking import request_tool
 
     tool = request_tool(settings())
     listed = tool.list()
     if tool.doubt:
-        say(f"which of them a rule covers is not known: {tool.doubt}")
+        say(f"it is not known which of them a rule covers: {tool.doubt}")
     if format is not Format.TABLE:
         columns = ("id", "model", "version", "target", "requester", "requested_at", "covered", "comment")
-        write_rows([_row(tool, one) for one in listed], format, columns, sys.stdout)
+        write_rows([_row(tool, entry) for entry in listed], format, columns, sys.stdout)
     elif listed:
-        known = ("covered",) if any(_row(tool, one)["covered"] is not None for one in listed) else ()
+        known = ("covered",) if any(_row(tool, entry)["covered"] is not None for entry in listed) else ()
         columns = ("asked", "model", "version", "target", "requester", *known, "comment")
-        write_rows([_table_row(tool, one) for one in listed], format, columns, sys.stdout)
+        write_rows([_table_row(tool, entry) for entry in listed], format, columns, sys.stdout)
     else:
         print("no open requests")
     if tool.registry.protocol == "tags":
-        say("by tags, requests for aliases that no rule names are not listed: see one with `request show`")
+        say("with tags, requests for aliases that no rule names are not listed: look them up with `request show`")
     return DONE
 
 
 def _table_row(tool: RequestTool, listed: Listed) -> dict[str, Any]:
     row, age = _row(tool, listed), datetime.now(UTC) - listed.request.requested_at
-    asked = duration_text(max(timedelta(seconds=round(age.total_seconds())), timedelta())) if listed.stamped else None
-    return row | {"asked": asked, "comment": visible(row["comment"], _COMMENT_SHOWN)} | _coverage(tool, listed)
+    since = duration_text(max(timedelta(seconds=round(age.total_seconds())), timedelta())) if listed.stamped else None
+    return row | {"asked": since, "comment": visible(row["comment"], _COMMENT_SHOWN)} | _coverage(tool, listed)
 
 
 def _coverage(tool: RequestTool, listed: Listed) -> dict[str, str | None]:
-    """For people."""
+    """The column `covered`, for people."""
     return {"covered": {True: "yes", False: NO_RULE, None: None}[_row(tool, listed)["covered"]]}
 
 

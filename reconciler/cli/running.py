@@ -1,4 +1,4 @@
-"""run: the daemon, which stays for months and is started without what only reads a command line (typer, 8 MB)."""
+"""run: the daemon, which runs for months and so starts without the command-line parser (typer, 8 MB)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def run() -> int:
 
 
 def asks_for_run(typed: Sequence[str]) -> bool:
-    """The command line, common options first, is `run` with options that are right, which Common then has.
+    """Whether the command line, common options first, is `run` with valid options, which are then put into Common.
 
-    Anything else, be it another command, a question for help or a mistake, is for typer to answer.
+    Anything else, be it another command, a call for help or a mistake, is left to typer.
     """
     *options, command = typed or [""]
     given = _given(options)
@@ -38,7 +38,7 @@ def asks_for_run(typed: Sequence[str]) -> bool:
 
 
 def _given(options: Sequence[str]) -> dict[str, str] | None:
-    """Values by option, the last of several; None where one of them has none, or looks like an option itself."""
+    """Values by option, the last of several; None where a value is missing, or looks like an option itself."""
     given: dict[str, str] = {}
     left = list(options)
     while left:

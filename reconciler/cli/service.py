@@ -45,7 +45,7 @@ UNITS = (
 )  # fmt: skip
 _INSTALLED = "/usr/bin/mlflow-reconciler"
 _ETC = "/etc/mlflow-reconciler"
-# What ProtectHome=yes of the units hides.
+# What ProtectHome=yes in the units hides.
 _HIDDEN = ("/home", "/root", "/run/user")
 
 
@@ -115,7 +115,7 @@ def _command(root: Path, prefix: Path | None) -> tuple[str, list[Path]]:
         command = prefix / "bin/mlflow-reconciler"
         return str(command), [command]
     if root != Path("/"):
-        # Nothing of the machine that builds a package goes into the package.
+        # Nothing from the machine that builds a package may go into the package.
         return _INSTALLED, []
     started = Path(sys.argv[0]).resolve() if Path(sys.argv[0]).exists() else Path(sys.executable)
     here = started if started.name == "mlflow-reconciler" else Path(sys.executable).with_name("mlflow-reconciler")
@@ -124,10 +124,8 @@ def _command(root: Path, prefix: Path | None) -> tuple[str, list[Path]]:
 
 def _refuse_places(root: Path, prefix: Path | None) -> None:
     if prefix is not None and not prefix.is_absolute():
-        said = (
-            f"{str(prefix)!r} is relative, and systemd starts no relative command: use /{prefix} or another full path"
-        )
-        raise typer.BadParameter(said, param_hint="--prefix")
+        message = f"{str(prefix)!r} is relative, and systemd needs an absolute path: use /{prefix} or another one"
+        raise typer.BadParameter(message, param_hint="--prefix")
     if root.exists() and not root.is_dir():
         raise typer.BadParameter(f"{str(root)!r} is not a folder: name one to write below", param_hint="--root")
 
@@ -140,7 +138,7 @@ def _elsewhere(hidden: Path) -> str:
     return f"""FAIL exec: the service could not start: the units hide {hidden} from it (ProtectHome=yes).
 Install where a service can see it, with a Python of the system, and run install-service from there:
      python3 -m venv /opt/mlflow-reconciler
-     /opt/mlflow-reconciler/bin/pip install mlflow_reconciler-*.whl   # from `make wheel`; no index has it
+     /opt/mlflow-reconciler/bin/pip install mlflow_reconciler-*.whl   # from `make wheel`; it is on no package index
      /opt/mlflow-reconciler/bin/mlflow-reconciler install-service"""
 
 
@@ -151,13 +149,13 @@ def _write(path: Path, content: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.parent.name == "credentials" else 0o755)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w") as file:
-        # Whatever the umask: others may read what is meant for them, and nobody may write it.
+        # Exactly this mode, whatever the umask: others may read what is meant for them, and never write it.
         os.fchmod(file.fileno(), mode)
         file.write(content)
 
 
 def _lacks_credentials(config: Path) -> str | None:
-    """What to add to a configuration that was kept; None where nothing is missing, or its content is another matter."""
+    """What to add to a configuration that was kept; None where nothing is missing, or it cannot be parsed."""
     import yaml
 
     try:
@@ -178,11 +176,13 @@ def _group(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise SettingsError([f"--operators: this host has no group {name!r}: groupadd --system {name}"]) from None
+        raise SettingsError(
+            [f"--operators: this host has no group {name!r}: create it with `groupadd --system {name}`"]
+        ) from None
 
 
 def _let_read(folder: Path, name: str, group: int, dry_run: bool) -> None:
-    """Of files that were kept, too: who may read them is what was asked for."""
+    """Also changes files that were kept: who may read them is what --operators is for."""
     if dry_run:
         print(f"would let group {name} read {folder}")
         return

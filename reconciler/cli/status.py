@@ -41,13 +41,13 @@ def status(
     from reconciler.audit.picture import picture_of
     from reconciler.bootstrap.audit_reader import audit_reader
 
-    most = duration_of(max_age, "--max-age") if max_age is not None else None
+    limit = duration_of(max_age, "--max-age") if max_age is not None else None
     configured = settings()
     here = None if all_registries else configured.recorded_registry
     with audit_reader(configured) as reader:
         picture = picture_of(reader, here)
-    if most is not None:
-        return _monitored(picture, most.total_seconds(), here)
+    if limit is not None:
+        return _monitored(picture, limit.total_seconds(), here)
     if as_json:
         write_json(picture, sys.stdout)
     else:
@@ -56,14 +56,14 @@ def status(
 
 
 def _monitored(picture: dict[str, Any], seconds: float, here: tuple[str, str] | None) -> int:
-    """One line, and 0 or 1."""
+    """Prints one line, and returns 0 or 1."""
     newest = min(_with_a_cycle(picture), key=lambda daemon: float(daemon["age_seconds"]), default=None)
     if newest is None:
-        others = " and ".join(_named(one) for one in picture["other_registries"] if one["last_cycle_at"])
+        others = " and ".join(_named(row) for row in picture["other_registries"] if row["last_cycle_at"])
         print(_no_cycle_yet(here) + (f", but on {others}" if others else ""))
         return NEGATIVE
     late = newest["age_seconds"] > seconds
-    print(f"{'late' if late else 'ok' if newest['ok'] else 'not ok'}: {_told(newest)}")
+    print(f"{'late' if late else 'ok' if newest['ok'] else 'not ok'}: {_cycle_text(newest)}")
     return NEGATIVE if late or not newest["ok"] else DONE
 
 
@@ -80,19 +80,19 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def _with_a_cycle(picture: dict[str, Any]) -> list[dict[str, Any]]:
-    """Without those that started just now."""
+    """The daemons that have ended a cycle, without those that started just now."""
     return [daemon for daemon in picture["daemons"] if daemon["sentence"]]
 
 
-def _told(daemon: dict[str, Any]) -> str:
+def _cycle_text(daemon: dict[str, Any]) -> str:
     return f"last cycle of {daemon['name']}, {daemon['age_seconds']:.0f} s ago: {daemon['sentence']}"
 
 
 def _show(picture: dict[str, Any], here: tuple[str, str] | None) -> None:
     if picture["paused"]:
         paused = picture["paused"]
-        told = f"acts are paused since {paused['at']} by {paused['person']}: {paused['reason']}"
-        print(painted(told, Colour.DOUBTFUL))
+        text = f"acts are paused since {paused['at']} by {paused['person']}: {paused['reason']}"
+        print(painted(text, Colour.DOUBTFUL))
     several = len({_named(row) for row in [*picture["daemons"], *picture["open_requests"]]}) > 1
     for daemon in picture["daemons"][:_SHOWN_DAEMONS]:
         _show_daemon(daemon, several)
@@ -117,8 +117,8 @@ def _show_unfinished(unfinished: list[dict[str, Any]]) -> None:
 def _show_other(row: dict[str, Any]) -> None:
     last = row["last_cycle_at"]
     cycle = f"last cycle {_short(datetime.now(UTC) - parse_iso(last))} ago" if last else "no cycle yet"
-    said = f"{_named(row)}: {counted(row['open'], 'open request')}, {cycle}"
-    print(f"also recorded here: {said} (mlflow-reconciler status --all-registries)")
+    text = f"{_named(row)}: {counted(row['open'], 'open request')}, {cycle}"
+    print(f"also recorded here: {text} (mlflow-reconciler status --all-registries)")
 
 
 def _show_daemon(daemon: dict[str, Any], with_registry: bool) -> None:
@@ -127,7 +127,7 @@ def _show_daemon(daemon: dict[str, Any], with_registry: bool) -> None:
         return
     ended = f" (ended {daemon['ended_at']})" if daemon["ended_at"] else ""
     verdict = painted("ok", Colour.GOOD) if daemon["ok"] else painted("FAILED", Colour.BAD)
-    print(f"{verdict}: {_told(daemon)}")
+    print(f"{verdict}: {_cycle_text(daemon)}")
     if daemon["problem"]:
         print(painted(f"  {daemon['problem']}", Colour.BAD))
     registry = f"on {_named(daemon)}, " if with_registry else ""
@@ -162,7 +162,7 @@ def _show_open(picture: dict[str, Any], with_registry: bool) -> None:
         return
     ages = ", ".join(f"{count} {age}" for age, count in picture["open"]["by_age"].items())
     waits = ", ".join(f"{count} {_WHY[code]}" for code, count in picture["open"]["by_wait"].items())
-    later = f"; {aside} not tried again before its time" if (aside := picture["open"]["set_aside"]) else ""
+    later = f"; {aside} set aside until the next try" if (aside := picture["open"]["set_aside"]) else ""
     print(f"open: {ages}; not decided: {waits or 'none'}{later}")
     columns = ["seen for", "model", "version", "target", "requester", "state", "next try"]
     columns += ["registry"] if with_registry else []
@@ -183,7 +183,7 @@ def _open_row(row: dict[str, Any]) -> dict[str, Any]:
 def _state(row: dict[str, Any]) -> str:
     if row["waiting_code"]:
         return _WHY[row["waiting_code"]]
-    return f"would {row['would']}" if row["would"] else "looked at in the next cycle"
+    return f"would {row['would']}" if row["would"] else "to be judged in the next cycle"
 
 
 def _short(duration: timedelta) -> str:

@@ -18,7 +18,7 @@ class Colour(StrEnum):
 
 
 def colour_wanted(stream: TextIO) -> bool:
-    """Only on a terminal, and where neither NO_COLOR nor a dumb terminal says otherwise."""
+    """Whether to use colours: only on a terminal that is not dumb, and where NO_COLOR is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -29,7 +29,7 @@ def painted(text: str, colour: Colour, stream: TextIO | None = None) -> str:
 
 @contextlib.contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """Turns on stderr while the block runs; a line where stderr is no terminal."""
+    """Shows a spinner on stderr while the block runs; prints a line where stderr is not a terminal."""
     if not sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)
         yield

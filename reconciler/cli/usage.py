@@ -39,8 +39,8 @@ def _wrong(error: TyperException) -> str:
         return f"{_place(error)}: {_reason(error).rstrip('.')}"
     if _is(error, "NoSuchOption"):
         return f"no such option '{getattr(error, 'option_name', '')}'"
-    said = error.message.partition(". Did you mean")[0].rstrip(".")
-    return said[:1].lower() + said[1:]
+    message = error.message.partition(". Did you mean")[0].rstrip(".")
+    return message[:1].lower() + message[1:]
 
 
 def _is(error: TyperException, kind: str) -> bool:
@@ -54,7 +54,7 @@ def _place(error: Any) -> str:
 
 
 def _reason(error: TyperException) -> str:
-    """Where pydantic found that a value is wrong, in our words."""
+    """What is wrong with the value: in our words where pydantic refused it."""
     from pydantic import ValidationError
 
     from reconciler.domain.mistakes import typed_and_wrong
@@ -65,7 +65,7 @@ def _reason(error: TyperException) -> str:
 
 
 def _allowed(error: TyperException, context: Any) -> str:
-    """Beginning with a colon; "" where the reason says it already."""
+    """What is allowed, beginning with a colon; "" where the reason says it already."""
     if _is(error, "NoSuchOption"):
         return f": use {_either(_options(context))}"
     if context is None or _is(error, "BadParameter"):

@@ -1,4 +1,4 @@
-"""The cycle: one pass after the other, each settling what the last one left before it decides what is open."""
+"""The cycle: one pass after another, each settling what the last one left before it decides what is open."""
 
 from reconciler.cycle.acting import retry_after
 from reconciler.cycle.cycle import Cycle

@@ -1,4 +1,4 @@
-"""Carrying decisions out: read how they stand, act on those still open, conclude from what the registry shows."""
+"""Carrying decisions out: read their standing, act on those still open, conclude from what the registry shows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
 
-# How many are read again, acted on and confirmed together: fewer is a narrower window, more is fewer calls.
+# How many decisions are read again, acted on and confirmed together: fewer narrows the window, more saves calls.
 ACTED_ON_TOGETHER = 10
 FIRST_RETRY = timedelta(seconds=30)
 _LONGEST_RETRY = timedelta(hours=1)
 _LONGEST_WHILE_UNAVAILABLE = timedelta(minutes=2)
 _MAX_ATTEMPTS = 8
-# So many that cannot be read one after another: the rest is not asked for in this cycle.
+# After this many unavailable answers in a row, the rest are left for the next cycle.
 _UNREACHABLE = 2
 
 Standings = Mapping[str, Standing]
@@ -33,11 +33,11 @@ def retry_after(attempts: int) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An act that was tried: what its reply showed, or how it failed. Not `sent`: the pass is stopping."""
+    """An act: what its reply showed, or how it failed. Not `sent`: the pass stops, or the claim was lost or paused."""
 
     pending: Pending
     sent: bool = False
-    shown: Standing | None = None
+    standing: Standing | None = None
     error: RegistryError | None = None
 
     @property
@@ -46,9 +46,9 @@ class Attempt:
 
 
 class Acting:
-    """Carries out pending decisions in one pass. `mode` says which acts are allowed; `stopping` that none may follow.
+    """Carries out pending decisions in one pass. `mode` says which acts are allowed; `stopping`, that none may follow.
 
-    Every method raises AuditUnavailable where the database cannot be reached, and no RegistryError.
+    Every method raises AuditUnavailable where the database cannot be reached, and never a RegistryError.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Acting:
         self._tell = tell
 
     def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
-        """`fresh`: decided in this pass, so that none of them was acted on before."""
+        """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
         happened: list[Happening] = []
         for batch in batches(pending, ACTED_ON_TOGETHER):
             happened += self._carry_out_batch(batch, fresh)
@@ -70,21 +70,21 @@ class Acting:
     def _carry_out_batch(self, batch: Sequence[Pending], fresh: bool) -> list[Happening]:
         standings, happened = self._read_again(batch)
         failpoint("read again")
-        read = [one for one in batch if one.decision.decision_id in standings]
+        read = [pending for pending in batch if pending.decision.decision_id in standings]
         for pending in read:
             happened += self._conclude_what_is_gone(pending, standings, may_have_acted=not fresh)
-        still_open = [one for one in read if standings[one.decision.decision_id].open]
+        still_open = [pending for pending in read if standings[pending.decision.decision_id].open]
         # A decision of a stricter mode is left as it is while the mode does not allow the act.
-        allowed = [one for one in still_open if self._mode.acts_on(one.decision.verdict)]
-        return happened + self._confirm([self._act(one) for one in self._one_a_place(allowed)])
+        allowed = [pending for pending in still_open if self._mode.acts_on(pending.decision.verdict)]
+        return happened + self._confirm([self._act(pending) for pending in self._one_per_place(allowed)])
 
     # --- read again ------------------------------------------------------------------------------------------
 
     def _read_again(self, batch: Sequence[Pending]) -> tuple[Standings, list[Happening]]:
-        """How they stand now: together, or each by itself where that fails, so that one cannot stop the others."""
+        """The standings now: read together, or one by one where that fails, so that one cannot block the others."""
         if len(batch) > 1:
             try:
-                return self._registry.standings([one.decision for one in batch]), []
+                return self._registry.standings([pending.decision for pending in batch]), []
             except RegistryError:
                 pass
         return self._read_one_by_one(batch)
@@ -107,37 +107,37 @@ class Acting:
     def _not_read(self, pending: Pending, error: RegistryError) -> Happening:
         retry_in = retry_after(pending.failures)
         if isinstance(error, Unavailable):
-            # When the registry is back, what it kept waiting does not wait much longer.
+            # Once the registry is back, the decisions that it delayed are tried again soon.
             retry_in = min(retry_in, _LONGEST_WHILE_UNAVAILABLE)
         self._audit.not_read(pending, str(error), retry_in)
         failpoint("not read")
-        weight = of_failure(pending.failures, told_by_the_cycle=isinstance(error, Unavailable))
-        self._tell_outcome(pending.decision, f"not acted on, since it could not be read again: {error}", weight)
+        weight = of_failure(pending.failures, reported_by_cycle=isinstance(error, Unavailable))
+        self._tell_outcome(pending.decision, f"not acted on, because it could not be read again: {error}", weight)
         return Happening(in_error=True)
 
     # --- act -------------------------------------------------------------------------------------------------
 
-    def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
+    def _one_per_place(self, pending: Sequence[Pending]) -> list[Pending]:
         """One act resolves every request for the same version and target; what it left is read by the next cycle."""
-        return list({one.decision.request.place: one for one in reversed(pending)}.values())[::-1]
+        return list({item.decision.request.place: item for item in reversed(pending)}.values())[::-1]
 
     def _act(self, pending: Pending) -> Attempt:
-        # Whoever was stopped for longer than his lease finds here that another goes on with it.
+        # A daemon that was suspended for longer than its lease learns here that another has taken over.
         if self._stopping() or self._audit.go_ahead(pending) is not GoAhead.YES:
             return Attempt(pending)
         failpoint("about to act")
         try:
-            shown = self._registry.act(pending.decision)
+            standing = self._registry.act(pending.decision)
         except RegistryError as error:
             return Attempt(pending, sent=True, error=error)
         failpoint("acted")
-        return Attempt(pending, sent=True, shown=shown)
+        return Attempt(pending, sent=True, standing=standing)
 
     # --- confirm ---------------------------------------------------------------------------------------------
 
     def _confirm(self, attempts: Sequence[Attempt]) -> list[Happening]:
-        """What the replies do not show is read; an error tells nothing about what happened."""
-        sent = [one for one in attempts if one.sent]
+        """Reads what the replies do not show; an error does not say whether the act happened."""
+        sent = [attempt for attempt in attempts if attempt.sent]
         standings, happened = self._shown_or_read(sent)
         failpoint("confirmed")
         for attempt in sent:
@@ -151,30 +151,30 @@ class Acting:
         return happened
 
     def _shown_or_read(self, sent: Sequence[Attempt]) -> tuple[Standings, list[Happening]]:
-        standings = {one.decision.decision_id: one.shown for one in sent if one.shown is not None}
-        unknown = [one.decision for one in sent if one.shown is None]
+        standings = {item.decision.decision_id: item.standing for item in sent if item.standing is not None}
+        unknown = [attempt.decision for attempt in sent if attempt.standing is None]
         try:
             return standings | (self._registry.standings(unknown) if unknown else {}), []
         except RegistryError as error:
             return standings, [Happening(unavailable=str(error))]
 
     def _in_doubt(self, attempt: Attempt) -> Happening:
-        """The registry could not be read: it may have happened, and the next cycle finds out."""
+        """The registry could not be read: the act may have happened, and the next cycle finds out."""
         return Happening(in_doubt=True) if attempt.error is None else self._again(attempt, str(attempt.error))
 
     def _not_done(self, attempt: Attempt) -> list[Happening]:
         """The registry was read, and still shows the request."""
-        said = str(attempt.error or "the registry took the act, and still shows the request")
+        detail = str(attempt.error or "the registry accepted the act, and still shows the request")
         attempts = attempt.pending.attempts + 1
         if attempts < _MAX_ATTEMPTS:
-            return [self._again(attempt, said)]
-        given_up = f"given up after {attempts} attempts: {said}"
+            return [self._again(attempt, detail)]
+        given_up = f"given up after {attempts} attempts: {detail}"
         return [Happening(in_error=True), *self._conclude(attempt.pending, OutcomeKind.FAILED, given_up)]
 
-    def _again(self, attempt: Attempt, said: str) -> Happening:
-        self._audit.attempted(attempt.pending, said, retry_after(attempt.pending.attempts))
+    def _again(self, attempt: Attempt, detail: str) -> Happening:
+        self._audit.attempted(attempt.pending, detail, retry_after(attempt.pending.attempts))
         failpoint("attempt counted")
-        self._tell_outcome(attempt.decision, f"not confirmed: {said}", of_failure(attempt.pending.failures))
+        self._tell_outcome(attempt.decision, f"not confirmed: {detail}", of_failure(attempt.pending.failures))
         return Happening(in_error=True)
 
     # --- conclude --------------------------------------------------------------------------------------------
@@ -188,14 +188,14 @@ class Acting:
         return self._conclude(pending, *conclusion(pending.decision, standing, may_have_acted))
 
     def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
-        """Nothing happened where another daemon has taken the decision over: it concludes it."""
+        """Records the outcome; does nothing where another daemon has taken the decision over, and will conclude it."""
         if not self._audit.conclude(pending, Outcome(kind, detail)):
             return []
         failpoint("concluded")
         decision, failed = pending.decision, kind is OutcomeKind.FAILED
         effect = effect_of(decision.verdict, kind)
-        told = f"{kind}{f' ({effect})' if effect else ''}: {detail}"
-        self._tell_outcome(decision, told, Weight.STUCK if failed else NORMAL)
+        text = f"{kind}{f' ({effect})' if effect else ''}: {detail}"
+        self._tell_outcome(decision, text, Weight.STUCK if failed else NORMAL)
         return [Happening(outcome=kind, resolved=None if failed else decision.request.key)]
 
     def _tell_outcome(self, decision: Decision, text: str, weight: Weight) -> None:
@@ -203,13 +203,13 @@ class Acting:
 
 
 def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> tuple[OutcomeKind, str]:
-    """What became of a decision whose request is no longer open, told from what the registry shows."""
+    """The outcome of a decision whose request is no longer open, inferred from what the registry shows."""
     if not standing.exists:
         return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
     if standing.decision_id == decision.decision_id:
         return OutcomeKind.APPLIED, "the registry shows this decision"
     if may_have_acted and not standing.tells_who:
-        return OutcomeKind.UNATTRIBUTED, "the request is gone, and nothing tells whether by this decision"
+        return OutcomeKind.UNATTRIBUTED, "the request is gone, and the registry does not show whether by this decision"
     if decision.verdict is VerdictKind.APPROVE and standing.holds:
-        return OutcomeKind.UNATTRIBUTED, "the version holds the target, and nothing tells who put it there"
-    return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by somebody else"
+        return OutcomeKind.UNATTRIBUTED, "the version holds the target, and the registry does not show who put it there"
+    return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by someone else"

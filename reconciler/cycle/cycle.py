@@ -1,4 +1,4 @@
-"""What lives as long as the process, and makes one pass after the other."""
+"""The cycle, which lives as long as the process and makes one pass after another."""
 
 from __future__ import annotations
 
@@ -47,20 +47,24 @@ class Cycle:
         self._everything_is_due = everything_is_due
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
+        self._claims_are_whole = False
 
     def run(self, in_force: PolicyInForce, mode: Mode, problem: str | None = None) -> CycleSummary:
         """One pass.
 
         Args:
-            problem: what stands beside the sentence in `status`, such as a reload that was refused.
+            problem: shown beside the sentence in `status`, such as a refused reload.
         """
         started = monotonic()
         meter = self._registry.begin(self._deadline)
         paused = self._audit.paused()
         if paused is not None:
-            # Listing and judging go on; what is decided is decided anew when acts are allowed again.
+            # Listing and judging go on; requests are decided again once acts are allowed.
             mode = Mode.OBSERVE
         self._audit.keep_policy(in_force.digest, in_force.text)
+        if not self._claims_are_whole:
+            self._audit.restore_claims(self._stop)
+            self._claims_are_whole = True
         failpoint("policy kept")
         passed = self._pass(in_force, mode).run()
         if passed.still_open is not None:

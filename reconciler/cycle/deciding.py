@@ -1,4 +1,4 @@
-"""Deciding: judge open requests on their evidence, and record what was decided before anything is done about it."""
+"""Deciding: judge open requests on their evidence, and record each decision before acting on it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Deciding:
         """Judges a batch and records its decisions.
 
         Raises:
-            RegistryError: the evidence could not be asked for; nothing of this batch is decided.
+            RegistryError: the evidence could not be requested; nothing in this batch is decided.
         """
         recorded: list[Recorded] = []
         waiting: list[Waiting] = []
@@ -59,24 +59,24 @@ class Deciding:
             else:
                 judged = Judged(request, verdict, judgement.evidence, self._mode, self._in_force.digest)
                 recorded += self._record(judged)
-        happened = [Happening(verdict=past_tense(one.decision.verdict, one.decision.acts)) for one in recorded]
-        happened += [Happening(abstained=one.code, in_error=one.failed) for one in waiting]
-        pending = [Pending(one.decision, 0, one.fence) for one in recorded if one.fence is not None]
+        happened = [Happening(verdict=past_tense(new.decision.verdict, new.decision.acts)) for new in recorded]
+        happened += [Happening(abstained=wait.code, in_error=wait.failed) for wait in waiting]
+        pending = [Pending(new.decision, 0, new.fence) for new in recorded if new.fence is not None]
         return BatchDecided(pending, waiting, happened)
 
     def _abstain(self, request: Request, verdict: Verdict) -> Waiting:
         unreadable = verdict.reason_code == ReasonCode.UNREADABLE
-        said = conditional(verdict.kind, self._mode is not Mode.OBSERVE)
-        text = f"{said} ({verdict.reason_code}): {verdict.reason}"
+        action = conditional(verdict.kind, self._mode is not Mode.OBSERVE)
+        text = f"{action} ({verdict.reason_code}): {verdict.reason}"
         self._tell(event("abstained", request, text, weight=Weight.EXPECTED))
         return Waiting(request, verdict.reason_code, verdict.reason, FIRST_RETRY if unreadable else None, unreadable)
 
     def _record(self, judged: Judged) -> list[Recorded]:
-        """Nothing where another daemon decided this request first."""
+        """The recorded decision; empty where another daemon decided this request first."""
         recorded = self._audit.record(judged)
         if recorded is None:
             return []
         failpoint("decision committed")
-        decision, said = recorded.decision, conditional(recorded.decision.verdict, judged.acts)
-        self._tell(event("decided", judged.request, f"{said}: {decision.reason}", decision))
+        decision, action = recorded.decision, conditional(recorded.decision.verdict, judged.acts)
+        self._tell(event("decided", judged.request, f"{action}: {decision.reason}", decision))
         return [recorded]

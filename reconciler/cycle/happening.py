@@ -1,4 +1,4 @@
-"""What happens in a pass: each step returns it, people are told of it, and the summary counts it."""
+"""What happens in a pass: each step returns it, the log reports it, and the summary counts it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that a person follows: kind is decided, abstained or outcome."""
+    """Something that an operator follows. `kind` is decided, abstained or outcome."""
 
     kind: str
     request: Request
@@ -32,7 +32,7 @@ Tell = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """How one thing that happened counts.
+    """One thing that happened, as the summary counts it.
 
     Args:
         verdict: a decision was recorded: `approved`, or `would be approved`.
@@ -41,7 +41,7 @@ class Happening:
         in_error: a request is left in error.
         in_doubt: the next cycle finds out whether it was done.
         unavailable: what could not be reached.
-        resolved: the key of a request that is not open any more.
+        resolved: the key of a request that is no longer open.
     """
 
     verdict: str | None = None
@@ -54,7 +54,7 @@ class Happening:
 
 
 def past_tense(verdict: VerdictKind, acts: bool) -> str:
-    """`approved`, or `would be approved` where nothing is done about it."""
+    """`approved`, or `would be approved` where it is not acted on."""
     return _PAST_TENSE[verdict] if acts else NOT_ACTED_ON + _PAST_TENSE[verdict]
 
 

@@ -18,7 +18,7 @@ from reconciler.ports import AuditLog, FirstSeen, Listed, Listing, Registry, Reg
 
 
 class Stopping:
-    """Whether to stop; a pass that has begun to stop goes on stopping."""
+    """Whether to stop; once true, it stays true."""
 
     def __init__(self, stop: Callable[[], bool]) -> None:
         self._stop = stop
@@ -33,8 +33,8 @@ class Stopping:
 class Passed:
     """What a pass did.
 
-    `listing` is None where the registry could not be listed; `still_open` None where the picture of open requests was
-    not brought up to date.
+    `listing` is None where the registry could not be listed; `still_open` is None where the picture of open requests
+    was not updated.
     """
 
     happened: Sequence[Happening]
@@ -46,7 +46,7 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a pass goes by. `had_open`: the picture of open requests, as an earlier pass left it, is not empty."""
+    """The terms of a pass. `had_open`: the picture of open requests, as an earlier pass left it, is not empty."""
 
     scope: Scope
     mode: Mode
@@ -55,7 +55,7 @@ class Terms:
 
 
 class Pass:
-    """Made for one pass. Its steps return what happened; it keeps that in order, whatever ends the pass.
+    """A single pass. Its steps return what happened; it keeps that in order, whatever ends the pass.
 
     Raises from `run`: AuditUnavailable, with nothing done that is not recorded.
     """
@@ -78,7 +78,7 @@ class Pass:
         """One bad request delays only itself; an unreachable registry ends the pass."""
         try:
             self._settle()
-            self._work_off(self._list())
+            self._decide_and_act(self._list())
         except RegistryError as error:
             self._happened.append(Happening(unavailable=str(error)))
         return Passed(self._happened, self._stopping.seen, self._listing, self._oldest, self._still_open)
@@ -86,24 +86,24 @@ class Pass:
     # --- settle ----------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Carries out what the last pass left, or a daemon that is gone."""
+        """Carries out what the last pass, or a daemon that is gone, left behind."""
         handled: set[str] = set()
         while not self._stopping():
             claimed = self._audit.claim(ACTED_ON_TOGETHER, handled, self._terms.everything_is_due)
             if not claimed:
                 return
             failpoint("claimed")
-            handled |= {one.decision.decision_id for one in claimed}
+            handled |= {pending.decision.decision_id for pending in claimed}
             self._happened += self._acting.carry_out(claimed, fresh=False)
 
     # --- list ------------------------------------------------------------------------------------------------
 
     def _list(self) -> list[Listed]:
-        """Every open request; what was typed by hand has its id and the time when it was first seen."""
+        """Every open request; one typed by hand has the id and time that it got when it was first seen."""
         listing = self._registry.open_requests(self._terms.scope)
-        typed = [one.request for one in listing.requests if not one.stamped]
+        typed = [entry.request for entry in listing.requests if not entry.stamped]
         first = self._audit.first_seen(typed) if typed else {}
-        listed = [one if one.stamped else _seen(one, first[one.request.key]) for one in listing.requests]
+        listed = [entry if entry.stamped else _seen(entry, first[entry.request.key]) for entry in listing.requests]
         failpoint("listed")
         self._listing = Listing(listed, listing.remark)
         self._oldest = self._age_of_the_oldest(listed)
@@ -112,19 +112,19 @@ class Pass:
     def _age_of_the_oldest(self, listed: Sequence[Listed]) -> timedelta:
         if not listed:
             return timedelta()
-        return max(self._audit.now() - min(one.request.requested_at for one in listed), timedelta())
+        return max(self._audit.now() - min(entry.request.requested_at for entry in listed), timedelta())
 
     # --- judge, record, act, confirm -------------------------------------------------------------------------
 
-    def _work_off(self, listed: Sequence[Listed]) -> None:
+    def _decide_and_act(self, listed: Sequence[Listed]) -> None:
         undecided = self._undecided(listed)
         waiting: list[Waiting] = []
-        for batch in batches(self._our_turn(self._due(undecided)), JUDGED_TOGETHER):
+        for batch in batches(self._rotated(self._due(undecided)), JUDGED_TOGETHER):
             if self._stopping():
                 break
-            # Others may have decided some of them while the last batch was carried out.
-            still = self._undecided(batch) if len(undecided) > JUDGED_TOGETHER else batch
-            decided = self._deciding.decide(still)
+            # Other daemons may have decided some of them while the last batch was carried out.
+            remaining = self._undecided(batch) if len(undecided) > JUDGED_TOGETHER else batch
+            decided = self._deciding.decide(remaining)
             failpoint("recorded")
             self._happened += decided.happened
             waiting += decided.waiting
@@ -132,17 +132,18 @@ class Pass:
         self._keep_picture(listed, waiting)
 
     def _undecided(self, listed: Sequence[Listed]) -> list[Listed]:
-        settled = self._audit.settled([one.request.key for one in listed], self._terms.mode) if listed else set()
-        return sorted((one for one in listed if one.request.key not in settled), key=lambda one: one.request.order)
+        settled = self._audit.settled([entry.request.key for entry in listed], self._terms.mode) if listed else set()
+        undecided = (entry for entry in listed if entry.request.key not in settled)
+        return sorted(undecided, key=lambda entry: entry.request.order)
 
     def _due(self, listed: Sequence[Listed]) -> list[Listed]:
         if self._terms.everything_is_due or not listed:
             return list(listed)
-        aside = self._audit.set_aside([one.request.key for one in listed])
-        return [one for one in listed if one.request.key not in aside]
+        aside = self._audit.set_aside([entry.request.key for entry in listed])
+        return [entry for entry in listed if entry.request.key not in aside]
 
-    def _our_turn(self, listed: Sequence[Listed]) -> list[Listed]:
-        """The same requests, each daemon beginning elsewhere, so that several do not gather the same evidence."""
+    def _rotated(self, listed: Sequence[Listed]) -> list[Listed]:
+        """The same requests; each daemon begins elsewhere, so that several do not gather the same evidence."""
         if len(listed) <= JUDGED_TOGETHER:
             return list(listed)
         index, count = self._audit.share()
@@ -154,23 +155,23 @@ class Pass:
     def _keep_picture(self, listed: Sequence[Listed], waiting: Sequence[Waiting]) -> None:
         if not listed and not self._terms.had_open:
             return
-        # Whoever types the words of a resolved request again asks anew: nothing of the old one may be found then.
-        resolved = {one.resolved for one in self._happened}
-        still_open = [one.request for one in listed if one.request.key not in resolved]
+        # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
+        resolved = {happening.resolved for happening in self._happened}
+        still_open = [entry.request for entry in listed if entry.request.key not in resolved]
         self._audit.reconcile_open(still_open, waiting)
         self._still_open = bool(still_open)
         if self._terms.mode is not Mode.OBSERVE:
-            self._stamp(listed, {one.request.key for one in waiting})
+            self._stamp(listed, {wait.request.key for wait in waiting})
 
     def _stamp(self, listed: Sequence[Listed], waiting: set[str]) -> None:
-        """Gives what was typed by hand, and stays open, its id and time in the registry too."""
-        for one in listed:
-            if one.stamped or one.request.key not in waiting:
+        """Writes the id and time of hand-typed requests that stay open into the registry too."""
+        for entry in listed:
+            if entry.stamped or entry.request.key not in waiting:
                 continue
             try:
-                self._registry.stamp(one.request)
+                self._registry.stamp(entry.request)
             except RegistryError:
-                # It keeps its id in the database; the stamp is tried again by the next cycle.
+                # The request keeps its id in the database; the next cycle tries the stamp again.
                 self._happened.append(Happening(in_error=True))
 
 

@@ -43,7 +43,7 @@ class CycleSummary:
 
     @property
     def changed_nothing(self) -> bool:
-        """Nothing was decided, done or in trouble: an operator has read it all in an earlier cycle's sentence."""
+        """Nothing was decided, done or in error: an earlier cycle's sentence has said it all."""
         return self.ok and not (self.verdicts or self.outcomes or self.in_doubt or self.stopped)
 
     @property
@@ -71,15 +71,15 @@ class CycleSummary:
 
 
 def summary_of(mode: Mode, happened: Sequence[Happening]) -> CycleSummary:
-    """What is told of steps alone; the rest is added with `dataclasses.replace`."""
-    unavailable = [one.unavailable for one in happened if one.unavailable is not None]
+    """What follows from the steps alone; the rest is added with `dataclasses.replace`."""
+    unavailable = [happening.unavailable for happening in happened if happening.unavailable is not None]
     return CycleSummary(
         mode,
-        verdicts=_counted(one.verdict for one in happened),
-        outcomes=_counted(one.outcome for one in happened),
-        abstentions=_counted(one.abstained for one in happened),
-        in_error=sum(one.in_error for one in happened),
-        in_doubt=sum(one.in_doubt for one in happened),
+        verdicts=_counted(happening.verdict for happening in happened),
+        outcomes=_counted(happening.outcome for happening in happened),
+        abstentions=_counted(happening.abstained for happening in happened),
+        in_error=sum(happening.in_error for happening in happened),
+        in_doubt=sum(happening.in_doubt for happening in happened),
         unavailable=unavailable[-1] if unavailable else None,
     )
 

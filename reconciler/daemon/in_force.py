@@ -43,7 +43,7 @@ def run_daemon(config: Path | None, settings: Settings) -> int:
 
 
 class Running:
-    """Policy, configuration and what they made, replaced as a whole or not at all."""
+    """Policy, configuration and what is built from them, replaced as a whole or not at all."""
 
     def __init__(
         self, config: Path | None, settings: Settings, engine: Engine, notifier: Notifier, stop: threading.Event
@@ -55,7 +55,7 @@ class Running:
         self._measuring = Measuring(settings.metrics.path)
         self._reload = threading.Event()
         self._log = CycleLog()
-        self._checked = self._told = False
+        self._schema_checked = self._permissions_told = False
         self._problem: str | None = None
         self._stamp = self._stamped(settings)
         self._put_in_force(settings)
@@ -81,10 +81,10 @@ class Running:
         CYCLE.set(uuid.uuid4().hex[:8])
         self._follow_the_files()
         # The database may be down when the daemon starts; its revision is checked when it can be reached.
-        if not self._checked:
+        if not self._schema_checked:
             schema.require_head(self._engine)
             self._audit.sign_on(Mode(self._settings.mode), self._in_force.digest)
-            self._checked = True
+            self._schema_checked = True
         summary = self._cycle.run(self._in_force, Mode(self._settings.mode), self._problem)
         self._log.tell(summary)
         self._tell(summary)
@@ -92,23 +92,23 @@ class Running:
 
     def _tell(self, summary: CycleSummary) -> None:
         self._notifier.progress()
-        said = summary.sentence + (f"; {self._problem}" if self._problem else "")
+        text = summary.sentence + (f"; {self._problem}" if self._problem else "")
         if summary.unavailable is None:
-            self._notifier.ready(said)
+            self._notifier.ready(text)
             self._tell_permissions()
         else:
-            self._notifier.status(f"waiting: {said}")
+            self._notifier.status(f"waiting: {text}")
         self._measuring.cycle_ended(summary)
 
     def _tell_permissions(self) -> None:
-        """Names, once, the governed models that this account may not decide about."""
-        if self._told:
+        """Warns, once, of the governed models that this account may not decide about."""
+        if self._permissions_told:
             return
-        self._told = True
+        self._permissions_told = True
         scope = self._in_force.policy.scope()
         with contextlib.suppress(RegistryError):
             if lacking := not_governable(scope, governed_levels(self._registry, scope)):
-                LOGGER.warning("may not decide about %s", few(lacking))
+                LOGGER.warning("this account may not decide about %s", few(lacking))
 
     # --- reloading -------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Running:
         if not self._reload.is_set() and stamp == self._stamp:
             return
         self._reload.clear()
-        # Looked at before it is read: what somebody writes meanwhile is then read once more.
+        # Taken before the files are read: a change made meanwhile is then read once more.
         self._stamp = stamp
         self._notifier.reloading()
         try:
@@ -125,8 +125,8 @@ class Running:
             self._require_same_database(settings)
             self._put_in_force(settings)
         except (SettingsError, PolicyError) as error:
-            said = str(error).replace("\n", "; ")
-            self._problem = f"reload refused, the old policy stays in force: {said}"
+            reason = str(error).replace("\n", "; ")
+            self._problem = f"reload refused, the old policy stays in force: {reason}"
             self._measuring.reload_refused()
             LOGGER.error(self._problem, extra={"event": "reload"})
             self._notifier.reloaded(self._problem)
@@ -153,9 +153,9 @@ class Running:
             raise SettingsError(["audit.url: cannot change while the daemon runs: restart it"])
 
     def _stamped(self, settings: Settings) -> Stamp:
-        """What changes when a file does: policy, configuration, secrets."""
+        """A value that changes when the policy, the configuration or a secret does."""
         paths = [config_path(self._config), settings.policy]
-        # What cannot be read any more is told when the settings are read again.
+        # A secret that can no longer be read is reported when the settings are read again.
         with contextlib.suppress(UnreadableSecret):
             paths += secret_paths(settings.credentials_directory)
         stamps = []

@@ -1,4 +1,4 @@
-"""Whether the daemon measures itself: only where somebody wants to know, since Prometheus's client takes memory."""
+"""Whether the daemon measures itself: only where `metrics.path` is set, since Prometheus's client takes memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Measuring:
             self._metrics.reload_failures.inc()
 
     def cycle_ended(self, summary: CycleSummary) -> None:
-        """Counts it, and writes the file."""
+        """Counts the cycle, and writes the file."""
         if self._metrics is None:
             return
         self._metrics.of_cycle(summary, time.time())

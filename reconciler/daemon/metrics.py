@@ -14,7 +14,7 @@ from reconciler import __version__
 from reconciler.cycle import NOT_ACTED_ON, CycleSummary
 from reconciler.ports import Stuck
 
-# Each is a time series of its own.
+# Each of them is a time series of its own.
 _SHOWN_STUCK = 10
 
 PREFIX = "mlflow_reconciler_"
@@ -29,7 +29,7 @@ class Described:
 
 
 class Metrics:
-    """One set for the life of the process. `write` replaces the file at once; a reader sees the old or the new."""
+    """One set for the life of the process. `write` replaces the file atomically: a reader sees the old or the new."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -45,10 +45,14 @@ class Metrics:
         self.abstentions = make(Counter, "abstentions", "Requests left alone in a cycle, by cause.", ["cause"])
         self.retries = make(Counter, "failed_acts", "Requests left in error by a cycle; they are tried again.")
         self.open = make(Gauge, "open_requests", "Open requests that the last cycle saw.")
-        self.oldest = make(Gauge, "oldest_open_request_age_seconds", "Age of the oldest open request; 0 where none is.")
-        self.stuck = make(Gauge, "stuck", "What fails for ten minutes or three times in the same way.", ["kind"])
+        self.oldest = make(
+            Gauge, "oldest_open_request_age_seconds", "Age of the oldest open request; 0 if there is none."
+        )
+        self.stuck = make(
+            Gauge, "stuck", "Items that have failed for ten minutes, or three times in a row in the same way.", ["kind"]
+        )
         self.stuck_info = make(
-            Gauge, "stuck_info", "Always 1: the first ten that are stuck, with the words of the refusal.",
+            Gauge, "stuck_info", "Always 1: the first ten stuck items, with the words of the refusal.",
             ["kind", "model", "version", "target", "decision_id", "said"],
         )  # fmt: skip
         self.success = make(Gauge, "last_success_timestamp_seconds", "When a cycle last reached registry and database.")
@@ -75,7 +79,7 @@ class Metrics:
             (self.abstentions, summary.abstentions),
         ):
             for label, count in counts.items():
-                # A dashboard that adds verdicts up has them under one name in every mode.
+                # The same name in every mode, so that a dashboard can add verdicts up.
                 counter.labels(label.removeprefix(NOT_ACTED_ON)).inc(count)
         self.calls.inc(summary.calls)
         self.retries.inc(summary.in_error)
@@ -92,14 +96,14 @@ class Metrics:
 
     def _of_stuck(self, stuck: Sequence[Stuck]) -> None:
         for kind in ("decision", "request"):
-            self.stuck.labels(kind).set(sum(one.kind == kind for one in stuck))
+            self.stuck.labels(kind).set(sum(item.kind == kind for item in stuck))
         self.stuck_info.clear()
-        for one in stuck[:_SHOWN_STUCK]:
-            said = (one.kind, one.model, one.version, one.target, one.decision_id or "", one.said)
-            self.stuck_info.labels(*said).set(1)
+        for item in stuck[:_SHOWN_STUCK]:
+            labels = (item.kind, item.model, item.version, item.target, item.decision_id or "", item.said)
+            self.stuck_info.labels(*labels).set(1)
 
     def in_force(self, mode: str, digest: str) -> None:
-        """What the daemon is and goes by; the labels of the last one are taken away."""
+        """Sets version, mode and policy; the labels of the previous ones are removed."""
         self.info.clear()
         self.info.labels(__version__, mode, digest[:12]).set(1)
 

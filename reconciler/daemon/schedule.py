@@ -1,4 +1,4 @@
-"""The schedule, the signals, and nothing of what a cycle does."""
+"""The schedule and the signals; nothing here knows what a cycle does."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Work(Protocol):
         """Raises AuditUnavailable while the database cannot be reached; any other error ends the daemon."""
 
     def ask_to_reload(self) -> None:
-        """Before the next cycle, policy and configuration are read again."""
+        """Policy and configuration are to be read again before the next cycle."""
 
     def sign_off(self) -> None:
         """No cycle will follow."""
 
 
 def wait_for(event: threading.Event, seconds: float) -> bool:
-    """As `event.wait(seconds)`, by a thread that handles signals.
+    """As `event.wait(seconds)`, for a thread that handles signals.
 
-    The kernel may hand a signal to another thread: one that is just starting a third takes what is pending for the
-    process. The thread that waits is then not woken, and Python runs the handler only when it comes back by itself.
+    The kernel may deliver a signal to another thread: one that is just starting a third takes what is pending for the
+    process. The waiting thread is then not woken, and Python runs the handler only when it wakes by itself.
     """
     ends = monotonic() + seconds
     while (left := ends - monotonic()) > 0:
@@ -66,7 +66,7 @@ class Daemon:
     """Runs cycles on an interval until a signal comes.
 
     An error of a cycle other than AuditUnavailable, which is tried again, ends the daemon and is raised by `serve`.
-    `wait` is for an event, at most so many seconds; `leave` ends the process whatever else runs in it.
+    `wait` waits for an event, at most the given seconds; `leave` ends the process whatever else runs in it.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Daemon:
         self._hup = False
 
     def serve(self) -> None:
-        """Returns when a signal asked for it and the request in hand is finished, after 10 s at the latest."""
+        """Returns once a signal has come and the request in hand is finished, 10 s later at most."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
@@ -114,7 +114,7 @@ class Daemon:
         if self._fatal is not None:
             raise self._fatal
         if not finished:
-            LOGGER.warning("the registry did not answer in time: leaving; the next start settles what is open")
+            LOGGER.warning("the registry did not answer in time: exiting; the next start settles what is open")
             self._leave(0)
         LOGGER.info("stopped", extra={"event": "stopped"})
 
@@ -140,7 +140,7 @@ class Daemon:
         return IntervalTrigger(seconds=self._scheduled.total_seconds(), jitter=jitter, timezone=UTC)
 
     def _idle_beat(self) -> None:
-        """Between two cycles the schedule itself is the progress; within one only the cycle is."""
+        """Between cycles the schedule itself is progress; within one only the cycle is."""
         if self._idle.is_set():
             self._notifier.progress()
 
@@ -199,7 +199,7 @@ class Daemon:
 
 
 class CycleLog:
-    """One line for each cycle in which something happened; of those that repeat the last one, one an hour.
+    """One line for each cycle in which something happened, and one an hour for those that repeat the last line.
 
     `clock` is in seconds.
     """
@@ -207,14 +207,14 @@ class CycleLog:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._facts: str | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     def tell(self, summary: CycleSummary) -> None:
         now = self._clock()
-        if summary.changed_nothing and summary.facts == self._facts and now - self._told_at < _AN_HOUR:
+        if summary.changed_nothing and summary.facts == self._facts and now - self._logged_at < _AN_HOUR:
             LOGGER.debug(f"cycle: {summary.sentence}", extra={"event": "cycle"})
             return
-        self._facts, self._told_at = summary.facts, now
+        self._facts, self._logged_at = summary.facts, now
         log_cycle(summary)
 
 
@@ -230,7 +230,7 @@ def log_event(event: Event) -> None:
 
 
 def log_every_event(event: Event) -> None:
-    """For whoever watches one cycle by hand, and wants to see what was left alone, too."""
+    """As `log_event`, for a cycle run by hand: what was left alone is shown, too."""
     _log(max(_LEVELS[event.weight], logging.INFO), event)
 
 

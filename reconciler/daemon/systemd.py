@@ -1,4 +1,4 @@
-"""systemd's notify protocol: what the service manager is told. Nothing is sent where nobody asked for it."""
+"""systemd's notify protocol: what the service manager is told. Nothing is sent without $NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Notifier:
         self._watchdog = _seconds(environ)
         self._clock = clock
         self._was_ready = False
-        self._beaten = 0.0
+        self._last_beat = 0.0
 
     @property
     def watchdog_interval(self) -> float | None:
-        """Seconds within which systemd wants to hear that there was progress; None: it does not watch."""
+        """Seconds within which systemd expects a sign of progress; None: it does not watch."""
         return self._watchdog
 
     def ready(self, status: str) -> None:
-        """The first time: the service is up. Later: what it does."""
+        """The first call says that the service is up; later calls, what it does."""
         self._send(*([] if self._was_ready else ["READY=1"]), _status(status))
         self._was_ready = True
 
@@ -40,11 +40,11 @@ class Notifier:
         self._send(_status(status))
 
     def progress(self) -> None:
-        """The loop got somewhere. Called by nobody else: a thread of its own would hide that the loop hangs."""
+        """The loop made progress. Only the loop calls this: a thread of its own would hide that the loop hangs."""
         now = self._clock()
-        # A few in the time that systemd watches are enough; one for each step would crowd out what else is told.
-        if self._watchdog is not None and now - self._beaten >= self._watchdog / 5:
-            self._beaten = now
+        # A few within the watchdog interval are enough; one for each step would crowd out other messages.
+        if self._watchdog is not None and now - self._last_beat >= self._watchdog / 5:
+            self._last_beat = now
             self._send("WATCHDOG=1", patience=0.0)
 
     def reloading(self) -> None:
@@ -52,7 +52,7 @@ class Notifier:
             self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self, status: str) -> None:
-        """Ends a reload, well or not. Whoever was not ready before is not ready by that."""
+        """Ends a reload, successful or not. A service that was not ready before does not become ready by it."""
         self._send(*(["READY=1"] if self._was_ready else []), _status(status))
 
     def stopping(self) -> None:
@@ -72,7 +72,7 @@ def _status(text: str) -> str:
 
 
 def _seconds(environ: Mapping[str, str]) -> float | None:
-    """$WATCHDOG_USEC, where it is meant for this process."""
+    """$WATCHDOG_USEC in seconds, where it is meant for this process."""
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not usec.isdigit() or (pid and pid != str(os.getpid())):
         return None

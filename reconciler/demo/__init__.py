@@ -1,4 +1,4 @@
-"""The whole loop on an embedded MLflow server: what a cycle decides, and what the audit then tells."""
+"""The whole loop on an embedded MLflow server: what a cycle decides, and what the audit then reports."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _PAUSE = 5.0
 
 
 def run_demo(serve: bool, directory: Path | None) -> int:
-    """Tells the story once; with `serve` it goes on deciding until Ctrl-C. Returns an exit code."""
+    """Run one cycle and print its report; with `serve`, keep running cycles until Ctrl-C. Returns an exit code."""
     if find_spec("mlflow.server") is None:
         raise SettingsError(["the demo needs an MLflow server: install the wheel with the extra `server` (README.md)"])
-    place = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
-    place.mkdir(parents=True, exist_ok=True)
-    with _progress("starting an MLflow server on loopback") as done, mlflow_server(place / "mlflow") as uri:
+    folder = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _progress("starting an MLflow server on loopback") as done, mlflow_server(folder / "mlflow") as uri:
         done.set()
-        _tell(uri, place)
+        _first_cycle(uri, folder)
         if serve:
-            _go_on(uri, place)
+            _more_cycles(uri, folder)
     return 0
 
 
-def _tell(uri: str, place: Path) -> None:
-    settings = _settings(uri, place)
+def _first_cycle(uri: str, folder: Path) -> None:
+    settings = _settings(uri, folder)
     _say(f"MLflow UI: {uri}")
     _say("registering sample models with real runs, and a request for each")
     samples.register(uri)
@@ -55,18 +55,18 @@ def _tell(uri: str, place: Path) -> None:
     _say(f"\n{summary.sentence}\n")
     _ungoverned(settings)
     _report(settings)
-    _say(f"\naudit database: {place / 'audit.db'}")
-    _say(f"policy:         {place / 'policy.yaml'}")
+    _say(f"\naudit database: {folder / 'audit.db'}")
+    _say(f"policy:         {folder / 'policy.yaml'}")
 
 
-def _settings(uri: str, place: Path) -> Settings:
-    policy = place / "policy.yaml"
+def _settings(uri: str, folder: Path) -> Settings:
+    policy = folder / "policy.yaml"
     policy.write_text(samples.POLICY, encoding="utf-8")
     base = load_settings()
     return base.model_copy(
         update={
             "registry": RegistrySettings(uri=uri),
-            "audit": base.audit.model_copy(update={"url": SecretStr(f"sqlite:///{place / 'audit.db'}")}),
+            "audit": base.audit.model_copy(update={"url": SecretStr(f"sqlite:///{folder / 'audit.db'}")}),
             "policy": policy,
             "mode": "enforce",
         }
@@ -78,11 +78,11 @@ def _print_event(event: Event) -> None:
 
 
 def _ungoverned(settings: Settings) -> None:
-    """No search is made for a target that no rule names, so a request for it is only seen when asked about."""
+    """A cycle does not search for targets that no rule names; only a question about such a request finds it."""
     sample = samples.UNGOVERNED
     explained = asking.explain(settings, sample.model, "1", Target.parse(sample.target))
     verdict = explained.verdict
-    _say(f"asked about {sample.model} version 1 to {sample.target}: {verdict.kind}, {verdict.reason}\n")
+    _say(f"explain {sample.model} version 1 to {sample.target}: {verdict.kind}, {verdict.reason}\n")
 
 
 def _report(settings: Settings) -> None:
@@ -90,9 +90,9 @@ def _report(settings: Settings) -> None:
         _say(report_text(reader.report(None, None)))
 
 
-def _go_on(uri: str, place: Path) -> None:
-    settings = _settings(uri, place)
-    _say(f"\nThe server stays up, and a cycle runs every {_PAUSE:g} s, until Ctrl-C. Try it:")
+def _more_cycles(uri: str, folder: Path) -> None:
+    settings = _settings(uri, folder)
+    _say(f"\nThe server stays up and a cycle runs every {_PAUSE:g} s until Ctrl-C. Try it:")
     _say(f"  open {uri}/#/models/churn/versions/1 and add the tag transition_request.stage.Production")
     try:
         while True:
@@ -108,7 +108,7 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _progress(text: str) -> Iterator[threading.Event]:
-    """A spinner on stderr until the event is set; a plain line where stderr is no terminal."""
+    """A spinner on stderr until the event is set; a plain line if stderr is not a terminal."""
     from rich.console import Console
 
     done = threading.Event()

@@ -25,7 +25,7 @@ TYPED = "please: it beats the one in Production"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A model, what its run measured (None: nothing; "no run": there is none), and where it is asked to go."""
+    """A model, the accuracy that its run measured (None: no metric), and the requested target."""
 
     model: str
     accuracy: float | None
@@ -46,7 +46,7 @@ UNGOVERNED = Sample("fraud-detector", 0.94, "Staging")
 
 
 def register(uri: str) -> None:
-    """Registers the samples, and files a request for each as a tag typed by hand."""
+    """Register the samples, and file a request for each as a tag typed by hand."""
     with _quietly():
         from mlflow import MlflowClient
 
@@ -59,7 +59,7 @@ def register(uri: str) -> None:
             source, run_id = _trained(client, experiment, sample)
             client.create_registered_model(sample.model)
             client.create_model_version(sample.model, source, run_id)
-            if sample.model != "vision":  # asked for by the command line's own code instead
+            if sample.model != "vision":  # requested by the command line's own code instead
                 client.set_model_version_tag(sample.model, "1", request_tag(Target.parse(sample.target)), TYPED)
 
 
@@ -79,7 +79,7 @@ def _trained(client: object, experiment: str, sample: Sample) -> tuple[str, str 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """MLflow's client prints an address for each run and logs each version; the demo has its own story to tell."""
+    """Silence MLflow's client, which prints an address for each run and logs each version."""
     before = os.environ.get("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     with contextlib.redirect_stdout(None):

@@ -16,16 +16,16 @@ import requests
 
 from reconciler.domain.errors import ExitCode, ReconcilerError
 
-# Far more than any machine needs: a server that dies is noticed at once.
+# Far longer than any machine needs; a server that dies is noticed at once.
 _STARTS_WITHIN = 300.0
 _STOPS_WITHIN = 15.0
-# MLflow starts half a dozen processes for background jobs, which import all of MLflow and do nothing here; and it tells
-# its makers of its use.
+# By default MLflow starts half a dozen processes for background jobs, which import all of MLflow and do nothing here,
+# and it sends telemetry.
 _QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 class ServerFailed(ReconcilerError):
-    """The server did not come up; the message ends with the last lines of its log."""
+    """The server did not start; the message ends with the last lines of its log."""
 
     exit_code = ExitCode.UNREACHABLE
 
@@ -34,14 +34,14 @@ class ServerFailed(ReconcilerError):
 def mlflow_server(
     directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, python: Path | None = None
 ) -> Iterator[str]:
-    """Runs `mlflow server` on a free port until the block ends, and yields its address.
+    """Run `mlflow server` on a free port until the block ends, and yield its address.
 
-    Its database, artifacts and log lie in `directory`. `arguments` are added to the command, `variables` to its
-    environment, in which no variable of MLflow's or of the app's is left otherwise. `python`: that of another
-    environment, whose MLflow is run.
+    Its database, artifacts and log are in `directory`. `arguments` are added to the command, `variables` to its
+    environment, from which all other variables of MLflow and the app are removed. `python`: the interpreter of
+    another environment, whose MLflow is run.
 
     Raises:
-        ServerFailed: it died, or did not answer within five minutes.
+        ServerFailed: the server died, or did not answer within five minutes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     port = _free_port()
@@ -54,7 +54,7 @@ def mlflow_server(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=_environment(python) | dict(variables or {}),
-            # A group of its own: the server's workers stop with it, and Ctrl-C reaches only us.
+            # Its own process group: the workers stop with the server, and Ctrl-C reaches only us.
             start_new_session=True,
         )
         try:
@@ -73,10 +73,10 @@ def _command(directory: Path, port: int, *arguments: str) -> list[str]:
 
 
 def _environment(python: Path | None) -> dict[str, str]:
-    """Without what points MLflow at another server, or is meant for one, and without background jobs."""
+    """Our environment without variables for MLflow or the app, and with background jobs and telemetry off."""
     ours = ("MLFLOW_", "_MLFLOW_", "TRANSITION_REQUESTS_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | _QUIET
-    # Older servers start the `gunicorn` that they find first.
+    # Older servers start the first `gunicorn` on the PATH.
     return kept if python is None else kept | {"PATH": f"{python.parent}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 
@@ -91,9 +91,9 @@ def _wait_until_up(process: subprocess.Popen[bytes], uri: str, log: Path) -> Non
     deadline = time.monotonic() + _STARTS_WITHIN
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerFailed(f"the MLflow server stopped at once: {_tail(log)}")
+            raise ServerFailed(f"the MLflow server exited while starting: {_tail(log)}")
         with contextlib.suppress(requests.RequestException):
-            # With a static prefix its health lies elsewhere: any answer of its own will do.
+            # With a static prefix the health endpoint is elsewhere: any answer of the server will do.
             if requests.get(f"{uri}/health", timeout=2).status_code < 500:
                 return
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""`check`: what a daemon needs, one line each, with the remedy. Nothing is changed."""
+"""`check`: verify what a daemon needs, one line each, with the remedy. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from reconciler.settings.model import Settings
 __all__ = ["Finding", "Level", "check", "lines", "worst"]
 
 _EXPECTED = (SettingsError, PolicyError, SchemaMismatch, AuditUnavailable, RegistryError)
-_Found = Finding | list[Finding]
+_Result = Finding | list[Finding]
 
 
 def check(settings: Settings, config: Path | None) -> list[Finding]:
-    """Every finding, the configuration first."""
+    """Return every finding, the configuration first."""
     return [
         configuration(settings, config),
-        *_told("policy", lambda: policy(settings)),
-        *_told("registry", lambda: _reached(settings)),
-        *_told("database", lambda: database(settings)),
-        *_told("disk", lambda: disk(settings)),
-        *_told("credentials", lambda: credentials(settings)),
+        *_findings("policy", lambda: policy(settings)),
+        *_findings("registry", lambda: _registry(settings)),
+        *_findings("database", lambda: database(settings)),
+        *_findings("disk", lambda: disk(settings)),
+        *_findings("credentials", lambda: credentials(settings)),
     ]
 
 
-def _told(name: str, step: Callable[[], _Found]) -> list[Finding]:
+def _findings(name: str, step: Callable[[], _Result]) -> list[Finding]:
     try:
-        found = step()
+        result = step()
     except _EXPECTED as error:
-        found = fail(name, str(error))
-    return found if isinstance(found, list) else [found]
+        result = fail(name, str(error))
+    return result if isinstance(result, list) else [result]
 
 
-def _reached(settings: Settings) -> list[Finding]:
-    """What is wrong on the way to the registry is said once, and not again by each call that would fail of it."""
+def _registry(settings: Settings) -> list[Finding]:
+    """Check the way to the registry first: what is wrong there is reported once, not by every call that fails."""
     address = registry_address(settings)
-    way = [proxy(address), *_told("tls", lambda: transport_security(address))]
-    if failed(way):
-        return [*way, skip("registry", "not tried (see tls)"), skip("permissions", "not tried (see tls)")]
-    return [*way, *_told("registry", lambda: registry(settings))]
+    route = [proxy(address), *_findings("tls", lambda: transport_security(address))]
+    if failed(route):
+        return [*route, skip("registry", "not tried (see tls)"), skip("permissions", "not tried (see tls)")]
+    return [*route, *_findings("registry", lambda: registry(settings))]

@@ -1,4 +1,4 @@
-"""The audit database: its revision, what this user may do in it, and whether history refuses to be changed."""
+"""The audit database: its revision, this user's rights, and whether history is append-only."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def database(settings: Settings) -> list[Finding]:
             at_head = f"{schema.shown_url(url)} is at revision {schema.head()}"
             return [ok("database", at_head), _rights(engine), _append_only(engine)]
         except SchemaMismatch as error:
-            untried = "not tried: the database has not the tables of this version: run `mlflow-reconciler db upgrade`"
+            untried = "not tried: the database is not at this version's revision: run `mlflow-reconciler db upgrade`"
             return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
         except AuditUnavailable as error:
-            untried = "not tried: the database cannot be asked (see database)"
+            untried = "not tried: the database cannot be read (see database)"
             return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
 
 
@@ -38,41 +38,41 @@ def database(settings: Settings) -> list[Finding]:
 
 
 def _rights(engine: Engine) -> Finding:
-    """Whether a daemon could record here, asked without writing."""
+    """Whether a daemon could record here, found out without writing."""
     if engine.dialect.name == "sqlite":
         path = Path(engine.url.database or "")
-        lacking = [str(one) for one in (path, path.parent) if not os.access(one, os.W_OK)]
-        remedy = "run as the service's user, or let it write there"
+        lacking = [str(needed) for needed in (path, path.parent) if not os.access(needed, os.W_OK)]
+        remedy = "run as the service's user, or grant it write permission"
     else:
         with audit_errors(engine), engine.connect() as connection:
             lacking = [table for table in Base.metadata.tables if not _may_write(connection, table)]
-        remedy = "grant the daemon's role what docs/operating.md lists"
+        remedy = "grant the daemon's role the rights listed in docs/operating.md"
     if lacking:
-        return fail("rights", f"this user may not write {', '.join(lacking)}: {remedy}")
-    return ok("rights", "this user may record decisions")
+        return fail("rights", f"this user cannot write {', '.join(lacking)}: {remedy}")
+    return ok("rights", "this user can record decisions")
 
 
 def _may_write(connection: Connection, table: str) -> bool:
-    """History is only added to; working state is changed and deleted, too."""
+    """Whether this user has the rights that a daemon needs: history is append-only, working state is also changed."""
     needed = ("SELECT", "INSERT") if table in APPEND_ONLY else ("SELECT", "INSERT", "UPDATE", "DELETE")
-    asked = text("SELECT has_table_privilege(current_user, :name, :privilege)")
-    return all(connection.scalar(asked, {"name": table, "privilege": privilege}) for privilege in needed)
+    query = text("SELECT has_table_privilege(current_user, :name, :privilege)")
+    return all(connection.scalar(query, {"name": table, "privilege": privilege}) for privilege in needed)
 
 
 # --- append-only ---------------------------------------------------------------------------------------------
 
 
 def _append_only(engine: Engine) -> Finding:
-    """Tries to change one row of each history table, in a transaction that is rolled back whatever happens."""
+    """Try to change one row of each history table, in a transaction that is always rolled back."""
     keys = {name: _some_key(engine, Base.metadata.tables[name]) for name in APPEND_ONLY}
-    loose = [
+    changeable = [
         f"{name} can be {what}"
         for name, key in keys.items()
         for what in _allowed(engine, Base.metadata.tables[name], key)
     ]
-    if loose:
-        remedy = "the triggers are gone: restore them from a migrated database, and ask who took them away"
-        return fail("append-only", f"{', '.join(loose)}: {remedy}")
+    if changeable:
+        remedy = "the triggers are missing: restore them from a migrated database, and find out who removed them"
+        return fail("append-only", f"{', '.join(changeable)}: {remedy}")
     return ok("append-only", _refused_by(keys))
 
 
@@ -80,7 +80,7 @@ def _refused_by(keys: dict[str, ColumnElement[bool] | None]) -> str:
     tried = [name for name, key in keys.items() if key is not None]
     empty = [name for name, key in keys.items() if key is None]
     parts = [f"{', '.join(tried)} refused UPDATE and DELETE of one row (rolled back)"] if tried else []
-    parts += [f"no rows to try it on in {', '.join(empty)}, whose triggers are there"] if empty else []
+    parts += [f"no rows to try it on in {', '.join(empty)}, whose triggers exist"] if empty else []
     return "; ".join(parts)
 
 
@@ -91,14 +91,14 @@ def _allowed(engine: Engine, table: Table, key: ColumnElement[bool] | None) -> I
         "deleted from": delete(table),
     }
     for what, change in changes.items():
-        # An empty table has nothing that a row trigger could refuse: then the trigger itself is looked for.
+        # An empty table has no row that a trigger could protect, so look for the trigger itself.
         refused = _has_trigger(engine, table, what) if key is None else _refuses(engine, change, key)
         if not refused:
             yield what
 
 
 def _some_key(engine: Engine, table: Table) -> ColumnElement[bool] | None:
-    """Names one row; None where there is none."""
+    """A condition that selects one row; None if the table is empty."""
     columns = list(table.primary_key.columns)
     with audit_errors(engine), engine.connect() as connection:
         row = connection.execute(select(*columns).limit(1)).one_or_none()

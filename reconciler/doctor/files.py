@@ -1,4 +1,4 @@
-"""Configuration, policy, credentials and disk: what lies on this host."""
+"""What is on this host: configuration, policy, credentials and disk."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def configuration(settings: Settings, config: Path | None) -> Finding:
             refuse_writable_by_others(path)
     except SettingsError as error:
         return fail("configuration", str(error))
-    where = f"{path}, and" if path else "no file;"
-    return ok("configuration", f"{where} variables; mode {settings.mode}")
+    source = f"{path}, and" if path else "no file;"
+    return ok("configuration", f"{source} variables; mode {settings.mode}")
 
 
 def policy(settings: Settings) -> Finding:
@@ -41,7 +41,7 @@ def policy(settings: Settings) -> Finding:
 
 
 def policy_or_none(settings: Settings) -> Policy | None:
-    """A policy that cannot be read has its own line."""
+    """The policy; None if it cannot be read, which `policy` reports."""
     try:
         return policy_in_force(settings).policy
     except (SettingsError, PolicyError):
@@ -50,20 +50,20 @@ def policy_or_none(settings: Settings) -> Policy | None:
 
 def credentials(settings: Settings) -> Finding:
     paths = secret_paths(settings.credentials_directory)
-    # An operators' group may read them (install-service --operators); nobody else.
+    # An operators' group may read them (install-service --operators), no other user.
     exposed = [str(path) for path in paths if path.stat().st_mode & 0o037]
     if exposed:
-        return warn("credentials", f"{', '.join(exposed)} may be read by others: chmod o-rwx,g-wx")
+        return warn("credentials", f"{', '.join(exposed)} can be read by others: chmod o-rwx,g-wx")
     return ok("credentials", f"read from {', '.join(map(str, paths))}" if paths else "from variables, if any")
 
 
 def disk(settings: Settings) -> Finding:
     url = make_url(settings.audit.url.get_secret_value())
     if url.get_backend_name() != "sqlite":
-        return skip("disk", "not looked at: the audit is in PostgreSQL, which has its own monitoring")
+        return skip("disk", "not checked: the audit is in PostgreSQL, which has its own monitoring")
     folder = Path(url.database or "").resolve().parent
     if not folder.is_dir():
         return fail("disk", f"{folder} does not exist: create it, or set audit.url to a file elsewhere")
     free = shutil.disk_usage(folder).free
-    shown = f"{folder} has {free / (1 << 30):.1f} GB free"
-    return ok("disk", shown) if free >= _LEAST_FREE else warn("disk", f"{shown}: make room")
+    space = f"{folder} has {free / (1 << 30):.1f} GB free"
+    return ok("disk", space) if free >= _LEAST_FREE else warn("disk", f"{space}: make room")

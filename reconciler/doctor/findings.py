@@ -1,4 +1,4 @@
-"""What `check` found out about one thing."""
+"""The findings of `check`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """SKIP: nothing is known, since it was not tried; never said where something was found to be in order."""
+    """SKIP: not tried, so nothing is known; never used for something that was found to be in order."""
 
     OK = "OK"
     SKIP = "SKIP"
@@ -21,7 +21,7 @@ _WORST_FIRST = (Level.FAIL, Level.WARN, Level.SKIP, Level.OK)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`detail` ends with what to do where something is to be done."""
+    """What `check` found about one thing. `detail` ends with the remedy, if one is needed."""
 
     name: str
     level: Level

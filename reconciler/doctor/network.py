@@ -1,4 +1,4 @@
-"""The way to the registry: the proxy, and TLS."""
+"""The connection to the registry: proxy and TLS."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from reconciler.registry.credentials import databricks, tls
 from reconciler.registry.reaching import distrust
 from reconciler.settings.model import Settings
 
-_FEW_DAYS = 21
-_PATIENCE = 10.0
+_RENEWAL_DAYS = 21
+_TIMEOUT = 10.0
 
 
 def registry_address(settings: Settings) -> str:
-    """Of a Databricks workspace the one that its profile names."""
+    """The registry's address; for Databricks, the workspace that the profile names."""
     uri = settings.registry_uri()
     return databricks(uri)[0] if settings.on_databricks else uri
 
@@ -42,7 +42,7 @@ def transport_security(address: str) -> Finding:
     if verify is False:
         return warn("tls", "certificates are not verified (MLFLOW_TRACKING_INSECURE_TLS): unset it, and name the CA")
     if get_environ_proxies(address, no_proxy=None):
-        return skip("tls", "not looked at by itself behind a proxy; every call verifies the certificate (see registry)")
+        return skip("tls", "not checked separately behind a proxy; every call verifies the certificate (see registry)")
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
     if cert:
         context.load_cert_chain(cert)
@@ -53,15 +53,15 @@ def _handshake(context: ssl.SSLContext, parts: SplitResult, verify: bool | str) 
     host, port = str(parts.hostname), parts.port or 443
     try:
         with (
-            socket.create_connection((host, port), timeout=_PATIENCE) as plain,
+            socket.create_connection((host, port), timeout=_TIMEOUT) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
             ends = str((secure.getpeercert() or {}).get("notAfter"))
     except ssl.SSLError as error:
         return fail("tls", distrust(error, f"https://{parts.netloc}", verify))
     except OSError:
-        # The registry's own line says why.
+        # The registry's finding says why.
         return skip("tls", f"not tried: {host}:{port} cannot be reached (see registry)")
     days = int((ssl.cert_time_to_seconds(ends) - time.time()) // 86400)
-    shown = f"the chain is trusted; the certificate ends in {days} days"
-    return ok("tls", shown) if days > _FEW_DAYS else warn("tls", f"{shown}: have it renewed")
+    state = f"the chain is trusted; the certificate expires in {days} days"
+    return ok("tls", state) if days > _RENEWAL_DAYS else warn("tls", f"{state}: renew it")

@@ -1,4 +1,4 @@
-"""The registry: whether every kind of call that a cycle makes works there, and what the account may decide about."""
+"""The registry: whether every kind of call that a cycle makes works, and what the account may decide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.ports import Measured, RegistryError
 from reconciler.registry.permissions import few, governed_levels, not_governable
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.speaking import Speaking
-from reconciler.registry.trials import LOGGED_MODELS, WORKSPACES, Answer, Trial, Tried
+from reconciler.registry.trials import LOGGED_MODELS, WORKSPACES, Answer, Trial, TrialResult
 from reconciler.settings.model import Settings
 
 _MUCH_SKEW = 30.0
@@ -27,15 +27,15 @@ def registry(settings: Settings) -> list[Finding]:
     meter = speaking.begin(None)
     scope = policy.scope() if policy else Scope.of_all_models(())
     needs = policy.all_needs() if policy else Needs(run=True, logged_model=True)
-    untold = skip("permissions", "not tried (see registry)")
+    permissions_untried = skip("permissions", "not tried (see registry)")
     try:
         trials = speaking.trials(scope, needs)
     except RegistryError as error:
-        # Which protocol the server speaks could not be found out.
-        return [fail("registry", str(error)), untold]
+        # It could not be determined which protocol the server speaks.
+        return [fail("registry", str(error)), permissions_untried]
     calls = Calls(settings, policy, speaking.uri, trials)
     if unreached := calls.unreached.get(speaking.uri):
-        return [fail("registry", str(unreached)), *calls.findings, untold]
+        return [fail("registry", str(unreached)), *calls.findings, permissions_untried]
     return [ok("registry", _introduced(speaking, calls.lacking)), *calls.findings, *_clock(meter()),
             _permissions(speaking, settings)]  # fmt: skip
 
@@ -48,7 +48,7 @@ def _introduced(speaking: Speaking, lacking: Sequence[str]) -> str:
 
 
 class Calls:
-    """Every trial, a finding each. Of a server that cannot be reached nothing more is tried; that is said once."""
+    """One finding for each trial. Once a server cannot be reached, nothing more is tried there."""
 
     def __init__(self, settings: Settings, policy: Policy | None, registry: str, trials: Sequence[Trial]) -> None:
         self._settings = settings
@@ -63,32 +63,32 @@ class Calls:
         if trial.server in self.unreached:
             return not_tried
         try:
-            tried = trial.run()
+            result = trial.run()
         except Unreached as error:
             self.unreached[trial.server] = error
-            # The registry has a line of its own, in which this is said.
+            # The registry's own finding reports this error.
             return not_tried if trial.server == self._registry else fail(trial.name, str(error))
         except RegistryError as error:
             return fail(trial.name, str(error))
-        return self._of(trial.name, tried)
+        return self._of(trial.name, result)
 
-    def _of(self, name: str, tried: Tried) -> Finding:
-        if tried.answer is Answer.WORKS:
-            return ok(name, tried.said)
-        if tried.answer is Answer.UNTRIED:
-            return skip(name, tried.said)
-        self.lacking.append(tried.lacking)
-        return self._counted_on(name, tried.lacking) or ok(name, tried.said)
+    def _of(self, name: str, result: TrialResult) -> Finding:
+        if result.answer is Answer.WORKS:
+            return ok(name, result.detail)
+        if result.answer is Answer.UNTRIED:
+            return skip(name, result.detail)
+        self.lacking.append(result.lacking)
+        return self._needed(name, result.lacking) or ok(name, result.detail)
 
-    def _counted_on(self, name: str, lacking: str) -> Finding | None:
-        """What the server lacks, and the configuration or the policy counts on."""
+    def _needed(self, name: str, lacking: str) -> Finding | None:
+        """The finding for a call that the server lacks and that the configuration or the policy needs."""
         workspace = self._settings.registry.workspace
         if lacking == WORKSPACES and workspace:
-            said = f"this server has no workspaces and ignores registry.workspace ({workspace})"
-            return fail(name, f"{said}: leave the setting out, or use MLflow 3.10 or newer")
+            problem = f"this server has no workspaces and ignores registry.workspace ({workspace})"
+            return fail(name, f"{problem}: remove the setting, or use MLflow 3.10 or newer")
         if lacking == LOGGED_MODELS and self._policy and self._policy.reads_logged_models():
-            said = "this server has none, so a check with source: logged_model always fails"
-            return warn(name, f"{said}: use source: run, or MLflow 3.0 or newer")
+            problem = "this server has none, so a check with source: logged_model always fails"
+            return warn(name, f"{problem}: use source: run, or MLflow 3.0 or newer")
         return None
 
 
@@ -96,14 +96,16 @@ def _clock(measured: Measured) -> list[Finding]:
     if measured.skew is None:
         return []
     seconds = abs(measured.skew.total_seconds())
-    shown = f"the registry's clock differs by {seconds:.0f} s from this host's"
-    return [warn("clock", f"{shown}: see to NTP on both") if seconds > _MUCH_SKEW else ok("clock", shown)]
+    difference = f"the registry's clock differs by {seconds:.0f} s from this host's"
+    return [
+        warn("clock", f"{difference}: check NTP on both hosts") if seconds > _MUCH_SKEW else ok("clock", difference)
+    ]
 
 
 def _permissions(speaking: Speaking, settings: Settings) -> Finding:
-    """Per governed model where the registry tells."""
+    """Whether the account may decide about every governed model, if the registry reports it."""
     if speaking.protocol == "tags":
-        untried = "not tried: a plain MLflow server tells nobody what they may do"
+        untried = "not tried: a plain MLflow server does not report permissions"
         return skip("permissions", f"{untried}; deciding needs MANAGE on governed models under basic-auth")
     scope = policy_in_force(settings).policy.scope()
     try:
@@ -116,9 +118,9 @@ def _permissions(speaking: Speaking, settings: Settings) -> Finding:
     return _allowed([model for model, level in levels if level], [model for model, level in levels if not level])
 
 
-def _allowed(told: Sequence[str], untold: Sequence[str]) -> Finding:
-    if not told and not untold:
-        return skip("permissions", "nothing to try it on: no governed model is there yet")
-    if untold:
-        return skip("permissions", f"the registry does not say what the account may do with {few(untold)}")
-    return ok("permissions", f"may decide about each of {counted(len(told), 'governed model')}")
+def _allowed(known: Sequence[str], unknown: Sequence[str]) -> Finding:
+    if not known and not unknown:
+        return skip("permissions", "nothing to try it on: no governed model exists yet")
+    if unknown:
+        return skip("permissions", f"the registry does not say what the account may do with {few(unknown)}")
+    return ok("permissions", f"may decide about each of {counted(len(known), 'governed model')}")

@@ -34,9 +34,9 @@ class ReasonCode(_Explained):
     """Why a verdict is what it is."""
 
     ALL_CHECKS_PASSED = "all_checks_passed", "approve: every check of every matching rule passed"
-    CHECKS_FAILED = "checks_failed", "reject: at least one check failed, and none could not be told"
+    CHECKS_FAILED = "checks_failed", "reject: at least one check failed, and every check could be judged"
     NO_POLICY = "no_policy", "abstain: no rule covers this model and target"
-    UNREADABLE = "unreadable", "abstain: something could not be read; tried again"
+    UNREADABLE = "unreadable", "abstain: something could not be read; it is tried again"
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 
@@ -56,7 +56,7 @@ class CommonCode(FindingCode):
 class AbsenceCode(FindingCode):
     """Why the registry has nothing to judge."""
 
-    VERSION_MISSING = "version_missing", "the registry has no such version any more"
+    VERSION_MISSING = "version_missing", "the registry no longer has this version"
     NO_RUN = "no_run", "the version names no run"
     RUN_NOT_FOUND = "run_not_found", "the version names a run that does not exist"
     NO_LOGGED_MODEL = "no_logged_model", "the version was not made from a logged model, or it is gone"

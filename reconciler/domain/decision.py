@@ -33,9 +33,9 @@ class Mode(StrEnum):
 class OutcomeKind(StrEnum):
     APPLIED = "applied"  # the registry shows it
     FAILED = "failed"  # given up after bounded attempts
-    SUPERSEDED = "superseded"  # somebody else resolved it first, or the version is gone
-    UNATTRIBUTED = "unattributed"  # it is gone, and nothing tells who did it
-    OBSERVED = "observed"  # nothing was to be done in this mode
+    SUPERSEDED = "superseded"  # someone else resolved it first, or the version is gone
+    UNATTRIBUTED = "unattributed"  # it is gone, and the registry does not show who resolved it
+    OBSERVED = "observed"  # this mode does not act on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Judged:
 class Decision:
     """What the audit database holds and the registry is told. `decided_at` is the database's clock.
 
-    `engine` is the number of the engine that judged it: judged again, it is judged by that one.
+    `engine` is the number of the engine that judged it, which also judges it again.
     """
 
     decision_id: str
@@ -101,12 +101,12 @@ _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _IDS_LAST = re.compile(rf"\(decision ({_ID}), policy [0-9a-f]*\)")
 # The first release wrote the ids before the reason.
 _IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({_ID}),")
-# The app notes the account that decided behind the daemon's sentence.
+# The app appends the account that decided to the daemon's sentence.
 _NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 
 
 def decision_id_in(sentence: str) -> str | None:
-    """The decision that a sentence of ours names, or None. Text of strangers, which the reason quotes, names none."""
+    """The decision that a sentence of ours names, or None. Ids in text of strangers, which it quotes, do not count."""
     ids = list(_IDS_LAST.finditer(sentence))
     last = ids[-1] if ids else None
     if last is not None and _NOTED_BEHIND.fullmatch(sentence, last.end()):
@@ -116,19 +116,19 @@ def decision_id_in(sentence: str) -> str | None:
 
 
 def conditional(verdict: VerdictKind | str, acts: bool) -> str:
-    """`approve`, or `would approve` where nothing is done about it."""
+    """`approve`, or `would approve` where it is not acted on."""
     return str(verdict) if acts else f"would {verdict}"
 
 
-_ASK = "nothing is moved; ask whoever runs it for mode enforce, or a person to decide"
+_ASK = "nothing is moved; ask its operator for mode enforce, or a person to decide"
 
 
 def left_undone(mode: Mode, verdict: VerdictKind | None, *, is_set: bool = True) -> str:
-    """That the daemon does not act in this mode, and what whoever asks can do; "" where it acts.
+    """Says that the daemon does not act in this mode, and what the requester can do; "" where it acts.
 
     Args:
         verdict: None where it is not known.
-        is_set: somebody chose the mode; else it is the one that a daemon has where nothing is said.
+        is_set: the mode was configured; else it is a daemon's default.
     """
     if mode is Mode.OBSERVE and is_set:
         return f"the daemon only observes (mode observe): {_ASK}"
@@ -151,7 +151,7 @@ _EFFECTS = {VerdictKind.APPROVE: Effect.MOVED, VerdictKind.REJECT: Effect.REFUSE
 
 
 def effect_of(verdict: VerdictKind, outcome: OutcomeKind) -> Effect | None:
-    """None where nothing tells: the acts of a decision that failed or is unattributed may have happened."""
+    """None where it is not known: the acts of a decision that failed or is unattributed may have happened."""
     if outcome is OutcomeKind.APPLIED:
         return _EFFECTS[verdict]
     return Effect.NOTHING if outcome in {OutcomeKind.OBSERVED, OutcomeKind.SUPERSEDED} else None

@@ -1,4 +1,4 @@
-"""What every error that a user can cause has in common; whatever is none of these is a defect of ours."""
+"""What every error that a user can cause has in common; any other error is a defect of ours."""
 
 from __future__ import annotations
 

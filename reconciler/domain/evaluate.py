@@ -19,7 +19,7 @@ from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """Every check of every rule that matches, and the strictest reading of them all.
 
-    A single check that could not be told makes the whole an abstention: nothing is rejected on half the evidence.
+    A single check that could not be judged makes the whole an abstention: nothing is rejected on half the evidence.
     """
     rules = policy.rules_for(request)
     if not rules:
@@ -71,5 +71,5 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
 
 Evaluate = Callable[[Policy, Request, Evidence, datetime], Verdict]
 
-# By the number that is stored with a decision. The function above is engine `ENGINE`; those before it stay here.
+# By the number that is stored with a decision. The function above is engine `ENGINE`; earlier ones stay here.
 ENGINES: Mapping[int, Evaluate] = MappingProxyType({ENGINE: evaluate})

@@ -1,4 +1,4 @@
-"""What the policy is shown: values as they were read, or a named absence.
+"""What the policy judges by: values as they were read, or a named absence.
 
 Three kinds of answer are kept apart for every fact: a value; `Absent`, a definite "there is none" from the registry,
 which is judged; `Unreadable`, "could not tell", which is never judged.
@@ -17,13 +17,13 @@ from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.text import Text
 from reconciler.domain.times import iso, parse_iso
 
-# The number of what `Evidence.to_json` writes, kept within it.
+# The number of the format that `Evidence.to_json` writes, stored in the JSON.
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One metric value. `text` is the number as the registry wrote it, `value` its float or None when it is no number.
+    """One metric value: `text` as the registry wrote it, `value` its float, or None if it is not a number.
 
     `timestamp` is in milliseconds since 1970 (UTC), as the registry gave it.
     """
@@ -47,7 +47,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Could not be read; nobody may judge it."""
+    """Could not be read; never judged."""
 
     detail: str
 
@@ -60,7 +60,7 @@ class Fact:
     key: ClassVar[str]
 
     def to_data(self) -> dict[str, Any]:
-        """What JSON holds of it; all of it, save what can be computed again."""
+        """The fact as JSON data; all of it, except what can be computed again."""
         raise NotImplementedError
 
     @classmethod
@@ -105,11 +105,11 @@ class RunFacts(Fact):
     metrics: Mapping[str, Reading]
 
     def to_data(self) -> dict[str, Any]:
-        return asdict(self) | {"metrics": {name: _reading_data(one) for name, one in self.metrics.items()}}
+        return asdict(self) | {"metrics": {name: _reading_data(reading) for name, reading in self.metrics.items()}}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        return cls(**data | {"metrics": {name: _reading(one) for name, one in data["metrics"].items()}})
+        return cls(**data | {"metrics": {name: _reading(reading) for name, reading in data["metrics"].items()}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ class LoggedModelFacts(Fact):
     metrics: Mapping[str, tuple[Reading, ...]]
 
     def to_data(self) -> dict[str, Any]:
-        metrics = {name: [_reading_data(one) for one in many] for name, many in self.metrics.items()}
+        metrics = {name: [_reading_data(reading) for reading in readings] for name, readings in self.metrics.items()}
         return asdict(self) | {"metrics": metrics}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        metrics = {name: tuple(_reading(one) for one in many) for name, many in data["metrics"].items()}
+        metrics = {name: tuple(_reading(reading) for reading in readings) for name, readings in data["metrics"].items()}
         return cls(**data | {"metrics": metrics})
 
 
@@ -161,13 +161,13 @@ class Evidence:
         """
         for kind, answer in answers.items():
             if not isinstance(answer, (kind, Absent, Unreadable)):
-                raise TypeError(f"{type(answer).__name__} is no answer to {kind.key}")
+                raise TypeError(f"{type(answer).__name__} is not an answer to {kind.key}")
         return cls(read_at, MappingProxyType({kind.key: answer for kind, answer in answers.items()}))
 
     def fact(self, kind: type[F]) -> F | Absent | Unreadable:
         """The fact of that kind, or why there is none."""
         answer = self.answers.get(kind.key, _NOT_ASKED)
-        assert isinstance(answer, (kind, Absent, Unreadable))  # `of` and `from_json` see to it
+        assert isinstance(answer, (kind, Absent, Unreadable))  # ensured by `of` and `from_json`
         return answer
 
     def to_json(self) -> str:
@@ -178,7 +178,7 @@ class Evidence:
 
     @classmethod
     def from_json(cls, text: str, kinds: Sequence[type[Fact]] = FACTS) -> Self:
-        """The inverse of `to_json`: what it gives is judged to the same verdict.
+        """The inverse of `to_json`: the result is judged to the same verdict.
 
         Raises:
             ValueError: the evidence is of a format, or holds a kind of fact, that this release does not know.
@@ -244,7 +244,7 @@ def _reading_data(reading: Reading) -> dict[str, Any]:
 
 
 def number(text: str) -> float | None:
-    """The float that `text` says ("0.93", "NaN", "Infinity"), or None when it is no number."""
+    """The float that `text` says ("0.93", "NaN", "Infinity"), or None if it is not a number."""
     try:
         return float(text)
     except ValueError:

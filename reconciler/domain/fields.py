@@ -12,7 +12,7 @@ from reconciler.domain.times import duration_text, parse_duration
 
 
 class Value(BaseModel):
-    """A part of a policy: it never changes, and knows every key that it may have."""
+    """A part of a policy: it never changes, and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

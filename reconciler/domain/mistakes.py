@@ -1,4 +1,4 @@
-"""What is wrong with a value that somebody typed, in plain words: pydantic's own speak of its types."""
+"""What is wrong with a typed value, in plain words: pydantic's own messages speak of its types."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def plain_words(error: Mapping[str, Any]) -> str:
         return str(context["error"])
     if kind in _WORDS:
         return _WORDS[kind].format(**context)
-    said = str(error["msg"]).replace("Input should be", "must be")
-    return said[:1].lower() + said[1:]
+    message = str(error["msg"]).replace("Input should be", "must be")
+    return message[:1].lower() + message[1:]
 
 
 def typed_and_wrong(error: Mapping[str, Any]) -> str:
-    """`'foo': must be an integer`; our own sentences have the value in them."""
-    said, value = plain_words(error), error.get("input")
-    shown = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
-    return f"{visible(repr(value), 100)}: {said}" if shown else said
+    """`'foo': must be an integer`; our own sentences contain the value already."""
+    words, value = plain_words(error), error.get("input")
+    show_value = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
+    return f"{visible(repr(value), 100)}: {words}" if show_value else words

@@ -16,7 +16,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope, matches_any
 from reconciler.domain.target import Target
 
-# Models are many, and anybody may name new ones: what is remembered of them has a bound.
+# There may be many models, and anyone may name new ones: what is remembered of them has a bound.
 _REMEMBERED = 10_000
 
 
@@ -73,14 +73,14 @@ class Policy(Value):
         return coverage
 
     def coverage_of(self, request: Request) -> Coverage:
-        """Nothing covers a prompt, which MLflow keeps like a model: people decide there."""
+        """Nothing covers a prompt, which MLflow keeps like a model: people decide about it."""
         return _NOTHING if request.is_prompt else self._coverage(request.model, request.target)
 
     def rules_for(self, request: Request) -> tuple[Rule, ...]:
         return self.coverage_of(request).rules
 
     def needs(self, request: Request) -> Needs:
-        """What must be read to judge this."""
+        """What must be read to judge this request."""
         return self.coverage_of(request).needs
 
     def governed_targets(self) -> frozenset[Target]:
@@ -90,7 +90,7 @@ class Policy(Value):
         return Scope(tuple((rule.models, frozenset(rule.targets)) for rule in self.rules), governed=True)
 
     def all_needs(self) -> Needs:
-        """What must be read to judge whatever may be asked."""
+        """What must be read to judge any request."""
         return Coverage.of(self.rules).needs
 
     def reads_logged_models(self) -> bool:

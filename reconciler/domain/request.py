@@ -1,4 +1,4 @@
-"""An open transition request, and the key that makes it one and not another."""
+"""An open transition request, and the key that identifies it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Requester:
 
     @property
     def known_as(self) -> str:
-        """The name as it may be shown, or that nobody knows it."""
+        """The name as it may be shown, or a text that says it is unknown."""
         return visible_name(self.name) or SOMEBODY_UNKNOWN
 
 
@@ -41,11 +41,11 @@ NOBODY = Requester("", Assurance.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Somebody asks that `version` of `model` go to `target`.
+    """A request to move `version` of `model` to `target`.
 
     All texts are raw, as the registry gave them. `id` is the request's own name in the registry (stamped, or
-    given by its author); `requested_at` has milliseconds. `fingerprint` is a digest of what stood in the
-    registry, so that a later reading can tell whether it is still the same request. A prompt is what MLflow keeps
+    given by its author); `requested_at` has milliseconds. `fingerprint` is a digest of what the registry
+    held, so that a later reading can tell whether it is still the same request. A prompt is what MLflow keeps
     like a model; no rule covers one.
     """
 

@@ -1,4 +1,4 @@
-"""Which requests are looked for: models, and the targets that somebody may ask for them."""
+"""Which requests are looked for: models, and the targets that may be requested for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def matches_any(model: str, globs: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is looked for: models (as globs) and the targets that somebody may ask for them.
+    """What is looked for: models (as globs), and the targets that may be requested for them.
 
-    `governed`: a policy governs just that, so that what lies outside is decided by nobody.
+    `governed`: a policy governs exactly this, so no daemon decides what lies outside.
     """
 
     parts: tuple[tuple[tuple[str, ...], frozenset[Target]], ...]
@@ -33,6 +33,6 @@ class Scope:
         return frozenset(target for _, targets in self.parts for target in targets)
 
     def targets_of(self, model: str) -> frozenset[Target]:
-        """Empty for a model that nothing is looked for."""
+        """The targets looked for on a model; empty where there are none."""
         matching = [targets for globs, targets in self.parts if matches_any(model, globs)]
         return frozenset(target for targets in matching for target in targets)

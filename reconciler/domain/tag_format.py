@@ -1,4 +1,4 @@
-"""The tags of the tags protocol: their keys, and what stands in a request's value."""
+"""The tags of the tags protocol: their keys, and the content of a request's value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.times import iso, parse_iso
 
-# A value typed by hand has no time of its own; until it was seen it sorts before everything.
+# A value typed by hand has no time of its own; until it is seen it sorts before everything.
 _NOT_YET_SEEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,7 +52,7 @@ def request_value(request: Request, **more: str) -> str:
 def read_request(
     registry: str, workspace: str, model: str, version: str, target: Target, value: str
 ) -> tuple[Request, bool]:
-    """The request that a tag's value says, and whether it is our JSON (else a comment that a person typed)."""
+    """The request in a tag's value, and whether the value is our JSON (else a comment that a person typed)."""
     fingerprint = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
     written = _written(value)
     if written is None:
@@ -64,7 +64,7 @@ def read_request(
 
 
 def _written(value: str) -> tuple[str, Requester, datetime, str] | None:
-    """The fields of our JSON, or None for anything that is not wholly that: such a value counts as typed."""
+    """The fields of our JSON, or None for anything else: such a value counts as typed."""
     try:
         data = json.loads(value)
         return _fields(data) if isinstance(data, dict) else None

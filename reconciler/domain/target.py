@@ -1,4 +1,4 @@
-"""Where a version is asked to go: a stage or an alias."""
+"""Where a version may be requested to go: a stage or an alias."""
 
 from __future__ import annotations
 

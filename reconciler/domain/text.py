@@ -15,7 +15,7 @@ from dataclasses import dataclass
 NAME_LIMIT = 256
 TEXT_LIMIT = 4096
 
-# Formatting characters that reorder or hide what stands beside them (bidi controls, zero-width, BOM, tags).
+# Formatting characters that reorder or hide what is beside them (bidi controls, zero-width, BOM, tags).
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -26,7 +26,7 @@ def visible(text: str, limit: int = TEXT_LIMIT) -> str:
     Idempotent. A backslash stays a backslash, so the result is for reading; where the exact text matters the
     raw value is stored as JSON beside it.
     """
-    # Most texts are plain: none of their characters needs a look of its own.
+    # Most texts are plain, and need no look at each character.
     if text.isascii() and text.isprintable():
         return text if len(text) <= limit else text[: limit - 1] + "…"
     return _escaped(text, limit)

@@ -21,7 +21,11 @@ def parse_iso(text: str) -> datetime:
         ValueError: not a moment in ISO 8601.
     """
     moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return in_millis(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+
+
+def in_millis(moment: datetime) -> datetime:
+    """What a database keeps of it: whole milliseconds, cut and not rounded."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 

@@ -39,7 +39,7 @@ class CheckResult:
 
     @property
     def sentence(self) -> str:
-        """`validation_accuracy 0.94, at least 0.9 required`; longer where what was found is no number."""
+        """`validation_accuracy 0.94, at least 0.9 required`; longer where what was found is not a number."""
         subject = self.check.removeprefix("metric ")
         if self.observed_number is not None:
             return f"{subject} {self.observed}, {self.expected} required"
@@ -80,8 +80,8 @@ def _rejected(verdict: Verdict) -> str:
 def _abstained(verdict: Verdict) -> str:
     if verdict.reason_code == ReasonCode.NO_POLICY:
         return "no rule of the policy covers this model and target, so it is left alone"
-    open_checks = [one for one in verdict.checks if one.result is Result.UNKNOWN]
-    return "could not tell: " + "; ".join(f"{one.sentence} ({visible(one.rule)})" for one in open_checks)
+    unknown = [check for check in verdict.checks if check.result is Result.UNKNOWN]
+    return "could not tell: " + "; ".join(f"{check.sentence} ({visible(check.rule)})" for check in unknown)
 
 
 _REASONS = {

@@ -1,4 +1,4 @@
-"""How much an event matters to whoever operates the daemon."""
+"""How much an event matters to the daemon's operator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Weight(Enum):
-    """EXPECTED: told only to whoever watches one cycle by hand. STUCK: it failed again and again, or for good."""
+    """EXPECTED: shown only for a cycle run by hand. STUCK: it failed again and again, or for good."""
 
     EXPECTED = "expected"
     HAPPENED = "happened"
@@ -15,12 +15,12 @@ class Weight(Enum):
 
 
 NORMAL = Weight.HAPPENED
-# As `stuck` counts: the same failure so often in a row.
+# As `stuck` counts: the same failure this many times in a row.
 _TIMES = 3
 
 
-def of_failure(before: int, *, told_by_the_cycle: bool = False) -> Weight:
-    """Of one more failure after so many. `told_by_the_cycle`: its own line says that the registry was not reached."""
-    if told_by_the_cycle:
+def of_failure(before: int, *, reported_by_cycle: bool = False) -> Weight:
+    """The weight of a failure after `before` others. `reported_by_cycle`: the cycle's own line reports it already."""
+    if reported_by_cycle:
         return Weight.EXPECTED
     return Weight.STUCK if before + 1 >= _TIMES else Weight.FAILED

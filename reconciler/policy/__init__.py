@@ -1,1 +1,1 @@
-"""Policies as files."""
+"""Policy files."""

@@ -1,4 +1,4 @@
-"""What is allowed in a policy, and probably not meant."""
+"""What is valid in a policy but probably not meant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reconciler.policy.problems import Location
 
 
 def doubts_about(policy: Policy) -> Iterator[tuple[Location, str]]:
-    """Where, and what: in the order of the text."""
+    """Yield each location and its warning, in the order of the text."""
     for index, rule in enumerate(policy.rules):
         for at, message in _about_a_rule(rule):
             yield ("rules", index, *at), message

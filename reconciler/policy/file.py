@@ -35,7 +35,7 @@ class LoadedPolicy:
 
 
 def read_policy(path: Path) -> LoadedPolicy:
-    """Raises PolicyError, with all problems, when the file cannot be read or is no policy."""
+    """Read a policy file. Raises PolicyError, with every problem, if it cannot be read or is not a policy."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -48,7 +48,7 @@ def read_policy(path: Path) -> LoadedPolicy:
 
 
 def parse_policy(text: str, name: str, kinds: Kinds = KINDS) -> LoadedPolicy:
-    """Raises PolicyError; `name` stands in its lines. `kinds`: what a rule may require."""
+    """Parse a policy. Raises PolicyError; its lines begin with `name`. `kinds`: the checks that a rule may require."""
     if len(text) > _MAX_BYTES:
         raise PolicyError(name, [Problem(None, None, "", "the file is larger than 4 MiB")])
     marks = Marks(compose(text, name))
@@ -71,7 +71,7 @@ def _in_order_of_the_text(error: ValidationError, marks: Marks, kinds: Kinds) ->
 
 
 def _follows_from_others(mistake: Mapping[str, Any]) -> bool:
-    """A list counts as empty when all its items are wrong; that is told at the items."""
+    """Pydantic reports a list as too short when all its items are wrong; the items have their own problems."""
     return mistake["type"] == "too_short" and bool(mistake.get("input"))
 
 

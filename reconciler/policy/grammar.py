@@ -1,4 +1,4 @@
-"""What a policy's text may hold, as it follows from the list of kinds of check."""
+"""The grammar of a policy file, made from the list of kinds of check."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from reconciler.domain.checks.kinds import KINDS, Kinds
 from reconciler.domain.policy import Policy, Rule
 from reconciler.policy.problems import Location
 
-# A check stands at rules[0].require[0]; pydantic puts the check's kind behind that.
+# A check is at rules[0].require[0]; pydantic adds the check's kind after that.
 _CHECK_DEPTH = 4
 
 
 @cache
 def policy_model(kinds: Kinds = KINDS) -> type[Policy]:
-    """The policy whose rules may require checks of these kinds: it reads a text's data, and has the JSON Schema."""
+    """The model of policies whose rules may require these kinds of check: it validates data and has the JSON Schema."""
     check = _any_of(kinds)
     require = Rule.model_fields["require"]
     rule = create_model(
@@ -50,7 +50,7 @@ def _any_of(kinds: Kinds) -> Any:
     message = f"not a check: use exactly one of {', '.join(names)}"
     discriminator = Discriminator(kind_of, custom_error_type="check_kind", custom_error_message=message)
     tagged = tuple(Annotated[kind, Tag(kind.kind)] for kind in kinds)
-    return Annotated[Union[tagged], discriminator]  # noqa: UP007  made of a list
+    return Annotated[Union[tagged], discriminator]  # noqa: UP007  made from a list
 
 
 def place_in_text(location: Location) -> Location:
@@ -63,7 +63,7 @@ def _is_in_a_check(location: Location) -> bool:
 
 
 def known_keys(location: Location, kinds: Kinds) -> list[str]:
-    """The keys that may stand where pydantic found one that may not."""
+    """The keys allowed where pydantic found an unknown one."""
     if len(location) == 1:
         return list(Policy.model_fields)
     if not _is_in_a_check(location):

@@ -1,4 +1,4 @@
-"""The data of a YAML document, and where each part of it stands."""
+"""The data of a YAML document, and the place of each part in the text."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from reconciler.policy.problems import Location, PolicyError, Problem, path_of
 
 # Room for 300 rules of 50 checks.
 _MAX_VALUES = 200_000
-# A short text can repeat itself to any length, by aliases of aliases.
+# By aliases of aliases, a short text can expand to any length.
 _MAX_REPEATED = 10_000
 _MAX_DEPTH = 20
 _TOO_LARGE = f"too large: the maximum is {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, {_MAX_DEPTH} levels"
 
 
 def compose(text: str, name: str) -> yaml.Node:
-    """The document as YAML's nodes, which know their places.
+    """The document as YAML nodes, which know their places.
 
     Raises:
-        PolicyError: it is not YAML, or empty.
+        PolicyError: the text is not YAML, or is empty.
     """
     try:
         node = _node(text)
@@ -45,8 +45,9 @@ def compose(text: str, name: str) -> yaml.Node:
 
 
 def _node(text: str) -> yaml.Node | None:
-    """The root. What libyaml refuses is read again by PyYAML, whose messages are the ones that are told."""
-    if yaml.__with_libyaml__:
+    """The root. What libyaml refuses is read again by PyYAML, since its messages are the ones that users see."""
+    # libyaml drops a byte-order mark anywhere, PyYAML only at the beginning.
+    if yaml.__with_libyaml__ and "\ufeff" not in text:
         with contextlib.suppress(yaml.YAMLError, UnicodeEncodeError):
             return yaml.compose(text, Loader=_fast_loader())
     return yaml.compose(text, Loader=yaml.SafeLoader)
@@ -54,8 +55,7 @@ def _node(text: str) -> yaml.Node | None:
 
 @cache
 def _fast_loader() -> type[Any]:
-    """libyaml's parser, five times as fast as PyYAML's; PyYAML's composer, which no depth of nesting can crash."""
-
+    """libyaml's parser, five times as fast as PyYAML's, with PyYAML's composer, which deep nesting cannot crash."""
     from yaml._yaml import CParser
 
     class FastLoader(Composer, CParser, Resolver):
@@ -68,7 +68,7 @@ def _fast_loader() -> type[Any]:
 
 
 class Marks:
-    """`data` is the document as plain values; `problems` are those that YAML itself lets pass."""
+    """`data` is the document as plain values; `problems` are mistakes that YAML itself allows."""
 
     def __init__(self, root: yaml.Node) -> None:
         self._values: dict[Location, yaml.Mark] = {}
@@ -83,7 +83,7 @@ class Marks:
         self._nodes.add(id(node))
         if self._is_too_large(at):
             if not self.problems:
-                self._complain(node.start_mark, at, _TOO_LARGE)
+                self._add_problem(node.start_mark, at, _TOO_LARGE)
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, at))
@@ -100,7 +100,7 @@ class Marks:
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             if key in seen:
-                self._complain(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
+                self._add_problem(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
             seen.add(key)
             self._keys[*at, key] = key_node.start_mark
             yield key, self._build(value_node, (*at, key))
@@ -109,19 +109,19 @@ class Marks:
         try:
             return self._scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            self._complain(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
+            self._add_problem(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
             return None
 
-    def _complain(self, mark: yaml.Mark, at: Location, message: str) -> None:
+    def _add_problem(self, mark: yaml.Mark, at: Location, message: str) -> None:
         self.problems.append(Problem(mark.line + 1, mark.column + 1, path_of(at), message))
 
     def problem(self, at: Location, message: str, *, at_key: bool = False) -> Problem:
-        """`at_key`: it is the key that is wrong, not its value."""
+        """A problem at this location. `at_key`: the key is wrong, not its value."""
         mark = (self._keys.get(at) if at_key else None) or self._nearest(at)
         return Problem(mark.line + 1, mark.column + 1, path_of(at), message)
 
     def _nearest(self, at: Location) -> yaml.Mark:
-        """Where the value stands, or the nearest part around it that does."""
+        """The place of the value, or of the nearest part that encloses it."""
         while at not in self._values and at:
             at = at[:-1]
         return self._values[at]

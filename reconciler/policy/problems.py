@@ -13,7 +13,7 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. `line` and `column` count from 1; None where the file itself is the matter."""
+    """One mistake. `line` and `column` count from 1; None if the problem is the file itself."""
 
     line: int | None
     column: int | None
@@ -27,7 +27,7 @@ class Problem:
 
 
 class PolicyError(ReconcilerError):
-    """The policy is not fit to be used. `str` has one line for each problem."""
+    """The policy cannot be used. `str` has one line for each problem."""
 
     exit_code = ExitCode.MISCONFIGURED
 

@@ -1,4 +1,4 @@
-"""What a cycle needs of the world: a registry, an audit database, and the errors they may answer with."""
+"""What a cycle needs from the world: a registry, an audit database, and the errors that they may raise."""
 
 from reconciler.ports.audit import AuditLog as AuditLog
 from reconciler.ports.audit import Claims as Claims

@@ -1,8 +1,8 @@
-"""What a cycle needs of the audit database: a small protocol for each thing that is kept there."""
+"""What a cycle needs from the audit database: a small protocol for each thing that is kept there."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -24,7 +24,7 @@ class FirstSeen:
 class Waiting:
     """Why an open request is not decided or not concluded yet. `retry_in` None: at the next cycle.
 
-    `failed`: not by its own nature, but because something could not be read.
+    `failed`: it waits because something could not be read, not by its own nature.
     """
 
     request: Request
@@ -36,7 +36,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A decision that was just committed. `fence` None: nothing is to be done about it in this mode."""
+    """A decision that was just committed. `fence` None: this mode does not act on it."""
 
     decision: Decision
     fence: int | None
@@ -44,11 +44,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A decision without an outcome that is ours to carry out.
+    """A decision without an outcome, which this daemon is to carry out.
 
-    `attempts` counts acts that were tried, `failures` how often the last answer was the same in a row.
+    `attempts` counts the acts tried, `failures` how often in a row the last answer was the same.
 
-    `fence` is the claim's number: whoever claims it later gets a higher one, and then only that daemon may conclude it.
+    `fence` is the claim's number. A later claim gets a higher one; then only its daemon may conclude the decision.
     """
 
     decision: Decision
@@ -58,7 +58,7 @@ class Pending:
 
 
 class GoAhead(Enum):
-    """Whether a claimed decision may be carried out this very moment."""
+    """Whether a claimed decision may be carried out right now."""
 
     YES = "yes"
     TAKEN_OVER = "taken over"
@@ -67,7 +67,7 @@ class GoAhead(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """What fails for long, or again and again with the same words. `kind`: "decision" or "request"."""
+    """Something that has failed for long, or repeatedly with the same message. `kind`: "decision" or "request"."""
 
     kind: str
     decision_id: str | None
@@ -83,7 +83,7 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class CycleNote:
-    """What `status` tells of the last cycle of one daemon."""
+    """What `status` shows of one daemon's last cycle."""
 
     sentence: str
     ok: bool
@@ -99,11 +99,11 @@ class CycleNote:
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The database's clock."""
+        """The time by the database's clock."""
 
 
 class Decisions(Protocol):
-    """What was decided. It is only added to."""
+    """What was decided; append-only."""
 
     def keep_policy(self, digest: str, text: str) -> None:
         """Keeps the policy's text, once per digest."""
@@ -122,54 +122,60 @@ class Claims(Protocol):
     """Which daemon carries a decision out."""
 
     def claim(self, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:
-        """Claims acting decisions without an outcome, oldest first, that nobody has leased, or not any more.
+        """Claims acting decisions without an outcome whose lease is free or has expired, oldest first.
 
         `exclude`: ids of decisions. `everything`: also those whose next attempt is not due.
         """
 
+    def restore_claims(self, stop: Callable[[], bool]) -> None:
+        """Finds acting decisions whose working state was lost, so that they are claimed again.
+
+        It reads the ids of all decisions, in parts: once per process is enough. `stop` is asked between two parts.
+        """
+
     def paused(self) -> str | None:
-        """The reason that acts are paused for; None: they are not."""
+        """Why acts are paused; None: they are not."""
 
     def go_ahead(self, pending: Pending) -> GoAhead:
-        """Renews the lease of a claim right before the act; says no where another has it, or acts are paused."""
+        """Renews a claim's lease right before the act; refuses where another daemon holds it, or acts are paused."""
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
-        """Counts one act that did not succeed, sets the decision aside for `retry_in` and lets go of it."""
+        """Counts one act that did not succeed, sets the decision aside for `retry_in` and releases it."""
 
     def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
-        """As `attempted`, where it could not even be read how the decision stands: no act is counted."""
+        """As `attempted`, where the decision's standing could not even be read: no act is counted."""
 
     def conclude(self, pending: Pending, outcome: Outcome) -> bool:
-        """Records what became of a decision, and forgets its request. False: another has taken it over, and will.
+        """Records a decision's outcome and forgets its request. False: another daemon has taken it over, and will.
 
         A request whose decision failed stays open, and is not forgotten.
         """
 
 
 class OpenRequests(Protocol):
-    """The working picture of what is open: since when, and what it waits for."""
+    """The working picture of open requests: since when each is open, and what it waits for."""
 
     def first_seen(self, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
         """When each of these hand-typed requests was first seen, by fingerprint and place; new ones get id and time.
 
-        Returned by `Request.key` of the request as passed. What is no longer listed is forgotten by `reconcile_open`.
+        Keyed by the `Request.key` of the request as passed. `reconcile_open` forgets what is no longer listed.
         """
 
     def set_aside(self, keys: Collection[str]) -> set[str]:
         """The keys whose next attempt is not due yet."""
 
     def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
-        """Replaces the working picture of open requests: those that are open, and why those waiting wait."""
+        """Replaces the working picture: which requests are open, and why the waiting ones wait."""
 
     def stuck(self) -> list[Stuck]:
-        """What of this registry fails for ten minutes, or the third time in the same way."""
+        """What has failed in this registry for ten minutes, or three times in a row in the same way."""
 
 
 class Heartbeats(Protocol):
     """Which daemons run, and how their last cycles went."""
 
     def share(self) -> tuple[int, int]:
-        """Which of the daemons that serve this registry now this one is (from 0), and how many there are."""
+        """This daemon's index (from 0) among those that serve this registry now, and how many there are."""
 
     def note_cycle(self, note: CycleNote) -> None:
         """Keeps the sentence of the last cycle of this daemon."""

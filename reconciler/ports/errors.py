@@ -1,4 +1,4 @@
-"""The errors that the registry and the audit database may answer with.
+"""The errors that the registry and the audit database may raise.
 
 Adapters translate their libraries' errors into these and raise nothing else on purpose.
 """
@@ -17,7 +17,7 @@ class RegistryError(ReconcilerError):
 
 
 class Unavailable(RegistryError):
-    """Could not tell: no answer, a broken one, or "later". After a write it may or may not have happened."""
+    """No usable answer: none at all, a broken one, or "later". A write may or may not have happened."""
 
 
 class Refused(RegistryError):
@@ -53,7 +53,7 @@ class AuditUnavailable(ReconcilerError):
 
 
 class SchemaMismatch(ReconcilerError):
-    """The audit database is of another revision, or no audit database; the message names the remedy."""
+    """The audit database has another revision, or is not an audit database; the message names the remedy."""
 
     exit_code = ExitCode.MISCONFIGURED
 
@@ -65,7 +65,7 @@ class NoSuchDecision(ReconcilerError):
 
 
 class AmbiguousDecision(ReconcilerError):
-    """The beginning of an id that more than one decision has."""
+    """More than one decision's id begins with the given text."""
 
     exit_code = ExitCode.USAGE
 

@@ -1,4 +1,4 @@
-"""What a cycle needs of an MLflow registry."""
+"""What a cycle needs from an MLflow registry."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from reconciler.domain.scope import Scope
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A request, with what the listing told of its version on the way (None: the listing tells nothing).
+    """A request, with what the listing said about its version (None: nothing).
 
-    `stamped` is False for a value typed by hand, which has neither id nor time of its own yet. `covered` is what the
-    registry heard from its daemons: whether a rule of theirs covers it; None where it does not say.
+    `stamped` is False for a value typed by hand, which has neither id nor time of its own yet. `covered`: whether a
+    rule covers it, as the registry's daemons reported; None where the registry does not say.
     """
 
     request: Request
@@ -29,7 +29,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Open requests; `remark`: what an operator should know of this list, such as a promise that was not kept."""
+    """Open requests; `remark`: what an operator should know about this list, such as a late sweep."""
 
     requests: Sequence[Listed]
     remark: str | None = None
@@ -40,8 +40,8 @@ class Standing:
     """How a request stands in the registry now.
 
     `open`: this very request is still there. `exists`: the version does. `holds`: the version holds the target
-    (None: not looked at). `decision_id`: the decision that the registry shows for this version and target.
-    `tells_who`: the registry shows decisions at all, so that another's is known to be another's.
+    (None: not checked). `decision_id`: the decision that the registry shows for this version and target.
+    `tells_who`: the registry shows decisions at all, so that those of others can be told apart.
     """
 
     open: bool
@@ -53,9 +53,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found when one version and target were asked about; not `open`: as if somebody asked now.
+    """What was found for one version and target. Not `open`: `listed` is a request as if it were filed now.
 
-    `holds`: the version holds the target already. `decided`: what the registry last said of a decision about the two.
+    `holds`: the version already holds the target. `decided`: the sentence that the registry shows of the last decision.
     """
 
     listed: Listed
@@ -66,13 +66,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """How many `calls` were made; `skew`: how far the registry's clock is ahead (None: it did not tell)."""
+    """How many `calls` were made; `skew`: how far the registry's clock is ahead (None: not known)."""
 
     calls: int = 0
     skew: timedelta | None = None
 
 
-# Tells, whenever it is called, what was counted since it was made.
+# Returns what was counted since the meter was made.
 Meter = Callable[[], Measured]
 
 
@@ -86,20 +86,20 @@ class Registry(Protocol):
     def workspace(self) -> str: ...
 
     def begin(self, deadline: timedelta | None) -> Meter:
-        """A cycle starts: whatever is asked of the registry after `deadline` from now raises Unavailable.
+        """Starts a cycle, and returns the meter that measures it.
 
-        Returns what measures this cycle.
+        `deadline`: how long from now calls are allowed; later ones raise Unavailable.
         """
 
     def open_requests(self, scope: Scope) -> Listing:
-        """Every open request within the scope, or an error: a list that was not read to its end is no list.
+        """Every open request within the scope, or an error: an incomplete list is never returned.
 
-        A registry that must be looked through version by version lists what it looked at; the remark then says
-        whether each is looked at as often as was promised. Ungoverned models may be listed too.
+        A registry that must be searched version by version lists what it searched; the remark then says whether each
+        version is searched as often as configured. Ungoverned models may be listed too.
         """
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
-        """Evidence by request key. What cannot be read is `Unreadable` inside, not an error."""
+        """Evidence by request key. What cannot be read is `Unreadable` within it, not an error."""
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """How the requests of these decisions stand now, by decision id."""
@@ -108,7 +108,7 @@ class Registry(Protocol):
         """Writes the request's id and time into the registry, where it was typed by hand."""
 
     def act(self, decision: Decision) -> Standing | None:
-        """Approves or rejects, and returns what the reply shows of it; None: only reading will tell.
+        """Approves or rejects, and returns the standing that the reply shows; None: it must be read.
 
         May be called again after any failure.
         """

@@ -1,1 +1,1 @@
-"""Adapters to MLflow registries: they translate and decide nothing."""
+"""Adapters to MLflow registries. They translate and decide nothing."""

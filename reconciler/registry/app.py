@@ -1,4 +1,4 @@
-"""An MLflow server with our app: the transition-requests protocol, extended by a list of every open request."""
+"""An MLflow server with our app: the transition-requests protocol plus a list of every open request."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.tag_reading import TagSearch, by_target, place_of, standing_by_itself, standing_of
 from reconciler.registry.transition_requests import CALLS, TransitionRequests
 from reconciler.registry.transport import Transport
-from reconciler.registry.trials import Trial, Tried, works
+from reconciler.registry.trials import Trial, TrialResult, works
 from reconciler.registry.trying import Sample, batches_by_tags
 
-_LONGEST_TOLD = 4000
+_LONGEST_GOVERNED = 4000
 _PAGES = (10_000, 1000, 50, 1)
 
 
@@ -40,13 +40,13 @@ class AppRegistry(TransitionRequests):
         return Listing(self._in_order({"target": targets, "expand_model_version": "true", **_governed(scope)}))
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        """Whatever its target: what no rule names waits for a person, who must see it."""
+        """Every open request, whatever its target: a person must see those that no rule names."""
         return self._in_order({})
 
     def _in_order(self, query: Mapping[str, Any]) -> list[Listed]:
         return sorted(self._list(query), key=lambda listed: listed.request.order)
 
-    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
+    def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         return works(f"one list of all requests: {len(self.open_requests(scope).requests)} open")
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
@@ -55,13 +55,13 @@ class AppRegistry(TransitionRequests):
             Trial("re-reading", self._transport.base, lambda: self._try_batch(scope)),
         ]
 
-    def _try_batch(self, scope: Scope) -> Tried:
+    def _try_batch(self, scope: Scope) -> TrialResult:
         sample, targets = Sample(self._transport), sorted(scope.targets)
         self._list({"model": [place_of(sample.row or {})[0] or "a"], "target": [str(target) for target in targets]})
         return batches_by_tags(self._tag_search, sample, [decision_tag(target) for target in targets])
 
     def _list(self, query: Mapping[str, Any]) -> list[Listed]:
-        """Read to its end, or not at all. Versions may carry tags of any size: pages shrink when one is too large."""
+        """The whole list, or an error. Versions may carry tags of any size, so pages shrink when one is too large."""
         for size in _PAGES[:-1]:
             try:
                 return self._list_in_pages(query, size)
@@ -77,45 +77,49 @@ class AppRegistry(TransitionRequests):
         return rows_in_pages(lambda more: self._transport.get(f"{CALLS}/list", {**query, **more}), "requests")
 
     def _body(self, decision: Decision, approves: bool) -> dict[str, Any]:
-        # The app decides about the request that was read, or about none.
-        named = {"id": decision.request.id} if decision.request.id else {}
-        return super()._body(decision, approves) | named
+        # The app decides the request that was read, or none.
+        request_id = {"id": decision.request.id} if decision.request.id else {}
+        return super()._body(decision, approves) | request_id
 
     def _claimed(self, requester: str) -> dict[str, str]:
         return {"requester": requester} if requester else {}
 
-    def _shown_by(self, reply: object, decision: Decision) -> Standing | None:
-        shown = reply.get("model_version") if isinstance(reply, dict) else None
-        if super()._shown_by(reply, decision) is None or not isinstance(shown, dict):
+    def _standing_in(self, reply: object, decision: Decision) -> Standing | None:
+        version = reply.get("model_version") if isinstance(reply, dict) else None
+        if super()._standing_in(reply, decision) is None or not isinstance(version, dict):
             return None
-        return standing_of(shown, decision.request.target, open=False)
+        return standing_of(version, decision.request.target, open=False)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """One list for those still open, one search per target for those decided, one call for each of the rest."""
+        """One list finds those still open, one search per target those decided, and one call each of the rest."""
         open_keys = self._open_keys(decisions)
-        standings = {one.decision_id: Standing(open=True) for one in decisions if one.request.key in open_keys}
-        for target, group in by_target(one for one in decisions if one.decision_id not in standings).items():
+        still_open = [decision for decision in decisions if decision.request.key in open_keys]
+        standings = {decision.decision_id: Standing(open=True) for decision in still_open}
+        closed = [decision for decision in decisions if decision.decision_id not in standings]
+        for target, group in by_target(closed).items():
             standings |= self._tag_search.decided(target, group)
-            for one in group:
-                if one.decision_id not in standings:
-                    standings[one.decision_id] = standing_by_itself(self._transport, one.request, lambda _: False)
+            for decision in group:
+                if decision.decision_id not in standings:
+                    standing = standing_by_itself(self._transport, decision.request, lambda _: False)
+                    standings[decision.decision_id] = standing
         return standings
 
     def _open_keys(self, decisions: Sequence[Decision]) -> set[str]:
-        requests = [one.request for one in decisions]
-        models = sorted({one.model for one in requests})
-        targets = sorted({str(one.target) for one in requests})
+        requests = [decision.request for decision in decisions]
+        models = sorted({request.model for request in requests})
+        targets = sorted({str(request.target) for request in requests})
         listed = self._list({"model": models, "target": targets})
-        # A value that was typed by hand before the server had the app got its id and time from us.
-        fingerprints = {one.request.fingerprint for one in listed}
-        return {one.request.key for one in listed} | {one.key for one in requests if one.fingerprint in fingerprints}
+        # A value typed by hand before the server had the app got its id and time from us.
+        fingerprints = {entry.request.fingerprint for entry in listed}
+        known = {request.key for request in requests if request.fingerprint in fingerprints}
+        return {entry.request.key for entry in listed} | known
 
 
 def _governed(scope: Scope) -> dict[str, str]:
-    """What the daemon's policy governs, as JSON, so that the app can tell who asks for anything else at once."""
+    """What the daemon's policy governs, as JSON, so that the app can at once warn who requests anything else."""
     if not scope.governed:
         return {}
     parts = [{"models": list(globs), "targets": sorted(map(str, targets))} for globs, targets in scope.parts]
-    told = json.dumps(parts, separators=(",", ":"))
-    # A query has no room for more; the app then knows nothing, and says nothing.
-    return {"governed": told} if len(told) <= _LONGEST_TOLD else {}
+    text = json.dumps(parts, separators=(",", ":"))
+    # A query has no room for more; the app then knows nothing and warns nobody.
+    return {"governed": text} if len(text) <= _LONGEST_GOVERNED else {}

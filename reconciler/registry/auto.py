@@ -1,4 +1,4 @@
-"""Finding out, once, which protocol a server speaks."""
+"""Find out once which protocol a server speaks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from reconciler.registry.versions import API
 
 
 def app_answers(transport: Transport) -> bool | None:
-    """Whether the server lists every open request in one call; None: it has the calls, but not that one.
+    """Whether the server lists every open request in one call; None: it has transition requests, but not that list.
 
     Raises:
-        RegistryError: could not tell.
+        RegistryError: the server gave no clear answer.
     """
     try:
         transport.get(f"{API}/transition-requests/list", {"max_results": 1})
@@ -34,7 +34,7 @@ def app_answers(transport: Transport) -> bool | None:
 
 
 class AutoRegistry:
-    """Chooses at the first call that reaches the server, and is from then on what it chose."""
+    """Chooses a registry at the first call that reaches the server, and delegates to it from then on."""
 
     def __init__(self, uri: str, workspace: str, choose: Callable[[], Speaking]) -> None:
         self.uri = uri
@@ -42,10 +42,10 @@ class AutoRegistry:
         self._choose = choose
         self._chosen: Speaking | None = None
         self._deadline: timedelta | None = None
-        # Until it is known which server it is, nothing counts.
+        # Nothing is counted until the registry is chosen.
         self._meter: Meter = Measured
 
-    def _it(self) -> Speaking:
+    def _registry(self) -> Speaking:
         if self._chosen is None:
             self._chosen = self._choose()
             self._meter = self._chosen.begin(self._deadline)
@@ -53,11 +53,11 @@ class AutoRegistry:
 
     @property
     def protocol(self) -> str:
-        return self._it().protocol
+        return self._registry().protocol
 
     @property
     def shows_decisions(self) -> bool:
-        return self._it().shows_decisions
+        return self._registry().shows_decisions
 
     def begin(self, deadline: timedelta | None) -> Meter:
         self._deadline = deadline
@@ -65,37 +65,37 @@ class AutoRegistry:
         return lambda: self._meter()
 
     def open_requests(self, scope: Scope) -> Listing:
-        return self._it().open_requests(scope)
+        return self._registry().open_requests(scope)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
-        return self._it().evidence(wanted, now)
+        return self._registry().evidence(wanted, now)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        return self._it().standings(decisions)
+        return self._registry().standings(decisions)
 
     def stamp(self, request: Request) -> None:
-        self._it().stamp(request)
+        self._registry().stamp(request)
 
     def act(self, decision: Decision) -> Standing | None:
-        return self._it().act(decision)
+        return self._registry().act(decision)
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
-        return self._it().find(model, version, target, now)
+        return self._registry().find(model, version, target, now)
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        return self._it().all_open(scope)
+        return self._registry().all_open(scope)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
-        return self._it().create(model, version, target, requester, comment, now)
+        return self._registry().create(model, version, target, requester, comment, now)
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
-        return self._it().withdraw(model, version, target, now)
+        return self._registry().withdraw(model, version, target, now)
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
-        return self._it().trials(scope, needs)
+        return self._registry().trials(scope, needs)
 
     def version(self) -> str:
-        return self._it().version()
+        return self._registry().version()
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-        return self._it().levels(covers)
+        return self._registry().levels(covers)

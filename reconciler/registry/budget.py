@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 _WINDOW = 1.0
 _LEAST = 0.5
-# How long after a 429 the full budget is used again, in steps of a doubling.
+# Seconds without a 429 after which the rate doubles, until the full budget is used again.
 _RECOVERY = 30.0
 
 
 class Budget:
-    """At most `per_second` calls in any second; fewer for a while after the server complained.
+    """At most `per_second` calls in any second; fewer for a while after the server answered 429.
 
     `clock` and `sleep` are in seconds. Safe for several threads.
     """
@@ -35,7 +35,7 @@ class Budget:
 
     @property
     def rate(self) -> float:
-        """Calls per second that are allowed now."""
+        """Calls per second that are currently allowed."""
         with self._lock:
             self._recover()
             return self._rate
@@ -44,13 +44,13 @@ class Budget:
         with self._lock:
             self._recover()
             now = self._clock()
-            at = max(now, self._next_free())
-            if at - now > seconds:
+            slot = max(now, self._next_free())
+            if slot - now > seconds:
                 return False
-            self._sent.append(at)
-        # The place is taken; who comes now gets a later one.
-        if at > now:
-            self._sleep(at - now)
+            self._sent.append(slot)
+        # The slot is taken; other threads get later ones.
+        if slot > now:
+            self._sleep(slot - now)
         return True
 
     def slow_down(self) -> None:
@@ -59,9 +59,9 @@ class Budget:
             self._slowed_at = self._clock()
 
     def _next_free(self) -> float:
-        """When one more call still keeps every second within the budget, and calls apart from each other."""
+        """The earliest time at which one more call keeps every window within the budget."""
         count = max(int(self._rate), 1)
-        # A rate below one a second widens the window instead; a little more than the window, since clocks are coarse.
+        # A rate below one per second widens the window instead. Two percent are added, since clocks are coarse.
         window = _WINDOW * max(1.0, count / self._rate) * 1.02
         while len(self._sent) > count:
             self._sent.popleft()

@@ -15,39 +15,41 @@ from reconciler.domain.text import visible
 from reconciler.domain.times import duration_text
 
 CA_VARIABLE = "MLFLOW_TRACKING_SERVER_CERT_PATH"
-_MOST = 5.0
+_TIMEOUT = 5.0
 # X509_V_FLAG_NO_CHECK_TIME
-_WHATEVER_THE_TIME = 0x200000
-_RENEW = "have it renewed"
-_REPLACE_CA = f"have the CA renewed, and name the new one in {CA_VARIABLE}"
+_NO_CHECK_TIME = 0x200000
+_RENEW = "renew it"
+_REPLACE_CA = f"renew the CA certificate, and set {CA_VARIABLE} to the new one"
 
 Certificate = Mapping[str, Any]
 
 
 def expired(url: str, host: str, verify: bool | str) -> str:
-    """What is said where OpenSSL says "expired": of any certificate in the chain, and it does not say of which."""
-    leaf, trusted = _shown(url, verify)
+    """The message for OpenSSL's "expired", which does not say which certificate of the chain it means."""
+    leaf, trusted = _fetch(url, verify)
     if leaf is None:
         return f"a certificate of {host}, or of the CA that signed it, expired: {_RENEW}"
-    if _has_ended(leaf):
+    if _has_expired(leaf):
         return f"the certificate of {host} expired{_on(leaf)}: {_RENEW}"
-    signer = next((one for one in trusted if one.get("subject") == leaf.get("issuer") and _has_ended(one)), None)
+    signer = next((ca for ca in trusted if ca.get("subject") == leaf.get("issuer") and _has_expired(ca)), None)
     if signer is not None:
-        return f"the CA certificate {_name(leaf)} that signed that of {host} expired{_on(signer)}: {_REPLACE_CA}"
-    above = f"the certificate of {host} is valid, but one above it in its chain ({_name(leaf)}) expired"
-    return f"{above}: have the chain of the server renewed, or the CA in {CA_VARIABLE}"
+        return (
+            f"the CA certificate {_issuer_name(leaf)}, which signed that of {host}, expired{_on(signer)}: {_REPLACE_CA}"
+        )
+    above = f"the certificate of {host} is valid, but one above it in its chain ({_issuer_name(leaf)}) expired"
+    return f"{above}: renew the chain of the server, or the CA in {CA_VARIABLE}"
 
 
-def _shown(url: str, verify: bool | str) -> tuple[Certificate | None, Iterable[Certificate]]:
-    """The server's certificate, and the CAs: asked once more, with everything verified but the time."""
+def _fetch(url: str, verify: bool | str) -> tuple[Certificate | None, Iterable[Certificate]]:
+    """The server's certificate and the trusted CAs, from a new connection that ignores only the time."""
     parts = urlsplit(url)
     if not parts.hostname or get_environ_proxies(url, no_proxy=None):
         return None, ()
     try:
         context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-        context.verify_flags |= _WHATEVER_THE_TIME
+        context.verify_flags |= _NO_CHECK_TIME
         with (
-            socket.create_connection((parts.hostname, parts.port or 443), timeout=_MOST) as plain,
+            socket.create_connection((parts.hostname, parts.port or 443), timeout=_TIMEOUT) as plain,
             context.wrap_socket(plain, server_hostname=parts.hostname) as secure,
         ):
             return secure.getpeercert() or None, context.get_ca_certs()
@@ -59,7 +61,7 @@ def _end(certificate: Certificate) -> datetime:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
 
 
-def _has_ended(certificate: Certificate) -> bool:
+def _has_expired(certificate: Certificate) -> bool:
     return _end(certificate) <= datetime.now(UTC)
 
 
@@ -68,7 +70,7 @@ def _on(certificate: Certificate) -> str:
     return f" on {moment:%Y-%m-%d} ({duration_text(datetime.now(UTC) - moment)} ago)"
 
 
-def _name(certificate: Certificate) -> str:
-    """Of the one that signed it: its common name, else whatever name it has."""
+def _issuer_name(certificate: Certificate) -> str:
+    """The issuer's common name, else its organization."""
     names = {key: value for part in certificate.get("issuer", ()) for key, value in part}
     return visible(str(names.get("commonName") or names.get("organizationName") or "without a name"), 100)

@@ -1,4 +1,4 @@
-"""Credentials and TLS from our settings, else from where MLflow users already keep them."""
+"""Credentials and TLS from our settings, else from MLflow's own variables and files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _REFUSED = "the server refused"
 
 
 class HeaderAuth(AuthBase):
-    """Sets the Authorization header. Its `repr` names the scheme only; `origin` says where the credential is from."""
+    """Sets the Authorization header. Its `repr` names the scheme only; `origin` names the credential's source."""
 
     def __init__(self, scheme: str, value: str, origin: str = "") -> None:
         self._scheme = scheme
         self._value = value
-        self.origin = f"{_REFUSED} {origin}: is it right, and not expired?" if origin else ""
+        self.origin = f"{_REFUSED} {origin}: is it correct, and not expired?" if origin else ""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"{self._scheme} {self._value}"
@@ -38,14 +38,14 @@ class HeaderAuth(AuthBase):
 
 
 class RotatingToken(HeaderAuth):
-    """A bearer token out of a file that somebody replaces while we run."""
+    """A bearer token from a file that may be replaced while we run."""
 
     def __init__(self, path: Path, token: str) -> None:
         super().__init__("Bearer", token, f"the token in {path}")
         self._path = path
 
     def renew(self) -> bool:
-        """Reads the file again; False where it holds what was refused."""
+        """Read the file again. Returns False if the token is unchanged or cannot be read."""
         try:
             token = self._path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -59,12 +59,12 @@ def basic(username: str, password: str, origin: str = "") -> HeaderAuth:
 
 
 def resolve_auth(registry: RegistrySettings, environ: Mapping[str, str], directory: Path | None = None) -> AuthBase:
-    """The first of: our settings, an MLflow auth plugin, MLflow's variables, MLflow's credentials file, none.
+    """Return the first of: our settings, an MLflow auth plugin, MLflow's variables, MLflow's credentials file, none.
 
     `directory`: the configured `credentials_directory`.
 
     Raises:
-        SettingsError: what is configured cannot be used. MLflow itself would go on without credentials.
+        SettingsError: the configured credentials cannot be used. MLflow itself would continue without any.
     """
     if registry.token is not None:
         token = registry.token.get_secret_value()
@@ -103,22 +103,22 @@ def _credentials_file(environ: Mapping[str, str]) -> Mapping[str, str]:
     try:
         parser.read(Path(environ["HOME"]) / ".mlflow" / "credentials", encoding="utf-8")
     except (configparser.Error, OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"~/.mlflow/credentials cannot be read: {type(error).__name__}"]) from None
+        raise SettingsError([f"cannot read ~/.mlflow/credentials: {type(error).__name__}"]) from None
     return dict(parser["mlflow"]) if parser.has_section("mlflow") else {}
 
 
 def _plugin(name: str) -> AuthBase:
-    # Imported here: only who uses a plugin pays for MLflow's import.
+    # Imported here, so that only users of a plugin pay for MLflow's import.
     from mlflow.tracking.request_auth.registry import fetch_auth
 
     auth: Any = fetch_auth(name)
     if auth is None:
-        raise SettingsError([f"MLFLOW_TRACKING_AUTH: no installed plugin is called {name!r}: install it, or unset it"])
-    return _Called(name, auth)
+        raise SettingsError([f"MLFLOW_TRACKING_AUTH: no installed plugin is named {name!r}: install it, or unset this"])
+    return _PluginAuth(name, auth)
 
 
-class _Called(AuthBase):
-    """A plugin's auth object, which need not be an AuthBase."""
+class _PluginAuth(AuthBase):
+    """Wraps a plugin's auth object, which need not be an AuthBase."""
 
     def __init__(self, name: str, auth: Any) -> None:
         self._name = name
@@ -137,25 +137,25 @@ def _sigv4() -> AuthBase:
     try:
         from requests_auth_aws_sigv4 import AWSSigV4
     except ImportError:
-        message = "MLFLOW_TRACKING_AWS_SIGV4: needs the package requests-auth-aws-sigv4: install it, or unset it"
+        message = "MLFLOW_TRACKING_AWS_SIGV4: needs the package requests-auth-aws-sigv4: install it, or unset this"
         raise SettingsError([message]) from None
-    return _Called("aws-sigv4", AWSSigV4("execute-api"))
+    return _PluginAuth("aws-sigv4", AWSSigV4("execute-api"))
 
 
 class DatabricksAuth(AuthBase):
-    """Whatever way in a Databricks profile or environment names: token, OAuth, a cloud's own login."""
+    """The login that a Databricks profile or environment names: token, OAuth or a cloud's own login."""
 
     def __init__(self, config: Any) -> None:
         self._config = config
-        way = f"{config.auth_type}, profile {config.profile or 'none'}"
-        self.origin = f"{_REFUSED} the credentials of Databricks ({way})"
+        method = f"{config.auth_type}, profile {config.profile or 'none'}"
+        self.origin = f"{_REFUSED} the credentials of Databricks ({method})"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         try:
             request.headers.update(self._config.authenticate())
         except (ValueError, OSError) as error:
-            # The SDK's message may repeat what it was given; the first line of it is about the way in.
-            raise Refused(f"databricks credentials cannot be had: {type(error).__name__}") from None
+            # The SDK's message may repeat the credentials, so only the error's type is shown.
+            raise Refused(f"cannot get Databricks credentials: {type(error).__name__}") from None
         if self._config.workspace_id:
             request.headers["X-Databricks-Workspace-Id"] = str(self._config.workspace_id)
         return request
@@ -165,36 +165,36 @@ class DatabricksAuth(AuthBase):
 
 
 def databricks(uri: str) -> tuple[str, AuthBase]:
-    """The workspace's address and credentials, for `databricks` or `databricks://PROFILE`.
+    """Return the workspace's address and credentials for `databricks` or `databricks://PROFILE`.
 
     Raises:
         SettingsError: databricks-sdk finds no credentials.
     """
-    # Imported here: only who uses Databricks pays for the SDK's import.
+    # Imported here, so that only users of Databricks pay for the SDK's import.
     from databricks.sdk.core import Config
 
     profile = uri.removeprefix("databricks").removeprefix("://") or None
     try:
         config = Config(profile=profile)
     except ValueError as error:
-        said = visible(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
-        raise SettingsError([f"registry.uri: {uri}: no Databricks credentials: {said}"]) from None
+        reason = visible(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
+        raise SettingsError([f"registry.uri: {uri}: no Databricks credentials: {reason}"]) from None
     return str(config.host), DatabricksAuth(config)
 
 
 def tls(environ: Mapping[str, str]) -> tuple[bool | str, str | None]:
-    """`verify` and `cert` for requests, from MLflow's variables.
+    """Return `verify` and `cert` for requests, from MLflow's variables.
 
     Raises:
-        SettingsError: they contradict each other, or name files that cannot be read.
+        SettingsError: the variables contradict each other, or name missing files.
     """
     insecure = environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in {"true", "1"}
     bundle = environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or environ.get("REQUESTS_CA_BUNDLE")
     cert = environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
     if insecure and environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
-        message = "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH exclude each other: unset one"
+        message = "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH are mutually exclusive: unset one"
         raise SettingsError([message])
     for name, path in (("CA bundle", bundle), ("client certificate", cert)):
         if path and not Path(path).exists():
-            raise SettingsError([f"{name} {path}: there is no such file"])
+            raise SettingsError([f"{name} {path}: no such file"])
     return (False if insecure else bundle or True), cert

@@ -1,4 +1,4 @@
-"""A Databricks workspace registry: no list of all requests, so its versions are swept within a budget of calls."""
+"""A Databricks workspace registry. It has no list of all requests, so versions are swept within a budget of calls."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import TransitionRequests
 from reconciler.registry.transport import Transport, begin_all
-from reconciler.registry.trials import Tried, untried, works
+from reconciler.registry.trials import TrialResult, untried, works
 from reconciler.registry.trying import Sample
 from reconciler.registry.versions import API, get_version
 
-# The workspace's own page size; more versions of one model than this come in pages.
+# The workspace's own page size; a model with more versions is listed in pages.
 _VERSIONS_A_PAGE = 10_000
 
 Looked = tuple[Place, list[Listed] | RegistryError]
@@ -36,7 +36,7 @@ LookAll = Callable[[Sequence[Place]], Iterable[Looked]]
 
 @dataclass(frozen=True, slots=True)
 class SweepTiming:
-    """`full_sweep`: the time in which each version is looked at. `sweep_for`: how long one cycle may look.
+    """`full_sweep`: each version is checked within this time. `sweep_for`: how long one cycle may sweep.
 
     `clock` is in seconds.
     """
@@ -47,7 +47,7 @@ class SweepTiming:
 
 
 class DatabricksRegistry(TransitionRequests):
-    """`transports`: one for each thread that looks, the first also for everything else. All share `budget`."""
+    """`transports`: one for each sweeping thread, the first also for everything else. All share `budget`."""
 
     protocol = "transition-requests"
     shows_decisions = False
@@ -77,7 +77,7 @@ class DatabricksRegistry(TransitionRequests):
     # --- request ---------------------------------------------------------------------------------------------
 
     def open_requests(self, scope: Scope) -> Listing:
-        """What is open on the versions that it was time to look at; every open request is looked at each time."""
+        """The open requests on the versions that are due now; versions with open requests are always due."""
         ends = self._clock() + self._sweep_for
         self._discover(scope, ends)
         places = self._sweep.plan(max(int((ends - self._clock()) * self._budget.rate), 1))
@@ -89,17 +89,18 @@ class DatabricksRegistry(TransitionRequests):
             elif isinstance(answer, RegistryError):
                 errors.append(answer)
             else:
-                asked = [one for one in answer if one.request.target in scope.targets_of(place[0])]
-                self._sweep.looked(place, requested=bool(asked))
-                found += asked
+                targets = scope.targets_of(place[0])
+                governed = [listed for listed in answer if listed.request.target in targets]
+                self._sweep.looked(place, requested=bool(governed))
+                found += governed
         remarks = [_failed(errors, len(places)), self._sweep.remark()]
-        remark = "; ".join(one for one in remarks if one) or None
+        remark = "; ".join(filter(None, remarks)) or None
         return Listing(sorted(found, key=lambda listed: listed.request.order), remark)
 
     def all_open(self, scope: Scope) -> list[Listed]:
         return list(self.open_requests(scope).requests)
 
-    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
+    def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         """The models, the versions of the first governed one, and the requests of its newest."""
         models = 0
         for model in self.models():
@@ -111,15 +112,15 @@ class DatabricksRegistry(TransitionRequests):
                 self._versions_of(name)
                 listed = self.requests_of(name, version)
                 sample.only([{**latest[0], "name": name, "version": version}])
-                return works(f"models and versions are listed, and the requests of {sample.shown}: {len(listed)} open")
+                return works(f"models and versions are listed, and the requests of {sample.label}: {len(listed)} open")
         sample.only([])
-        said = f"{counted(models, 'model')} listed, none of them governed and with a version"
-        return untried(f"{said}: no requests to try to list")
+        summary = f"{counted(models, 'model')} listed, none of them governed and with a version"
+        return untried(f"{summary}: no requests to try to list")
 
     # --- what there is to look at ----------------------------------------------------------------------------
 
     def _discover(self, scope: Scope, ends: float) -> None:
-        """New versions by the models' latest ones; the rest by a list of each model's versions, once in a sweep."""
+        """Find new versions by each model's latest ones, all others by listing each model's versions once a sweep."""
         models = {str(row.get("name", "")): row for row in self.models()}
         governed = {name: row for name, row in models.items() if _stages(scope.targets_of(name))}
         self._sweep.forget_models_but(governed.keys())
@@ -127,7 +128,7 @@ class DatabricksRegistry(TransitionRequests):
             self._sweep.learn(self._latest(name, row))
         for name in sorted(governed, key=lambda name: self._enumerated.get(name, float("-inf"))):
             due = self._clock() - self._enumerated.get(name, float("-inf")) >= self._full
-            # Half of the time belongs to looking, even while there is much to discover.
+            # Half of the time is for the sweep itself, even when there is much to discover.
             if not due or self._clock() >= ends - self._sweep_for / 2:
                 break
             self._enumerate(name)
@@ -135,9 +136,10 @@ class DatabricksRegistry(TransitionRequests):
             self._sweep.learned_all()
 
     def _latest(self, model: str, row: Row) -> Iterator[Place]:
-        """The newest version, and those between it and the newest known: numbers are given in order."""
-        versions = [one.get("version") for one in rows_of(row, "latest_versions")]
-        newest = max((int(one) for one in versions if isinstance(one, str | int) and str(one).isdigit()), default=0)
+        """The newest version and those between it and the newest known one: MLflow numbers versions in order."""
+        latest = [version.get("version") for version in rows_of(row, "latest_versions")]
+        numbers = [int(number) for number in latest if isinstance(number, str | int) and str(number).isdigit()]
+        newest = max(numbers, default=0)
         known = self._sweep.newest(model)
         return ((model, str(number)) for number in range(known + 1 if known else newest, newest + 1) if number)
 
@@ -177,14 +179,14 @@ class DatabricksRegistry(TransitionRequests):
     # --- confirm ---------------------------------------------------------------------------------------------
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """A list for each version, and the version itself where the request is gone."""
+        """Read the requests of each version, and the version itself if the request is gone."""
         open_keys: dict[Place, set[str] | None] = {}
-        for place in {(one.request.model, one.request.version) for one in decisions}:
+        for place in {(decision.request.model, decision.request.version) for decision in decisions}:
             try:
                 open_keys[place] = {listed.request.key for listed in self.requests_of(*place)}
             except NotFound:
                 open_keys[place] = None
-        return {one.decision_id: self._standing(one, open_keys) for one in decisions}
+        return {decision.decision_id: self._standing(decision, open_keys) for decision in decisions}
 
     def _standing(self, decision: Decision, open_keys: dict[Place, set[str] | None]) -> Standing:
         request = decision.request
@@ -201,14 +203,14 @@ class DatabricksRegistry(TransitionRequests):
 
 
 def _failed(errors: Sequence[RegistryError], looked: int) -> str | None:
-    """Some that could not be looked at come again; where none could, the registry cannot be reached."""
+    """A remark on the versions that could not be read, which stay due. Raises the first error if none could be read."""
     if errors and len(errors) == looked:
         raise errors[0]
-    return f"{len(errors)} of {looked} versions could not be looked at: {errors[0]}" if errors else None
+    return f"{len(errors)} of {looked} versions could not be read: {errors[0]}" if errors else None
 
 
 def _stages(targets: Iterable[Target]) -> list[Target]:
-    """A workspace registry has no aliases, so nobody can be asked for one there."""
+    """The stages among the targets: a workspace registry has no aliases."""
     return [target for target in targets if target.is_stage]
 
 

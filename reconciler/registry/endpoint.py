@@ -1,4 +1,4 @@
-"""A server to call: where it is, what is sent along with each call, and whom it is trusted by."""
+"""A server to call: its address, what is sent with each call, and how it is verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from requests.auth import AuthBase
 
 
 class NoAuth(AuthBase):
-    """Sends no credentials. An auth callable, even this one, keeps requests from asking netrc for others."""
+    """Sends no credentials. Any auth callable, even this one, keeps requests from reading netrc."""
 
     origin = "no credentials were sent: set MLFLOW_TRACKING_USERNAME and _PASSWORD, or see docs/configuration.md"
 
@@ -20,7 +20,7 @@ class NoAuth(AuthBase):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`verify` and `cert` as requests takes them: a CA bundle or whether to check, and a client certificate."""
+    """`verify` and `cert` as requests takes them: a CA bundle or whether to verify, and a client certificate."""
 
     url: str
     auth: AuthBase = field(default_factory=NoAuth)

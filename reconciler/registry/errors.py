@@ -1,4 +1,4 @@
-"""Errors that only the registries tell apart; to everybody else they are those of the ports."""
+"""Errors that only the registries distinguish; all other code sees those of the ports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from reconciler.ports import Refused, Unavailable
 
 
 class TooLarge(Unavailable):
-    """The reply is larger than is read."""
+    """The reply is larger than the limit."""
 
 
 class NoEndpoint(Unavailable):
@@ -14,4 +14,4 @@ class NoEndpoint(Unavailable):
 
 
 class PlainlyRefused(Refused):
-    """A 403 that is not MLflow's own JSON: basic-auth says so also to paths that nobody serves."""
+    """A 403 that is not MLflow's own JSON: basic-auth answers it also for paths that do not exist."""

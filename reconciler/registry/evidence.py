@@ -1,4 +1,4 @@
-"""Gathering evidence for a whole batch of requests in few calls."""
+"""Gather evidence for a whole batch of requests in few calls."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from reconciler.registry.versions import API, get_version, version_facts
 
 # A page of logged models holds at most 50.
 _CHUNK = 50
-# Above this many experiments the ids alone make a search heavier than single reads.
+# With more experiments than this, their ids alone make a search heavier than single reads.
 _MANY_EXPERIMENTS = 2000
 _COPY_DEPTH = 5
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _LOGGED_MODEL = re.compile(r"models:/(m-[A-Za-z0-9_-]{1,62})/?")
-# Ids that nobody has.
+# Ids that do not exist.
 NO_RUN = "0" * 32
 NO_MODEL = f"m-{NO_RUN}"
 
@@ -53,7 +53,7 @@ class EvidenceReader:
         self._experiments: list[str] | None = None
 
     def read(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
-        """Evidence by request key; whatever could not be read is `Unreadable` within it."""
+        """Return evidence by request key. What could not be read is `Unreadable` within it."""
         versions = {listed.request.key: self._version(listed) for listed, _ in wanted}
         models = {key: self.logged_model_id(facts) for key, facts in versions.items()}
         runs = self._runs(_run_ids(versions, wanted))
@@ -72,7 +72,7 @@ class EvidenceReader:
 
     @staticmethod
     def run_id_of(version: VersionFacts) -> str | None:
-        """None where the version names no run, or something that is no id of one."""
+        """The run's id; None if the version names no run, or the name is not a run id."""
         return version.run_id if _ID.fullmatch(version.run_id) else None
 
     # --- versions --------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class EvidenceReader:
         )
 
     def logged_model_id(self, version: VersionFacts | Absent | Unreadable) -> str | Absent | Unreadable:
-        """The logged model that the version is made of, through copies of copies."""
+        """The id of the logged model that the version was made from, through copies of copies."""
         if not isinstance(version, VersionFacts):
             return version
         source = version.source
@@ -119,7 +119,7 @@ class EvidenceReader:
 
     def _runs(self, ids: Sequence[str]) -> dict[str, Found]:
         found = self._batch(ids, self.search_runs)
-        # A search shows only what the account may see: it cannot prove that a run is not there. A read can.
+        # A search shows only what the account may see, so it cannot prove that a run does not exist. A read can.
         return found | {id: self._get_run(id) for id in ids if id not in found}
 
     def search_runs(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
@@ -137,7 +137,7 @@ class EvidenceReader:
         return self._answer(lambda: self.read_run(id), absent)
 
     def read_run(self, id: str) -> Found:
-        """Raises NotFound where there is none."""
+        """Raises NotFound if it does not exist."""
         return _member(self._tracking.get(f"{API}/runs/get", {"run_id": id}), "run")
 
     # --- logged models ---------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class EvidenceReader:
         return self._answer(lambda: self.read_logged_model(id), absent)
 
     def read_logged_model(self, id: str) -> Found:
-        """Raises NotFound where there is none."""
+        """Raises NotFound if it does not exist."""
         return _member(self._tracking.get(f"{API}/logged-models/{id}"), "model")
 
     # --- batches ---------------------------------------------------------------------------------------------
@@ -168,12 +168,12 @@ class EvidenceReader:
     def _batch(
         self, ids: Sequence[str], search: Callable[[Sequence[str], Sequence[str]], dict[str, Found]]
     ) -> dict[str, Found]:
-        """What searches find of `ids`. Failing to search is no answer: those ids are read one by one."""
+        """What searches find of `ids`. The ids that are missing from the result must be read one by one."""
         if len(ids) < 2:
             return {}
         found: dict[str, Found] = {}
         try:
-            # A run may be younger than what is remembered of the experiments; then they are read once more.
+            # A run may be newer than the remembered experiments; then they are read once more.
             for refresh in (False, True):
                 missing = [id for id in ids if id not in found]
                 known = self._experiments is not None
@@ -191,7 +191,7 @@ class EvidenceReader:
         return found
 
     def _experiment_ids(self, refresh: bool) -> list[str]:
-        """Every experiment's id, remembered: a search for runs must name the experiments it looks into."""
+        """Every experiment's id, remembered: a search for runs must name the experiments to search."""
         if self._experiments is None or refresh:
             self._experiments = self.read_experiments()
         return self._experiments
@@ -201,18 +201,18 @@ class EvidenceReader:
         rows = rows_in_pages(
             lambda more: self._tracking.search(f"{API}/experiments/search", {**everything, **more}), "experiments"
         )
-        # One more than are searched: whoever has many is asked for each run by itself.
+        # One more than the limit for searches: above it, each run is read by itself.
         return [str(row.get("experiment_id")) for row in itertools.islice(rows, _MANY_EXPERIMENTS + 1)]
 
 
 def _run_ids(versions: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:
     facts = [versions[listed.request.key] for listed, needs in wanted if needs.run]
-    return sorted({one.run_id for one in facts if isinstance(one, VersionFacts) and _ID.fullmatch(one.run_id)})
+    return sorted({fact.run_id for fact in facts if isinstance(fact, VersionFacts) and _ID.fullmatch(fact.run_id)})
 
 
 def _model_ids(models: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:
     ids = [models[listed.request.key] for listed, needs in wanted if needs.logged_model]
-    return sorted({one for one in ids if isinstance(one, str)})
+    return sorted({id for id in ids if isinstance(id, str)})
 
 
 def _only_needed(version: VersionFacts | Absent | Unreadable, needs: Needs) -> VersionFacts | Absent | Unreadable:
@@ -250,7 +250,7 @@ def _logged_model_fact(
 def _member(answer: Any, field: str) -> Mapping[str, Any]:
     member = answer.get(field) if isinstance(answer, dict) else None
     if not isinstance(member, dict):
-        raise Unavailable(f"the answer has no {field!r} where one belongs")
+        raise Unavailable(f"the registry's answer lacks {field!r}")
     return member
 
 

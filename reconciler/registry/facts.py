@@ -1,4 +1,4 @@
-"""Runs and logged models as facts, from the JSON that MLflow shows them in."""
+"""Facts about runs and logged models, from MLflow's JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.registry.understanding import Number
 def run_facts(row: Row, needs: Needs) -> RunFacts:
     info = info_of(row)
     id = str(info.get("run_id"))
-    readings = [(str(one.get("key")), _reading(one, id)) for one in _metrics(row)]
+    readings = [(str(metric.get("key")), _reading(metric, id)) for metric in _metrics(row)]
     return RunFacts(
         run_id=id,
         status=str(info.get("status") or ""),
@@ -26,10 +26,10 @@ def run_facts(row: Row, needs: Needs) -> RunFacts:
 def logged_model_facts(row: Row, needs: Needs) -> LoggedModelFacts:
     info = info_of(row)
     metrics: dict[str, tuple[Reading, ...]] = {}
-    for one in _metrics(row):
-        key = str(one.get("key"))
+    for metric in _metrics(row):
+        key = str(metric.get("key"))
         if key in needs.metrics:
-            metrics[key] = (*metrics.get(key, ()), _reading(one, str(one.get("run_id") or "")))
+            metrics[key] = (*metrics.get(key, ()), _reading(metric, str(metric.get("run_id") or "")))
     return LoggedModelFacts(
         model_id=str(info.get("model_id")),
         source_run_id=str(info.get("source_run_id") or ""),
@@ -39,7 +39,7 @@ def logged_model_facts(row: Row, needs: Needs) -> LoggedModelFacts:
 
 
 def info_of(row: Row) -> Row:
-    """Where MLflow shows what is not logged: ids, status, times."""
+    """The part with what was not logged: ids, status, times."""
     info = row.get("info")
     return info if isinstance(info, dict) else {}
 
@@ -64,7 +64,7 @@ def _reading(row: Row, run_id: str) -> Reading:
 
 
 def _int(value: Any) -> int:
-    """Proto JSON writes 64-bit numbers as strings, MLflow's own JSON as numbers."""
+    """The number; 0 if it is none. Proto JSON writes 64-bit numbers as strings, MLflow's own JSON as numbers."""
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What somebody may have meant who named a model or version that is not there."""
+"""Suggestions for the name of a model or version that does not exist."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ _GUESSES = 3
 
 
 def not_there(transport: Transport, model: str, version: str, base: str) -> NotFound:
-    """The error that says which of the two there is not, and what is near."""
-    shown = quoted(model)
+    """The error that says whether the model or the version is missing, and suggests similar names."""
+    name = quoted(model)
     try:
         row = transport.get(f"{API}/registered-models/get", {"name": model})
     except NotFound:
         near = _near(model, _names(transport))
-        guess = f"did you mean {', '.join(map(visible_name, near))}?" if near else "see the registry for its models"
-        return NotFound(f"there is no model {shown} at {base}: {guess}", near)
+        hint = f"did you mean {', '.join(map(visible_name, near))}?" if near else "see the registry for its models"
+        return NotFound(f"no model {name} at {base}: {hint}", near)
     except RegistryError:
-        return NotFound(f"there is no version {visible_name(version)} of a model {shown} at {base}")
-    return NotFound(f"model {shown} has no version {visible_name(version)}: {_newest(row)}")
+        return NotFound(f"no version {visible_name(version)} of model {name} at {base}")
+    return NotFound(f"model {name} has no version {visible_name(version)}: {_newest(row)}")
 
 
 def _newest(answer: object) -> str:
     row = answer.get("registered_model") if isinstance(answer, dict) else None
     versions = rows_of(row, "latest_versions") if isinstance(row, dict) else []
-    numbers = [int(str(one.get("version"))) for one in versions if str(one.get("version")).isdigit()]
-    return f"its newest is {max(numbers)}" if numbers else "it has none yet"
+    texts = [str(version.get("version")) for version in versions]
+    numbers = [int(text) for text in texts if text.isdigit()]
+    return f"its newest version is {max(numbers)}" if numbers else "it has no versions yet"
 
 
 def _names(transport: Transport) -> list[str]:
@@ -46,7 +47,7 @@ def _names(transport: Transport) -> list[str]:
 
 
 def _near(model: str, names: Sequence[str]) -> list[str]:
-    """Names that differ by a few letters, or go on where the typed one ends."""
+    """Names that differ by a few letters, or begin with the given one."""
     alike = difflib.get_close_matches(model, names, n=_GUESSES, cutoff=0.6)
     longer = [name for name in names if name.lower().startswith(model.lower())]
     return list(dict.fromkeys([*alike, *longer]))[:_GUESSES]

@@ -1,4 +1,4 @@
-"""The one way to read a list that a server gives in pages: to its end, or not at all."""
+"""The one way to read a paged list: to its end, or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def rows_in_pages(ask: Callable[[Mapping[str, str]], Any], field: str) -> Iterat
     A page may be short or empty and still not be the last: basic-auth filters rows after the query.
 
     Args:
-        ask: reads one page. It is given what to add to the query: nothing first, then the page token.
-        field: where a page has its rows.
+        ask: reads one page. Its argument is added to the query: nothing first, then the page token.
+        field: the field of a page that holds its rows.
 
     Raises:
-        Unavailable: a page token came twice, so that the list would never end, or would end without some of its rows.
+        Unavailable: a page token was repeated, so the list would never end, or would end without some of its rows.
     """
     token, seen = "", set()
     while True:
@@ -35,8 +35,8 @@ def rows_in_pages(ask: Callable[[Mapping[str, str]], Any], field: str) -> Iterat
 
 
 def rows_of(answer: Any, field: str) -> list[Row]:
-    """The list under `field`; absent means empty, as proto JSON leaves empty lists out."""
+    """The list under `field`; absent means empty, since proto JSON omits empty lists."""
     rows = answer.get(field, []) if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Unavailable(f"the registry's answer has no list {field!r} where one belongs")
+        raise Unavailable(f"the registry's answer lacks the list {field!r}")
     return rows

@@ -19,13 +19,13 @@ def governed_levels(registry: Speaking, scope: Scope) -> list[tuple[str, str]]:
     """The governed models, each with the account's permission level; "" where the registry does not say.
 
     Raises:
-        RegistryError: could not tell.
+        RegistryError: the levels cannot be read.
     """
     return list(registry.levels(lambda model: bool(scope.targets_of(model))))
 
 
 def not_governable(scope: Scope, levels: Iterable[tuple[str, str]]) -> list[str]:
-    """The models, with their level, about which the account may not decide what the policy governs."""
+    """The models, with their level, whose governed targets the account may not decide about."""
     return [
         f"{visible_name(model)} ({level})"
         for model, level in levels
@@ -34,11 +34,11 @@ def not_governable(scope: Scope, levels: Iterable[tuple[str, str]]) -> list[str]
 
 
 def _sufficient(targets: Iterable[Target]) -> frozenset[str]:
-    """The levels that decide about these targets."""
+    """The levels that may decide about these targets."""
     return _DECIDING if _PRODUCTION in targets else _STAGING
 
 
 def few(names: Sequence[str]) -> str:
-    """At most ten of them, and how many more."""
+    """At most ten of the names, and how many more there are."""
     more = f" and {len(names) - _SHOWN_MODELS} more" if len(names) > _SHOWN_MODELS else ""
     return ", ".join(names[:_SHOWN_MODELS]) + more

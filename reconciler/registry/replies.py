@@ -1,4 +1,4 @@
-"""What a reply says beside its content: MLflow's error, the server's clock, when to come again."""
+"""What a reply says besides its content: MLflow's error, the server's clock, when to retry."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import requests
 
 from reconciler.domain.text import visible
 
-# nginx, Apache and Go answer in plain text who speaks plain text to their TLS port.
-_TO_A_TLS_PORT = (
+# nginx, Apache and Go answer plain text on their TLS port in plain text.
+_NEEDS_TLS = (
     b"request was sent to HTTPS port",
     b"speaking plain HTTP to an SSL",
     b"HTTP request to an HTTPS server",
@@ -19,12 +19,12 @@ _TO_A_TLS_PORT = (
 
 
 def wants_tls(body: bytes) -> bool:
-    """Whether a server says that its port is one for TLS."""
-    return any(said in body for said in _TO_A_TLS_PORT)
+    """Whether a server says that its port requires TLS."""
+    return any(phrase in body for phrase in _NEEDS_TLS)
 
 
 def mlflow_error(body: bytes) -> tuple[str, str]:
-    """MLflow's `error_code` and `message`; empty where the body is something else."""
+    """MLflow's `error_code` and `message`; empty if the body is something else."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -35,7 +35,7 @@ def mlflow_error(body: bytes) -> tuple[str, str]:
 
 
 def skew(reply: requests.Response) -> float | None:
-    """By its Date header, which has whole seconds."""
+    """How many seconds the server's clock is ahead, by its Date header in whole seconds; None if unknown."""
     try:
         return parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()
     except (KeyError, ValueError, TypeError):
@@ -43,7 +43,7 @@ def skew(reply: requests.Response) -> float | None:
 
 
 def retry_after(reply: requests.Response) -> float | None:
-    """Seconds, where the server says a number; a date or nonsense counts as not said."""
+    """Seconds to wait, if the server gives a number; None for a date or nonsense."""
     try:
         return max(float(reply.headers.get("Retry-After", "")), 0.0)
     except ValueError:

@@ -1,7 +1,7 @@
-"""A transition request as the JSON of Databricks and of our app shows it.
+"""Transition requests in the JSON of Databricks and of our app.
 
-Databricks' lists leave out whatever is empty, and often `id`, `comment` and `from_stage` too; so the raw JSON is read,
-and only `to_stage` is relied on.
+Databricks' lists omit whatever is empty, and often `id`, `comment` and `from_stage` too; so the raw JSON is read, and
+only `to_stage` is required.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RequestFormat:
-    """Reads the requests of one registry from its JSON. `assurance` is that of a requester where none is told."""
+    """Reads the requests of one registry from its JSON. `assurance` applies to requesters whose JSON names none."""
 
     def __init__(self, registry: str, workspace: str, assurance: Assurance) -> None:
         self._registry = registry
@@ -28,36 +28,36 @@ class RequestFormat:
         self._assurance = assurance
 
     def read(self, row: Row, model: str, version: str) -> Listed | None:
-        """None for what is no request for a target that MLflow knows."""
+        """The request; None if its target is not one that MLflow knows."""
         target = target_in(row.get("to_stage"))
         if target is None:
             return None
         at = row.get("creation_timestamp")
-        asked_at = from_millis(at) if isinstance(at, int) else None
+        filed_at = from_millis(at) if isinstance(at, int) else None
         id, name = str(row.get("id") or ""), str(row.get("user_id") or "")
         fingerprint = id or hashlib.sha256(f"{name}\0{at}\0{row.get('comment')}".encode("utf-8", "replace")).hexdigest()
         request = Request(
             self._registry, self._workspace, model, version, target, self._requester(row, name),
-            asked_at or _NO_TIME, str(row.get("comment") or ""), id, fingerprint, row.get("is_prompt") is True,
+            filed_at or _NO_TIME, str(row.get("comment") or ""), id, fingerprint, row.get("is_prompt") is True,
         )  # fmt: skip
         facts = row.get("model_version")
         known = version_facts(facts) if isinstance(facts, dict) else None
         covered = row.get("covered")
-        return Listed(request, known, asked_at is not None, covered if isinstance(covered, bool) else None)
+        return Listed(request, known, filed_at is not None, covered if isinstance(covered, bool) else None)
 
-    def as_if_asked(self, model: str, version: str, target: Target, now: datetime) -> Request:
+    def unfiled(self, model: str, version: str, target: Target, now: datetime) -> Request:
         return Request(self._registry, self._workspace, model, version, target, NOBODY, now, "", "", "")
 
     def _requester(self, row: Row, name: str) -> Requester:
         if not name:
             return NOBODY
-        told = row.get("requester_assurance")
-        known = told in {str(one) for one in Assurance}
-        return Requester(name, Assurance(str(told)) if known else self._assurance)
+        assurance = row.get("requester_assurance")
+        known = assurance in {str(member) for member in Assurance}
+        return Requester(name, Assurance(str(assurance)) if known else self._assurance)
 
 
 def target_in(text: object) -> Target | None:
-    """None for what is no target that MLflow knows."""
+    """The target; None if it is not one that MLflow knows."""
     try:
         return Target.parse(text) if isinstance(text, str) else None
     except ValueError:

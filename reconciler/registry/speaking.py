@@ -1,4 +1,4 @@
-"""What every registry can be asked, by a cycle and by people."""
+"""What every registry offers to a cycle and to people."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from reconciler.registry.trials import Trial
 
 
 class Speaking(Registry, Protocol):
-    """A registry of either protocol, with what people ask of it."""
+    """A registry of either protocol, with the calls that serve people."""
 
     @property
     def protocol(self) -> str: ...
 
     @property
     def shows_decisions(self) -> bool:
-        """Beside a version it is told what was decided, so that a request that is gone without it was withdrawn."""
+        """Whether a version shows what was decided; if so, a request that is gone without a decision was withdrawn."""
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        """Every open request; of a registry that can only be searched by target, those within the scope."""
+        """Every open request; if the registry can only be searched by target, those within the scope."""
 
     def create(
         self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime
@@ -39,7 +39,7 @@ class Speaking(Registry, Protocol):
         """Every kind of call that a cycle makes and that changes nothing."""
 
     def version(self) -> str:
-        """MLflow's version; "" where the server does not say."""
+        """MLflow's version; "" if the server does not report it."""
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-        """The models that are covered, each with the account's permission; "" where the registry does not say."""
+        """The covered models, each with the account's permission; "" if the registry does not report it."""

@@ -1,4 +1,4 @@
-"""How decisions stand, read from the tags and holders that an MLflow server shows."""
+"""The standing of decisions, read from the tags, stages and aliases that an MLflow server shows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def place_of(row: Row) -> Place:
 
 
 class TagSearch:
-    """Finds the versions of several models by a tag, in one search where the server takes a list of names.
+    """Finds the versions of several models by a tag, in one search if the server accepts a list of names.
 
-    MLflow takes `name IN (…)` since 3.17. What this server does is tried once, and remembered.
+    MLflow accepts `name IN (…)` since 3.17. Whether this server does is tried once, and remembered.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -38,8 +38,8 @@ class TagSearch:
     def rows(self, key: str, decisions: Iterable[Decision]) -> dict[Place, Row]:
         """The versions with this tag, of the models that these decisions are about.
 
-        Left out are models whose names no filter takes, and all of them where the server takes no list of names: what
-        is not in the answer must be read by itself.
+        Models whose names cannot be put in a filter are left out, and all models if the server accepts no list of
+        names. What is not in the result must be read by itself.
         """
         names = sorted({decision.request.model for decision in decisions if quotable(decision.request.model)})
         if not names or not self.takes_names:
@@ -47,27 +47,27 @@ class TagSearch:
         try:
             rows = self.search(names, key)
         except Invalid:
-            # One odd list may have been refused, or every list is.
+            # The server may refuse only this list, or every list.
             self.try_names()
             return {}
         return {place_of(row): row for row in rows}
 
     def search(self, names: Sequence[str], key: str) -> list[Row]:
-        """Raises Invalid where the server takes no list of names."""
+        """Raises Invalid if the server accepts no list of names."""
         return search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'")
 
     def decided(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """Only those whose version names this very decision; of the others nothing can be said yet."""
+        """The standings of decisions that their version names; nothing is known yet about the others."""
         rows = self.rows(decision_tag(target), decisions)
         standings = {}
         for decision in decisions:
             row = rows.get(place(decision.request))
-            if row and decision_shown(row, target) == decision.decision_id:
+            if row and shown_decision_id(row, target) == decision.decision_id:
                 standings[decision.decision_id] = Standing(open=False, decision_id=decision.decision_id)
         return standings
 
     def try_names(self) -> bool:
-        """Asks for the shortest list there is. Raises RegistryError where that tells nothing."""
+        """Try the shortest possible list. Raises RegistryError if the result is unclear."""
         query = {"filter": _named(["a"]), "max_results": 1}
         try:
             self._transport.get(f"{API}/model-versions/search", query)
@@ -83,7 +83,7 @@ def _named(names: Sequence[str]) -> str:
     return f"name IN ({quoted})"
 
 
-def decision_shown(row: Row, target: Target) -> str | None:
+def shown_decision_id(row: Row, target: Target) -> str | None:
     return decision_id_in(tags_of(row).get(decision_tag(target), ""))
 
 
@@ -99,15 +99,15 @@ def holds(row: Row, target: Target) -> bool:
 
 
 def by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:
-    """What one search each can tell of."""
+    """Group decisions by target: one search can find those of one target."""
     groups: dict[Target, list[Decision]] = defaultdict(list)
-    for one in decisions:
-        groups[one.request.target].append(one)
+    for decision in decisions:
+        groups[decision.request.target].append(decision)
     return groups
 
 
 def standing_by_itself(transport: Transport, request: Request, is_open: Callable[[Row], bool]) -> Standing:
-    """By one call for its version. `is_open`: whether that shows this very request as open."""
+    """The standing by one call for the version. `is_open`: whether a row shows this very request as open."""
     try:
         row = get_version(transport, request.model, request.version)
     except NotFound:
@@ -116,5 +116,5 @@ def standing_by_itself(transport: Transport, request: Request, is_open: Callable
 
 
 def standing_of(row: Row, target: Target, *, open: bool) -> Standing:
-    """From a version as `model-versions/get` shows it: a search leaves its aliases out."""
-    return Standing(open=open, holds=holds(row, target), decision_id=decision_shown(row, target))
+    """The standing from a version that `model-versions/get` returned; a search omits aliases."""
+    return Standing(open=open, holds=holds(row, target), decision_id=shown_decision_id(row, target))

@@ -1,4 +1,4 @@
-"""The tags protocol: a request is a tag on the model version, on any MLflow server from 2.10 on."""
+"""The tags protocol: a request is a tag on the model version. Works with any MLflow server from 2.10 on."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, standing_by_itself
 from reconciler.registry.transport import Transport, begin_all
-from reconciler.registry.trials import Trial, Tried, untried, works
+from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, search_versions, tags_of, version_facts
 
 
 class TagsRegistry:
-    """`Registry` over tags. `uri` carries no credentials; `workspace` is "" where the server has none."""
+    """`Registry` over tags. `uri` carries no credentials; `workspace` is "" if the server has none."""
 
     protocol = "tags"
     shows_decisions = True
@@ -73,7 +73,7 @@ class TagsRegistry:
             self._set_tag(request, request_tag(request.target), request_value(request))
 
     def act(self, decision: Decision) -> None:
-        """Move, say why, and take the request away last, so that what is cut short can be done again."""
+        """Move, say why, and remove the request last, so that an interrupted act can be repeated."""
         request = decision.request
         if decision.verdict is VerdictKind.APPROVE:
             self._move(request, decision.archive_existing)
@@ -89,9 +89,9 @@ class TagsRegistry:
             return
         body = {**where, "stage": request.target.name, "archive_existing_versions": archive_existing}
         moved = self._transport.post(f"{API}/model-versions/transition-stage", body)
-        shown = (moved.get("model_version") or {}).get("current_stage") if isinstance(moved, dict) else None
-        if shown != request.target.name:
-            raise Unavailable(f"the registry took the transition but shows stage {visible_name(str(shown))}")
+        stage = (moved.get("model_version") or {}).get("current_stage") if isinstance(moved, dict) else None
+        if stage != request.target.name:
+            raise Unavailable(f"the registry accepted the transition but shows stage {visible_name(str(stage))}")
 
     def _set_tag(self, request: Request, key: str, value: str) -> None:
         body = {"name": request.model, "version": request.version, "key": key, "value": value}
@@ -104,14 +104,14 @@ class TagsRegistry:
     # --- confirm ---------------------------------------------------------------------------------------------
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """One search per target for those still open, one more for those decided, one call for each of the rest.
+        """One search per target finds those still open, one more those decided, and one call each of the rest.
 
-        On a server that takes no list of names there are no searches: one call for each.
+        On a server that accepts no list of names there are no searches, only one call for each.
         """
         standings: dict[str, Standing] = {}
         for target, group in by_target(decisions).items():
             standings |= self._open_of(target, group)
-            rest = [one for one in group if one.decision_id not in standings]
+            rest = [decision for decision in group if decision.decision_id not in standings]
             standings |= self._tag_search.decided(target, rest)
             for decision in rest:
                 if decision.decision_id not in standings:
@@ -120,8 +120,11 @@ class TagsRegistry:
 
     def _open_of(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
         rows = self._tag_search.rows(request_tag(target), decisions)
-        still = [one for one in decisions if (row := rows.get(place(one.request))) and self._shows(row, one.request)]
-        return {one.decision_id: Standing(open=True) for one in still}
+        return {
+            decision.decision_id: Standing(open=True)
+            for decision in decisions
+            if (row := rows.get(place(decision.request))) and self._shows(row, decision.request)
+        }
 
     def _standing_of(self, decision: Decision) -> Standing:
         request = decision.request
@@ -141,7 +144,7 @@ class TagsRegistry:
             return False
 
     def version(self) -> str:
-        """MLflow's version; "" where the server does not say."""
+        """MLflow's version; "" if the server does not report it."""
         return mlflow_version(self._transport)
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
@@ -157,7 +160,7 @@ class TagsRegistry:
             Trial("workspace", here, lambda: known_workspaces(self._transport)),
         ]
 
-    def _try_list(self, targets: Sequence[Target], sample: Sample) -> Tried:
+    def _try_list(self, targets: Sequence[Target], sample: Sample) -> TrialResult:
         if not targets:
             return untried("nothing to search for: no policy says which targets are governed")
         rows = [row for target in targets for row in self._rows_with(target)]
@@ -165,38 +168,38 @@ class TagsRegistry:
         return works(f"searched for {', '.join(map(str, targets))}: {len(rows)} open")
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-        """Nothing: a plain MLflow server tells nobody what they may do."""
+        """Nothing: a plain MLflow server does not report permissions."""
         return iter(())
 
-    # --- for people who ask ----------------------------------------------------------------------------------
+    # --- for people ------------------------------------------------------------------------------------------
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
-        """Raises NotFound where there is no such version."""
+        """Raises NotFound if there is no such version."""
         row = get_version(self._transport, model, version)
-        shown = decision_of(row, target)
+        state = decision_of(row, target)
         if request_tag(target) in tags_of(row):
-            return Found(self._listed(row, target), True, *shown)
+            return Found(self._listed(row, target), True, *state)
         request = Request(self.uri, self.workspace, model, version, target, NOBODY, now, "", "", "")
-        return Found(Listed(request, version_facts(row)), False, *shown)
+        return Found(Listed(request, version_facts(row)), False, *state)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
-        """Files a request.
+        """File a request.
 
         Raises:
-            Conflict: one is open already; the message names it.
+            Conflict: a request is already open; the message names it.
             NotFound: there is no such version.
         """
         found = self.find(model, version, target, now)
         if found.open:
             who = found.listed.request.requester.known_as
-            raise Conflict(f"a request for {target} is open already, by {who}: withdraw it first")
-        asked_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
-        request = replace(found.listed.request, requester=asked_by, comment=comment, id=str(uuid.uuid4()))
+            raise Conflict(f"a request for {target} by {who} is already open: withdraw it first")
+        filed_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
+        request = replace(found.listed.request, requester=filed_by, comment=comment, id=str(uuid.uuid4()))
         self._set_tag(request, request_tag(target), request_value(request))
         return request
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
-        """Takes an open request back. Raises NotFound when none is open."""
+        """Withdraw an open request. Raises NotFound if none is open."""
         found = self.find(model, version, target, now)
         if not found.open:
             raise NotFound(f"no request for {target} is open on version {visible_name(version)}")

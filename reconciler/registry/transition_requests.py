@@ -1,4 +1,4 @@
-"""The transition-requests protocol, as far as Databricks and our MLflow app answer it alike."""
+"""The transition-requests protocol, as far as Databricks and our MLflow app answer alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, target_in
 from reconciler.registry.tag_reading import decision_of
 from reconciler.registry.transport import Transport, begin_all
-from reconciler.registry.trials import Trial, Tried
+from reconciler.registry.trials import Trial, TrialResult
 from reconciler.registry.trying import Sample, evidence_trials, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, version_facts
 
@@ -30,7 +30,7 @@ _DONE = {VerdictKind.APPROVE: "APPROVED_REQUEST", VerdictKind.REJECT: "REJECTED_
 
 
 class TransitionRequests:
-    """What both servers answer alike."""
+    """The calls that both servers answer alike."""
 
     def __init__(
         self, uri: str, workspace: str, transport: Transport, tracking: Transport, format: RequestFormat
@@ -49,7 +49,7 @@ class TransitionRequests:
         return self._reader.read(wanted, now)
 
     def stamp(self, request: Request) -> None:
-        """A request has its id and time from the registry."""
+        """Does nothing: a request has its id and time from the registry."""
 
     # --- act -------------------------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ class TransitionRequests:
         approves = decision.verdict is VerdictKind.APPROVE
         body = self._body(decision, approves)
         reply = self._transport.post(f"{CALLS}/{'approve' if approves else 'reject'}", body)
-        return self._shown_by(reply, decision)
+        return self._standing_in(reply, decision)
 
     def _body(self, decision: Decision, approves: bool) -> dict[str, Any]:
         request = decision.request
@@ -72,19 +72,19 @@ class TransitionRequests:
             body["archive_existing_versions"] = archived
         return body
 
-    def _shown_by(self, reply: object, decision: Decision) -> Standing | None:
-        """The reply proves the act where it shows its activity; anything else is read."""
-        shown = reply.get("activity") if isinstance(reply, dict) else None
-        if not isinstance(shown, dict) or shown.get("activity_type") != _DONE[decision.verdict]:
+    def _standing_in(self, reply: object, decision: Decision) -> Standing | None:
+        """The standing if the reply shows the activity, which proves the act; else None: it must be read."""
+        activity = reply.get("activity") if isinstance(reply, dict) else None
+        if not isinstance(activity, dict) or activity.get("activity_type") != _DONE[decision.verdict]:
             return None
-        if target_in(shown.get("to_stage")) not in {None, decision.request.target}:
+        if target_in(activity.get("to_stage")) not in {None, decision.request.target}:
             return None
         return Standing(open=False, decision_id=decision.decision_id, tells_who=False)
 
-    # --- for people who ask ----------------------------------------------------------------------------------
+    # --- for people ------------------------------------------------------------------------------------------
 
     def requests_of(self, model: str, version: str) -> list[Listed]:
-        """Raises NotFound where there is no such version."""
+        """Raises NotFound if there is no such version."""
         return list(self._read_rows(self._transport, model, version))
 
     def _read_rows(self, transport: Transport, model: str, version: str) -> Iterator[Listed]:
@@ -95,40 +95,40 @@ class TransitionRequests:
                 yield listed
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
-        """Raises NotFound where there is no such version."""
-        # The list first: a version read before it may not show yet what made the request go.
+        """Raises NotFound if there is no such version."""
+        # The list first: a version read before it may not yet show why the request is gone.
         open_now = self.requests_of(model, version)
         row = get_version(self._transport, model, version)
         facts = version_facts(row)
         for listed in open_now:
             if listed.request.target == target:
                 return Found(replace(listed, version=facts), True, *decision_of(row, target))
-        asked = Listed(self._format.as_if_asked(model, version, target, now), facts)
-        return Found(asked, False, *decision_of(row, target))
+        listed = Listed(self._format.unfiled(model, version, target, now), facts)
+        return Found(listed, False, *decision_of(row, target))
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
-        """Files a request; who asks is what the registry says, and `requester` where it authenticates nobody.
+        """File a request. The registry names the requester; `requester` is used if it does not authenticate.
 
         Raises:
-            Conflict: one is open already; the registry's message names it.
+            Conflict: a request is already open; the registry's message names it.
             NotFound: there is no such version.
         """
         body = {"name": model, "version": version, "stage": str(target)}
-        # An empty comment is an error to Databricks.
+        # Databricks refuses an empty comment.
         body |= {"comment": comment} if comment else {}
         body |= self._claimed(requester)
         reply = self._transport.post(f"{CALLS}/create", body)
         row = reply.get("request") if isinstance(reply, dict) else None
         listed = self._format.read(row, model, version) if isinstance(row, dict) else None
         if listed is None:
-            raise Unavailable("the registry took the request and did not show it: list the requests")
+            raise Unavailable("the registry accepted the request but did not return it: list the requests")
         return listed.request
 
     def _claimed(self, requester: str) -> dict[str, str]:
         return {}
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
-        """Takes an open request back. Raises NotFound when none is open."""
+        """Withdraw an open request. Raises NotFound if none is open."""
         found = self.find(model, version, target, now)
         if not found.open:
             raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
@@ -146,25 +146,25 @@ class TransitionRequests:
         second = Trial("versions", here, lambda: one_version(sample, self._transport))
         return [first, second, *evidence_trials(self._reader, sample, needs, self._tracking.base)]
 
-    def _try_list(self, scope: Scope, sample: Sample) -> Tried:
+    def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         raise NotImplementedError
 
     # --- permissions -----------------------------------------------------------------------------------------
 
     def models(self) -> Iterator[Row]:
-        """Every registered model that the account sees, with its latest versions."""
+        """Every registered model that the account can see, with its latest versions."""
         query = {"max_results": _PAGE}
         return rows_in_pages(
             lambda more: self._transport.get(f"{API}/registered-models/search", {**query, **more}), "registered_models"
         )
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-        """The account's `permission_level` on each model that is covered; "" where the registry does not say."""
+        """The account's `permission_level` on each covered model; "" if the registry does not report it."""
         for name in (str(row.get("name", "")) for row in self.models()):
             if covers(name):
                 yield name, self._level(name)
 
     def _level(self, model: str) -> str:
         answer = self._transport.get(f"{API}/databricks/registered-models/get", {"name": model})
-        shown = answer.get("registered_model_databricks") if isinstance(answer, dict) else None
-        return str(shown.get("permission_level") or "") if isinstance(shown, dict) else ""
+        row = answer.get("registered_model_databricks") if isinstance(answer, dict) else None
+        return str(row.get("permission_level") or "") if isinstance(row, dict) else ""

@@ -1,4 +1,4 @@
-"""One HTTP transport to an MLflow server: bounded in time, bytes and tries; a write is sent once."""
+"""One HTTP transport to an MLflow server: bounded in time, bytes and attempts; a write is sent once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.reaching import Unreached, distrust, unreachable
 from reconciler.registry.replies import skew
-from reconciler.registry.understanding import Asked, Retry, understood
+from reconciler.registry.understanding import Call, Retry, understood
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
@@ -26,21 +26,21 @@ _FIRST_PAUSE = 0.2
 
 
 class Pace(Protocol):
-    """Spaces calls to a server that others use too."""
+    """Spaces calls to a server that is shared with others."""
 
     def wait(self, seconds: float) -> bool:
-        """Waits for a place, at most so long; False when none came free."""
+        """Block until a slot is free or the timeout passes; return False if none became free."""
 
     def slow_down(self) -> None:
-        """The server said that there were too many."""
+        """Called when the server answered that there were too many calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one call.
+    """The limits of one call.
 
-    `timeout` is its deadline in seconds, from its first byte out to its last byte in, tries included. `max_bytes`
-    bounds one reply. `retries`: how often a read is sent again.
+    `timeout` is its deadline in seconds, from the first byte sent to the last byte received, retries included.
+    `max_bytes` limits one reply. `retries`: how often a read is sent again.
     """
 
     timeout: float = 10.0
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How time is told and passed, in seconds."""
+    """The clock and the sleep function, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
@@ -61,10 +61,10 @@ _REAL_TIME = Timing()
 
 
 class Transport:
-    """Calls to one server. Not for several threads at once.
+    """Calls to one server. Not thread-safe.
 
-    `calls` and `bytes_read` count since the last `begin`. `skew` is how many seconds the server's clock was ahead in
-    its last answer. `on_answer` is called after each.
+    `calls` and `bytes_read` count since the last `begin`. `skew` is by how many seconds the server's clock was ahead
+    in its last answer. `on_answer` is called after each answer.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Transport:
     ) -> None:
         self.base = endpoint.url.rstrip("/")
         self._session = _session(endpoint)
-        # Given with each call: $REQUESTS_CA_BUNDLE would win over the session's.
+        # Passed with each call: $REQUESTS_CA_BUNDLE would override the session's.
         self._verify = endpoint.verify
         self._limits = limits
         self._pace = pace
@@ -91,7 +91,7 @@ class Transport:
         self.skew: float | None = None
 
     def begin(self, deadline: float | None) -> None:
-        """Counters to zero; `deadline` seconds from now every call raises Unavailable."""
+        """Reset the counters. From `deadline` seconds from now on, every call raises Unavailable."""
         self.calls = self.bytes_read = 0
         self._cycle_ends = None if deadline is None else self._now() + deadline
 
@@ -104,11 +104,11 @@ class Transport:
         return self._read("GET", path, params=params)
 
     def text(self, path: str) -> str:
-        """A short answer that is no JSON."""
+        """A short answer that is not JSON."""
         return str(self._read("GET", path, as_text=True))
 
     def search(self, path: str, body: Mapping[str, Any]) -> Any:
-        """A POST that only reads, so that it may be tried again."""
+        """A POST that only reads, so it may be retried."""
         return self._read("POST", path, json=body)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -126,7 +126,7 @@ class Transport:
     def _write(
         self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, Any] | None = None
     ) -> Any:
-        """Sent once: after an error it may or may not have happened, and only reading tells."""
+        """Send once: after an error the write may or may not have happened, and only reading shows which."""
         try:
             return self._send(method, path, self._ends(path), json=body, params=query)
         except Retry as retry:
@@ -148,7 +148,7 @@ class Transport:
     def _ends(self, path: str) -> float:
         now = self._now()
         if self._cycle_ends is not None and now >= self._cycle_ends:
-            raise Unavailable(f"{path}: not asked, the cycle's deadline has passed (schedule.deadline)")
+            raise Unavailable(f"{path}: not sent, the cycle's deadline has passed (schedule.deadline)")
         return min(now + self._limits.timeout, self._cycle_ends or now + self._limits.timeout)
 
     # --- one exchange ----------------------------------------------------------------------------------------
@@ -156,41 +156,41 @@ class Transport:
     def _send(
         self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
     ) -> Any:
-        what = f"{method} {path}"
-        self._await_place(what, ends)
+        name = f"{method} {path}"
+        self._await_slot(name, ends)
         reply, body = self._exchange(method, path, ends, arguments)
-        self._take_note(reply)
+        self._record(reply)
         if reply.status_code == 401 and not renewed and self._renewed():
-            # Refused before anything was done, so a write may be sent again; once.
+            # Refused before anything was done, so even a write may be sent again, once.
             return self._send(method, path, ends, renewed=True, as_text=as_text, **arguments)
         if as_text and reply.status_code == 200:
             return visible(body.decode("utf-8", "replace").strip(), 100)
-        # Which credential went along; never its value.
-        sent = str(getattr(self._session.auth, "origin", "") or "")
-        return understood(reply, body, Asked(what, self.base, sent))
+        # Where the credential came from; never its value.
+        origin = str(getattr(self._session.auth, "origin", "") or "")
+        return understood(reply, body, Call(name, self.base, origin))
 
-    def _await_place(self, what: str, ends: float) -> None:
+    def _await_slot(self, name: str, ends: float) -> None:
         if self._pace is not None and not self._pace.wait(ends - self._now()):
-            raise Unavailable(f"{what}: not asked, the budget of calls is used up (registry.budget)")
+            raise Unavailable(f"{name}: not sent, the budget of calls is used up (registry.budget)")
 
     def _exchange(
         self, method: str, path: str, ends: float, arguments: Mapping[str, Any]
     ) -> tuple[requests.Response, bytes]:
-        what = f"{method} {path}"
+        name = f"{method} {path}"
         self.calls += 1
         try:
-            with contextlib.closing(self._ask(method, path, ends, arguments)) as reply:
-                return reply, self._body(reply, what, ends)
+            with contextlib.closing(self._request(method, path, ends, arguments)) as reply:
+                return reply, self._body(reply, name, ends)
         except requests.exceptions.SSLError as error:
-            raise Unreached(f"{what}: TLS failed: {distrust(error, self.base, self._verify)}") from None
+            raise Unreached(f"{name}: TLS failed: {distrust(error, self.base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
             remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
-            silent = f"{what}: no answer from {self.base} within {self._limits.timeout:g} s: {remedy}"
-            raise Retry(Unreached(silent)) from None
+            message = f"{name}: no answer from {self.base} within {self._limits.timeout:g} s: {remedy}"
+            raise Retry(Unreached(message)) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Retry(Unreached(f"{what}: {unreachable(error, self.base)}")) from None
+            raise Retry(Unreached(f"{name}: {unreachable(error, self.base)}")) from None
 
-    def _ask(self, method: str, path: str, ends: float, arguments: Mapping[str, Any]) -> requests.Response:
+    def _request(self, method: str, path: str, ends: float, arguments: Mapping[str, Any]) -> requests.Response:
         return self._session.request(
             method,
             self.base + path,
@@ -202,10 +202,10 @@ class Transport:
         )
 
     def _left(self, ends: float) -> float:
-        """Seconds; a socket takes none that are not above zero."""
+        """Seconds left, always above zero, since a socket accepts no other timeout."""
         return max(ends - self._now(), 0.01)
 
-    def _take_note(self, reply: requests.Response) -> None:
+    def _record(self, reply: requests.Response) -> None:
         self._on_answer()
         self.skew = skew(reply)
         if reply.status_code == 429 and self._pace is not None:
@@ -215,24 +215,24 @@ class Transport:
         renew = getattr(self._session.auth, "renew", None)
         return renew is not None and bool(renew())
 
-    def _body(self, reply: requests.Response, what: str, ends: float) -> bytes:
-        """The whole body, within the cap and the deadline, however slowly it drips."""
+    def _body(self, reply: requests.Response, name: str, ends: float) -> bytes:
+        """The whole body, within the size limit and the deadline, however slowly it arrives."""
         parts: list[bytes] = []
         size = 0
-        self._limit_waiting(reply, ends)
+        self._limit_socket_timeout(reply, ends)
         while part := reply.raw.read1(_CHUNK, decode_content=True):
             size += len(part)
             self.bytes_read += len(part)
             if size > self._limits.max_bytes:
-                raise TooLarge(f"{what}: the reply is larger than {self._limits.max_bytes} bytes (registry.max_bytes)")
+                raise TooLarge(f"{name}: the reply is larger than {self._limits.max_bytes} bytes (registry.max_bytes)")
             if self._now() >= ends:
-                raise Unavailable(f"{what}: the reply was not complete within {self._limits.timeout:g} s")
+                raise Unavailable(f"{name}: the reply was not complete within {self._limits.timeout:g} s")
             parts.append(part)
-            self._limit_waiting(reply, ends)
+            self._limit_socket_timeout(reply, ends)
         return b"".join(parts)
 
-    def _limit_waiting(self, reply: requests.Response, ends: float) -> None:
-        """The socket waits no longer than the call may: `timeout` of requests starts anew with every byte."""
+    def _limit_socket_timeout(self, reply: requests.Response, ends: float) -> None:
+        """Let the socket wait no longer than the call may: the `timeout` of requests restarts with every byte."""
         connection = getattr(reply.raw, "connection", None) or getattr(reply.raw, "_connection", None)
         if connection is not None and connection.sock is not None:
             connection.sock.settimeout(self._left(ends))
@@ -248,13 +248,13 @@ def _session(endpoint: Endpoint) -> requests.Session:
 
 
 def begin_all(transports: Collection[Transport], deadline: timedelta | None) -> Meter:
-    """A cycle starts on several transports."""
+    """Begin a cycle on several transports."""
     for transport in transports:
         transport.begin(deadline.total_seconds() if deadline else None)
     return lambda: _measured(transports)
 
 
 def _measured(transports: Collection[Transport]) -> Measured:
-    """What several transports counted; the skew of the first that knows one."""
-    skews = [one.skew for one in transports if one.skew is not None]
-    return Measured(sum(one.calls for one in transports), timedelta(seconds=skews[0]) if skews else None)
+    """The sum of several transports' calls; the skew of the first that knows one."""
+    skews = [transport.skew for transport in transports if transport.skew is not None]
+    return Measured(sum(transport.calls for transport in transports), timedelta(seconds=skews[0]) if skews else None)

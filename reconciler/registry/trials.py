@@ -1,4 +1,4 @@
-"""A trial: one kind of call that a cycle makes, tried once for `check`; and what came of it."""
+"""Trials: each tries one kind of call that a cycle makes, once, for `check`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-# What a server may lack, and a cycle does without.
+# What a server may lack; a cycle works without it.
 LOGGED_MODELS = "logged models"
 WORKSPACES = "workspaces"
 LISTS_OF_NAMES = "lists of names in a search (each request is read by itself)"
 
 
 class Answer(Enum):
-    """LACKING: the server has no such call, and a cycle does without. UNTRIED: there was nothing to try it on."""
+    """LACKING: the server has no such call; a cycle works without it. UNTRIED: there was nothing to try it on."""
 
     WORKS = "works"
     LACKING = "lacking"
@@ -21,30 +21,30 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """`lacking` names what the server has not, for a list of such things."""
+class TrialResult:
+    """The result of a trial. `lacking` names what the server lacks, for a list of such things."""
 
-    said: str
+    detail: str
     answer: Answer = Answer.WORKS
     lacking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One kind of call to `server` (its address). `run` raises RegistryError where it is refused or fails."""
+    """One kind of call to `server` (its address). `run` raises RegistryError if the call is refused or fails."""
 
     name: str
     server: str
-    run: Callable[[], Tried]
+    run: Callable[[], TrialResult]
 
 
-def works(said: str) -> Tried:
-    return Tried(said)
+def works(detail: str) -> TrialResult:
+    return TrialResult(detail)
 
 
-def untried(said: str) -> Tried:
-    return Tried(said, Answer.UNTRIED)
+def untried(detail: str) -> TrialResult:
+    return TrialResult(detail, Answer.UNTRIED)
 
 
-def lacking(what: str, said: str) -> Tried:
-    return Tried(said, Answer.LACKING, what)
+def lacking(what: str, detail: str) -> TrialResult:
+    return TrialResult(detail, Answer.LACKING, what)

@@ -1,4 +1,4 @@
-"""Each kind of call that a cycle makes, tried once by the code that makes it; nothing is changed."""
+"""Try each kind of call that a cycle makes, once, by the same code; nothing is changed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, place_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.trials import LISTS_OF_NAMES, LOGGED_MODELS, WORKSPACES, Trial, Tried, lacking, untried, works
+from reconciler.registry.trials import (
+    LISTS_OF_NAMES,
+    LOGGED_MODELS,
+    WORKSPACES,
+    Trial,
+    TrialResult,
+    lacking,
+    untried,
+    works,
+)
 from reconciler.registry.versions import first_version, get_version, has_workspaces, quotable, version_facts
 
 
 class Sample:
-    """The version that calls about one version are tried on: the first that a list shows, else any."""
+    """The version on which calls about one version are tried: the first that a list shows, else any."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -27,7 +36,7 @@ class Sample:
         self._rows = rows[:1] or None
 
     def only(self, rows: Sequence[Row]) -> None:
-        """As `found`, where the registry has no list of any version: without a row there is none."""
+        """As `found`, but without a row there is no sample: for registries that cannot list any version."""
         self._rows = rows[:1]
 
     @property
@@ -37,22 +46,22 @@ class Sample:
         return self._rows[0] if self._rows else None
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         model, version = place_of(self.row or {})
         return f"{visible_name(model)} version {visible_name(version)}"
 
 
-def one_version(sample: Sample, transport: Transport) -> Tried:
-    """The call that every request is read by, before and after an act, where no search tells how it stands."""
+def one_version(sample: Sample, transport: Transport) -> TrialResult:
+    """The call that reads a request before and after an act, if no search shows its state."""
     if sample.row is None:
-        return untried("nothing to try it on: the registry has no version that may be read")
-    # Whole, as evidence is read from it: a list of models leaves out of what run a version was made.
+        return untried("nothing to try it on: the registry has no readable version")
+    # The whole version, since evidence is read from it: a list of models omits a version's run.
     sample.found([get_version(transport, *place_of(sample.row))])
-    return works(f"{sample.shown} may be read")
+    return works(f"{sample.label} can be read")
 
 
-def batches_by_tags(search: TagSearch, sample: Sample, keys: Sequence[str]) -> Tried:
-    """The searches that tell of several models at once which requests are open, and what decisions left."""
+def batches_by_tags(search: TagSearch, sample: Sample, keys: Sequence[str]) -> TrialResult:
+    """The searches that show, for several models at once, which requests are open and what was decided."""
     if not keys:
         return untried("nothing to try it on: no policy says which targets are governed")
     name = place_of(sample.row or {})[0]
@@ -60,12 +69,14 @@ def batches_by_tags(search: TagSearch, sample: Sample, keys: Sequence[str]) -> T
         for key in keys:
             search.search([name if quotable(name) else "a"], key)
     except Invalid:
-        return lacking(LISTS_OF_NAMES, "the server takes no lists of names in a search: each request is read by itself")
+        return lacking(
+            LISTS_OF_NAMES, "the server accepts no lists of names in a search: each request is read by itself"
+        )
     return works(f"lists of names in a search, with {counted(len(keys), 'tag')} of requests and decisions")
 
 
-def known_workspaces(transport: Transport) -> Tried:
-    """A server that knows none ignores the header that names one with each call."""
+def known_workspaces(transport: Transport) -> TrialResult:
+    """Whether the server knows workspaces; if not, it ignores the header that names one."""
     if not has_workspaces(transport):
         return lacking(WORKSPACES, "the server has none, and none is configured")
     return works("the server knows workspaces")
@@ -83,40 +94,40 @@ def evidence_trials(reader: EvidenceReader, sample: Sample, needs: Needs, server
     return trials
 
 
-def _runs(reader: EvidenceReader, sample: Sample) -> Tried:
+def _runs(reader: EvidenceReader, sample: Sample) -> TrialResult:
     id = reader.run_id_of(version_facts(sample.row)) if sample.row is not None else None
-    searched = _searched(lambda: reader.search_runs([id or NO_RUN], reader.read_experiments()))
-    if not _is_there(lambda: reader.read_run(id or NO_RUN)) or id is None:
-        return untried(_nothing_read(searched, sample, "run"))
-    return works(f"{searched}; the run of {sample.shown} may be read")
+    search_result = _search_result(lambda: reader.search_runs([id or NO_RUN], reader.read_experiments()))
+    if not _exists(lambda: reader.read_run(id or NO_RUN)) or id is None:
+        return untried(_nothing_to_read(search_result, sample, "run"))
+    return works(f"{search_result}; the run of {sample.label} can be read")
 
 
-def _logged_models(reader: EvidenceReader, sample: Sample) -> Tried:
+def _logged_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
     found = reader.logged_model_id(version_facts(sample.row)) if sample.row is not None else None
     id = found if isinstance(found, str) else None
     try:
-        searched = _searched(lambda: reader.search_logged_models([id or NO_MODEL], reader.read_experiments()))
-        there = _is_there(lambda: reader.read_logged_model(id or NO_MODEL))
+        search_result = _search_result(lambda: reader.search_logged_models([id or NO_MODEL], reader.read_experiments()))
+        there = _exists(lambda: reader.read_logged_model(id or NO_MODEL))
     except NoEndpoint:
-        return lacking(LOGGED_MODELS, "this server has none: what asks for one fails")
+        return lacking(LOGGED_MODELS, "this server has none: checks that need one fail")
     if not there or id is None:
-        return untried(_nothing_read(searched, sample, "logged model"))
-    return works(f"{searched}; that of {sample.shown} may be read")
+        return untried(_nothing_to_read(search_result, sample, "logged model"))
+    return works(f"{search_result}; the one of {sample.label} can be read")
 
 
-def _searched(search: Callable[[], object]) -> str:
+def _search_result(search: Callable[[], object]) -> str:
     try:
         search()
     except NoEndpoint:
         raise
     except (TooLarge, Invalid, NotFound) as error:
-        # As a cycle takes it: what cannot be searched is read one by one.
-        return f"searches fail, each is read by itself ({error})"
-    return "searches are answered"
+        # As in a cycle: what cannot be searched is read one by one.
+        return f"searches fail, so each is read by itself ({error})"
+    return "searches work"
 
 
-def _is_there(read: Callable[[], object]) -> bool:
-    """A definite "there is none" is an answer."""
+def _exists(read: Callable[[], object]) -> bool:
+    """Whether it exists. A definite NotFound is an answer, not an error."""
     try:
         read()
     except NotFound:
@@ -124,6 +135,6 @@ def _is_there(read: Callable[[], object]) -> bool:
     return True
 
 
-def _nothing_read(searched: str, sample: Sample, what: str) -> str:
-    why = f"{sample.shown} has no {what}" if sample.row is not None else "the registry has no version"
-    return f"{searched}; no {what} to try to read: {why}"
+def _nothing_to_read(search_result: str, sample: Sample, what: str) -> str:
+    reason = f"{sample.label} has no {what}" if sample.row is not None else "the registry has no version"
+    return f"{search_result}; no {what} to try to read: {reason}"

@@ -1,4 +1,4 @@
-"""What a reply means: its JSON, or the error that it stands for."""
+"""What a reply means: its JSON, or the error that it represents."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Number(float):
 
 
 class Retry(Exception):
-    """An error that a read may be tried again after, and how long the server asks to wait (seconds)."""
+    """An error after which a read may be retried; `wait` is how long the server asks to wait, in seconds."""
 
     def __init__(self, error: Unavailable, wait: float | None = None) -> None:
         super().__init__(str(error))
@@ -40,56 +40,56 @@ class Retry(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked of which server, and which credential went along."""
+class Call:
+    """A call, its server, and a note on the credential that was sent with it."""
 
-    what: str
+    name: str
     server: str
-    sent: str
+    credential: str
 
 
-def understood(reply: requests.Response, body: bytes, asked: Asked) -> Any:
-    """The JSON of a reply.
+def understood(reply: requests.Response, body: bytes, call: Call) -> Any:
+    """Return the JSON of a reply.
 
     Raises:
-        Retry: the server may answer otherwise a little later.
-        RegistryError: what else the reply says instead.
+        Retry: the server may answer differently a little later.
+        RegistryError: any other error that the reply reports.
     """
     status = reply.status_code
     if 200 <= status < 300:
-        return _json_of(reply, body, asked)
+        return _json_of(reply, body, call)
     if 300 <= status < 400:
-        place = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
-        followed = f"redirected to {visible(place, 100)}, which is not followed"
-        raise Unavailable(f"{asked.what}: {followed}: is {asked.server} right? (registry.uri)")
-    raise _error_of(reply, body, asked)
+        host = urlsplit(reply.headers.get("Location", "")).hostname or "another path"
+        redirect = f"redirected to {visible(host, 100)}, which is not followed"
+        raise Unavailable(f"{call.name}: {redirect}: is {call.server} correct? (registry.uri)")
+    raise _error_of(reply, body, call)
 
 
-def _json_of(reply: requests.Response, body: bytes, asked: Asked) -> Any:
+def _json_of(reply: requests.Response, body: bytes, call: Call) -> Any:
     try:
         return json.loads(body, parse_float=Number, parse_constant=Number)
     except (ValueError, RecursionError):
         kind = visible(reply.headers.get("Content-Type") or "no content type", 60)
-        instead = f"{asked.what}: answered with {kind} instead of JSON"
-        raise Unavailable(f"{instead}: is {asked.server} an MLflow server?") from None
+        instead = f"{call.name}: answered with {kind} instead of JSON"
+        raise Unavailable(f"{instead}: is {call.server} an MLflow server?") from None
 
 
-def _error_of(reply: requests.Response, body: bytes, asked: Asked) -> Exception:
+def _error_of(reply: requests.Response, body: bytes, call: Call) -> Exception:
     status = reply.status_code
     code, message = mlflow_error(body)
     if not code and wants_tls(body):
-        return Unreached(f"{asked.what}: {asked.server} is asked in plain text and speaks TLS: {USE_HTTPS}")
+        return Unreached(f"{call.name}: {call.server} speaks TLS but was called in plain text: {USE_HTTPS}")
     words = code or responses.get(status, "")
-    said = f"{asked.what}: {status} {words}".rstrip() + f" from {asked.server}" + (f": {message}" if message else "")
-    if status == 401 and asked.sent:
-        said += f"; {asked.sent}"
+    text = f"{call.name}: {status} {words}".rstrip() + f" from {call.server}" + (f": {message}" if message else "")
+    if status == 401 and call.credential:
+        text += f"; {call.credential}"
     if status in _LATER:
-        return Retry(Unavailable(said), retry_after(reply))
+        return Retry(Unavailable(text), retry_after(reply))
     if status == 404 and not code:
-        return NoEndpoint(f"{asked.what}: 404, {asked.server} has no such endpoint")
+        return NoEndpoint(f"{call.name}: 404, {call.server} has no such endpoint")
     if status == 403 and not code:
-        return PlainlyRefused(said)
-    return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(said)
+        return PlainlyRefused(text)
+    return _ERRORS.get(status, Invalid if status < 500 else Unavailable)(text)
 
 
 _ERRORS: dict[int, type[RegistryError]] = {

@@ -1,4 +1,4 @@
-"""Reading model versions of an MLflow registry over REST."""
+"""Read model versions from an MLflow registry over REST."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def quotable(name: str) -> bool:
 
 
 def search_versions(transport: Transport, filter: str) -> list[Row]:
-    """Every version that matches, by name and version number, read to the end; each once.
+    """Return every version that matches, each once, by name and version number.
 
     Raises:
-        Unavailable: the list could not be read to its end, so there is no list.
+        Unavailable: the list could not be read to its end.
     """
     for size in _PAGE_SIZES[:-1]:
         try:
@@ -40,7 +40,7 @@ def search_versions(transport: Transport, filter: str) -> list[Row]:
 
 
 def _pages(transport: Transport, filter: str, size: int) -> Iterator[Row]:
-    # Pages are offsets: in MLflow's default order (last updated first) rows would move while they are read.
+    # Pages are offsets: in MLflow's default order (last updated first) rows could move while they are read.
     query = {"filter": filter, "max_results": size, "order_by": ["name ASC", "version_number ASC"]}
     return rows_in_pages(
         lambda more: transport.get(f"{API}/model-versions/search", {**query, **more}), "model_versions"
@@ -52,34 +52,34 @@ def _distinct(rows: Iterable[Row]) -> list[Row]:
 
 
 def mlflow_version(transport: Transport) -> str:
-    """What `mlflow server` says at /version; "" from any other server."""
+    """The version that `mlflow server` reports at /version; "" for any other server."""
     try:
-        said = transport.text("/version")
+        text = transport.text("/version")
     except RegistryError:
         return ""
-    return said if re.fullmatch(r"\d+(\.\w+)+", said) else ""
+    return text if re.fullmatch(r"\d+(\.\w+)+", text) else ""
 
 
 def first_version(transport: Transport) -> list[Row]:
-    """Some version; empty where the registry has none."""
+    """Any one version; empty if the registry has none."""
     return rows_of(transport.get(f"{API}/model-versions/search", {"max_results": 1}), "model_versions")
 
 
 def has_workspaces(transport: Transport) -> bool:
-    """Whether the server knows what a workspace is, used or not: others ignore the header that names one."""
+    """Whether the server knows workspaces, used or not; other servers ignore the header that names one."""
     try:
-        said = transport.get("/api/3.0/mlflow/server-info")
+        info = transport.get("/api/3.0/mlflow/server-info")
     except (NoEndpoint, PlainlyRefused, NotFound):
         return False
-    return isinstance(said, dict) and "workspaces_enabled" in said
+    return isinstance(info, dict) and "workspaces_enabled" in info
 
 
 def get_version(transport: Transport, model: str, version: str) -> Row:
-    """Raises NotFound when there is no such model or version."""
+    """Raises NotFound if there is no such model or version."""
     answer = transport.get(f"{API}/model-versions/get", {"name": model, "version": version})
     row = answer.get("model_version") if isinstance(answer, dict) else None
     if not isinstance(row, dict):
-        raise Unavailable("the registry's answer has no model version where one belongs")
+        raise Unavailable("the registry's answer lacks the model version")
     return row
 
 

@@ -1,4 +1,4 @@
-"""Addresses of registries and of audit databases: which are right, and how they are written."""
+"""Addresses of registries and audit databases: validation and normalization."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 
 def address(uri: str) -> str:
-    """A registry's address without a slash at its end.
+    """Return a registry's address without a trailing slash.
 
     Raises:
-        ValueError: not an address that can be used; the message repeats no credentials.
+        ValueError: not a usable address; the message repeats no credentials.
     """
     if is_databricks(uri):
         return uri
@@ -20,9 +20,9 @@ def address(uri: str) -> str:
     except ValueError:
         raise ValueError("is not an address: use https://HOST[:PORT][/PATH]") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("is not an address of a server: use https://HOST[:PORT][/PATH], or databricks")
+        raise ValueError("is not a server address: use https://HOST[:PORT][/PATH], or databricks")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("has a user or password in it: take it out, and set registry.username and registry.password")
+        raise ValueError("contains a user or password: remove it, and set registry.username and registry.password")
     if parts.query or parts.fragment:
         raise ValueError("has a query or fragment: use https://HOST[:PORT][/PATH]")
     return uri.rstrip("/")
@@ -40,18 +40,20 @@ def is_loopback(host: str) -> bool:
 
 
 def database_url(url: str) -> str:
-    """The address of an audit database, with the driver that is used.
+    """Return the address of an audit database, including the driver.
 
     Raises:
-        ValueError: no database that can be used; the message repeats nothing of the address.
+        ValueError: not a usable database; the message repeats nothing of the address.
     """
     for short in ("postgresql://", "postgres://"):
         if url.startswith(short):
             return "postgresql+psycopg://" + url.removeprefix(short)
     if url.startswith("sqlite:///") and url != "sqlite:///":
         if ":memory:" in url:
-            raise ValueError("keeps nothing: an audit in memory is none; use sqlite:///PATH")
+            raise ValueError("keeps nothing: an in-memory audit is lost on exit; use sqlite:///PATH")
         return url
     if url.startswith("postgresql+psycopg://"):
         return url
-    raise ValueError("is not a database: use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
+    raise ValueError(
+        "is not a database address: use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    )

@@ -1,4 +1,4 @@
-"""The one error of a wrong configuration."""
+"""The error of an invalid configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from reconciler.domain.errors import ExitCode, ReconcilerError
 
 
 class SettingsError(ReconcilerError):
-    """The configuration is wrong; `problems` are one-line sentences, and `str` has one a line."""
+    """The configuration is invalid. `problems` are one-line sentences; `str` has one per line."""
 
     exit_code = ExitCode.MISCONFIGURED
 

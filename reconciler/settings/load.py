@@ -1,4 +1,4 @@
-"""Reads the configuration: variables over secret files over the YAML file over defaults, every problem at once."""
+"""Read the configuration: variables over secret files over the YAML file over defaults; report every problem."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from reconciler.settings.sources import all_values, credentials_directory
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """The settings from variables, secret files, the YAML file and defaults, in this order.
+    """Return the settings from variables, secret files, the YAML file and defaults, in this order.
 
-    `config` else $RECONCILER_CONFIG else /etc/mlflow-reconciler/config.yaml if it exists. `overrides` are sections
-    as mappings, or top-level values; they win over everything.
+    The file is `config`, else $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml if it exists. `overrides`
+    are sections as mappings, or top-level values; they win over everything.
 
     Raises:
-        SettingsError: with every problem, each naming the key, the value (never a secret's) and what is allowed.
+        SettingsError: with every problem; each names the key, the value (never a secret's) and what is allowed.
     """
     problems = list(unknown_variables(os.environ))
     path = config_path(config)
@@ -40,12 +40,12 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except UnreadableSecret as error:
         raise SettingsError([str(error)]) from None
     except ValidationError as error:
-        raise SettingsError([problem(one, path) for one in error.errors()]) from None
-    return _tracking_as_mlflow_has_it(_overridden(loaded, overrides), content)
+        raise SettingsError([problem(mistake, path) for mistake in error.errors()]) from None
+    return _with_mlflows_tracking_uri(_overridden(loaded, overrides), content)
 
 
 def _require_a_named_database(content: Mapping[str, Any]) -> None:
-    """Whoever keeps credentials in a folder has said where the audit is: no other database is guessed."""
+    """Refuse to guess a database where `credentials_directory` should name it."""
     directory = credentials_directory(content)
     audit = content.get("audit")
     named = variable(("audit", "url"))
@@ -54,12 +54,12 @@ def _require_a_named_database(content: Mapping[str, Any]) -> None:
         return
     with contextlib.suppress(OSError):
         if directory.is_dir() and not credential_exists("audit", "url", directory):
-            remedy = f"create {directory / 'audit.url'} (left empty, the audit is SQLite), or set audit.url"
+            remedy = f"create {directory / 'audit.url'} (if empty, the audit is in SQLite), or set audit.url"
             raise SettingsError([f"audit.url: {directory} has no such credential: {remedy}"])
 
 
 def _with_the_instances_database(content: dict[str, Any], path: Path | None) -> dict[str, Any]:
-    """mlflow-reconciler@NAME.service keeps its state in a folder of its own, and so must whoever asks from a shell."""
+    """mlflow-reconciler@NAME.service keeps its state in its own folder; a command in a shell must look there too."""
     if path is None or path.resolve().parent.parent != DEFAULT_CONFIG.parent or "STATE_DIRECTORY" in os.environ:
         return content
     audit = content.get("audit") or {}
@@ -77,18 +77,16 @@ def _overridden(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     return settings.model_copy(update=values)
 
 
-def _tracking_as_mlflow_has_it(settings: Settings, content: Mapping[str, Any]) -> Settings:
-    """A registry that MLflow's variables name has its runs where MLflow's variables say."""
+def _with_mlflows_tracking_uri(settings: Settings, content: Mapping[str, Any]) -> Settings:
+    """If MLflow's variables name the registry, they also name its tracking server."""
     registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
     if not registry or not tracking or settings.registry.tracking_uri or settings.registry.uri != registry.rstrip("/"):
         return settings
     try:
-        address_of_runs = addresses.address(tracking)
+        tracking_uri = addresses.address(tracking)
     except ValueError as error:
         raise SettingsError([f"MLFLOW_TRACKING_URI: {error}"]) from None
-    return settings.model_copy(
-        update={"registry": settings.registry.model_copy(update={"tracking_uri": address_of_runs})}
-    )
+    return settings.model_copy(update={"registry": settings.registry.model_copy(update={"tracking_uri": tracking_uri})})
 
 
 # --- files ---------------------------------------------------------------------------------------------------
@@ -101,24 +99,24 @@ def config_path(config: Path | None) -> Path | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    # Whoever has no file needs no parser for it.
+    # Without a file, no parser is needed.
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise SettingsError([f"{path}: cannot read the file: {error.strerror}"]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SettingsError([f"{path}{at}: is not YAML: {visible(error.problem or '', 200)}"]) from None
+        raise SettingsError([f"{path}{at}: invalid YAML: {visible(error.problem or '', 200)}"]) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        raise SettingsError([f"{path}: is not YAML text"]) from None
+        raise SettingsError([f"{path}: not YAML text"]) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError([f"{path}: holds no keys: begin with `registry:`"])
-    # What is named in the file stands beside the file.
+        raise SettingsError([f"{path}: not a mapping: start with `registry:`"])
+    # Relative paths in the file are relative to its folder.
     for key in ("policy", "credentials_directory"):
         if isinstance(content.get(key), str) and content[key]:
             content[key] = path.parent / content[key]
@@ -126,21 +124,21 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def refuse_writable_by_others(path: Path) -> None:
-    """Whoever can write the policy decides what is approved.
+    """Refuse a file that others can write: they could decide what is approved.
 
     Raises:
-        SettingsError: others than the file's owner may write it.
+        SettingsError: users other than the file's owner may write it.
     """
     try:
         mode = path.stat().st_mode
     except OSError:
         return
     if mode & 0o022:
-        raise SettingsError([f"{path}: may be written by others than its owner: chmod go-w {path}"])
+        raise SettingsError([f"{path}: writable by users other than its owner: chmod go-w {path}"])
 
 
 def database_url(url: str) -> str:
-    """Raises SettingsError for what is no database that can be used."""
+    """Return the address with its driver. Raises SettingsError if it is not a usable database."""
     try:
         return addresses.database_url(url)
     except ValueError as error:

@@ -63,12 +63,12 @@ class RegistrySettings(_Section):
 
     @field_validator("timeout", "full_sweep")
     @classmethod
-    def _some_time(cls, duration: timedelta) -> timedelta:
+    def _must_be_positive(cls, duration: timedelta) -> timedelta:
         return _positive(duration)
 
 
 def _state_directory() -> str:
-    """systemd names several with colons between; the first is the service's own."""
+    """The first entry of systemd's colon-separated list, which is the service's own."""
     return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or str(DEFAULT_STATE)
 
 
@@ -100,7 +100,7 @@ class ScheduleSettings(_Section):
 
     @field_validator("interval", "deadline", "lease")
     @classmethod
-    def _some_time(cls, duration: timedelta) -> timedelta:
+    def _must_be_positive(cls, duration: timedelta) -> timedelta:
         return _positive(duration)
 
 
@@ -117,7 +117,7 @@ class MetricsSettings(_Section):
     path: Path | None = Field(None, description="A .prom file for node_exporter's textfile collector.")
 
 
-def _named(value: Any) -> Any:
+def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
@@ -129,7 +129,7 @@ class Settings(_Section):
     credentials_directory: Path | None = Field(
         None, description="Directory of credentials, for commands run from a shell."
     )
-    policy: Annotated[Path | None, BeforeValidator(_named)] = Field(None, description="The policy file.")
+    policy: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(None, description="The policy file.")
     mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What the daemon may do.")
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
@@ -137,32 +137,32 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _lease_outlasts_an_act(self) -> Settings:
-        # An act is at most three writes, and what it did is read in as many calls again at worst.
+        # An act is at most three writes, and reading its result takes at worst as many calls again.
         least = self.registry.timeout * 4 + timedelta(seconds=10)
         if self.schedule.lease < least:
             shown = duration_text(least)
-            raise ValueError(f"schedule.lease: is shorter than an act may take: use at least {shown}")
+            raise ValueError(f"schedule.lease: shorter than an act may take: use at least {shown}")
         return self
 
     def registry_uri(self) -> str:
-        """Raises SettingsError where no registry is named."""
+        """The registry's address. Raises SettingsError if no registry is configured."""
         if self.registry.uri is None:
-            ways = "registry.uri, RECONCILER_REGISTRY__URI or MLFLOW_TRACKING_URI"
-            raise SettingsError([f"no registry is named: set {ways} to its address"])
+            variables = "registry.uri, RECONCILER_REGISTRY__URI or MLFLOW_TRACKING_URI"
+            raise SettingsError([f"no registry is configured: set {variables} to its address"])
         _refuse_plaintext(self.registry.uri, self.registry.allow_plaintext)
         return self.registry.uri
 
     def tracking_uri(self) -> str:
-        """Where runs are: at the registry's address unless told otherwise."""
+        """Where runs are: the registry's address unless configured otherwise."""
         uri = self.registry.tracking_uri or self.registry_uri()
         _refuse_plaintext(uri, self.registry.allow_plaintext)
         return uri
 
     @property
     def recorded_registry(self) -> tuple[str, str] | None:
-        """The registry's address and workspace as the audit has them.
+        """The registry's address and workspace as the audit records them.
 
-        None where no registry is named, or it is `databricks`, whose address only its SDK knows.
+        None if no registry is configured, or it is `databricks`, whose address only its SDK knows.
         """
         if self.registry.uri is None or is_databricks(self.registry.uri):
             return None
@@ -170,7 +170,7 @@ class Settings(_Section):
 
     @property
     def mode_is_set(self) -> bool:
-        """Somebody chose the mode; else it is the one that a daemon has where nothing is said."""
+        """Whether the mode was configured; otherwise it is the default."""
         return "mode" in self.model_fields_set
 
     @property
@@ -178,9 +178,9 @@ class Settings(_Section):
         return is_databricks(self.registry_uri())
 
     def policy_path(self) -> Path:
-        """Raises SettingsError where no policy is named."""
+        """The policy's path. Raises SettingsError if no policy is configured."""
         if self.policy is None:
-            raise SettingsError(["no policy is named: set policy or RECONCILER_POLICY to the path of a policy file"])
+            raise SettingsError(["no policy is configured: set policy or RECONCILER_POLICY to the path of a file"])
         return self.policy
 
 

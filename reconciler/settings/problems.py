@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line each: the key, the value (never a secret's), what is allowed."""
+"""Problems of a configuration, in one line each: the key, the value (never a secret's), what is allowed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
         inner = value if isinstance(value, dict) and not any(key == (section,) for key in keys) else {None: None}
         for name in inner:
             key = (str(section),) if name is None else (str(section), str(name))
-            if key not in keys and not any(name is None and one[0] == section for one in keys):
-                known = {".".join(one) for one in keys}
-                problems.append(f"{path}: {visible('.'.join(key), 100)}: unknown setting" + _hint(".".join(key), known))
+            if key not in keys and not any(name is None and known[0] == section for known in keys):
+                names = {".".join(known) for known in keys}
+                problems.append(f"{path}: {visible('.'.join(key), 100)}: unknown setting" + _hint(".".join(key), names))
     return problems
 
 
 def _hint(word: str, known: set[str]) -> str:
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
-    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for the settings there are"
+    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for all settings"
 
 
 def problem(error: Any, path: Path | None) -> str:
@@ -45,5 +45,5 @@ def problem(error: Any, path: Path | None) -> str:
     if not key:
         return str(error["ctx"]["error"])
     named = variable(key) if variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
-    # What is given where a secret belongs is never repeated; our own sentences about an address do not do so either.
+    # The value of a secret is never repeated; our own messages about addresses do not repeat it either.
     return f"{named}: {plain_words(error) if key in SECRETS else typed_and_wrong(error)}"

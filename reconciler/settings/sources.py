@@ -1,4 +1,4 @@
-"""Where values come from beside the file: variables, secret files, and what MLflow users have set already."""
+"""Values from outside the file: variables, secret files, and the variables that MLflow users already have."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Values = dict[str, Any]
 
 
 def all_values(content: Mapping[str, Any], keys: Iterable[tuple[str, ...]]) -> Values:
-    """Variables over secret files over `content`, the YAML file's, over what MLflow's variables say.
+    """Variables over secret files over `content` (the YAML file) over MLflow's own variables.
 
     Raises:
-        UnreadableSecret: a secret is configured, and cannot be read.
+        UnreadableSecret: a configured secret cannot be read.
     """
     return reduce(_over, [_variables(keys), _secrets(content), content, _mlflow_defaults()], {})
 
 
 def _over(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Values:
-    """`values`, and what they leave open from `defaults`, key by key within a section."""
+    """`values`, completed from `defaults`, key by key within a section."""
     merged = {**defaults, **values}
     for key in values.keys() & defaults.keys():
         if isinstance(values[key], dict) and isinstance(defaults[key], dict):
@@ -32,7 +32,7 @@ def _over(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Values:
 
 
 def _variables(keys: Iterable[tuple[str, ...]]) -> Values:
-    """RECONCILER_<SECTION>__<KEY>, in capitals or not."""
+    """RECONCILER_<SECTION>__<KEY>, in upper or lower case."""
     given = {name.lower(): value for name, value in os.environ.items()}
     values: Values = {}
     for key in keys:
@@ -58,7 +58,7 @@ def credentials_directory(content: Mapping[str, Any]) -> Path | None:
 
 
 def _mlflow_defaults() -> Values:
-    """Where MLflow users have already said where their registry is."""
+    """The registry's address and workspace from MLflow's own variables."""
     registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
     values = {"uri": registry or tracking, "workspace": os.environ.get("MLFLOW_WORKSPACE")}
     return {"registry": {key: value for key, value in values.items() if value}}

@@ -78,7 +78,7 @@ def test_a_request_is_filed_and_listed_without_a_policy(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "no rule covers it" not in done.stderr
-    assert ("whether a rule covers it is not known" in done.stderr) == bool(policy)
+    assert ("it is not known whether a rule covers it" in done.stderr) == bool(policy)
     listed = subprocess.run(
         [COMMAND, "request", "list", "--format", "json"], env=environment, capture_output=True, text=True, check=True
     )
@@ -119,7 +119,7 @@ def test_a_request_that_is_withdrawn_while_it_is_followed_ends_the_waiting(
     product.ok("request", "withdraw", name("fraud"), "1", "Production")
     assert process.wait(120) == 4
     assert process.stderr is not None
-    assert "withdrawn: somebody took the request back, and nothing was decided\n" in process.stderr.read()
+    assert "withdrawn: the request was taken back, and nothing was decided\n" in process.stderr.read()
 
 
 def test_a_terminal_shows_a_spinner_while_it_waits(server: Server, product: Product, name: Name) -> None:
@@ -159,10 +159,10 @@ def test_a_model_that_is_not_there_exits_4_with_json_and_the_nearest_names(
     error = json.loads(done.stdout)["error"]
     assert (error["kind"], error["exit_code"]) == ("NotFound", 4)
     assert name("fraud") in error["did_you_mean"]
-    assert error["message"].startswith(f"there is no model '{typed}' at {server.uri}: did you mean")
+    assert error["message"].startswith(f"no model '{typed}' at {server.uri}: did you mean")
     version = product.run("explain", name("fraud"), "9", "Production")
     assert (version.returncode, version.stdout) == (4, "")
-    assert f"model '{name('fraud')}' has no version 9: its newest is 1" in version.stderr
+    assert f"model '{name('fraud')}' has no version 9: its newest version is 1" in version.stderr
     for command in ("show", "create", "withdraw"):
         assert product.run("request", command, typed, "1", "Production").returncode == 4
     # What is no version number is no rejection either.
@@ -181,7 +181,7 @@ def test_explain_names_the_next_step_that_fits(server: Server, product: Product,
     assert "a request is open" in product.run("explain", name("good"), "1", "Production").stderr
     product.ok("once")
     holding = product.run("explain", name("good"), "1", "Production").stderr
-    assert holding == "version 1 holds Production already\nthere is nothing to request\n"
+    assert holding == "version 1 already holds Production\nthere is nothing to request\n"
     product.ok("request", "create", name("good"), "1", "@champion")
     product.ok("once")
     told = json.loads(product.ok("explain", name("good"), "1", "@champion", "--json"))
@@ -224,7 +224,7 @@ def test_in_mode_observe_whoever_asks_hears_that_nothing_is_moved_and_what_to_do
     product.mode = "observe"
     said = (
         "the daemon only observes (mode observe): nothing is moved; "
-        "ask whoever runs it for mode enforce, or a person to decide\n"
+        "ask its operator for mode enforce, or a person to decide\n"
     )
     before = product.run("explain", name("good"), "1", "Production")
     assert (before.returncode, ": would approve (" in before.stdout) == (0, True)

@@ -257,9 +257,7 @@ def test_check_says_that_a_workspace_means_nothing_to_a_server_without_any(serve
     product.variables["RECONCILER_REGISTRY__WORKSPACE"] = "team-a"
     done = product.run("check")
     assert done.returncode == 1
-    said = (
-        "FAIL workspace: this server has no workspaces and ignores registry.workspace (team-a): leave the setting out"
-    )
+    said = "FAIL workspace: this server has no workspaces and ignores registry.workspace (team-a): remove the setting"
     assert said in done.stdout
 
 

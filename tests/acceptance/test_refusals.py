@@ -54,7 +54,7 @@ def test_a_database_that_nobody_may_write_stops_every_act(server: Server, produc
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("CREATE TRIGGER full BEFORE INSERT ON decisions BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
     done = product.run("once")
-    assert (done.returncode, "make room" in done.stderr) == (69, True)
+    assert (done.returncode, "free some space" in done.stderr) == (69, True)
     assert server.shown(name("fraud"))["tags"] == {REQUEST: "please"}
     holder.execute("DROP TRIGGER full")
     holder.close()

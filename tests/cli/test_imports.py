@@ -189,7 +189,7 @@ def loaded_by_the_daemon(arguments: list[str], environment: dict[str, str], plac
         (["run", "extra"], 2, "got unexpected extra argument(s) (extra)"),
         (["run", "--nonsense"], 2, "no such option '--nonsense'"),
         (["run", "--config"], 2, "missing command"),
-        (["run", "--config", "/nowhere/config.yaml"], 78, "/nowhere/config.yaml: cannot be read"),
+        (["run", "--config", "/nowhere/config.yaml"], 78, "/nowhere/config.yaml: cannot read the file"),
     ],
 )
 def test_what_is_not_plainly_run_is_answered_as_ever(

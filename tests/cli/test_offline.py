@@ -84,12 +84,12 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (["audit", "list", "--limit", "foo"], "--limit: 'foo': must be an integer", "audit list"),
         (["audit", "list", "--limit", "0"], "--limit: '0': must be at least 1", "audit list"),
         (["audit", "list", "--since", "foo"],
-         "--since: 'foo' is no time: use 2026-11-24, 2026-11-24T09:00 or 7d", "audit list"),
+         "--since: 'foo' is not a time: use 2026-11-24, 2026-11-24T09:00 or 7d", "audit list"),
         (["status", "--max-age", "foo"],
          "--max-age: 'foo' is not a duration: use for example 90s, 10m, 1h30m or 30d", "status"),
         (["explain", "m", "1", "Prod"], "target: 'Prod' is not a target: use a stage (None, Staging, Production, "
          "Archived) or an alias such as @champion", "explain"),
-        (["pause", "--reason", ""], "--reason: is empty: say why, it is shown until somebody resumes", "pause"),
+        (["pause", "--reason", ""], "--reason: is empty: give a reason; it is shown until acts resume", "pause"),
     ],
 )  # fmt: skip
 def test_a_usage_error_is_one_line_with_what_is_wrong_what_is_allowed_and_the_command_that_helps(
@@ -123,10 +123,12 @@ def test_the_schema_is_json() -> None:
 
 def test_a_database_is_upgraded_checked_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/audit.db")
-    assert run("db", "current").returncode == 1
-    missing = run("audit", "list")
-    assert (missing.returncode, f"{tmp_path}/audit.db: there is no such file" in missing.stderr) == (69, True)
+    for words in (["db", "current"], ["audit", "list"]):
+        missing = run(*words)
+        assert (missing.returncode, f"{tmp_path}/audit.db: no such file" in missing.stderr) == (69, True)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "audit.db").touch()
+    assert run("db", "current").returncode == 1
     assert run("db", "upgrade").stdout == f"{schema.head()}\n"
     assert run("db", "current").stdout == f"{schema.head()}\n"
     assert run("db", "check").returncode == 0
@@ -240,7 +242,7 @@ def test_a_version_that_cannot_be_is_told_without_a_call(
     # Nobody listens there: a call would end with 69.
     monkeypatch.setenv("RECONCILER_REGISTRY__URI", "http://127.0.0.1:1")
     done = run(*command, "fraud", version, "Production")
-    said = "is no version number: use digits only" if code == 2 else "version numbers end at 2147483647"
+    said = "is not a version number: use digits only" if code == 2 else "the largest version number is 2147483647"
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
 
 

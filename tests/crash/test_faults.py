@@ -64,8 +64,8 @@ class SkipsTheReRead(Acting):
 
 
 class TakesAnErrorForAnEnd(Acting):
-    def _again(self, attempt: ActAttempt, said: str) -> Happening:
-        [concluded] = self._conclude(attempt.pending, OutcomeKind.SUPERSEDED, said)
+    def _again(self, attempt: ActAttempt, detail: str) -> Happening:
+        [concluded] = self._conclude(attempt.pending, OutcomeKind.SUPERSEDED, detail)
         return concluded
 
 
@@ -75,7 +75,7 @@ class ForgetsWhatTheLastCycleLeft(Pass):
 
 
 class ActsOnEachOfSeveral(Acting):
-    def _one_a_place(self, pending: Sequence[Pending]) -> list[Pending]:
+    def _one_per_place(self, pending: Sequence[Pending]) -> list[Pending]:
         return [one for one in pending for _ in range(2)]
 
 

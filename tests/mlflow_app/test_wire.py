@@ -166,6 +166,20 @@ def test_an_approval_archives_only_if_the_call_says_so(somebody: Person, name: N
     assert [somebody.shown(model, version)["current_stage"] for version in "12"] == ["Archived", "Production"]
 
 
+@pytest.mark.parametrize("target", ["@Production", "@Staging", "Archived"])
+def test_only_production_and_staging_archive_also_where_an_alias_has_their_name(
+    somebody: Person, name: Name, target: str
+) -> None:
+    model = somebody.model(name())
+    somebody.request("create", model, target)
+    body = {"name": model, "version": "1", "stage": target, "archive_existing_versions": True}
+    refused = somebody.code("POST", "transition-requests/approve", json=body)
+    assert refused == (400, "INVALID_PARAMETER_VALUE")
+    assert somebody.shown(model)["current_stage"] == "None"
+    assert not somebody.shown(model).get("aliases")
+    somebody.call("POST", "transition-requests/approve", json={**body, "archive_existing_versions": False})
+
+
 def test_a_tag_from_before_the_app_is_a_request_like_any_other(somebody: Person, name: Name) -> None:
     """A server can go from tags to the app and back: both store the same."""
     model = somebody.model(name())

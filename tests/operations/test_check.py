@@ -131,13 +131,13 @@ def test_plain_text_to_a_port_that_speaks_tls_is_told_as_that(tmp_path: Path) ->
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with workspace(context) as held:
         uri = held.uri.replace("https://", "http://")
-        said = f"{uri} is asked in plain text and speaks TLS: use https:// (registry.uri)"
+        said = f"{uri} speaks TLS but was called in plain text: use https:// (registry.uri)"
         told_by_once_and_check(product_on(uri, tmp_path), said, "registry")
 
 
 def test_tls_to_a_port_that_speaks_plain_text_is_told_as_that(held: Workspace, tmp_path: Path) -> None:
     uri = held.uri.replace("http://", "https://")
-    said = f"{uri} is asked by TLS and answers in plain text: use http:// (registry.uri)"
+    said = f"{uri} was called by TLS but answers in plain text: use http:// (registry.uri)"
     told_by_once_and_check(product_on(uri, tmp_path), said, "tls")
 
 
@@ -151,7 +151,7 @@ def test_a_proxy_that_says_the_port_is_one_for_tls_is_believed(held: Workspace, 
     """As nginx does, in an answer of its own and in plain text."""
     said = {"message": "400 The plain HTTP request was sent to HTTPS port"}
     held.before = lambda method, path: (400, said)
-    assert "is asked in plain text and speaks TLS: use https:// (registry.uri)" in product.run("once").stderr
+    assert "speaks TLS but was called in plain text: use https:// (registry.uri)" in product.run("once").stderr
 
 
 def authority(name: str, ends: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -180,8 +180,8 @@ def test_an_expired_ca_is_told_and_not_the_servers_own_certificate(tmp_path: Pat
         product = product_on(held.uri, tmp_path)
         product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(tmp_path / "ca.pem")
         said = (
-            f"the CA certificate Our Root that signed that of 127.0.0.1 expired on {ended:%Y-%m-%d} (3d 1h ago): "
-            "have the CA renewed, and name the new one in MLFLOW_TRACKING_SERVER_CERT_PATH"
+            f"the CA certificate Our Root, which signed that of 127.0.0.1, expired on {ended:%Y-%m-%d} (3d 1h ago): "
+            "renew the CA certificate, and set MLFLOW_TRACKING_SERVER_CERT_PATH to the new one"
         )
         assert said in product.run("once").stderr
         assert only_failure(product) == ("tls", said)

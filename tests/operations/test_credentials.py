@@ -95,7 +95,7 @@ def test_a_credential_that_cannot_be_read_is_named_and_no_other_database_is_take
     done = from_a_shell(folder, *command, before=without_override)
     os.chmod(folder / "credentials", 0o700)
     assert done.returncode == 78, done.stderr
-    assert f"the file {folder / 'credentials/registry.token'} cannot be read: Permission denied" in done.stderr
+    assert f"cannot read the file {folder / 'credentials/registry.token'}: Permission denied" in done.stderr
     assert "sudo" in done.stderr
 
 
@@ -111,7 +111,7 @@ def test_a_folder_without_the_databases_credential_is_a_mistake_and_no_sqlite(fo
 def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "credentials").rename(folder / "elsewhere")
     done = from_a_shell(folder, "status")
-    assert (done.returncode, f"{folder / 'credentials'}: there is no such folder" in done.stderr) == (78, True)
+    assert (done.returncode, f"{folder / 'credentials'}: no such folder" in done.stderr) == (78, True)
 
 
 def test_a_refused_credential_is_named_and_its_value_is_not(held: Workspace, folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_pause_says_which_database_and_which_daemons_and_names_those_that_do_not
         late = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "1s")
         assert late.returncode == 1
         assert f"paused in sqlite:///{tmp_path}/audit.db" in late.stderr
-        assert f":{process.pid} has not obeyed within 1s; last heard of " in late.stderr
+        assert f":{process.pid} has not obeyed within 1s; last heard from " in late.stderr
         os.kill(process.pid, signal.SIGCONT)
         os.kill(process.pid, signal.SIGHUP)
         again = product.run("pause", "--reason", "freeze", "--wait", "--timeout", "2m")

@@ -42,7 +42,7 @@ def on_a_small_disk(product: Product, place: Path, fill: str, command: str) -> s
 
 # Ends the daemon when it has said what it must, or far later than any machine needs.
 UNTIL_IT_SAYS = (
-    "2>said & for i in $(seq 600); do grep -q 'make room' said && break; sleep 0.2; done; "
+    "2>said & for i in $(seq 600); do grep -q 'free some space' said && break; sleep 0.2; done; "
     "kill %1; wait %1; cat said >&2"
 )
 FILL = "dd if=/dev/zero of={disk}/full bs=1k count=10000 2>/dev/null"
@@ -60,7 +60,7 @@ def test_a_full_disk_is_69_with_the_remedy(held: Workspace, product: Product, tm
     )
     assert "defect" not in done.stderr
     assert "Traceback" not in done.stderr
-    assert "make room" in done.stderr, done.stderr
+    assert "free some space" in done.stderr, done.stderr
     if command != "run":
         assert done.returncode == 69, done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -74,7 +74,7 @@ def test_output_that_cannot_be_written_is_no_defect(product: Product, command: l
             [COMMAND, *command], env=product.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 69
-    assert done.stderr == "cannot be written: no space left on device: make room, then run this again\n"
+    assert done.stderr == "cannot be written: no space left on device: free some space, then run this again\n"
 
 
 def test_a_report_that_does_not_fit_says_so(product: Product, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_report_that_does_not_fit_says_so(product: Product, tmp_path: Path) ->
     disk.mkdir()
     command = f"{COMMAND} audit report --format json --output {disk}/report.json"
     done = unshared(f"mount -t tmpfs -o size=4k tmpfs {disk} && {FILL.format(disk=disk)}; exec {command}", product)
-    assert (done.returncode, "make room" in done.stderr) == (69, True), done.stderr
+    assert (done.returncode, "free some space" in done.stderr) == (69, True), done.stderr
     elsewhere = product.run("audit", "report", "--output", "/dev/null/report.json")
     assert (elsewhere.returncode, "cannot be written" in elsewhere.stderr) == (78, True)
 

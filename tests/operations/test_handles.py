@@ -247,7 +247,7 @@ def test_check_tries_to_change_one_row_of_history_and_not_more(
         findings = {one.name: one for one in doctor.check(load_settings(None), None)}
     finally:
         event.remove(Engine, "after_cursor_execute", count)
-    said = "pause_events can be updated, pause_events can be deleted from: the triggers are gone"
+    said = "pause_events can be updated, pause_events can be deleted from: the triggers are missing"
     assert findings["append-only"].detail.startswith(said)
     assert changed == ([1, 1] if rows else [])
     with closing(sqlite3.connect(tmp_path / "audit.db")) as owner:
@@ -449,4 +449,4 @@ def test_the_rights_that_the_operating_page_grants_are_enough(
     with engine.connect() as connection:
         connection.execute(text(f"REVOKE INSERT ON decisions FROM {role}"))
     engine.dispose()
-    assert "FAIL rights: this user may not write decisions: grant" in product.run("check").stdout
+    assert "FAIL rights: this user cannot write decisions: grant" in product.run("check").stdout

@@ -57,7 +57,7 @@ def test_a_private_ca_is_trusted_when_it_is_named_and_refused_when_not(
         assert "FAIL tls: the certificate is not trusted" in product.run("check").stdout
         product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = bundle
         product.ok("once")
-        assert "OK   tls: the chain is trusted; the certificate ends in" in product.run("check").stdout
+        assert "OK   tls: the chain is trusted; the certificate expires in" in product.run("check").stdout
         assert held.models["m"]["1"].stage == "Production"
 
 
@@ -70,11 +70,11 @@ def test_an_expired_certificate_is_told_as_expiry_with_its_date(
     with workspace(context) as held:
         product = product_on(held.uri, tmp_path)
         product.variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] = bundle
-        said = f"the certificate of 127.0.0.1 expired on {ended:%Y-%m-%d} (3d 1h ago): have it renewed"
+        said = f"the certificate of 127.0.0.1 expired on {ended:%Y-%m-%d} (3d 1h ago): renew it"
         refused = product.run("once")
         assert (refused.returncode, said in refused.stderr) == (69, True), refused.stderr
         assert f"FAIL tls: {said}" in product.run("check").stdout
-        assert "name its CA" not in refused.stderr
+        assert "to its CA" not in refused.stderr
 
 
 def test_a_certificate_for_another_host_is_told_as_that(authority: trustme.CA, bundle: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_the_installed_wheel_upgrades_a_database(tmp_path: Path) -> None:
     python = tmp_path / "venv/bin/python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
-    _lend_dependencies(python)
+    lend_dependencies(python)
     environment = {"PATH": os.environ["PATH"], "RECONCILER_AUDIT__URL": f"sqlite:///{tmp_path}/audit.db"}
     command = [tmp_path / "venv/bin/mlflow-reconciler", "db"]
     for action in ("upgrade", "check"):
@@ -35,7 +35,7 @@ def test_the_installed_wheel_upgrades_a_database(tmp_path: Path) -> None:
     assert shown.strip().startswith(str(tmp_path / "venv"))
 
 
-def _lend_dependencies(python: Path) -> None:
+def lend_dependencies(python: Path) -> None:
     """The third-party packages of this environment; the product itself comes first, from the wheel."""
     ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()

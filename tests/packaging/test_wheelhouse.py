@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.test_wheel import lend_dependencies
+
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
+# What README tells people to type, without its comments.
+INSTALLING = re.findall(
+    r"^((?:pip|uv tool|pipx) install .*?)(?: +#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +46,6 @@ def upgrades_a_database(command: Path, place: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_wheelhouse_is_installed_by_pip_without_an_index(wheelhouse: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    install = ["install", "--quiet", "--no-index", "--find-links", str(wheelhouse), "--require-hashes", "-r"]
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", *install, str(wheelhouse / "requirements.txt")]
-    done = subprocess.run(pip, env=environment(tmp_path), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    upgrades_a_database(tmp_path / "venv/bin/mlflow-reconciler", tmp_path)
-
-
 def test_a_wheel_that_was_changed_on_the_way_is_refused(wheelhouse: Path, tmp_path: Path) -> None:
     changed = tmp_path / "wheelhouse"
     shutil.copytree(wheelhouse, changed)
@@ -61,24 +59,38 @@ def test_a_wheel_that_was_changed_on_the_way_is_refused(wheelhouse: Path, tmp_pa
     assert "DO NOT MATCH THE HASHES" in done.stderr
 
 
-def test_uv_installs_the_wheel_as_a_tool(wheelhouse: Path, tmp_path: Path) -> None:
+def test_readme_has_a_line_for_each_way_of_installing() -> None:
+    assert [line.split(" install")[0] for line in INSTALLING] == ["pip", "uv tool", "pipx", "pip", "pip"]
+
+
+@pytest.mark.parametrize("line", INSTALLING)
+def test_a_line_of_readme_installs_the_command(line: str, wheelhouse: Path, tmp_path: Path) -> None:
+    program = line.split()[0]
+    (tmp_path / "dist").mkdir()
     [ours] = wheelhouse.glob("mlflow_reconciler-*.whl")
-    folders = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
-    variables = environment(tmp_path) | folders | {"UV_CACHE_DIR": str(tmp_path / "cache")}
-    install = [UV, "tool", "install", "--no-config", "--python", sys.executable, "--no-index", "--find-links"]
-    done = subprocess.run(
-        [*install, str(wheelhouse), str(ours)], env=variables, capture_output=True, text=True, check=False
+    shutil.copy(ours, tmp_path / "dist")
+    (tmp_path / "wheelhouse").symlink_to(wheelhouse)
+    venv.create(tmp_path / "venv", with_pip=program == "pip")
+    variables = environment(tmp_path) | _out_of(wheelhouse, tmp_path, line)
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "does not provide the extra" not in done.stderr
+    if "[server]" in line:
+        lend_dependencies(tmp_path / "venv/bin/python")
+    upgrades_a_database(tmp_path / ("venv/bin" if program == "pip" else "bin") / "mlflow-reconciler", tmp_path)
+
+
+def _out_of(wheelhouse: Path, place: Path, line: str) -> dict[str, str]:
+    """Settings in place of an index. The extra's packages are in no wheelhouse, so its line goes without them."""
+    path = f"{place / 'venv/bin'}:{UV.parent}:{os.environ['PATH']}"
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse)} | (
+        {"PIP_NO_DEPS": "1"} if "[server]" in line else {}
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    upgrades_a_database(tmp_path / "bin/mlflow-reconciler", tmp_path)
-
-
-def test_pipx_installs_the_wheel(wheelhouse: Path, tmp_path: Path) -> None:
-    if shutil.which("pipx") is None:
-        pytest.skip("pipx is not on this machine")
-    [ours] = wheelhouse.glob("mlflow_reconciler-*.whl")
-    variables = environment(tmp_path) | {"PIPX_HOME": str(tmp_path / "pipx"), "PIPX_BIN_DIR": str(tmp_path / "bin")}
-    arguments = f"--pip-args=--no-index --find-links {wheelhouse}"
-    done = subprocess.run(["pipx", "install", arguments, str(ours)], env=variables, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    upgrades_a_database(tmp_path / "bin/mlflow-reconciler", tmp_path)
+    pipx = {"PIPX_HOME": str(place / "pipx"), "PIPX_BIN_DIR": str(place / "bin")}
+    uv = {"UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheelhouse), "UV_NO_CONFIG": "1", "UV_PYTHON": sys.executable}
+    folders = {
+        "UV_TOOL_DIR": str(place / "tools"),
+        "UV_TOOL_BIN_DIR": str(place / "bin"),
+        "UV_CACHE_DIR": str(place / "c"),
+    }
+    return {"PATH": path} | pip | pipx | uv | folders

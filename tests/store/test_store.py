@@ -179,6 +179,8 @@ def test_working_state_that_was_lost_is_made_again(audit: Audit) -> None:
     audit.log.record(audit.judged())
     with audit.engine.begin() as connection:
         connection.execute(text("DELETE FROM pending_acts"))
+    assert claimed(audit.log) == []
+    audit.log.restore_claims(lambda: False)
     [pending] = claimed(audit.log)
     assert audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
 
@@ -383,7 +385,7 @@ def test_one_decision_is_shown_whole_by_the_beginning_of_its_id(audit: Audit) ->
         "metric validation_accuracy", "below_min", "0.85", 0.85,
     )  # fmt: skip
     assert whole["policy"] == POLICY
-    with pytest.raises(NoSuchDecision, match="no decision begins with"):
+    with pytest.raises(NoSuchDecision, match="no decision id begins with"):
         audit.reader.decision("zzz")
 
 
@@ -485,7 +487,7 @@ def test_a_full_disk_records_nothing_and_is_over_when_there_is_room(tmp_path: Pa
     audit = _audit(url)
     pages = _pragma(audit.engine, "PRAGMA page_count")
     _pragma(audit.engine, f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(AuditUnavailable, match="make room"):
+    with pytest.raises(AuditUnavailable, match="free some space"):
         _fill(audit)
     before = len(audit.reader.decisions(DecisionFilter()))
     _pragma(audit.engine, "PRAGMA max_page_count = 1000000")

@@ -108,5 +108,5 @@ def test_a_kind_of_fact_that_this_release_does_not_know_is_not_passed_over() -> 
 
 
 def test_an_answer_is_never_kept_under_another_kind_of_fact() -> None:
-    with pytest.raises(TypeError, match="CardFacts is no answer to run"):
+    with pytest.raises(TypeError, match="CardFacts is not an answer to run"):
         Evidence.of(NOW, {RunFacts: CardFacts(12)})

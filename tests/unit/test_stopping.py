@@ -84,7 +84,7 @@ def test_a_daemon_waits_ten_seconds_for_its_cycle_and_leaves_in_the_middle_of_it
     with pytest.raises(Left, match="^0$"):
         Daemon(work, threading.Event(), Notifier({}), over, leave).serve()
     assert (waited, work.signed_off, work.go.is_set()) == ([10.0], 1, False)
-    assert caplog.messages == ["the registry did not answer in time: leaving; the next start settles what is open"]
+    assert caplog.messages == ["the registry did not answer in time: exiting; the next start settles what is open"]
 
 
 def test_a_cycle_that_ends_while_the_daemon_waits_ends_the_daemon(

@@ -277,7 +277,7 @@ def test_credentials_come_from_our_settings_then_from_where_mlflow_users_keep_th
 
 
 def test_a_plugin_that_is_not_installed_is_an_error_and_not_a_request_without_credentials() -> None:
-    with pytest.raises(SettingsError, match="no installed plugin is called 'nowhere'"):
+    with pytest.raises(SettingsError, match="no installed plugin is named 'nowhere'"):
         resolve_auth(RegistrySettings(), {"MLFLOW_TRACKING_AUTH": "nowhere"})
 
 
@@ -290,9 +290,9 @@ def test_tls_settings_that_contradict_or_name_no_file_are_refused(tmp_path: Path
     bundle.touch()
     assert tls({"MLFLOW_TRACKING_SERVER_CERT_PATH": str(bundle)}) == (str(bundle), None)
     assert tls({"MLFLOW_TRACKING_INSECURE_TLS": "true"}) == (False, None)
-    with pytest.raises(SettingsError, match="exclude each other"):
+    with pytest.raises(SettingsError, match="mutually exclusive"):
         tls({"MLFLOW_TRACKING_INSECURE_TLS": "true", "MLFLOW_TRACKING_SERVER_CERT_PATH": str(bundle)})
-    with pytest.raises(SettingsError, match="there is no such file"):
+    with pytest.raises(SettingsError, match="no such file"):
         tls({"MLFLOW_TRACKING_CLIENT_CERT_PATH": str(tmp_path / "none.pem")})
 
 
@@ -313,7 +313,7 @@ def test_a_renewed_token_answers_like_the_first_with_text_too() -> None:
 @pytest.mark.parametrize(
     ("settings", "environ", "named"),
     [
-        ({"token": "s3cret"}, {}, "the server refused registry.token: is it right"),
+        ({"token": "s3cret"}, {}, "the server refused registry.token: is it correct"),
         ({"username": "svc", "password": "s3cret"}, {}, "user svc with the password of registry.password"),
         ({}, {"MLFLOW_TRACKING_TOKEN": "s3cret"}, "the token of MLFLOW_TRACKING_TOKEN"),
         ({}, {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s3cret"},

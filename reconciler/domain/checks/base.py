@@ -45,7 +45,7 @@ def nothing_to_judge(fact: Absent | Unreadable) -> Finding:
 
 
 class Check(Value):
-    """One condition of a rule. The fields of a subclass are its keys in the policy; one is named as the kind.
+    """One condition of a rule. The fields of a subclass are its keys in the policy; one is named after the kind.
 
     The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
     docs/policy.md. Its `codes` are all that it finds, beside those that every kind shares.
@@ -57,7 +57,8 @@ class Check(Value):
 
     on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
     grace: DurationField = Field(
-        timedelta(0), description="How long after the request a missing value may still come before it rejects."
+        timedelta(0),
+        description="How long after the request a missing value may still arrive before the check rejects.",
     )
 
     @property
@@ -79,5 +80,5 @@ class Check(Value):
         """What the evidence says, before `grace` and `on_missing`. Pure: the same arguments find the same."""
 
     def doubts(self) -> Iterator[str]:
-        """What `policy validate` warns of, such as a condition that can never hold."""
+        """What `policy validate` warns about, such as a condition that can never hold."""
         yield from ()

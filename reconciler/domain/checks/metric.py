@@ -56,8 +56,8 @@ run that the version names: anybody may register a version under any run's id.
 (`null`)."""
 
     metric: TextField = Field(min_length=1, description="The metric's key.", examples=["validation_accuracy"])
-    min: float | None = Field(None, strict=True, description="The least that passes.")
-    max: float | None = Field(None, strict=True, description="The most that passes.")
+    min: float | None = Field(None, strict=True, description="The lowest value that passes.")
+    max: float | None = Field(None, strict=True, description="The highest value that passes.")
     source: Literal["run", "logged_model"] = Field("run", description="Where the metric is read.")
     dataset: TextField | None = Field(None, description="Name of the dataset (logged_model only).")
     bounds: tuple[float, float] | None = Field(
@@ -97,7 +97,7 @@ run that the version names: anybody may register a version under any run's id.
         return f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}"
 
     def needs(self) -> Needs:
-        # Both, whatever the source: the logged model tells whether the run is really the version's.
+        # Both, whatever the source: the logged model shows whether the run is really the version's.
         on_model = self.source == "logged_model"
         return Needs(metrics=frozenset({self.metric}), run=True, logged_model=True, metrics_of_logged_model=on_model)
 
@@ -183,7 +183,7 @@ run that the version names: anybody may register a version under any run's id.
 
 
 def _measured_on_other_run(evidence: Evidence) -> Finding | None:
-    """A version may name any run; where a logged model stands behind it, the two must agree."""
+    """A version may name any run; where it has a logged model, the two must agree."""
     model, version = evidence.fact(LoggedModelFacts), evidence.fact(VersionFacts)
     if isinstance(model, Unreadable):
         observed = f"the logged model could not be read: {model.detail}"

@@ -1,4 +1,4 @@
-"""run: the run behind the version is fit to be relied on."""
+"""run: the run behind the version can be relied on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RunTerms(Value):
 
 
 class RunCheck(Check):
-    """The run behind the version is fit to be relied on."""
+    """The run behind the version can be relied on."""
 
     kind: ClassVar[str] = "run"
     codes: ClassVar[type[FindingCode]] = RunCode
@@ -54,7 +54,7 @@ class RunCheck(Check):
         return ", ".join(words + ["linked to the version"] * terms.linked) or "there"
 
     def needs(self) -> Needs:
-        # The logged model tells whether the run is really the version's.
+        # The logged model shows whether the run is really the version's.
         return Needs(run=True, logged_model=True)
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:

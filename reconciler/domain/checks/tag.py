@@ -1,4 +1,4 @@
-"""tag: a tag of the version is there, or says something."""
+"""tag: the version has a tag, with any value or a given one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class TagCode(FindingCode):
 
 
 class TagCheck(Check):
-    """A tag of the version is there, or says something."""
+    """The version has a tag, with any value or a given one."""
 
     kind: ClassVar[str] = "tag"
     codes: ClassVar[type[FindingCode]] = TagCode
     notes: ClassVar[str] = (
-        "`tag: KEY` alone asks that the tag is there. Give at most one of `equals`, `one_of` and `matches`."
+        "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`."
     )
 
     tag: TextField = Field(min_length=1, description="The tag's key.", examples=["validation.status"])
-    present: Literal[True] = Field(True, description="The tag is there, whatever it says.")
+    present: Literal[True] = Field(True, description="The tag is present, whatever its value.")
     equals: TextField | None = Field(None, description="The value that passes.")
     one_of: tuple[TextField, ...] | None = Field(None, min_length=1, description="The values that pass.")
     matches: TextField | None = Field(None, description="A regular expression (RE2) for the whole value.")
