@@ -232,7 +232,7 @@ class Origins:
         with self._registry.connect() as connection:
             every = all_holders(connection, self._targets)
             known = {(Holder(Model(*row[:2]), row[2]), row[3]) for row in connection.execute(_KNOWN)}
-            moved = self._moved(connection, sorted(holder for holder, _ in every & known))
+            moved = list(self._moved(connection, sorted(holder for holder, _ in every & known)))
         missing = sorted({*(holder for holder, _ in every - known), *moved})
         for batch in chunks(missing):
             with self._registry.begin() as connection:

@@ -31,18 +31,30 @@ class Server:
     def put(self, path: str, prefix: str = PROXY) -> requests.Response:
         return self.person.send("PUT", f"{prefix}/artifacts/{path}", data=b"bytes")
 
+    def remove(self, path: str) -> requests.Response:
+        return self.person.send("DELETE", f"{PROXY}/artifacts/{path}")
+
     def holder(self) -> tuple[str, str, str]:
         """Name, run and files of a model whose version 1 holds Production."""
+        run, path = self.logged()
+        return self.approved(run, path), run, path
+
+    def logged(self) -> tuple[str, str]:
+        """Run and files of a model that is logged."""
         run, path = self.run()
         assert self.put(f"{path}/model/MLmodel").status_code == 200
         assert self.put(f"{path}/model/data/weights").status_code == 200
+        return run, path
+
+    def approved(self, run: str, path: str) -> str:
+        """The name of the model, whose version 1 holds Production from now on."""
         name = f"held-{run}"
         self.person.call("POST", "registered-models/create", json={"name": name})
         body = {"name": name, "source": f"mlflow-artifacts:/{path}/model", "run_id": run}
         self.person.call("POST", "model-versions/create", json=body)
         self.person.request("create", name)
         self.person.request("approve", name)
-        return name, run, path
+        return name
 
     def seen(self) -> dict[str, str]:
         """The witness: every file on the disk, and its sha256."""
@@ -81,6 +93,46 @@ def test_no_upload_and_no_deletion_reaches_a_holders_files(server: Server, spell
     for reply in (server.put(place, prefix), server.person.send("DELETE", f"{prefix}/artifacts/{place}")):
         assert 400 <= reply.status_code < 500, reply.text
     assert server.seen() == before
+
+
+def test_a_run_that_was_moved_and_linked_before_the_approval_is_defended_by_both_names(server: Server) -> None:
+    run, path = server.logged()
+    place, moved = server.files / path.removesuffix("/artifacts"), server.files / f"moved-{run}"
+    place.rename(moved)
+    place.symlink_to(moved)
+    server.approved(run, path)
+    before = server.seen()
+    for reply in (
+        server.put(f"{path}/model/MLmodel"),
+        server.remove(f"{path}/model"),
+        server.put(f"moved-{run}/artifacts/model/MLmodel"),
+        # The link itself: without it, the version's files would be others.
+        server.put(path.removesuffix("/artifacts")),
+        server.remove(path.removesuffix("/artifacts")),
+        server.remove(path.split("/", maxsplit=1)[0]),
+    ):
+        assert reply.status_code == 403, reply.text
+    assert server.seen() == before
+    assert place.is_symlink()
+    assert server.put(f"{path}/plots/a.png").status_code == 200
+
+
+def test_a_link_inside_a_holders_files_is_neither_replaced_nor_written_through(server: Server) -> None:
+    run, path = server.logged()
+    blobs, model = server.files / f"blobs-{run}", server.files / path / "model"
+    (blobs / "folder").mkdir(parents=True)
+    (blobs / "file").write_bytes(b"linked")
+    (blobs / "folder/part").write_bytes(b"linked")
+    (model / "file").symlink_to(blobs / "file")
+    (model / "folder").symlink_to(blobs / "folder")
+    (model / "outside").symlink_to("/nowhere")
+    server.approved(run, path)
+    before = server.seen()
+    for name in ("file", "folder/part", "folder/new", "outside"):
+        assert server.put(f"{path}/model/{name}").status_code == 403
+        assert server.remove(f"{path}/model/{name}").status_code == 403
+    assert server.seen() == before
+    assert (model / "outside").is_symlink()
 
 
 def test_the_refusal_names_the_version_and_says_what_to_do(server: Server) -> None:
@@ -152,6 +204,24 @@ def test_a_proxied_place_of_a_workspace_may_omit_the_workspace() -> None:
     assert places.canonical("mlflow-artifacts:/0/run", "default") == "s3://bucket/root/0/run"
 
 
+@pytest.mark.parametrize("name", ["new\0", "new%00", "new%2500", "new\n", "new%0A"])
+def test_a_control_character_is_part_of_a_name_as_mlflow_writes_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "real/model").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    found = Places(None).below(str(tmp_path / "link"), f"model/{name}")
+    assert found is not None
+    assert f"file://{tmp_path.resolve()}/real/model" in list(and_above(found.place))
+    assert found.place.rpartition("/")[2] in {"new%00", "new%0a"}
+
+
+def test_links_that_lead_to_themselves_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    found = Places(None).located(str(tmp_path / "a/model"))
+    assert found is not None
+    assert found.place.endswith("/model")
+
+
 def test_names_are_not_places_and_nothing_is_above_a_bucket() -> None:
     places = Places(None)
     assert places.canonical("runs:/abc/model") is None
@@ -169,7 +239,9 @@ def test_links_are_followed_anywhere_in_a_path_and_whenever_they_were_created(tm
     held = f"file://{tmp_path.resolve()}/held/model/MLmodel"
     assert places.canonical(str(tmp_path / "file")) == held
     assert places.canonical(str(tmp_path / "folder/model/MLmodel")) == held
-    assert places.below(str(tmp_path / "folder"), "model/new/../MLmodel") == held
+    below = places.below(str(tmp_path / "folder"), "model/new/../MLmodel")
+    assert below is not None
+    assert (below.place, below.links) == (held, {f"file://{tmp_path.resolve()}/folder"})
     assert places.canonical(str(tmp_path / "plain/model/MLmodel")) == held.replace("held", "plain")
     (tmp_path / "plain").rename(tmp_path / "was-plain")
     (tmp_path / "plain").symlink_to(tmp_path / "held")

@@ -36,7 +36,7 @@ from reconciler.domain.target import Target
 from reconciler.mlflow_app import tables
 from reconciler.mlflow_app.artifact_wall import ArtifactWall
 from reconciler.mlflow_app.carrying_out import move
-from reconciler.mlflow_app.digests import digests_of_write
+from reconciler.mlflow_app.digests import digests_of_removal, digests_of_write
 from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.identity import Caller, Identity
 from reconciler.mlflow_app.locations import Places
@@ -656,6 +656,30 @@ def test_a_recreated_model_of_the_same_name_is_another_model(world: World) -> No
     place = world.origins.located(f"{files}/model/MLmodel")
     assert place is not None
     assert world.origins.touched(digests_of_write(place)) is not None
+
+
+def test_files_that_were_moved_are_defended_after_the_next_start(sqlite: str, tmp_path: Path) -> None:
+    world = World(sqlite, tmp_path / "artifacts")
+    run_id, files = a_run(world)
+    with walled(world):
+        world.model(versions=1, source=f"{files}/model", run_id=run_id)
+        world.approve("m", 1, PRODUCTION)
+    place = Path(files.removeprefix("file://")).parent
+    place.mkdir(parents=True, exist_ok=True)
+    place.rename(place.with_name("moved"))
+    place.symlink_to(place.with_name("moved"))
+    written = world.origins.located(f"{files}/model/MLmodel")
+    assert written is not None
+    assert "/moved/" in written.place
+    assert world.origins.touched(digests_of_write(written)) is None
+    world.origins.catch_up()
+    assert world.origins.touched(digests_of_write(written)) is not None
+    link = world.origins.located(str(place))
+    assert link is not None
+    assert world.origins.touched(digests_of_removal(link)) is not None
+    count = world.rows("SELECT count(*) FROM transition_requests_origins")
+    world.origins.catch_up()
+    assert world.rows("SELECT count(*) FROM transition_requests_origins") == count
 
 
 def test_rows_of_a_deleted_model_do_not_hide_new_holders_at_the_start(sqlite: str, tmp_path: Path) -> None:
