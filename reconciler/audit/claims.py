@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from reconciler.audit.statements import Served, insert_new
+from reconciler.audit.statements import Served, decision_of_pending, insert_new
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow, UtcMillis, now_in
 from reconciler.domain.decision import Decision, Mode
 from reconciler.domain.request import Request
@@ -35,7 +35,6 @@ from reconciler.ports.audit import Pending
 _FIRST_FENCE = 1
 # Ids of decisions that are looked at in one transaction.
 LOOKED_AT_TOGETHER = 20_000
-_SAME = PendingActRow.decision_id == DecisionRow.decision_id
 
 
 class Claims:
@@ -162,7 +161,7 @@ def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
 
 _PENDING: Select[Any] = (
     select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
-    .select_from(join(PendingActRow.__table__, DecisionRow.__table__, _SAME))
+    .select_from(join(PendingActRow.__table__, DecisionRow.__table__, decision_of_pending()))
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
     # The sum keeps a planner from walking all decisions in the order of their ids until it has found enough.
     .order_by(DecisionRow.id + 0)

@@ -24,7 +24,7 @@ def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
     daemons, their_daemons = _parted(reader.daemons(), here)
     open_requests, their_requests = _parted(reader.open_requests(), here)
     since = reader.policies([daemon["policy_digest"] for daemon in daemons])
-    pauses = reader.pauses()
+    pauses = reader.pauses(limit=1)
     return {
         "daemons": [daemon | {"policy_since": since.get(daemon["policy_digest"], "-")} for daemon in daemons],
         "replicas_alive": sum(_is_alive(daemon) for daemon in daemons),
@@ -33,6 +33,7 @@ def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
         "open_requests": open_requests,
         "other_registries": _others(their_daemons, their_requests),
         "unfinished": reader.unfinished(),
+        "failed": reader.failed(),
         "stuck": reader.stuck(),
     }
 

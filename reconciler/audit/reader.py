@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, select
+from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, func, join, null, select
 from sqlalchemy import Text as SqlText
 
 from reconciler.audit.session import Session
+from reconciler.audit.statements import decision_of_pending
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
@@ -31,6 +32,9 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
 from reconciler.domain.times import iso
 from reconciler.ports import AmbiguousDecision, NoSuchDecision
+
+# Of the decisions that failed, the latest that `status` names.
+FAILED_SHOWN = 20
 
 _MOMENTS = {"decided_at", "requested_at", "outcome_at"}
 
@@ -127,15 +131,18 @@ class AuditReader:
             return [_plain(row) for row in connection.execute(query)]
 
     def unfinished(self) -> list[dict[str, Any]]:
-        """Acting decisions that are pending or failed, which an operator should look at."""
+        """Acting decisions that an operator should look at: every pending one, and the latest that failed."""
         act = PendingActRow
-        tried = select(act.attempts, act.next_attempt_at, act.last_detail, act.failures, act.failing_since)
-        joined = tried.add_columns(*REGISTER.c).select_from(
-            REGISTER.outerjoin(PendingActRow.__table__, PendingActRow.decision_id == REGISTER.c.decision_id)
-        )
-        query = joined.where(REGISTER.c.outcome.is_(None) | (REGISTER.c.outcome == "failed"))
+        tried = select(act.attempts, act.next_attempt_at, act.last_detail, act.failures, act.failing_since, *REGISTER.c)
+        pending = tried.select_from(join(act.__table__, REGISTER, decision_of_pending(REGISTER.c.decision_id)))
         with self._session.transaction() as connection:
-            return [_plain(row) for row in connection.execute(query.order_by(REGISTER.c.decided_at))]
+            rows = [*connection.execute(pending), *_latest_failed(connection)]
+        return sorted((_plain(row) for row in rows), key=lambda row: str(row["decided_at"]))
+
+    def failed(self) -> int:
+        """How many decisions failed, of all times."""
+        with self._session.transaction() as connection:
+            return connection.scalar(select(func.count()).where(OutcomeRow.outcome == "failed")) or 0
 
     def stuck(self) -> list[dict[str, Any]]:
         """What has failed for long, or repeatedly; the longest-failing first."""
@@ -148,9 +155,9 @@ class AuditReader:
         with self._session.transaction() as connection:
             return [_with_age(row) for row in connection.execute(query)]
 
-    def pauses(self) -> list[dict[str, Any]]:
-        """Every pause and resume, the latest first."""
-        query = select(PauseEventRow.__table__).order_by(PauseEventRow.id.desc())
+    def pauses(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Every pause and resume, or the latest ones, the latest first."""
+        query = select(PauseEventRow.__table__).order_by(PauseEventRow.id.desc()).limit(limit)
         with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query)]
 
@@ -160,6 +167,16 @@ class AuditReader:
         with self._session.transaction() as connection:
             rows = connection.execute(query.where(PolicyVersionRow.digest.in_(list(digests))))
             return {row.digest: iso(row.first_used_at) for row in rows}
+
+
+def _latest_failed(connection: Connection) -> Sequence[Row[Any]]:
+    latest = select(OutcomeRow.decision_id).where(OutcomeRow.outcome == "failed").order_by(OutcomeRow.id.desc())
+    ids = list(connection.scalars(latest.limit(FAILED_SHOWN)))
+    nothing = (
+        null().label(name) for name in ("attempts", "next_attempt_at", "last_detail", "failures", "failing_since")
+    )
+    query: Any = select(*nothing, *REGISTER.c)
+    return connection.execute(query.where(REGISTER.c.decision_id.in_(ids))).all()
 
 
 def _with_age(row: Row[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection
 
-from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow
+from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow, PendingActRow
 
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
@@ -24,6 +24,15 @@ class Served:
     def among(self, row: type[DecisionRow] | type[OpenRequestRow] | type[DaemonRow]) -> ColumnElement[bool]:
         """Only this registry's rows."""
         return (row.registry == self.registry) & (row.workspace == self.workspace)
+
+
+def decision_of_pending(decision_id: ColumnElement[str] = DecisionRow.decision_id) -> ColumnElement[bool]:
+    """Joins `pending_acts` with its decisions so that no planner begins with all decisions of history.
+
+    The empty text keeps the index on `pending_acts` from being used: each pending act finds its decision, and no decision
+    looks for its act.
+    """
+    return decision_id == PendingActRow.decision_id.op("||")("")
 
 
 def insert_new(connection: Connection, row: type[Base]) -> Any:

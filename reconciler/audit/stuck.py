@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select
 
-from reconciler.audit.statements import Served
+from reconciler.audit.statements import Served, decision_of_pending
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, now_in
 from reconciler.ports import Stuck
 
@@ -45,7 +45,7 @@ _DECISIONS: Any = select(
     PendingActRow.failing_since,
     PendingActRow.failures,
     PendingActRow.last_detail,
-).join(PendingActRow, PendingActRow.decision_id == DecisionRow.decision_id)
+).join(PendingActRow, decision_of_pending())
 _REQUESTS: Any = select(
     literal("request").label("kind"),
     null().label("decision_id"),

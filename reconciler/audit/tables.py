@@ -187,7 +187,8 @@ class PauseEventRow(Base):
 
 class OutcomeRow(Base):
     __tablename__ = "outcomes"
-    __table_args__ = (Index("ix_outcomes_decision_id", "decision_id"),)
+    # The second one holds failed outcomes only, which the migration says.
+    __table_args__ = (Index("ix_outcomes_decision_id", "decision_id"), Index("ix_outcomes_failed", "id"))
 
     id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
     decision_id: ColumnElement[str] = Column(ForeignKey("decisions.decision_id"), nullable=False)

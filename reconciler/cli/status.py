@@ -102,16 +102,19 @@ def _show(picture: dict[str, Any], here: tuple[str, str] | None) -> None:
         print(f"replicas alive: {picture['replicas_alive']}")
     _show_stuck(picture["stuck"])
     _show_open(picture, several)
-    _show_unfinished(picture["unfinished"])
+    _show_unfinished(picture["unfinished"], picture["failed"])
     for row in picture["other_registries"]:
         _show_other(row)
 
 
-def _show_unfinished(unfinished: list[dict[str, Any]]) -> None:
+def _show_unfinished(unfinished: list[dict[str, Any]], failed: int) -> None:
     for row in unfinished:
         outcome = painted(row["outcome"] or "pending", Colour.BAD if row["outcome"] else Colour.DOUBTFUL)
         print(f"{outcome}: decision {row['decision_id']} on {row['model']} version {row['version']}:")
         print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
+    earlier = failed - sum(row["outcome"] is not None for row in unfinished)
+    if earlier > 0:
+        print(f"{counted(earlier, 'earlier decision')} failed (mlflow-reconciler audit list --outcome failed)")
 
 
 def _show_other(row: dict[str, Any]) -> None:

@@ -1,0 +1,199 @@
+"""What a cycle reads does not grow with the history in the audit database: counted by the databases themselves."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, insert, select, text
+
+from reconciler.audit import schema
+from reconciler.audit.database import make_engine
+from reconciler.audit.picture import picture_of
+from reconciler.audit.reader import FAILED_SHOWN, AuditReader
+from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow
+from reconciler.cycle import Cycle, PolicyInForce
+from reconciler.domain.decision import Mode
+from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.target import Target
+from reconciler.policy.file import parse_policy
+from reconciler.ports import Waiting
+from tests.fake_registry import FakeRegistry
+
+POLICY = """\
+version: 1
+rules:
+  - name: accuracy
+    targets: [Production]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+REGISTRY = "http://registry.test"
+HISTORY = 10_000
+
+
+@pytest.fixture
+def engine(audit_url: str) -> Iterator[Engine]:
+    schema.upgrade(audit_url)
+    engine = make_engine(audit_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def cycle(engine: Engine) -> Callable[[], object]:
+    """One idle pass after the other by one daemon; the first has read what only a start reads."""
+    loaded = parse_policy(POLICY, "policy.yaml")
+    in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    registry = FakeRegistry()
+    cycle = Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY))
+    registry.file("fraud", "1")
+    cycle.run(in_force, Mode.ENFORCE)
+    cycle.run(in_force, Mode.ENFORCE)
+    return lambda: cycle.run(in_force, Mode.ENFORCE)
+
+
+def add_history(engine: Engine, many: int, outcome: str = "applied") -> None:
+    """As many decisions more, each with this outcome, made from the one that is there."""
+    with engine.begin() as connection:
+        [first] = connection.execute(select(DecisionRow.__table__).limit(1)).mappings()
+        ids = [str(uuid.uuid4()) for _ in range(many)]
+        rows = [{**first, "decision_id": id, "request_key": id} for id in ids]
+        for row in rows:
+            del row["id"]
+        connection.execute(insert(DecisionRow), rows)
+        done = {"outcome": outcome, "at": first["decided_at"], "detail": "shown"}
+        connection.execute(insert(OutcomeRow), [{"decision_id": id, **done} for id in ids])
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
+
+
+@contextmanager
+def counted(engine: Engine) -> Iterator[list[int]]:
+    """How many steps SQLite's machine makes, or how many blocks PostgreSQL touches, in the block."""
+    total = [0]
+    engine.dispose()
+    if engine.dialect.name == "sqlite":
+
+        def step() -> int:
+            total[0] += 1
+            return 0
+
+        def watch(connection: Any, record: Any) -> None:
+            connection.set_progress_handler(step, 1)
+
+        event.listen(engine, "connect", watch)
+        yield total
+        event.remove(engine, "connect", watch)
+        engine.dispose()
+        return
+
+    def ended(connection: Connection) -> None:
+        blocks = (
+            "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        )
+        total[0] += int(connection.exec_driver_sql(blocks).scalar() or 0)
+
+    event.listen(engine, "commit", ended)
+    yield total
+    event.remove(engine, "commit", ended)
+
+
+def cost(engine: Engine, act: Callable[[], object]) -> int:
+    with counted(engine) as total:
+        act()
+    return total[0]
+
+
+def test_an_idle_cycle_costs_the_same_whatever_was_decided_before(engine: Engine, cycle: Callable[[], object]) -> None:
+    before = cost(engine, cycle)
+    assert before > 0
+    add_history(engine, HISTORY)
+    after = cost(engine, cycle)
+    # An index of 10,000 rows is a level deeper.
+    assert after <= before * 2
+    assert after <= (1_000 if engine.dialect.name == "sqlite" else 100)
+
+
+def test_status_costs_the_same_whatever_was_decided_before_and_names_the_latest_that_failed(
+    engine: Engine, cycle: Callable[[], object]
+) -> None:
+    reader = AuditReader(engine)
+    add_history(engine, 300, "failed")
+    before = cost(engine, lambda: picture_of(reader))
+    add_history(engine, HISTORY)
+    assert cost(engine, lambda: picture_of(reader)) <= before * 2
+    picture = picture_of(reader)
+    assert (len(picture["unfinished"]), picture["failed"]) == (FAILED_SHOWN, 300)
+    with engine.connect() as connection:
+        latest = select(OutcomeRow.decision_id).where(OutcomeRow.outcome == "failed").order_by(OutcomeRow.id.desc())
+        assert {row["decision_id"] for row in picture["unfinished"]} == set(
+            connection.scalars(latest.limit(FAILED_SHOWN))
+        )
+
+
+def test_a_start_finds_what_lost_its_claim_in_all_of_history(engine: Engine, cycle: Callable[[], object]) -> None:
+    add_history(engine, HISTORY)
+    with engine.begin() as connection:
+        lost = sorted(connection.scalars(select(DecisionRow.decision_id)))[::2500]
+        connection.execute(text("DROP TRIGGER IF EXISTS outcomes_no_delete") if engine.dialect.name == "sqlite"
+                           else text("ALTER TABLE outcomes DISABLE TRIGGER outcomes_no_change"))  # fmt: skip
+        connection.execute(OutcomeRow.__table__.delete().where(OutcomeRow.decision_id.in_(lost)))
+    log = SqlAuditLog(engine, "test:2", REGISTRY)
+    log.restore_claims(lambda: False)
+    with engine.connect() as connection:
+        assert sorted(connection.scalars(select(PendingActRow.decision_id))) == lost
+    assert len(log.claim(100, [], everything=True)) == len(lost)
+
+
+def test_what_waits_unchanged_is_not_written_again(engine: Engine) -> None:
+    log = SqlAuditLog(engine, "test:1", REGISTRY)
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    target, asker = Target.parse("Production"), Requester("ada", Assurance.ASSERTED)
+    asked = [Request(REGISTRY, "", f"m{n}", "1", target, asker, now, "", f"id-{n}", f"fp-{n}") for n in range(300)]
+    waits = [Waiting(request, "waiting", "metric is missing") for request in asked]
+    log.reconcile_open(asked, waits)
+    with rows_written(engine) as written:
+        log.reconcile_open(asked, waits)
+    assert written == [0]
+    with rows_written(engine) as written:
+        log.reconcile_open(
+            asked, [Waiting(asked[0], "unreadable", "500", timedelta(minutes=1), failed=True), *waits[1:]]
+        )
+    assert written == [1]
+
+
+@contextmanager
+def rows_written(engine: Engine) -> Iterator[list[int]]:
+    """As the database counts them, by triggers that are no part of the product."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE witness (n INTEGER)"))
+        for change in ("INSERT", "UPDATE", "DELETE"):
+            _count_on(connection, change)
+    written = [0]
+    yield written
+    with engine.begin() as connection:
+        written[0] = connection.scalar(text("SELECT count(*) FROM witness")) or 0
+        for change in ("INSERT", "UPDATE", "DELETE"):
+            on = "" if engine.dialect.name == "sqlite" else " ON open_requests"
+            connection.execute(text(f"DROP TRIGGER witness_{change.lower()}{on}"))
+        connection.execute(text("DROP TABLE witness"))
+
+
+def _count_on(connection: Connection, change: str) -> None:
+    name = f"witness_{change.lower()}"
+    if connection.dialect.name == "sqlite":
+        body = f"AFTER {change} ON open_requests BEGIN INSERT INTO witness VALUES (1); END"
+        connection.execute(text(f"CREATE TRIGGER {name} {body}"))
+        return
+    connection.execute(text(
+        "CREATE OR REPLACE FUNCTION witnessed() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO witness VALUES (1); RETURN NULL; END $$"
+    ))  # fmt: skip
+    each = f"AFTER {change} ON open_requests FOR EACH ROW EXECUTE FUNCTION witnessed()"
+    connection.execute(text(f"CREATE TRIGGER {name} {each}"))
