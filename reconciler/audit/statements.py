@@ -29,8 +29,8 @@ class Served:
 def decision_of_pending(decision_id: ColumnElement[str] = DecisionRow.decision_id) -> ColumnElement[bool]:
     """Joins `pending_acts` with its decisions so that no planner begins with all decisions of history.
 
-    The empty text keeps the index on `pending_acts` from being used: each pending act finds its decision, and no decision
-    looks for its act.
+    The empty text keeps the index on `pending_acts` from being used, so each pending act finds its decision and no
+    decision looks for its act.
     """
     return decision_id == PendingActRow.decision_id.op("||")("")
 
