@@ -97,6 +97,19 @@ def test_the_readmes_policy_is_a_policy() -> None:
         assert parse_policy(policy, page).warnings == ()
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/mlflow-app.md"])
+def test_the_app_protects_what_the_readmes_policy_governs(page: str) -> None:
+    from reconciler.mlflow_app.options import read_options
+    from reconciler.policy.file import parse_policy
+
+    [policy] = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    governed = parse_policy(policy, page).policy.governed_targets()
+    installing = re.findall(r"```sh\n(pip install [^`]*--app-name.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(installing) == 1
+    variables = dict(re.findall(r"^export (\w+)=(\S+)", installing[0], re.MULTILINE))
+    assert read_options(variables).targets >= set(governed)
+
+
 def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     # Put together here, so that this file does not name what it looks for.
