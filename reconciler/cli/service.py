@@ -25,8 +25,8 @@ schedule:
   interval: 60s
 log:
   format: journal
-# metrics:
-#   path: /var/lib/node_exporter/textfile/mlflow-reconciler.prom
+# metrics:                             # for node_exporter; docs/operating.md says how it finds the file
+#   path: /run/mlflow-reconciler/metrics.prom
 """
 POLICY = """\
 # What a version must show before it goes to Production; docs/policy.md has every check.

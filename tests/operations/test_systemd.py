@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.service import UNITS, templates
+from reconciler.cli.service import CONFIG, UNITS, templates
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.command import COMMAND
@@ -21,6 +22,7 @@ from tests.databricks_double import Workspace
 from tests.manager import Manager
 from tests.operations.conftest import POLICY
 
+ROOT = Path(__file__).resolve().parents[2]
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not on this machine")
 
@@ -211,6 +213,15 @@ def test_each_unit_promises_no_inbound_port() -> None:
             text = (templates() / unit).read_text()
             assert "SocketBindDeny=any\n" in text
             assert "IPAddressDeny=any\n" in text
+
+
+def test_the_metrics_path_that_is_proposed_lies_in_a_folder_that_the_service_may_write_and_others_read() -> None:
+    [proposed] = re.findall(r"^#   path: (\S+)", CONFIG, re.MULTILINE)
+    unit = (templates() / "mlflow-reconciler.service").read_text()
+    [folder] = re.findall(r"^RuntimeDirectory=(\S+)", unit, re.MULTILINE)
+    assert Path(proposed).parent == Path("/run") / folder
+    assert "\nRuntimeDirectoryMode=0755\n" in unit
+    assert proposed in (ROOT / "docs/operating.md").read_text()
 
 
 def test_a_changed_policy_is_in_force_from_the_next_cycle_and_a_broken_one_is_not(
