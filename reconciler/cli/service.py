@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.settings.secret_files import SECRETS
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
 registry:
   uri: https://mlflow.example.com      # or databricks://PROFILE
-  # username: reconciler               # with basic-auth; the password is then a credential registry.password
+  # username: reconciler               # with basic-auth; the password: credentials/registry.password
 # Where commands in a shell find the credentials that systemd hands to the service.
 credentials_directory: credentials
 policy: policy.yaml
@@ -94,8 +95,7 @@ def _files(root: Path, command: str) -> list[tuple[Path, str, int]]:
         (allowed, (templates() / "registry-and-database.conf").read_text(), 0o644),
         (etc / "config.yaml", CONFIG, 0o644),
         (etc / "policy.yaml", POLICY, 0o644),
-        (etc / "credentials/registry.token", "", 0o600),
-        (etc / "credentials/audit.url", "", 0o600),
+        *((etc / "credentials" / ".".join(secret), "", 0o600) for secret in SECRETS),
     ]
 
 
@@ -198,8 +198,9 @@ def _say_next(command: str, operators: str | None) -> None:
     say(
         f"""next:
   1. name the registry in {_ETC}/config.yaml, and what a version must show in {_ETC}/policy.yaml
-  2. put the registry's token into {_ETC}/credentials/registry.token; a PostgreSQL URL, if any, into audit.url beside
-     it. Both are read by the service, and {readable}
+  2. put the registry's token into {_ETC}/credentials/registry.token, or, with basic-auth, the password into
+     registry.password beside it; a PostgreSQL URL, if any, into audit.url. An empty file counts as not set. They are
+     read by the service, and {readable}
   3. name the addresses of registry and database in mlflow-reconciler.service.d/registry-and-database.conf
   4. create the audit tables, as the service's user:
        systemctl daemon-reload

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.service import CONFIG, UNITS, templates
+from reconciler.settings.secret_files import SECRETS
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.command import COMMAND
@@ -188,7 +189,7 @@ def test_the_service_is_installed_once_and_nothing_is_overwritten(product: Produ
     assert planned.replace("would write", "wrote") == written
     credentials = root / "etc/mlflow-reconciler/credentials"
     assert {path.name: path.stat().st_mode & 0o777 for path in credentials.iterdir()} == {
-        "registry.token": 0o600, "audit.url": 0o600,
+        "registry.token": 0o600, "registry.password": 0o600, "audit.url": 0o600,
     }  # fmt: skip
     assert credentials.stat().st_mode & 0o077 == 0
     unit = (root / "etc/systemd/system/mlflow-reconciler.service").read_text()
@@ -205,6 +206,13 @@ def test_the_installed_configuration_and_policy_are_valid(product: Product, tmp_
     assert product.run("policy", "validate", str(root / "etc/mlflow-reconciler/policy.yaml")).returncode == 0
     lines = product.run("check", "--config", str(config)).stdout.splitlines()
     assert lines[0].startswith("OK   configuration")
+
+
+@pytest.mark.parametrize("unit", ["mlflow-reconciler.service", "mlflow-reconciler@.service"])
+def test_a_daemon_is_handed_every_secret_that_may_be_a_credential(unit: str) -> None:
+    handed_over = re.findall(r"^LoadCredential=(\S+?):\S+/credentials/(\S+)", (templates() / unit).read_text(), re.M)
+    names = {".".join(secret) for secret in SECRETS}
+    assert sorted(handed_over) == sorted((name, name) for name in names)
 
 
 def test_each_unit_promises_no_inbound_port() -> None:
