@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import create_engine, inspect
 
 from tests.acceptance.conftest import Product
+from tests.command import COMMAND
 from tests.databricks_double import Workspace, workspace
-from tests.operations.conftest import product_on
+from tests.operations.conftest import POLICY, product_on
 
 API = "/api/2.0/mlflow"
 DAY = timedelta(days=1)
@@ -79,6 +80,24 @@ def test_a_user_is_told_whether_he_may_write_the_metrics_file_and_root_is_told_n
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.startswith(f"SKIP {level} ")
     assert said in done.stdout
+
+
+# --- the configuration first ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "once"])
+def test_with_nothing_configured_the_configuration_is_told_before_the_database(command: str, tmp_path: Path) -> None:
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [COMMAND, command], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
+    said = "no policy is named: set policy or RECONCILER_POLICY to the path of a policy file\n"
+    assert (done.returncode, done.stderr) == (78, said)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "policy.yaml").chmod(0o644)
+    variables["RECONCILER_POLICY"] = str(tmp_path / "policy.yaml")
+    done = subprocess.run([COMMAND, command], env=variables, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr.startswith("no registry is named: set registry.uri")) == (78, True)
 
 
 # --- nothing to try it on ------------------------------------------------------------------------------------
