@@ -329,6 +329,21 @@ def test_the_first_decision_that_is_given_up_raises_an_alert(tmp_path: Path) -> 
     assert alerts(tmp_path, series, "15m", "MlflowReconcilerGaveUp") == [{"instance": "a", "outcome": "failed"}]
 
 
+def test_a_daemon_that_never_wrote_a_file_raises_an_alert(tmp_path: Path) -> None:
+    nothing = [{"series": 'up{instance="a"}', "values": "1x60"}]
+    assert alerts(tmp_path, nothing, "30m", "MlflowReconcilerAbsent") == [{}]
+    there = [{"series": 'mlflow_reconciler_last_cycle_timestamp_seconds{instance="a"}', "values": "0+60x60"}]
+    assert alerts(tmp_path, there, "30m", "MlflowReconcilerAbsent") == []
+
+
+def test_the_alert_of_something_stuck_names_the_host_it_is_stuck_on(tmp_path: Path) -> None:
+    series = [
+        {"series": f'mlflow_reconciler_stuck{{instance="{host}", kind="{kind}"}}', "values": f"{count}x60"}
+        for host, kind, count in (("a", "decision", 1), ("a", "request", 1), ("b", "decision", 0), ("b", "request", 0))
+    ]
+    assert alerts(tmp_path, series, "30m", "MlflowReconcilerStuck") == [{"instance": "a"}]
+
+
 def alerts(place: Path, series: list[dict[str, str]], at: str, name: str) -> list[dict[str, str]]:
     """The labels of each alert of this name that Prometheus raises at this time, but for its severity."""
     promtool = shutil.which("promtool")
@@ -449,7 +464,9 @@ def test_a_database_moves_to_postgresql_and_back_with_every_row(
     product.ok("pause", "--reason", "moving")
     there, back = postgres.new_database(), f"sqlite:///{tmp_path}/back.db"
     here = product.environment()["RECONCILER_AUDIT__URL"]
-    assert product.run("db", "copy", "--from", here, "--to", there).returncode == 78
+    early = product.run("db", "copy", "--from", here, "--to", there)
+    remedy = f"run `RECONCILER_AUDIT__URL={schema.shown_url(there)} mlflow-reconciler db upgrade`"
+    assert (early.returncode, early.stderr.endswith(f"has no schema yet: {remedy}\n")) == (78, True)
     for url in (there, back):
         schema.upgrade(url)
     told = product.ok("db", "copy", "--from", here, "--to", there)
