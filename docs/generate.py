@@ -31,7 +31,8 @@ METRICS = """\
 
 Made from the code by `make docs`. `run` writes them after each cycle to `metrics.path`, a file for node_exporter's
 textfile collector: replaced at once, mode 0644; nothing listens. `once` writes no metrics. `contrib/alerts.yml` has
-alert rules on them (what each means and what to do first: [operating](operating.md)), `contrib/grafana-dashboard.json` a dashboard.
+alert rules on them (what each means and what to do first: [operating](operating.md)), `contrib/grafana-dashboard.json`
+a dashboard.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|

@@ -66,10 +66,24 @@ def install_service(
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
     _refuse_places(root, prefix)
     command, needed = _command(root, prefix)
-    if hidden := [path for path in needed if _is_hidden(path)]:
+    hidden = [path for path in needed if _is_hidden(path)]
+    group = _group(operators) if operators is not None else None
+    if dry_run or not hidden:
+        _write_all(root, command, dry_run)
+    if hidden:
         say(_elsewhere(hidden[0]))
         return NEGATIVE
-    group = _group(operators) if operators is not None else None
+    if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:
+        say(missing)
+    if group is not None:
+        _let_read(root / "etc/mlflow-reconciler/credentials", str(operators), group, dry_run)
+    if not dry_run:
+        _say_next(command, operators)
+    return DONE
+
+
+def _write_all(root: Path, command: str, dry_run: bool) -> None:
+    """Prints a line for each file."""
     for path, content, mode in _files(root, command):
         if path.exists():
             print(f"kept {path}")
@@ -78,13 +92,6 @@ def install_service(
         else:
             _write(path, content, mode)
             print(f"wrote {path}")
-    if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:
-        say(missing)
-    if group is not None:
-        _let_read(root / "etc/mlflow-reconciler/credentials", str(operators), group, dry_run)
-    if not dry_run:
-        _say_next(command, operators)
-    return DONE
 
 
 def _files(root: Path, command: str) -> list[tuple[Path, str, int]]:
@@ -138,8 +145,8 @@ def _is_hidden(path: Path) -> bool:
 
 def _elsewhere(hidden: Path) -> str:
     return f"""FAIL exec: the service could not start: the units hide {hidden} from it (ProtectHome=yes).
-Install where a service can see it, with a Python of the system, and run install-service from there:
-     python3 -m venv /opt/mlflow-reconciler
+Install where a service can see it, with the system's Python, and run install-service from there:
+     /usr/bin/python3 -m venv /opt/mlflow-reconciler
      /opt/mlflow-reconciler/bin/pip install mlflow_reconciler-*.whl   # from `make wheel`; no index has it
      /opt/mlflow-reconciler/bin/mlflow-reconciler install-service"""
 
