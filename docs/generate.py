@@ -29,9 +29,10 @@ or written; 70 a defect; 78 the configuration, the policy, a credential or the s
 METRICS = """\
 # Metrics
 
-Made from the code by `make docs`. Written after each cycle to `metrics.path`, a file for node_exporter's textfile
-collector: replaced at once, mode 0644; nothing listens. `contrib/alerts.yml` has alert rules on them (what each means
-and what to do first: [operating](operating.md)), `contrib/grafana-dashboard.json` a dashboard.
+Made from the code by `make docs`. `run` writes them after each cycle to `metrics.path`, a file for node_exporter's
+textfile collector: replaced at once, mode 0644; nothing listens. `once` writes no metrics. `contrib/alerts.yml` has
+alert rules on them (what each means and what to do first: [operating](operating.md)), `contrib/grafana-dashboard.json`
+a dashboard.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -15,6 +17,13 @@ from reconciler.domain.checks.kinds import KINDS, Kinds
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode, ReasonCode
 from reconciler.domain.times import duration_text
 
+_TYPES = {
+    bool: "`true`, `false`",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    timedelta: "a time: `90s`, `10m`, `1h30m`, `30d`",
+}
 EVERY_CHECK = """
 ## Keys of every check
 
@@ -54,7 +63,7 @@ def _section(kind: type[Check]) -> str:
 def _keys(model: type[BaseModel], leave_out: type[BaseModel] | None = None) -> str:
     known = leave_out.model_fields if leave_out is not None else {}
     fields = {name: field for name, field in model.model_fields.items() if name not in known}
-    return "| key | default | meaning |\n|---|---|---|\n" + "".join(_rows(fields))
+    return "| key | value | default | meaning |\n|---|---|---|---|\n" + "".join(_rows(fields))
 
 
 def _rows(fields: dict[str, FieldInfo], prefix: str = "") -> Iterator[str]:
@@ -63,7 +72,28 @@ def _rows(fields: dict[str, FieldInfo], prefix: str = "") -> Iterator[str]:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _rows(inner.model_fields, f"{prefix}{name}.")
         else:
-            yield f"| `{prefix}{name}` | {_default(field.default)} | {field.description} |\n"
+            value, default = _allowed(field.annotation), _default(field.default)
+            yield f"| `{prefix}{name}` | {value} | {default} | {field.description} |\n"
+
+
+def _allowed(annotation: Any) -> str:
+    """What may stand as the value of a key."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _allowed(inner[0])
+    if origin in (Union, UnionType):
+        return _allowed(next(one for one in inner if one is not NoneType))
+    if origin is Literal:
+        return _words(inner)
+    if origin is tuple:
+        return "a list of texts" if inner[-1] is Ellipsis else "`[least, most]`"
+    if issubclass(annotation, StrEnum):
+        return _words(annotation)
+    return _TYPES[annotation]
+
+
+def _words(values: Iterable[Any]) -> str:
+    return ", ".join(_default(value) for value in values)
 
 
 def _default(value: Any) -> str:

@@ -118,15 +118,18 @@ def _newer_text(where: str, revision: str) -> str:
 
 
 @contextmanager
-def opened_at_head(url: str, access: Access) -> Iterator[Engine]:
+def opened_at_head(url: str, access: Access, remedy: str = _UPGRADE) -> Iterator[Engine]:
     """An open audit database at this version's revision. Raises as `require_head`."""
     with opened(url, access) as engine:
-        require_head(engine)
+        require_head(engine, remedy)
         yield engine
 
 
-def require_head(engine: Engine) -> None:
+def require_head(engine: Engine, remedy: str = _UPGRADE) -> None:
     """Checks that the database is at `head`.
+
+    Args:
+        remedy: what to do if it is not, for a database that is not the configured one.
 
     Raises:
         SchemaMismatch: it is not; the message names the remedy.
@@ -141,10 +144,10 @@ def require_head(engine: Engine) -> None:
             revision = _revision(connection)
             _refuse_unknown(connection, revision, where)
     if revision is None:
-        raise SchemaMismatch(f"audit database {where} has no schema yet: {_UPGRADE}")
+        raise SchemaMismatch(f"audit database {where} has no schema yet: {remedy}")
     if revision != head():
         gap = f"is at revision {revision}, and this version needs {head()}"
-        raise SchemaMismatch(f"audit database {where} {gap}: {_UPGRADE}")
+        raise SchemaMismatch(f"audit database {where} {gap}: {remedy}")
 
 
 def _is_missing_file(engine: Engine) -> bool:

@@ -39,8 +39,8 @@ def copy(source: str, target: str) -> list[Copied]:
         AuditUnavailable: a side cannot be reached or written, or the copy differs.
     """
     with (
-        schema.opened_at_head(source, Access.READ) as reading,
-        schema.opened_at_head(target, Access.WRITE) as writing,
+        schema.opened_at_head(source, Access.READ, _upgrade_of(source)) as reading,
+        schema.opened_at_head(target, Access.WRITE, _upgrade_of(target)) as writing,
         audit_errors(reading),
         _snapshot(reading) as old,
         audit_errors(writing),
@@ -48,6 +48,11 @@ def copy(source: str, target: str) -> list[Copied]:
     ):
         _require_empty(new, target)
         return [_copy_table(table, old, new) for table in Base.metadata.sorted_tables]
+
+
+def _upgrade_of(url: str) -> str:
+    """By itself `db upgrade` would upgrade the configured database."""
+    return f"run `RECONCILER_AUDIT__URL={shown_url(url)} mlflow-reconciler db upgrade`"
 
 
 def _snapshot(engine: Engine) -> Connection:

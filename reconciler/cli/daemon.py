@@ -40,7 +40,10 @@ def demo(
     serve: Annotated[bool, typer.Option("--serve", help="Keep the server running until Ctrl-C.")] = False,
     directory: Annotated[Path | None, typer.Option(help="Directory for its files (default: a temporary one).")] = None,
 ) -> int:
-    """Show the whole loop on an embedded MLflow server with sample models."""
+    """Show the whole loop on an embedded MLflow server with sample models.
+
+    Needs an MLflow server in the same environment: install mlflow-reconciler[server].
+    """
     from reconciler.demo import run_demo
 
     return run_demo(serve, directory)

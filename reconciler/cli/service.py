@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.settings.secret_files import SECRETS
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
 registry:
   uri: https://mlflow.example.com      # or databricks://PROFILE
-  # username: reconciler               # with basic-auth; the password is then a credential registry.password
+  # username: reconciler               # with basic-auth; the password: credentials/registry.password
 # Where commands in a shell find the credentials that systemd hands to the service.
 credentials_directory: credentials
 policy: policy.yaml
@@ -25,8 +26,8 @@ schedule:
   interval: 60s
 log:
   format: journal
-# metrics:
-#   path: /var/lib/node_exporter/textfile/mlflow-reconciler.prom
+# metrics:                             # for node_exporter; docs/operating.md says how it finds the file
+#   path: /run/mlflow-reconciler/metrics.prom
 """
 POLICY = """\
 # What a version must show before it goes to Production; docs/policy.md has every check.
@@ -65,10 +66,24 @@ def install_service(
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
     _refuse_places(root, prefix)
     command, needed = _command(root, prefix)
-    if hidden := [path for path in needed if _is_hidden(path)]:
+    hidden = [path for path in needed if _is_hidden(path)]
+    group = _group(operators) if operators is not None else None
+    if dry_run or not hidden:
+        _write_all(root, command, dry_run)
+    if hidden:
         say(_elsewhere(hidden[0]))
         return NEGATIVE
-    group = _group(operators) if operators is not None else None
+    if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:
+        say(missing)
+    if group is not None:
+        _let_read(root / "etc/mlflow-reconciler/credentials", str(operators), group, dry_run)
+    if not dry_run:
+        _say_next(command, operators)
+    return DONE
+
+
+def _write_all(root: Path, command: str, dry_run: bool) -> None:
+    """Prints a line for each file."""
     for path, content, mode in _files(root, command):
         if path.exists():
             print(f"kept {path}")
@@ -77,13 +92,6 @@ def install_service(
         else:
             _write(path, content, mode)
             print(f"wrote {path}")
-    if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:
-        say(missing)
-    if group is not None:
-        _let_read(root / "etc/mlflow-reconciler/credentials", str(operators), group, dry_run)
-    if not dry_run:
-        _say_next(command, operators)
-    return DONE
 
 
 def _files(root: Path, command: str) -> list[tuple[Path, str, int]]:
@@ -94,8 +102,7 @@ def _files(root: Path, command: str) -> list[tuple[Path, str, int]]:
         (allowed, (templates() / "registry-and-database.conf").read_text(), 0o644),
         (etc / "config.yaml", CONFIG, 0o644),
         (etc / "policy.yaml", POLICY, 0o644),
-        (etc / "credentials/registry.token", "", 0o600),
-        (etc / "credentials/audit.url", "", 0o600),
+        *((etc / "credentials" / ".".join(secret), "", 0o600) for secret in SECRETS),
     ]
 
 
@@ -136,8 +143,8 @@ def _is_hidden(path: Path) -> bool:
 
 def _elsewhere(hidden: Path) -> str:
     return f"""FAIL exec: the service could not start: the units hide {hidden} from it (ProtectHome=yes).
-Install where a service can see it, with a Python of the system, and run install-service from there:
-     python3 -m venv /opt/mlflow-reconciler
+Install where a service can see it, with the system's Python, and run install-service from there:
+     /usr/bin/python3 -m venv /opt/mlflow-reconciler
      /opt/mlflow-reconciler/bin/pip install mlflow_reconciler-*.whl   # from `make wheel`; it is on no package index
      /opt/mlflow-reconciler/bin/mlflow-reconciler install-service"""
 
@@ -198,8 +205,9 @@ def _say_next(command: str, operators: str | None) -> None:
     say(
         f"""next:
   1. name the registry in {_ETC}/config.yaml, and what a version must show in {_ETC}/policy.yaml
-  2. put the registry's token into {_ETC}/credentials/registry.token; a PostgreSQL URL, if any, into audit.url beside
-     it. Both are read by the service, and {readable}
+  2. put the registry's token into {_ETC}/credentials/registry.token, or, with basic-auth, the password into
+     registry.password beside it; a PostgreSQL URL, if any, into audit.url. An empty file counts as not set. They are
+     read by the service, and {readable}
   3. name the addresses of registry and database in mlflow-reconciler.service.d/registry-and-database.conf
   4. create the audit tables, as the service's user:
        systemctl daemon-reload

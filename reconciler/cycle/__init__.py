@@ -3,7 +3,7 @@
 from reconciler.cycle.acting import retry_after
 from reconciler.cycle.cycle import Cycle
 from reconciler.cycle.deciding import PolicyInForce
-from reconciler.cycle.happening import NOT_ACTED_ON, Event
+from reconciler.cycle.happening import NOT_ACTED_ON, VERDICTS, Event
 from reconciler.cycle.summary import CycleSummary
 
-__all__ = ["NOT_ACTED_ON", "Cycle", "CycleSummary", "Event", "PolicyInForce", "retry_after"]
+__all__ = ["NOT_ACTED_ON", "VERDICTS", "Cycle", "CycleSummary", "Event", "PolicyInForce", "retry_after"]

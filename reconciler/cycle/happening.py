@@ -13,6 +13,7 @@ from reconciler.domain.weight import NORMAL, Weight
 
 NOT_ACTED_ON = "would be "
 _PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+VERDICTS = tuple(_PAST_TENSE.values())
 
 
 @dataclass(frozen=True, slots=True)

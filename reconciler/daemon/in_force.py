@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,32 +35,67 @@ from reconciler.settings.secret_files import UnreadableSecret, secret_paths
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the configuration names, and how its files looked before they were read."""
+
+    settings: Settings
+    in_force: PolicyInForce
+    registry: Speaking
+    stamp: Stamp
+
+
 def run_daemon(config: Path | None, settings: Settings) -> int:
     """Serves until a signal. Returns 0; raises SettingsError, PolicyError, SchemaMismatch or AlreadyServed."""
     url, stop, notifier = settings.audit.url.get_secret_value(), threading.Event(), Notifier()
+    # Before the database: one that nobody has set up yet is often a configuration that nobody has written yet.
+    named = _named_by(config, settings, notifier.progress)
     with lock.hold(url), opened(url, Access.WRITE) as engine:
-        running = Running(config, settings, engine, notifier, stop)
+        running = Running(config, named, engine, notifier, stop)
         Daemon(running, stop, notifier).serve()
     return 0
+
+
+def _named_by(config: Path | None, settings: Settings, on_answer: Callable[[], None]) -> Named:
+    """Reads files and connects nothing. Raises SettingsError or PolicyError."""
+    stamp = _stamped(config, settings)
+    for path in (config_path(config), settings.policy):
+        if path is not None:
+            refuse_writable_by_others(path)
+    return Named(settings, policy_in_force(settings), make_registry(settings, on_answer), stamp)
+
+
+def _stamped(config: Path | None, settings: Settings) -> Stamp:
+    """What changes when a file does: policy, configuration, secrets."""
+    paths = [config_path(config), settings.policy]
+    # What cannot be read any more is told when the settings are read again.
+    with contextlib.suppress(UnreadableSecret):
+        paths += secret_paths(settings.credentials_directory)
+    stamps = []
+    for path in paths:
+        with contextlib.suppress(OSError, AttributeError):
+            found = path.stat()  # type: ignore[union-attr]
+            stamps.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
+    return tuple(stamps)
 
 
 class Running:
     """Policy, configuration and what is built from them, replaced as a whole or not at all."""
 
     def __init__(
-        self, config: Path | None, settings: Settings, engine: Engine, notifier: Notifier, stop: threading.Event
+        self, config: Path | None, named: Named, engine: Engine, notifier: Notifier, stop: threading.Event
     ) -> None:
         self._config = config
         self._engine = engine
         self._notifier = notifier
         self._stop = stop
-        self._measuring = Measuring(settings.metrics.path)
+        self._measuring = Measuring(named.settings.metrics.path)
         self._reload = threading.Event()
         self._log = CycleLog()
         self._schema_checked = self._permissions_told = False
         self._problem: str | None = None
-        self._stamp = self._stamped(settings)
-        self._put_in_force(settings)
+        self._stamp = named.stamp
+        self._put_in_force(named)
 
     @property
     def interval(self) -> timedelta:
@@ -113,7 +150,7 @@ class Running:
     # --- reloading -------------------------------------------------------------------------------------------
 
     def _follow_the_files(self) -> None:
-        stamp = self._stamped(self._settings)
+        stamp = _stamped(self._config, self._settings)
         if not self._reload.is_set() and stamp == self._stamp:
             return
         self._reload.clear()
@@ -123,7 +160,7 @@ class Running:
         try:
             settings = load_settings(self._config)
             self._require_same_database(settings)
-            self._put_in_force(settings)
+            self._put_in_force(_named_by(self._config, settings, self._notifier.progress))
         except (SettingsError, PolicyError) as error:
             reason = str(error).replace("\n", "; ")
             self._problem = f"reload refused, the old policy stays in force: {reason}"
@@ -135,32 +172,15 @@ class Running:
         LOGGER.info(f"reloaded: policy {self._in_force.digest[:12]}, mode {settings.mode}", extra={"event": "reload"})
         self._notifier.reloaded("reloaded")
 
-    def _put_in_force(self, settings: Settings) -> None:
-        for path in (config_path(self._config), settings.policy):
-            if path is not None:
-                refuse_writable_by_others(path)
-        in_force: PolicyInForce = policy_in_force(settings)
-        registry: Speaking = make_registry(settings, self._notifier.progress)
+    def _put_in_force(self, named: Named) -> None:
+        settings, registry = named.settings, named.registry
         audit = resident_audit_log(self._engine, settings, registry, self._notifier.progress)
         deadline = settings.schedule.deadline
         self._audit = audit
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)
-        self._settings, self._in_force, self._registry = settings, in_force, registry
-        self._measuring.in_force(settings.mode, in_force.digest)
+        self._settings, self._in_force, self._registry = settings, named.in_force, registry
+        self._measuring.in_force(settings.mode, named.in_force.digest)
 
     def _require_same_database(self, settings: Settings) -> None:
         if settings.audit.url != self._settings.audit.url:
             raise SettingsError(["audit.url: cannot change while the daemon runs: restart it"])
-
-    def _stamped(self, settings: Settings) -> Stamp:
-        """A value that changes when the policy, the configuration or a secret does."""
-        paths = [config_path(self._config), settings.policy]
-        # A secret that can no longer be read is reported when the settings are read again.
-        with contextlib.suppress(UnreadableSecret):
-            paths += secret_paths(settings.credentials_directory)
-        stamps = []
-        for path in paths:
-            with contextlib.suppress(OSError, AttributeError):
-                found = path.stat()  # type: ignore[union-attr]
-                stamps.append((str(path), found.st_mtime_ns, found.st_size, found.st_ino))
-        return tuple(stamps)

@@ -11,9 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, writ
 from prometheus_client.metrics import MetricWrapperBase
 
 from reconciler import __version__
-from reconciler.cycle import NOT_ACTED_ON, CycleSummary
+from reconciler.cycle import NOT_ACTED_ON, VERDICTS, CycleSummary
+from reconciler.domain.codes import ABSTENTIONS
+from reconciler.domain.decision import OutcomeKind
 from reconciler.ports import Stuck
 
+_RESULTS = ("ok", "error", "unavailable")
 # Each of them is a time series of its own.
 _SHOWN_STUCK = 10
 
@@ -64,9 +67,21 @@ class Metrics:
             Gauge, "sweep_late", "1 while a sweep is later than registry.full_sweep, or missed versions."
         )
         self.info = make(Gauge, "info", "Always 1; version, mode and policy digest.", ["version", "mode", "policy"])
+        self._start_at_zero()
 
     def _make(self, kind: type[MetricWrapperBase], name: str, help: str, labels: Any = (), **more: Any) -> Any:
         return kind(PREFIX + name, help, labels, registry=self._registry, **more)
+
+    def _start_at_zero(self) -> None:
+        """Every series that may come: Prometheus sees no increase in one that begins at 1."""
+        for counter, labels in (
+            (self.cycles, _RESULTS),
+            (self.decisions, VERDICTS),
+            (self.outcomes, OutcomeKind),
+            (self.abstentions, ABSTENTIONS),
+        ):
+            for label in labels:
+                counter.labels(str(label))
 
     def of_cycle(self, summary: CycleSummary, now: float) -> None:
         """Counts one cycle. `now`: seconds since 1970."""

@@ -31,8 +31,9 @@ _PAUSE = 5.0
 
 def run_demo(serve: bool, directory: Path | None) -> int:
     """Run one cycle and print its report; with `serve`, keep running cycles until Ctrl-C. Returns an exit code."""
-    if find_spec("mlflow.server") is None:
-        raise SettingsError(["the demo needs an MLflow server: install the wheel with the extra `server` (README.md)"])
+    # The plain wheel brings mlflow-skinny, which has the server's modules but not what they import.
+    if find_spec("mlflow.server") is None or find_spec("flask") is None:
+        raise SettingsError(["demo needs an MLflow server: install mlflow-reconciler[server]"])
     folder = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     with _progress("starting an MLflow server on loopback") as done, mlflow_server(folder / "mlflow") as uri:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -18,6 +20,7 @@ from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import secret_paths
 
 _LEAST_FREE = 1 << 30
+_FRESH = 600.0
 
 
 def configuration(settings: Settings, config: Path | None) -> Finding:
@@ -67,3 +70,28 @@ def disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(folder).free
     space = f"{folder} has {free / (1 << 30):.1f} GB free"
     return ok("disk", space) if free >= _LEAST_FREE else warn("disk", f"{space}: make room")
+
+
+def metrics(settings: Settings) -> list[Finding]:
+    """Nothing where no file is wanted. Whether the service may write there is seen by what it wrote."""
+    path = settings.metrics.path
+    if path is None:
+        return []
+    if path.is_dir():
+        return [fail("metrics", f"metrics.path: {path} is a folder: name a file in it, such as metrics.prom")]
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        remedy = "create it, or start the service where it is the service's /run folder"
+        return [warn("metrics", f"metrics.path: there is no folder {folder}: {remedy}")]
+    if path.is_file() and time.time() - path.stat().st_mtime < _FRESH:
+        return [ok("metrics", f"{path} was written in the last ten minutes")]
+    return [_writable(path, folder)]
+
+
+def _writable(path: Path, folder: Path) -> Finding:
+    if os.geteuid() == 0:
+        return skip("metrics", f"{path} was not written lately, and root may write anywhere: start the service first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        remedy = "let the daemon's user write there, or set metrics.path to another folder"
+        return warn("metrics", f"metrics.path: this user may not write to {folder}: {remedy}")
+    return ok("metrics", f"{path} can be written by this user")

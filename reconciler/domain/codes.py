@@ -41,6 +41,10 @@ class ReasonCode(_Explained):
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 
 
+# Why a request is left alone: every code that neither approves nor rejects.
+ABSTENTIONS = tuple(code for code in ReasonCode if code not in {ReasonCode.ALL_CHECKS_PASSED, ReasonCode.CHECKS_FAILED})
+
+
 class FindingCode(_Explained):
     """What a check found. The members are in the classes below, and beside each kind of check."""
 

@@ -132,7 +132,7 @@ def test_the_schema_and_the_reference_show_it() -> None:
     assert "OwnerCheck" in policy_model(WITH_OWNER).model_json_schema()["$defs"]
     page = policy_reference(WITH_OWNER)
     assert "## `owner`\n\nThe model belongs to a team." in page
-    assert "| `owner` | required | The team's name. |" in page
+    assert "| `owner` | text | required | The team's name. |" in page
     assert "| `anothers` | another team owns the model |" in page
 
 

@@ -89,12 +89,51 @@ def test_every_command_that_the_readme_shows_exists() -> None:
         assert parts in known or parts[:1] in known, words
 
 
-def test_the_readmes_policy_is_a_policy() -> None:
+@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/policy.md", 2)])
+def test_every_policy_that_is_shown_is_a_policy(page: str, count: int) -> None:
     from reconciler.policy.file import parse_policy
 
-    for page in ("README.md", "docs/policy.md"):
-        [policy] = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    policies = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(policies) == count
+    for policy in policies:
         assert parse_policy(policy, page).warnings == ()
+
+
+def test_a_policy_that_is_shown_uses_each_key_about_where_a_value_comes_from() -> None:
+    shown = "".join(re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / "docs/policy.md").read_text(), re.DOTALL))
+    for key in ("source", "dataset", "grace", "on_missing"):
+        assert re.search(rf"^ +{key}: \S", shown, re.MULTILINE), key
+
+
+def test_the_reference_has_the_allowed_values_of_each_key() -> None:
+    page = (ROOT / "docs/policy.md").read_text()
+    for row in (
+        "| `on_missing` | `reject`, `abstain` | `reject` |",
+        "| `source` | `run`, `logged_model` | `run` |",
+        "| `grace` | a time: `90s`, `10m`, `1h30m`, `30d` | `0s` |",
+        "| `allow_zero` | `true`, `false` | `false` |",
+        "| `bounds` | `[least, most]` | – |",
+        "| `one_of` | a list of texts | – |",
+    ):
+        assert row in page
+
+
+def test_the_metrics_page_says_who_writes_the_file() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+    assert "`once` writes no metrics" in page
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/mlflow-app.md"])
+def test_the_app_protects_what_the_readmes_policy_governs(page: str) -> None:
+    from reconciler.mlflow_app.options import read_options
+    from reconciler.policy.file import parse_policy
+
+    [policy] = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    governed = parse_policy(policy, page).policy.governed_targets()
+    installing = re.findall(r"```sh\n(pip install [^`]*--app-name.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(installing) == 1
+    variables = dict(re.findall(r"^export (\w+)=(\S+)", installing[0], re.MULTILINE))
+    assert read_options(variables).targets >= set(governed)
 
 
 def test_nothing_that_is_committed_names_a_machine_or_an_index() -> None:

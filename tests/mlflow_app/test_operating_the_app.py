@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 import reconciler.mlflow_app
 from reconciler.demo.server import mlflow_server
 from reconciler.mlflow_app.options import OptionsError, read_options
-from tests.mlflow_app.conftest import Person
+from tests.acceptance.test_daemon import until
+from tests.mlflow_app.conftest import API, PASSWORD, Person
 
 APP = ("--app-name", "transition-requests")
 PACKAGE = Path(reconciler.mlflow_app.__file__).parent
@@ -61,6 +67,92 @@ def test_the_page_about_new_releases_names_them_all() -> None:
     for name, file in PRIVATE.items():
         assert f"`{name}`" in section
         assert f"`{file}`" in section
+
+
+BY_HAND = (
+    (ROOT / "docs" / "mlflow-app.md").read_text().partition("## Approve by hand, roll back\n")[2].partition("\n## ")[0]
+)
+
+
+def by_hand(language: str, uri: str, model: str) -> list[str]:
+    """The commands of the page as they stand there, but for the server, the model and the passwords."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", BY_HAND, re.DOTALL)
+    blocks = [block.replace("https://mlflow.example.com", uri).replace("fraud", model) for block in blocks]
+    return [re.sub(r"-u (\w+) ", rf"-u \1:{PASSWORD} ", block.replace("-u admin", "-u root")) for block in blocks]
+
+
+def typed(script: str) -> None:
+    """Each call is answered, none with an error."""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "error_code" in done.stdout, "<html" in done.stdout) == (0, False, False), done.stdout
+
+
+@pytest.mark.parametrize("authenticated", [True, False], ids=["basic-auth", "nobody is known"])
+def test_a_person_approves_and_rolls_back_by_the_commands_of_the_page(
+    authenticated: bool, request: pytest.FixtureRequest, name: Callable[[], str]
+) -> None:
+    uri = request.getfixturevalue("auth_uri" if authenticated else "app_uri")
+    admin = Person(uri, "root" if authenticated else "")
+    model = admin.model(f"by-hand-{name()}", versions=2)
+    archive, back, directly = by_hand("sh", uri, model)
+    begin = archive.partition("# Version 2")[0]
+    ask = by_hand("sh", uri, model)[1].replace('"version": "1"', '"version": "2"')
+    scripts = {"in": ask, "out": archive.removeprefix(begin), "back": back}
+    for step, version, stage in (("in", "2", "Production"), ("out", "2", "Archived"), ("back", "1", "Production")):
+        typed(begin + (scripts[step] if authenticated else re.sub(r"-u \S+ ", "", scripts[step])))
+        assert admin.shown(model, version)["current_stage"] == stage
+    if authenticated:
+        typed(begin + directly.replace('"version": "1"', '"version": "2"'))
+        tags = admin.shown(model, "2")["tags"]
+        assert tags["transition_decision.alias.champion"].endswith("by administrator root, directly.")
+        assert tags["transition_decision.stage.Production"].endswith("by administrator root, directly.")
+
+
+def test_a_person_rolls_back_by_databricks_client_as_the_page_says(auth_uri: str, name: Callable[[], str]) -> None:
+    admin = Person(auth_uri, "root")
+    model = admin.model(f"by-hand-{name()}")
+    [script] = by_hand("python", auth_uri, model)
+    exec(script, {"MLFLOW": auth_uri, "PASSWORD": PASSWORD})
+    assert admin.shown(model)["current_stage"] == "Production"
+
+
+def test_the_line_that_starts_it_with_basic_auth_starts_it(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "mlflow-app.md").read_text()
+    install = page.partition("## Install\n")[2].partition("\n## ")[0]
+    [start] = re.findall(r"```sh\n(\(umask.*?)```", install, re.DOTALL)
+    [people] = re.findall(r"```sh\n(curl -u admin .*?)```", install, re.DOTALL)
+    port = free_port()
+    variables = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    variables |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = ["sh", "-c", start.rstrip().replace("mlflow server", f"exec mlflow server --workers 1 --port {port}")]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the server")
+        admin = Person(f"http://127.0.0.1:{port}", "admin")
+        admin.model("fraud")
+        typed(people.replace(":5000", f":{port}").replace("-u admin", f"-u admin:{PASSWORD}"))
+        admin.request("create", "fraud", "@champion", comment="please")
+        mia = requests.auth.HTTPBasicAuth("mia", "another-long-password")
+        body = {"name": "fraud", "version": "1", "stage": "@champion", "archive_existing_versions": False}
+        approved = requests.post(f"{admin.uri}{API}/transition-requests/approve", json=body, auth=mia, timeout=60)
+        assert (approved.status_code, admin.shown("fraud")["aliases"]) == (200, ["champion"])
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
 
 
 LOAD = "import mlflow.version as v; v.VERSION = '{version}'; import reconciler.mlflow_app.app"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import create_engine, inspect
 
 from tests.acceptance.conftest import Product
+from tests.command import COMMAND
 from tests.databricks_double import Workspace, workspace
-from tests.operations.conftest import product_on
+from tests.operations.conftest import POLICY, product_on
 
 API = "/api/2.0/mlflow"
 DAY = timedelta(days=1)
@@ -30,6 +35,69 @@ def findings(product: Product) -> dict[str, tuple[str, str]]:
 
 def levels(product: Product) -> dict[str, str]:
     return {name: level for name, (level, _) in findings(product).items()}
+
+
+# --- the metrics file ----------------------------------------------------------------------------------------
+
+
+def test_a_metrics_file_that_cannot_be_written_has_a_line_that_says_why(product: Product, tmp_path: Path) -> None:
+    assert "metrics" not in findings(product)
+    absent = tmp_path / "absent/m.prom"
+    for path, level, said in (
+        (absent, "WARN", f"metrics.path: there is no folder {absent.parent}: create it"),
+        (tmp_path, "FAIL", f"metrics.path: {tmp_path} is a folder: name a file in it"),
+    ):
+        product.variables["RECONCILER_METRICS__PATH"] = str(path)
+        told = findings(product)["metrics"]
+        assert (told[0], told[1].startswith(said)) == (level, True), told
+    assert not list(tmp_path.rglob("m.prom"))
+
+
+def test_a_metrics_file_that_the_daemon_wrote_is_in_order_whoever_looks(product: Product, tmp_path: Path) -> None:
+    path = tmp_path / "m.prom"
+    product.variables["RECONCILER_METRICS__PATH"] = str(path)
+    path.write_text("")
+    assert findings(product)["metrics"] == ("OK", f"{path} was written in the last ten minutes")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "level", "said"), [
+    (0o777, "OK", "can be written by this user"), (0o755, "WARN", "this user may not write to"),
+])  # fmt: skip
+def test_a_user_is_told_whether_he_may_write_the_metrics_file_and_root_is_told_nothing(
+    mode: int, level: str, said: str
+) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from reconciler.doctor.files import metrics;"
+        "from reconciler.settings.model import MetricsSettings, Settings;"
+        "settings = Settings(metrics=MetricsSettings(path=Path(sys.argv[1])));"
+        "[root] = metrics(settings); os.setuid(65534); [nobody] = metrics(settings);"
+        "print(root.level, nobody.level, nobody.detail)"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(mode)
+        command = [sys.executable, "-c", code, f"{folder}/m.prom"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.startswith(f"SKIP {level} ")
+    assert said in done.stdout
+
+
+# --- the configuration first ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "once"])
+def test_with_nothing_configured_the_configuration_is_told_before_the_database(command: str, tmp_path: Path) -> None:
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [COMMAND, command], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
+    said = "no policy is named: set policy or RECONCILER_POLICY to the path of a policy file\n"
+    assert (done.returncode, done.stderr) == (78, said)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "policy.yaml").chmod(0o644)
+    variables["RECONCILER_POLICY"] = str(tmp_path / "policy.yaml")
+    done = subprocess.run([COMMAND, command], env=variables, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr.startswith("no registry is named: set registry.uri")) == (78, True)
 
 
 # --- nothing to try it on ------------------------------------------------------------------------------------

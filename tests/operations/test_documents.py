@@ -65,3 +65,11 @@ def test_a_command_that_is_shown_runs(line: str, held: Workspace, product: Produ
     arguments = [str(tmp_path / one) if one in ours else one for one in arguments]
     done = product.run(*arguments)
     assert done.returncode in ({0, 1, 3} if "status" in arguments or "explain" in arguments else {0}), done.stderr
+
+
+def test_an_upgrade_backs_up_and_stops_before_it_installs_over_the_same_version() -> None:
+    page = (ROOT / "docs/operating.md").read_text()
+    block = page.partition("## Upgrade\n")[2].partition("```text\n")[2].partition("```")[0]
+    steps = ["db backup", "systemctl stop", "pip install --force-reinstall", "db upgrade", "systemctl start"]
+    assert [step for line in block.splitlines() for step in steps if step in line] == steps
+    assert len(block.splitlines()) == len(steps)

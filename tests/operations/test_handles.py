@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +27,9 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.transfer import copy
+from reconciler.cycle import CycleSummary
 from reconciler.daemon.metrics import Metrics
+from reconciler.domain.decision import Mode
 from reconciler.ports import SchemaMismatch
 from reconciler.settings.load import load_settings
 from tests import command
@@ -291,6 +294,73 @@ def test_alerts_and_dashboard_name_only_metrics_that_there_are() -> None:
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def test_every_counter_with_labels_is_zero_before_there_is_something_to_count(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.prom"
+    product.variables["RECONCILER_METRICS__PATH"] = str(path)
+    with daemon(product, tmp_path / "log"):
+        until(lambda: path.exists() and 'cycles_total{result="ok"} 1.0' in path.read_text(), "the first cycle")
+    written = path.read_text()
+    expected = {
+        "cycles_total": ('result="error"', 'result="unavailable"'),
+        "decisions_total": ('verdict="approved"', 'verdict="rejected"'),
+        "outcomes_total": tuple(
+            f'outcome="{kind}"' for kind in ("applied", "failed", "superseded", "unattributed", "observed")
+        ),
+        "abstentions_total": tuple(f'cause="{code}"' for code in ("no_policy", "unreadable", "waiting", "missing")),
+    }
+    for metric, labels in expected.items():
+        for label in labels:
+            assert f"mlflow_reconciler_{metric}{{{label}}} 0.0\n" in written
+
+
+def test_the_first_decision_that_is_given_up_raises_an_alert(tmp_path: Path) -> None:
+    metrics, now = Metrics(tmp_path / "m.prom"), 1_700_000_000.0
+    values = []
+    for outcomes in ({}, {"failed": 1}):
+        metrics.of_cycle(CycleSummary(Mode.ENFORCE, outcomes=Counter(outcomes)), now)
+        metrics.write()
+        found = re.search(r'outcomes_total\{outcome="failed"\} (\S+)', (tmp_path / "m.prom").read_text())
+        values.append(found[1] if found else "_")
+    before, after = values
+    failed = {"series": 'mlflow_reconciler_outcomes_total{outcome="failed", instance="a"}'}
+    series = [failed | {"values": f"{before}x10 {after}x60"}]
+    assert alerts(tmp_path, series, "15m", "MlflowReconcilerGaveUp") == [{"instance": "a", "outcome": "failed"}]
+
+
+def test_a_daemon_that_never_wrote_a_file_raises_an_alert(tmp_path: Path) -> None:
+    nothing = [{"series": 'up{instance="a"}', "values": "1x60"}]
+    assert alerts(tmp_path, nothing, "30m", "MlflowReconcilerAbsent") == [{}]
+    there = [{"series": 'mlflow_reconciler_last_cycle_timestamp_seconds{instance="a"}', "values": "0+60x60"}]
+    assert alerts(tmp_path, there, "30m", "MlflowReconcilerAbsent") == []
+
+
+def test_the_alert_of_something_stuck_names_the_host_it_is_stuck_on(tmp_path: Path) -> None:
+    series = [
+        {"series": f'mlflow_reconciler_stuck{{instance="{host}", kind="{kind}"}}', "values": f"{count}x60"}
+        for host, kind, count in (("a", "decision", 1), ("a", "request", 1), ("b", "decision", 0), ("b", "request", 0))
+    ]
+    assert alerts(tmp_path, series, "30m", "MlflowReconcilerStuck") == [{"instance": "a"}]
+
+
+def alerts(place: Path, series: list[dict[str, str]], at: str, name: str) -> list[dict[str, str]]:
+    """The labels of each alert of this name that Prometheus raises at this time, but for its severity."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on this machine")
+    asked = {"eval_time": at, "alertname": name, "exp_alerts": [{"exp_labels": {"none": "expected"}}]}
+    test = {"interval": "1m", "input_series": series, "alert_rule_test": [asked]}
+    (place / "tests.yml").write_text(
+        yaml.safe_dump({"rule_files": [str(ROOT / "contrib/alerts.yml")], "tests": [test]})
+    )
+    command = [promtool, "test", "rules", str(place / "tests.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    got = (done.stdout + done.stderr).partition("got:")[2]
+    found = [dict(re.findall(r'(\w+)="([^"]*)"', labels)) for labels in re.findall(r"Labels:\{(.*?)\}", got)]
+    return [{key: labels[key] for key in labels if key not in {"alertname", "severity"}} for labels in found]
+
+
 def test_the_journal_gets_fields(held: Workspace, product: Product, tmp_path: Path) -> None:
     address = str(tmp_path / "journal")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as journal:
@@ -394,7 +464,9 @@ def test_a_database_moves_to_postgresql_and_back_with_every_row(
     product.ok("pause", "--reason", "moving")
     there, back = postgres.new_database(), f"sqlite:///{tmp_path}/back.db"
     here = product.environment()["RECONCILER_AUDIT__URL"]
-    assert product.run("db", "copy", "--from", here, "--to", there).returncode == 78
+    early = product.run("db", "copy", "--from", here, "--to", there)
+    remedy = f"run `RECONCILER_AUDIT__URL={schema.shown_url(there)} mlflow-reconciler db upgrade`"
+    assert (early.returncode, early.stderr.endswith(f"has no schema yet: {remedy}\n")) == (78, True)
     for url in (there, back):
         schema.upgrade(url)
     told = product.ok("db", "copy", "--from", here, "--to", there)

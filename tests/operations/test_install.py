@@ -117,9 +117,11 @@ def test_a_place_that_the_units_hide_is_a_fail_that_says_where_to_install(
 ) -> None:
     root = tmp_path / "root"
     done = product.run("install-service", "--root", str(root), "--prefix", "/home/ada/venv", *more)
-    assert (done.returncode, done.stdout) == (1, "")
+    listed = done.stdout.splitlines()
+    assert (done.returncode, f"would write {root}/etc/mlflow-reconciler/config.yaml" in listed) == (1, bool(more))
+    assert {line.split(" /")[0] for line in listed} == ({"would write"} if more else set())
     assert done.stderr.startswith("FAIL exec: the service could not start: the units hide /home/ada/venv/bin/mlflow-")
-    assert "python3 -m venv /opt/mlflow-reconciler" in done.stderr
+    assert "\n     /usr/bin/python3 -m venv /opt/mlflow-reconciler\n" in done.stderr
     assert not root.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.service import UNITS, templates
+from reconciler.cli.service import CONFIG, UNITS, templates
+from reconciler.settings.secret_files import SECRETS
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.command import COMMAND
@@ -21,6 +23,7 @@ from tests.databricks_double import Workspace
 from tests.manager import Manager
 from tests.operations.conftest import POLICY
 
+ROOT = Path(__file__).resolve().parents[2]
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not on this machine")
 
@@ -186,7 +189,7 @@ def test_the_service_is_installed_once_and_nothing_is_overwritten(product: Produ
     assert planned.replace("would write", "wrote") == written
     credentials = root / "etc/mlflow-reconciler/credentials"
     assert {path.name: path.stat().st_mode & 0o777 for path in credentials.iterdir()} == {
-        "registry.token": 0o600, "audit.url": 0o600,
+        "registry.token": 0o600, "registry.password": 0o600, "audit.url": 0o600,
     }  # fmt: skip
     assert credentials.stat().st_mode & 0o077 == 0
     unit = (root / "etc/systemd/system/mlflow-reconciler.service").read_text()
@@ -205,12 +208,28 @@ def test_the_installed_configuration_and_policy_are_valid(product: Product, tmp_
     assert lines[0].startswith("OK   configuration")
 
 
+@pytest.mark.parametrize("unit", ["mlflow-reconciler.service", "mlflow-reconciler@.service"])
+def test_a_daemon_is_handed_every_secret_that_may_be_a_credential(unit: str) -> None:
+    handed_over = re.findall(r"^LoadCredential=(\S+?):\S+/credentials/(\S+)", (templates() / unit).read_text(), re.M)
+    names = {".".join(secret) for secret in SECRETS}
+    assert sorted(handed_over) == sorted((name, name) for name in names)
+
+
 def test_each_unit_promises_no_inbound_port() -> None:
     for unit in UNITS:
         if unit.endswith(".service"):
             text = (templates() / unit).read_text()
             assert "SocketBindDeny=any\n" in text
             assert "IPAddressDeny=any\n" in text
+
+
+def test_the_metrics_path_that_is_proposed_lies_in_a_folder_that_the_service_may_write_and_others_read() -> None:
+    [proposed] = re.findall(r"^#   path: (\S+)", CONFIG, re.MULTILINE)
+    unit = (templates() / "mlflow-reconciler.service").read_text()
+    [folder] = re.findall(r"^RuntimeDirectory=(\S+)", unit, re.MULTILINE)
+    assert Path(proposed).parent == Path("/run") / folder
+    assert "\nRuntimeDirectoryMode=0755\n" in unit
+    assert proposed in (ROOT / "docs/operating.md").read_text()
 
 
 def test_a_changed_policy_is_in_force_from_the_next_cycle_and_a_broken_one_is_not(

@@ -40,3 +40,20 @@ def lend_dependencies(python: Path) -> None:
     ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     (Path(site) / "zz-lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+
+def test_the_demo_says_what_to_install_where_there_is_no_mlflow_server(tmp_path: Path) -> None:
+    """mlflow-skinny has the server's modules, and not what they import."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.lower().startswith("flask"):
+            (site / entry.name).symlink_to(entry)
+    run = [sys.executable, "-S", "-c", "from reconciler.cli import main; main()", "demo"]
+    place = tmp_path / "demo"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{site}"}
+    done = subprocess.run(
+        [*run, "--directory", str(place)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "demo needs an MLflow server: install mlflow-reconciler[server]\n"
+    assert (done.returncode, done.stdout, place.exists()) == (78, "", False)

@@ -69,7 +69,8 @@ def test_a_line_of_readme_installs_the_command(line: str, wheelhouse: Path, tmp_
     (tmp_path / "dist").mkdir()
     [ours] = wheelhouse.glob("mlflow_reconciler-*.whl")
     shutil.copy(ours, tmp_path / "dist")
-    (tmp_path / "wheelhouse").symlink_to(wheelhouse)
+    # Where `make wheelhouse` puts it.
+    (tmp_path / _made_by_make()).symlink_to(wheelhouse)
     venv.create(tmp_path / "venv", with_pip=program == "pip")
     variables = environment(tmp_path) | _out_of(wheelhouse, tmp_path, line)
     done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
@@ -78,6 +79,11 @@ def test_a_line_of_readme_installs_the_command(line: str, wheelhouse: Path, tmp_
     if "[server]" in line:
         lend_dependencies(tmp_path / "venv/bin/python")
     upgrades_a_database(tmp_path / ("venv/bin" if program == "pip" else "bin") / "mlflow-reconciler", tmp_path)
+
+
+def _made_by_make() -> str:
+    [folder] = re.findall(r"^WHEELHOUSE \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return folder
 
 
 def _out_of(wheelhouse: Path, place: Path, line: str) -> dict[str, str]:

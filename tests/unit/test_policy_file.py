@@ -174,3 +174,12 @@ def test_mistakes_are_told_in_the_same_words_with_and_without_libyaml(
     monkeypatch.setattr(yaml, "__with_libyaml__", loader == "libyaml")
     with pytest.raises(PolicyError, match=r"^p:2:9: invalid YAML: mapping values are not allowed here$"):
         parse_policy("version: 1\nrules: a: b", "p")
+
+
+def test_a_bad_regular_expression_is_one_line_in_text_and_the_engine_says_nothing_itself(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    told = problems(RULE + '      - {tag: ticket, matches: "JIRA-("}\n')
+    said = "'JIRA-(' is not a valid RE2 regular expression: missing ): JIRA-("
+    assert told == [f"p.yaml:6:32: rules[0].require[0].matches: {said}"]
+    assert capfd.readouterr() == ("", "")

@@ -103,7 +103,12 @@ def _compiled(pattern: str) -> Any:
     # Here, since most policies have no `matches`, and it takes 2 MB.
     import re2
 
+    options = re2.Options()
+    # It would write to stderr by itself what the error says anyhow.
+    options.log_errors = False
     try:
-        return re2.compile(pattern)
+        return re2.compile(pattern, options)
     except re2.error as error:
-        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {error}") from None
+        [said] = error.args
+        reason = said.decode() if isinstance(said, bytes) else said
+        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {reason}") from None
