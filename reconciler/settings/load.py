@@ -15,7 +15,7 @@ from reconciler.settings import addresses
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import CONFIG_VARIABLE, DEFAULT_CONFIG, DEFAULT_STATE, Settings, known_keys
 from reconciler.settings.problems import problem, unknown_keys, unknown_variables
-from reconciler.settings.secret_files import UnreadableSecret, credential_exists, variable
+from reconciler.settings.secret_files import UnreadableSecret, credential_exists, secret_files, variable
 from reconciler.settings.sources import all_values, credentials_directory
 
 
@@ -40,7 +40,8 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except UnreadableSecret as error:
         raise SettingsError([str(error)]) from None
     except ValidationError as error:
-        raise SettingsError([problem(mistake, path) for mistake in error.errors()]) from None
+        files = secret_files(credentials_directory(content))
+        raise SettingsError([problem(mistake, path, files) for mistake in error.errors()]) from None
     return _with_mlflows_tracking_uri(_overridden(loaded, overrides), content)
 
 
@@ -49,7 +50,8 @@ def _require_a_named_database(content: Mapping[str, Any]) -> None:
     directory = credentials_directory(content)
     audit = content.get("audit")
     named = variable(("audit", "url"))
-    elsewhere = {named, f"{named}_FILE", "CREDENTIALS_DIRECTORY"} & set(os.environ)
+    # As everywhere, a file or a folder that is named by an empty variable is not named.
+    elsewhere = named in os.environ or any(map(os.environ.get, (f"{named}_FILE", "CREDENTIALS_DIRECTORY")))
     if directory is None or elsewhere or (isinstance(audit, dict) and "url" in audit):
         return
     with contextlib.suppress(OSError):

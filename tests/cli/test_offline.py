@@ -225,6 +225,13 @@ def test_a_defect_of_ours_is_told_in_one_line(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("a defect in mlflow-reconciler: ZeroDivisionError")
 
 
+def test_the_text_of_a_defect_may_hold_a_secret_and_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(partial(_raise, ValueError("Invalid header value b'Bearer s3cret'"))) == 70
+    told = capsys.readouterr().err
+    assert "s3cret" not in told
+    assert "ValueError at reconciler/cli/exits.py:" in told
+
+
 def test_a_skew_of_less_than_a_second_has_no_sign() -> None:
     assert [_skew({"skew_ms": ms}) for ms in (-400, 0, 499, -2000, None)] == [
         "under a second", "under a second", "under a second", "-2 s", "not known",
