@@ -202,7 +202,7 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
         "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "NoEndpoint": 69, "Unreached": 69, "Refused": 69,
         "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69, "SchemaMismatch": 78,
         "NoSuchDecision": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78, "PolicyError": 78,
-        "UnreadableSecret": 78, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
+        "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
     }  # fmt: skip
 
 
@@ -230,6 +230,56 @@ def test_the_text_of_a_defect_may_hold_a_secret_and_is_not_told(capsys: pytest.C
     told = capsys.readouterr().err
     assert "s3cret" not in told
     assert "ValueError at reconciler/cli/exits.py:" in told
+
+
+def in_bash(line: str, *words: bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """The script of the command itself, `$0`, since what it is started with matters."""
+    return subprocess.run(
+        ["bash", "-c", line, command.COMMAND, *words], capture_output=True, env={**os.environ, **variables}, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ['"$0" explain "$1" 1 Production', '"$0" request create fraud 2 Production --comment "$1"', '"$0" "$1"']
+)
+def test_an_argument_that_is_not_utf_8_is_usage(line: str) -> None:
+    done = in_bash(line, b"\xff\xfe")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"the argument '\\xff\\xfe' is not UTF-8: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=str,
+)
+def test_what_the_terminal_has_no_letters_for_is_escaped(variables: dict[str, str]) -> None:
+    done = in_bash('"$0" explain fraud 1 "$1"', "Prödü".encode(), **variables)
+    assert (done.returncode, done.stderr.startswith(b"target: 'Pr\\xf6d\\xfc' is not a target")) == (2, True), (
+        done.stderr
+    )
+
+
+@pytest.mark.parametrize("line", ['"$0" policy schema >&-', '"$0" --help >&-'])
+def test_a_closed_output_is_told_where_something_is_to_be_printed(line: str) -> None:
+    done = in_bash(line)
+    assert (done.returncode, done.stderr.startswith(b"standard output is closed: ")) == (69, True), done.stderr
+
+
+def test_a_closed_output_is_no_matter_where_nothing_is_printed(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("")
+    done = in_bash(f'"$0" policy validate {policy} >&-')
+    assert done.returncode == 78, done
+    quiet = in_bash('"$0" explain a 1 nonsense 2>&-')
+    assert (quiet.returncode, quiet.stdout) == (2, b"")
+
+
+def test_a_limit_that_no_database_takes_is_usage() -> None:
+    done = run("audit", "list", "--limit", "9" * 23)
+    assert (done.returncode, "--limit: " in done.stderr) == (2, True), done.stderr
+    assert "must be at most 1000000000 (see" in done.stderr
 
 
 def test_a_skew_of_less_than_a_second_has_no_sign() -> None:
