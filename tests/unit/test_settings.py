@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from reconciler.registry.credentials import resolve_auth
 from reconciler.settings.errors import SettingsError
-from reconciler.settings.load import load_settings
+from reconciler.settings.load import load_settings, refuse_writable_by_others
 
 
 @pytest.fixture
@@ -104,6 +105,10 @@ def test_a_variable_that_is_none_is_refused_with_a_hint(
         ("registry: 3", "registry: 3: must be a section with keys"),
         ("mode: enforced", "mode: 'enforced': must be 'observe', 'approve-only' or 'enforce'"),
         ("registry: {budget: 0}", "registry.budget: 0: must be greater than 0"),
+        ("mode: observe\nmode: enforce", ":2:1: mode: duplicate key: remove one of the two"),
+        ("registry: {uri: a, uri: b}", ":1:20: registry.uri: duplicate key: remove one of the two"),
+        ('registry: {uri: "http://127.0.0.1:1\\n2"}', "registry.uri: contains a blank or a control character"),
+        ("audit: {url: 'sqlite:///audit.db?mode=ro&zz=1'}", "audit.url: has options behind a `?`"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -115,7 +120,7 @@ def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) 
 
 def test_a_named_file_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RECONCILER_CONFIG", str(tmp_path / "none.yaml"))
-    with pytest.raises(SettingsError, match="cannot read the file"):
+    with pytest.raises(SettingsError, match="cannot read the file: No such file or directory: name another"):
         load_settings()
 
 
@@ -217,3 +222,28 @@ def test_a_credential_of_blanks_is_none(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("credentials_directory: cred\n")
     settings = load_settings(tmp_path / "c.yaml")
     assert (settings.registry.token, settings.audit.url.get_secret_value().split(":")[0]) == (None, "sqlite")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "null\n"])
+def test_an_empty_file_is_a_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert load_settings(tmp_path / "c.yaml").mode == "observe"
+
+
+def test_a_line_break_behind_an_address_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text('registry: {uri: "http://127.0.0.1:1\\n"}\n')
+    assert load_settings(tmp_path / "c.yaml").registry_uri() == "http://127.0.0.1:1"
+
+
+def test_a_directory_is_no_policy_and_no_advice_follows_about_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(SettingsError, match=f"^{tmp_path}: is a directory: name a file$"):
+        refuse_writable_by_others(tmp_path)
+    with pytest.raises(SettingsError, match=f"^{tmp_path}: is a directory: name a file$"):
+        load_settings(tmp_path)
+
+
+def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match="pipe: is not a regular file: name a file$"):
+        load_settings(tmp_path / "pipe")
