@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import configparser
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ def _plugin(name: str) -> AuthBase:
     # Imported here, so that only users of a plugin pay for MLflow's import.
     from mlflow.tracking.request_auth.registry import fetch_auth
 
-    auth: Any = fetch_auth(name)
+    with warnings.catch_warnings():
+        # MLflow warns of what is told below.
+        warnings.simplefilter("ignore")
+        auth: Any = fetch_auth(name)
     if auth is None:
         raise SettingsError([f"MLFLOW_TRACKING_AUTH: no installed plugin is named {name!r}: install it, or unset this"])
     return _PluginAuth(name, auth)

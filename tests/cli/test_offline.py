@@ -117,6 +117,26 @@ def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) ->
     assert run("policy", "validate", str(policy)).returncode == 0
 
 
+def test_a_pattern_that_is_none_is_told_once_and_not_by_the_library(tmp_path: Path) -> None:
+    policy = tmp_path / "p.yaml"
+    policy.write_text("version: 1\nrules: [{name: r, targets: [Production], require: [{tag: a, matches: '(('}]}]\n")
+    # Of a process of its own: the library writes where no Python can catch it.
+    done = in_bash(f'"$0" policy validate {policy}')
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        78,
+        [f"{policy}:2:70: rules[0].require[0].matches: '((' is not a valid RE2 regular expression: missing ): (("],
+    )
+
+
+def test_a_plugin_that_is_none_is_told_once_and_not_by_mlflow() -> None:
+    variables = {"MLFLOW_TRACKING_AUTH": "nope", "RECONCILER_REGISTRY__URI": "http://127.0.0.1:1"}
+    done = in_bash('"$0" request list', **variables)
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        78,
+        ["MLFLOW_TRACKING_AUTH: no installed plugin is named 'nope': install it, or unset this"],
+    )
+
+
 def test_the_schema_is_json() -> None:
     assert "rules" in json.loads(run("policy", "schema").stdout)["properties"]
 
@@ -301,6 +321,14 @@ def test_a_version_that_cannot_be_is_told_without_a_call(
     done = run(*command, "fraud", version, "Production")
     said = "is not a version number: use digits only" if code == 2 else "the largest version number is 2147483647"
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("command", [["explain"], ["request", "create"], ["request", "show"], ["request", "withdraw"]])
+def test_an_empty_model_is_told_without_a_call(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", "http://127.0.0.1:1")
+    done = run(*command, "", "1", "Production")
+    said = f"model: is empty: name a registered model (see `mlflow-reconciler {' '.join(command)} --help`)\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_quoted_name_shows_its_escapes_once() -> None:

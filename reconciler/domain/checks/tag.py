@@ -104,6 +104,20 @@ def _compiled(pattern: str) -> Any:
     import re2
 
     try:
-        return re2.compile(pattern)
+        return re2.compile(pattern, _quiet())
     except re2.error as error:
-        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {error}") from None
+        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {_told(error)}") from None
+
+
+def _quiet() -> Any:
+    """Options with which the library does not print the mistake to stderr itself."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    return options
+
+
+def _told(error: Exception) -> str:
+    reason = error.args[0] if error.args else ""
+    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
