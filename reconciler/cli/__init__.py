@@ -5,19 +5,27 @@ from __future__ import annotations
 import sys
 
 from reconciler.cli.common import common_first
-from reconciler.cli.exits import guarded
+from reconciler.cli.exits import USAGE, guarded, say
 from reconciler.cli.running import asks_for_run, run
+from reconciler.cli.streams import arguments, usable_streams
+from reconciler.domain.text import visible
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Runs one command and leaves with its exit code."""
+    usable_streams()
     sys.exit(guarded(_run))
 
 
 def _run() -> int:
-    typed = common_first(sys.argv[1:])
+    try:
+        typed = common_first(arguments(sys.argv[1:]))
+    except UnicodeDecodeError as error:
+        wrong = visible(error.object.decode("utf-8", "backslashreplace"), 100)
+        say(f"the argument '{wrong}' is not UTF-8: type it again (see `mlflow-reconciler --help`)")
+        return USAGE
     if asks_for_run(typed):
         return run()
     from reconciler.cli.app import run_typed

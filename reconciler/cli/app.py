@@ -39,7 +39,11 @@ def _show_version(wanted: bool) -> None:
 def before(
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration file (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml)."),
+        typer.Option(
+            help="Configuration file (default $RECONCILER_CONFIG, else /etc/mlflow-reconciler/config.yaml).",
+            # Whether it can be read is told with the configuration.
+            readable=False,
+        ),
     ] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="Log format.")] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Lowest level to log.")] = None,

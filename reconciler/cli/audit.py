@@ -27,6 +27,10 @@ REGISTER = (
 )  # fmt: skip
 
 
+# More than any database holds, and a number that each of them takes.
+_MOST = 1_000_000_000
+
+
 class VerdictChoice(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
@@ -49,7 +53,7 @@ def list_decisions(
     outcome: Annotated[OutcomeKind | None, typer.Option(help="Outcome, such as applied.")] = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Show at most this many, newest first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=_MOST, help="Show at most this many, newest first.")] = None,
 ) -> int:
     """List decisions, the newest first."""
     from reconciler.audit.reader import DecisionFilter

@@ -71,10 +71,20 @@ def _answer(error: Exception) -> int:
         return code
     if isinstance(error, OSError) and is_out_of(error):
         return _answer_full(error, _OUT_OF[error.errno or 0])
-    say(f"a defect in mlflow-reconciler: {type(error).__name__}: {error} (set RECONCILER_LOG__LEVEL=debug for more)")
+    # Not its text: an error of a library may repeat a password.
+    details = "for details, which may contain secrets, set RECONCILER_LOG__LEVEL=debug"
+    say(f"a defect in mlflow-reconciler: {type(error).__name__}{_place(error)} ({details})")
     if os.environ.get("RECONCILER_LOG__LEVEL") == "debug":
         traceback.print_exception(error)
     return DEFECT
+
+
+def _place(error: Exception) -> str:
+    """` at reconciler/cli/app.py:7`: where our own code was when it happened."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/reconciler/" in frame.filename]
+    if not ours:
+        return ""
+    return f" at reconciler/{ours[-1].filename.rpartition('/reconciler/')[2]}:{ours[-1].lineno}"
 
 
 def _answer_full(error: OSError, remedy: str) -> int:

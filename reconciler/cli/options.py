@@ -13,7 +13,14 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_duration, parse_iso
 
-ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
+
+def _model(name: str) -> str:
+    if not name:
+        raise typer.BadParameter("is empty: name a registered model")
+    return name
+
+
+ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.", callback=_model)]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -18,7 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="Check a policy, or get its JSON Sc
 
 @app.command(epilog="Example: mlflow-reconciler policy validate policy.yaml")
 def validate(
-    path: Annotated[Path | None, typer.Argument(help="The policy (default: the configured one).")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="The policy (default: the configured one).", readable=False)
+    ] = None,
 ) -> int:
     """Check a policy and report every mistake with its line and column."""
     from reconciler.policy.file import read_policy

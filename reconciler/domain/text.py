@@ -72,10 +72,18 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def command_line(command: str, *names: str) -> str:
-    """One of our commands as a person may paste it into a shell; names are quoted, and visible."""
+    """One of our commands as a person may paste it into bash; names are quoted, and visible."""
     # A name such as -rf would be taken for an option.
     ends_options = ["--"] if any(name.startswith("-") for name in names) else []
-    return " ".join(["mlflow-reconciler", command, *ends_options, *(shlex.quote(visible_name(name)) for name in names)])
+    return " ".join(["mlflow-reconciler", command, *ends_options, *map(_shell_word, names)])
+
+
+def _shell_word(name: str) -> str:
+    """`fraud`, `'two words'`, or `$'two\\nlines'`, which bash reads as the name itself."""
+    if len(name) > NAME_LIMIT or visible(name, len(name)) == name:
+        return shlex.quote(visible_name(name))
+    quoted = (f"\\{character}" if character in "\\'" else _escape(character) for character in name)
+    return f"$'{''.join(quoted)}'"
 
 
 @dataclass(frozen=True, slots=True)

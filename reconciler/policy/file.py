@@ -51,7 +51,10 @@ def parse_policy(text: str, name: str, kinds: Kinds = KINDS) -> LoadedPolicy:
     """Parse a policy. Raises PolicyError; its lines begin with `name`. `kinds`: the checks that a rule may require."""
     if len(text) > _MAX_BYTES:
         raise PolicyError(name, [Problem(None, None, "", "the file is larger than 4 MiB")])
-    marks = Marks(compose(text, name))
+    root = compose(text, name)
+    if root is None:
+        raise PolicyError(name, [Problem(1, 1, "", "the file is empty: start with `version: 1` and `rules:`")])
+    marks = Marks(root)
     if marks.problems:
         raise PolicyError(name, marks.problems)
     try:

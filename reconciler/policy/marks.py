@@ -22,14 +22,14 @@ _MAX_DEPTH = 20
 _TOO_LARGE = f"too large: the maximum is {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, {_MAX_DEPTH} levels"
 
 
-def compose(text: str, name: str) -> yaml.Node:
-    """The document as YAML nodes, which know their places.
+def compose(text: str, name: str) -> yaml.Node | None:
+    """The document as YAML nodes, which know their places; None if it is empty.
 
     Raises:
-        PolicyError: the text is not YAML, or is empty.
+        PolicyError: the text is not YAML.
     """
     try:
-        node = _node(text)
+        return _node(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
@@ -39,9 +39,6 @@ def compose(text: str, name: str) -> yaml.Node:
         raise PolicyError(name, [Problem(None, None, "", f"invalid YAML: {visible(str(error), 300)}")]) from None
     except RecursionError:
         raise PolicyError(name, [Problem(None, None, "", _TOO_LARGE)]) from None
-    if node is None:
-        raise PolicyError(name, [Problem(1, 1, "", "the file is empty: start with `version: 1` and `rules:`")])
-    return node
 
 
 def _node(text: str) -> yaml.Node | None:

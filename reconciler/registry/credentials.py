@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import configparser
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from reconciler.registry.endpoint import NoAuth
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import RegistrySettings
 from reconciler.settings.secret_files import secret_path
+from reconciler.settings.sendable import as_utf8, in_a_header
 
 _REFUSED = "the server refused"
 
@@ -47,8 +49,8 @@ class RotatingToken(HeaderAuth):
     def renew(self) -> bool:
         """Read the file again. Returns False if the token is unchanged or cannot be read."""
         try:
-            token = self._path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+            token = in_a_header(self._path.read_text(encoding="utf-8").strip())
+        except (OSError, ValueError):
             return False
         changed, self._value = token != self._value, token
         return changed
@@ -91,9 +93,20 @@ def _from_mlflow(environ: Mapping[str, str]) -> AuthBase | None:
     if username and password:
         named = environ.get("MLFLOW_TRACKING_USERNAME") and environ.get("MLFLOW_TRACKING_PASSWORD")
         where = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if named else "~/.mlflow/credentials"
+        for value in (username, password):
+            _checked(as_utf8, value, where)
         return basic(username, password, f"user {visible(username, 100)} of {where}")
-    token = environ.get("MLFLOW_TRACKING_TOKEN")
-    return HeaderAuth("Bearer", token, "the token of MLFLOW_TRACKING_TOKEN") if token else None
+    if token := environ.get("MLFLOW_TRACKING_TOKEN"):
+        token = _checked(in_a_header, token, "MLFLOW_TRACKING_TOKEN")
+        return HeaderAuth("Bearer", token, "the token of MLFLOW_TRACKING_TOKEN")
+    return None
+
+
+def _checked(check: Callable[[str], str], value: str, where: str) -> str:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise SettingsError([f"{where}: {error}"]) from None
 
 
 def _credentials_file(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -111,7 +124,10 @@ def _plugin(name: str) -> AuthBase:
     # Imported here, so that only users of a plugin pay for MLflow's import.
     from mlflow.tracking.request_auth.registry import fetch_auth
 
-    auth: Any = fetch_auth(name)
+    with warnings.catch_warnings():
+        # MLflow warns of what is told below.
+        warnings.simplefilter("ignore")
+        auth: Any = fetch_auth(name)
     if auth is None:
         raise SettingsError([f"MLFLOW_TRACKING_AUTH: no installed plugin is named {name!r}: install it, or unset this"])
     return _PluginAuth(name, auth)

@@ -18,6 +18,9 @@ _NEEDS_TLS = (
 )
 
 
+_LONGEST, _END = 300, 120
+
+
 def wants_tls(body: bytes) -> bool:
     """Whether a server says that its port requires TLS."""
     return any(phrase in body for phrase in _NEEDS_TLS)
@@ -31,7 +34,14 @@ def mlflow_error(body: bytes) -> tuple[str, str]:
         return "", ""
     if not isinstance(data, dict):
         return "", ""
-    return visible(str(data.get("error_code") or ""), 60), visible(str(data.get("message") or ""), 300)
+    return visible(str(data.get("error_code") or ""), 60), _shortened(str(data.get("message") or ""))
+
+
+def _shortened(message: str) -> str:
+    """Its beginning and its end: MLflow repeats a wrong value first, and says last what is wrong with it."""
+    if len(message) <= _LONGEST:
+        return visible(message, _LONGEST)
+    return f"{visible(message[: _LONGEST - _END], _LONGEST)} […] {visible(message[-_END:], _LONGEST)}"
 
 
 def skew(reply: requests.Response) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
-from reconciler.ports import Conflict, Found, Listed, Listing, Meter, NotFound, Standing, Unavailable
+from reconciler.ports import Conflict, Found, Invalid, Listed, Listing, Meter, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, standing_by_itself
@@ -24,6 +25,9 @@ from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
 from reconciler.registry.versions import API, get_version, mlflow_version, search_versions, tags_of, version_facts
+
+# As the releases of MLflow say it.
+_TOO_LONG = re.compile("maximum length|length limit|too long")
 
 
 class TagsRegistry:
@@ -195,7 +199,12 @@ class TagsRegistry:
             raise Conflict(f"a request for {target} by {who} is already open: withdraw it first")
         filed_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
         request = replace(found.listed.request, requester=filed_by, comment=comment, id=str(uuid.uuid4()))
-        self._set_tag(request, request_tag(target), request_value(request))
+        try:
+            self._set_tag(request, request_tag(target), request_value(request))
+        except Invalid as error:
+            if _TOO_LONG.search(str(error)):
+                raise Invalid(f"the comment is too long for this server: {error}") from None
+            raise
         return request
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:

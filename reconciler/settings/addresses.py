@@ -12,6 +12,9 @@ def address(uri: str) -> str:
     Raises:
         ValueError: not a usable address; the message repeats no credentials.
     """
+    uri = uri.strip()
+    if not uri.isprintable() or " " in uri:
+        raise ValueError("contains a blank or a control character: use https://HOST[:PORT][/PATH]")
     if is_databricks(uri):
         return uri
     try:
@@ -51,6 +54,8 @@ def database_url(url: str) -> str:
     if url.startswith("sqlite:///") and url != "sqlite:///":
         if ":memory:" in url:
             raise ValueError("keeps nothing: an in-memory audit is lost on exit; use sqlite:///PATH")
+        if "?" in url:
+            raise ValueError("has options behind a `?`, of which SQLite's audit takes none: use sqlite:///PATH")
         return url
     if url.startswith("postgresql+psycopg://"):
         return url

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from reconciler.domain.text import visible
 from reconciler.settings import addresses
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import CONFIG_VARIABLE, DEFAULT_CONFIG, DEFAULT_STATE, Settings, known_keys
 from reconciler.settings.problems import problem, unknown_keys, unknown_variables
-from reconciler.settings.secret_files import UnreadableSecret, credential_exists, variable
+from reconciler.settings.secret_files import UnreadableSecret, credential_exists, secret_files, variable
 from reconciler.settings.sources import all_values, credentials_directory
+
+_NAME_ANOTHER = f"name another with --config or {CONFIG_VARIABLE}"
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
@@ -40,7 +42,8 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     except UnreadableSecret as error:
         raise SettingsError([str(error)]) from None
     except ValidationError as error:
-        raise SettingsError([problem(mistake, path) for mistake in error.errors()]) from None
+        files = secret_files(credentials_directory(content))
+        raise SettingsError([problem(mistake, path, files) for mistake in error.errors()]) from None
     return _with_mlflows_tracking_uri(_overridden(loaded, overrides), content)
 
 
@@ -49,7 +52,8 @@ def _require_a_named_database(content: Mapping[str, Any]) -> None:
     directory = credentials_directory(content)
     audit = content.get("audit")
     named = variable(("audit", "url"))
-    elsewhere = {named, f"{named}_FILE", "CREDENTIALS_DIRECTORY"} & set(os.environ)
+    # As everywhere, a file or a folder that is named by an empty variable is not named.
+    elsewhere = named in os.environ or any(map(os.environ.get, (f"{named}_FILE", "CREDENTIALS_DIRECTORY")))
     if directory is None or elsewhere or (isinstance(audit, dict) and "url" in audit):
         return
     with contextlib.suppress(OSError):
@@ -80,7 +84,12 @@ def _overridden(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
 def _with_mlflows_tracking_uri(settings: Settings, content: Mapping[str, Any]) -> Settings:
     """If MLflow's variables name the registry, they also name its tracking server."""
     registry, tracking = os.environ.get("MLFLOW_REGISTRY_URI"), os.environ.get("MLFLOW_TRACKING_URI")
-    if not registry or not tracking or settings.registry.tracking_uri or settings.registry.uri != registry.rstrip("/"):
+    if (
+        not registry
+        or not tracking
+        or settings.registry.tracking_uri
+        or settings.registry.uri != registry.strip().rstrip("/")
+    ):
         return settings
     try:
         tracking_uri = addresses.address(tracking)
@@ -99,19 +108,7 @@ def config_path(config: Path | None) -> Path | None:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    # Without a file, no parser is needed.
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError([f"{path}: cannot read the file: {error.strerror}"]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        at = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SettingsError([f"{path}{at}: invalid YAML: {visible(error.problem or '', 200)}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        raise SettingsError([f"{path}: not YAML text"]) from None
+    content = _data(_text(path), path)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -123,16 +120,51 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _text(path: Path) -> str:
+    try:
+        _require_file(path, path.stat().st_mode)
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError([f"{path}: the file is not UTF-8: save it as UTF-8"]) from None
+    except OSError as error:
+        remedy = "run this as a user who may, or with sudo" if isinstance(error, PermissionError) else _NAME_ANOTHER
+        raise SettingsError([f"{path}: cannot read the file: {error.strerror}: {remedy}"]) from None
+
+
+def _data(text: str, path: Path) -> Any:
+    """The document as plain values, read as a policy is; None if it is empty."""
+    # Without a file, no parser is needed.
+    from reconciler.policy.marks import Marks, compose
+    from reconciler.policy.problems import PolicyError
+
+    try:
+        root = compose(text, str(path))
+    except PolicyError as error:
+        raise SettingsError(str(error).splitlines()) from None
+    marks = Marks(root) if root is not None else None
+    if marks is not None and marks.problems:
+        raise SettingsError([mistake.in_file(str(path)) for mistake in marks.problems])
+    return marks and marks.data
+
+
+def _require_file(path: Path, mode: int) -> None:
+    """Refuse a directory, which is no file, and a pipe, which may never end."""
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise SettingsError([f"{path}: is {kind}: name a file"])
+
+
 def refuse_writable_by_others(path: Path) -> None:
     """Refuse a file that others can write: they could decide what is approved.
 
     Raises:
-        SettingsError: users other than the file's owner may write it.
+        SettingsError: it is not a file, or users other than its owner may write it.
     """
     try:
         mode = path.stat().st_mode
     except OSError:
         return
+    _require_file(path, mode)
     if mode & 0o022:
         raise SettingsError([f"{path}: writable by users other than its owner: chmod go-w {path}"])
 

@@ -15,6 +15,7 @@ from reconciler.domain.text import visible_name
 from reconciler.domain.times import duration_text, parse_duration
 from reconciler.settings.addresses import address, database_url, is_databricks, is_loopback
 from reconciler.settings.errors import SettingsError
+from reconciler.settings.sendable import as_utf8, in_a_header
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 DEFAULT_CONFIG = Path("/etc/mlflow-reconciler/config.yaml")
@@ -61,6 +62,26 @@ class RegistrySettings(_Section):
     def _address(cls, uri: str | None) -> str | None:
         return None if uri is None else address(uri)
 
+    @field_validator("token")
+    @classmethod
+    def _sendable_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return None if token is None else SecretStr(in_a_header(token.get_secret_value()))
+
+    @field_validator("password")
+    @classmethod
+    def _sendable_password(cls, password: SecretStr | None) -> SecretStr | None:
+        return None if password is None else SecretStr(as_utf8(password.get_secret_value()))
+
+    @field_validator("username")
+    @classmethod
+    def _sendable_username(cls, username: str | None) -> str | None:
+        return None if username is None else as_utf8(username)
+
+    @field_validator("workspace")
+    @classmethod
+    def _sendable_workspace(cls, workspace: str | None) -> str | None:
+        return None if workspace is None else in_a_header(workspace)
+
     @field_validator("timeout", "full_sweep")
     @classmethod
     def _must_be_positive(cls, duration: timedelta) -> timedelta:
@@ -83,7 +104,7 @@ class AuditSettings(_Section):
     @field_validator("url")
     @classmethod
     def _known_database(cls, url: SecretStr) -> SecretStr:
-        return SecretStr(database_url(url.get_secret_value()))
+        return SecretStr(database_url(as_utf8(url.get_secret_value())))
 
 
 class ScheduleSettings(_Section):

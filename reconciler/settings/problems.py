@@ -40,10 +40,12 @@ def _hint(word: str, known: set[str]) -> str:
     return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for all settings"
 
 
-def problem(error: Any, path: Path | None) -> str:
+def problem(error: Any, path: Path | None, files: Mapping[tuple[str, str], Path]) -> str:
+    """`path`: the configuration file; `files`: those that secrets are read from."""
     key = tuple(str(part) for part in error["loc"])
     if not key:
         return str(error["ctx"]["error"])
-    named = variable(key) if variable(key) in os.environ else f"{path}: {'.'.join(key)}" if path else ".".join(key)
+    source = next((file for secret, file in files.items() if secret == key), path)
+    named = variable(key) if variable(key) in os.environ else f"{source}: {'.'.join(key)}" if source else ".".join(key)
     # The value of a secret is never repeated; our own messages about addresses do not repeat it either.
     return f"{named}: {plain_words(error) if key in SECRETS else typed_and_wrong(error)}"

@@ -42,8 +42,8 @@ def secret_path(section: str, key: str, directory: Path | None) -> Path | None:
         return None
     path = folder / f"{section}.{key}"
     try:
-        # An empty credential has not been filled in yet.
-        return path if path.stat().st_size else None
+        # An empty credential has not been filled in yet, nor has a blank one.
+        return path if path.stat().st_size and read_secret(path, section, key) else None
     except FileNotFoundError:
         if folder.is_dir():
             return None
@@ -52,9 +52,15 @@ def secret_path(section: str, key: str, directory: Path | None) -> Path | None:
         raise _unreadable(path, section, key, error) from None
 
 
+def secret_files(directory: Path | None) -> dict[tuple[str, str], Path]:
+    """The file of each secret that is currently read from one."""
+    paths = {secret: secret_path(*secret, directory) for secret in SECRETS}
+    return {secret: path for secret, path in paths.items() if path is not None}
+
+
 def secret_paths(directory: Path | None) -> list[Path]:
     """The files that secrets are currently read from."""
-    return [path for section, key in SECRETS if (path := secret_path(section, key, directory)) is not None]
+    return list(secret_files(directory).values())
 
 
 def read_secret(path: Path, section: str, key: str) -> str:

@@ -62,6 +62,18 @@ def test_a_request_for_an_alias_that_no_rule_names_is_listed_where_the_registry_
     product.ok("request", "withdraw", name("fraud"), "1", "@shadow")
 
 
+def test_a_comment_that_the_server_refuses_as_too_long_is_told_as_that(
+    server: Server, product: Product, name: Name
+) -> None:
+    server.version(name("fraud"), metric=0.94)
+    done = create(product, name("fraud"), "--comment", "x" * 120_000)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "comment" in done.stderr
+    told = {"tags": "too long for this server", "transition-requests": "at most 65535 characters"}
+    assert told[server.protocol] in done.stderr
+    assert len(done.stderr) < 1000
+
+
 @pytest.mark.parametrize("policy", ["", "/nowhere/policy.yaml", "broken"])
 def test_a_request_is_filed_and_listed_without_a_policy(
     server: Server, product: Product, name: Name, policy: str

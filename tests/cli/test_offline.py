@@ -117,6 +117,26 @@ def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) ->
     assert run("policy", "validate", str(policy)).returncode == 0
 
 
+def test_a_pattern_that_is_none_is_told_once_and_not_by_the_library(tmp_path: Path) -> None:
+    policy = tmp_path / "p.yaml"
+    policy.write_text("version: 1\nrules: [{name: r, targets: [Production], require: [{tag: a, matches: '(('}]}]\n")
+    # Of a process of its own: the library writes where no Python can catch it.
+    done = in_bash(f'"$0" policy validate {policy}')
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        78,
+        [f"{policy}:2:70: rules[0].require[0].matches: '((' is not a valid RE2 regular expression: missing ): (("],
+    )
+
+
+def test_a_plugin_that_is_none_is_told_once_and_not_by_mlflow() -> None:
+    variables = {"MLFLOW_TRACKING_AUTH": "nope", "RECONCILER_REGISTRY__URI": "http://127.0.0.1:1"}
+    done = in_bash('"$0" request list', **variables)
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        78,
+        ["MLFLOW_TRACKING_AUTH: no installed plugin is named 'nope': install it, or unset this"],
+    )
+
+
 def test_the_schema_is_json() -> None:
     assert "rules" in json.loads(run("policy", "schema").stdout)["properties"]
 
@@ -202,7 +222,7 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
         "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "NoEndpoint": 69, "Unreached": 69, "Refused": 69,
         "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69, "SchemaMismatch": 78,
         "NoSuchDecision": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78, "PolicyError": 78,
-        "UnreadableSecret": 78, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
+        "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
     }  # fmt: skip
 
 
@@ -225,6 +245,63 @@ def test_a_defect_of_ours_is_told_in_one_line(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("a defect in mlflow-reconciler: ZeroDivisionError")
 
 
+def test_the_text_of_a_defect_may_hold_a_secret_and_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(partial(_raise, ValueError("Invalid header value b'Bearer s3cret'"))) == 70
+    told = capsys.readouterr().err
+    assert "s3cret" not in told
+    assert "ValueError at reconciler/cli/exits.py:" in told
+
+
+def in_bash(line: str, *words: bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """The script of the command itself, `$0`, since what it is started with matters."""
+    return subprocess.run(
+        ["bash", "-c", line, command.COMMAND, *words], capture_output=True, env={**os.environ, **variables}, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ['"$0" explain "$1" 1 Production', '"$0" request create fraud 2 Production --comment "$1"', '"$0" "$1"']
+)
+def test_an_argument_that_is_not_utf_8_is_usage(line: str) -> None:
+    done = in_bash(line, b"\xff\xfe")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"the argument '\\xff\\xfe' is not UTF-8: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=str,
+)
+def test_what_the_terminal_has_no_letters_for_is_escaped(variables: dict[str, str]) -> None:
+    done = in_bash('"$0" explain fraud 1 "$1"', "Prödü".encode(), **variables)
+    assert (done.returncode, done.stderr.startswith(b"target: 'Pr\\xf6d\\xfc' is not a target")) == (2, True), (
+        done.stderr
+    )
+
+
+@pytest.mark.parametrize("line", ['"$0" policy schema >&-', '"$0" --help >&-'])
+def test_a_closed_output_is_told_where_something_is_to_be_printed(line: str) -> None:
+    done = in_bash(line)
+    assert (done.returncode, done.stderr.startswith(b"standard output is closed: ")) == (69, True), done.stderr
+
+
+def test_a_closed_output_is_no_matter_where_nothing_is_printed(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("")
+    done = in_bash(f'"$0" policy validate {policy} >&-')
+    assert done.returncode == 78, done
+    quiet = in_bash('"$0" explain a 1 nonsense 2>&-')
+    assert (quiet.returncode, quiet.stdout) == (2, b"")
+
+
+def test_a_limit_that_no_database_takes_is_usage() -> None:
+    done = run("audit", "list", "--limit", "9" * 23)
+    assert (done.returncode, "--limit: " in done.stderr) == (2, True), done.stderr
+    assert "must be at most 1000000000 (see" in done.stderr
+
+
 def test_a_skew_of_less_than_a_second_has_no_sign() -> None:
     assert [_skew({"skew_ms": ms}) for ms in (-400, 0, 499, -2000, None)] == [
         "under a second", "under a second", "under a second", "-2 s", "not known",
@@ -244,6 +321,14 @@ def test_a_version_that_cannot_be_is_told_without_a_call(
     done = run(*command, "fraud", version, "Production")
     said = "is not a version number: use digits only" if code == 2 else "the largest version number is 2147483647"
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize("command", [["explain"], ["request", "create"], ["request", "show"], ["request", "withdraw"]])
+def test_an_empty_model_is_told_without_a_call(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.setenv("RECONCILER_REGISTRY__URI", "http://127.0.0.1:1")
+    done = run(*command, "", "1", "Production")
+    said = f"model: is empty: name a registered model (see `mlflow-reconciler {' '.join(command)} --help`)\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_quoted_name_shows_its_escapes_once() -> None:

@@ -99,6 +99,22 @@ def test_a_credential_that_cannot_be_read_is_named_and_no_other_database_is_take
     assert "sudo" in done.stderr
 
 
+@pytest.mark.parametrize("command", [["status"], ["policy", "validate"]])
+def test_a_configuration_that_cannot_be_read_is_told_with_a_remedy(folder: Path, command: list[str]) -> None:
+    config = folder / "config.yaml"
+    config.chmod(0o000)
+    without_override: list[str | Path] = []
+    if os.geteuid() == 0:
+        os.chown(config, NOBODY, NOBODY)
+        without_override = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    done = from_a_shell(folder, "--config", str(config), *command, before=without_override)
+    remedy = "run this as a user who may, or with sudo"
+    assert (done.returncode, done.stderr) == (
+        78,
+        f"{config}: cannot read the file: Permission denied: {remedy}\n",
+    )
+
+
 def test_a_folder_without_the_databases_credential_is_a_mistake_and_no_sqlite(folder: Path) -> None:
     done = from_a_shell(folder, "status")
     assert (done.returncode, len(done.stderr.splitlines())) == (78, 1)

@@ -150,6 +150,9 @@ def test_both_parsers_of_yaml_read_the_same_values(pieces: list[str]) -> None:
         fast = compose(text, "p")
     except (yaml.YAMLError, PolicyError):
         return
+    if slow is None or fast is None:
+        assert slow is fast
+        return
     assert [values(slow)] == [values(fast)]
 
 

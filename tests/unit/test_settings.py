@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.registry.credentials import resolve_auth
 from reconciler.settings.errors import SettingsError
-from reconciler.settings.load import load_settings
+from reconciler.settings.load import load_settings, refuse_writable_by_others
 
 
 @pytest.fixture
@@ -103,6 +105,10 @@ def test_a_variable_that_is_none_is_refused_with_a_hint(
         ("registry: 3", "registry: 3: must be a section with keys"),
         ("mode: enforced", "mode: 'enforced': must be 'observe', 'approve-only' or 'enforce'"),
         ("registry: {budget: 0}", "registry.budget: 0: must be greater than 0"),
+        ("mode: observe\nmode: enforce", ":2:1: mode: duplicate key: remove one of the two"),
+        ("registry: {uri: a, uri: b}", ":1:20: registry.uri: duplicate key: remove one of the two"),
+        ('registry: {uri: "http://127.0.0.1:1\\n2"}', "registry.uri: contains a blank or a control character"),
+        ("audit: {url: 'sqlite:///audit.db?mode=ro&zz=1'}", "audit.url: has options behind a `?`"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -114,7 +120,7 @@ def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, says: str) 
 
 def test_a_named_file_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RECONCILER_CONFIG", str(tmp_path / "none.yaml"))
-    with pytest.raises(SettingsError, match="cannot read the file"):
+    with pytest.raises(SettingsError, match="cannot read the file: No such file or directory: name another"):
         load_settings()
 
 
@@ -146,3 +152,98 @@ def test_a_lease_that_an_act_may_outlast_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RECONCILER_REGISTRY__TIMEOUT", "60s")
     with pytest.raises(SettingsError, match=r"^schedule.lease: shorter than an act may take: use at least 4m 10s$"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RECONCILER_REGISTRY__TOKEN", "s3c\nret"),
+        ("RECONCILER_REGISTRY__TOKEN", "s3c€ret"),
+        ("RECONCILER_REGISTRY__PASSWORD", "s3c\udcffret"),
+        ("RECONCILER_REGISTRY__USERNAME", "s3c\udcffret"),
+        ("RECONCILER_REGISTRY__WORKSPACE", "s3c\nret"),
+        ("RECONCILER_AUDIT__URL", "sqlite:///s3c\udcffret"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_its_name_and_never_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{variable}: cannot be sent: ")
+    assert "4 is not" in str(caught.value)
+    assert "s3c" not in str(caught.value)
+
+
+def test_a_token_of_two_lines_is_told_with_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tok").write_text("s3c\nret\n")
+    monkeypatch.setenv("RECONCILER_REGISTRY__TOKEN_FILE", str(tmp_path / "tok"))
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{tmp_path / 'tok'}: registry.token: cannot be sent: a line break")
+    assert "s3c" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"])
+def test_so_are_mlflows_own_credentials(variable: str) -> None:
+    environ = {"MLFLOW_TRACKING_USERNAME": "me", variable: "s3c\n\udcffret"}
+    with pytest.raises(SettingsError, match="cannot be sent") as caught:
+        resolve_auth(load_settings().registry, environ)
+    assert variable in str(caught.value)
+    assert "s3c" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["RECONCILER_AUDIT__URL_FILE", "CREDENTIALS_DIRECTORY"])
+def test_an_empty_variable_names_no_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str) -> None:
+    (tmp_path / "cred").mkdir()
+    (tmp_path / "c.yaml").write_text("credentials_directory: cred\n")
+    monkeypatch.setenv(variable, "")
+    with pytest.raises(SettingsError, match="has no such credential"):
+        load_settings(tmp_path / "c.yaml")
+
+
+def test_a_wrong_credential_is_told_with_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cred").mkdir()
+    (tmp_path / "cred/audit.url").write_text("nonsense")
+    (tmp_path / "c.yaml").write_text("credentials_directory: cred\n")
+    with pytest.raises(SettingsError, match=f"^{tmp_path / 'cred/audit.url'}: audit.url: is not a database address"):
+        load_settings(tmp_path / "c.yaml")
+    (tmp_path / "url").write_text("nonsense")
+    monkeypatch.setenv("RECONCILER_AUDIT__URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(SettingsError, match=f"^{tmp_path / 'url'}: audit.url: is not a database address"):
+        load_settings(tmp_path / "c.yaml")
+
+
+def test_a_credential_of_blanks_is_none(tmp_path: Path) -> None:
+    (tmp_path / "cred").mkdir()
+    for name in ("audit.url", "registry.token"):
+        (tmp_path / "cred" / name).write_text(" \n")
+    (tmp_path / "c.yaml").write_text("credentials_directory: cred\n")
+    settings = load_settings(tmp_path / "c.yaml")
+    assert (settings.registry.token, settings.audit.url.get_secret_value().split(":")[0]) == (None, "sqlite")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "null\n"])
+def test_an_empty_file_is_a_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert load_settings(tmp_path / "c.yaml").mode == "observe"
+
+
+def test_a_line_break_behind_an_address_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text('registry: {uri: "http://127.0.0.1:1\\n"}\n')
+    assert load_settings(tmp_path / "c.yaml").registry_uri() == "http://127.0.0.1:1"
+
+
+def test_a_directory_is_no_policy_and_no_advice_follows_about_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(SettingsError, match=f"^{tmp_path}: is a directory: name a file$"):
+        refuse_writable_by_others(tmp_path)
+    with pytest.raises(SettingsError, match=f"^{tmp_path}: is a directory: name a file$"):
+        load_settings(tmp_path)
+
+
+def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match="pipe: is not a regular file: name a file$"):
+        load_settings(tmp_path / "pipe")

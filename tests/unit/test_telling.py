@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +11,19 @@ import pytest
 
 from reconciler.cycle import CycleSummary
 from reconciler.daemon.schedule import CycleLog
-from reconciler.domain.decision import Decision, Effect, Mode, OutcomeKind, decision_id_in, effect_of, left_undone
+from reconciler.domain.decision import (
+    TAG_BYTES,
+    Decision,
+    Effect,
+    Mode,
+    OutcomeKind,
+    decision_id_in,
+    effect_of,
+    left_undone,
+)
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
-from reconciler.domain.text import command_line, counted
+from reconciler.domain.text import command_line, counted, visible
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
 from reconciler.ports import Stuck
 
@@ -55,6 +65,35 @@ def test_a_command_can_be_pasted_whatever_the_models_name() -> None:
         """mlflow-reconciler explain 'it'"'"'s; rm -rf' 7 @champion"""
     )
     assert command_line("explain", "-rf", "7", "Production") == "mlflow-reconciler explain -- -rf 7 Production"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["new\nline", "a\tb\r", "evil\u202eexe", "\x1b[31mred\x7f", "back\\slash'quote\n", "\u200bzero \U000e0041 ünïcode",
+     "\\n", "-\n"],
+)  # fmt: skip
+def test_a_command_that_is_pasted_into_bash_names_the_same_model(name: str) -> None:
+    request = replace(REQUEST, model=name)
+    command = command_line("explain", name, "7", "@champion")
+    shown = decision(VerdictKind.REJECT, BAD, request=request).sentence()
+    assert command == visible(command)
+    assert command_line("request create", name, "7", "Production") + "." in shown
+    assert decision_id_in(shown) == ID
+    printed = f"mlflow-reconciler() {{ printf '%s\\0' \"$@\"; }}; {command}"
+    done = subprocess.run(["bash", "-c", printed], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
+    assert [word for word in done.stdout.decode().split("\0") if word != "--"] == [
+        "explain",
+        name,
+        "7",
+        "@champion",
+        "",
+    ]
+
+
+def test_the_command_for_the_longest_name_leaves_room_for_the_ids() -> None:
+    told = decision(VerdictKind.REJECT, BAD, request=replace(REQUEST, model="\U000e0041" * 256)).sentence()
+    assert len(told.encode()) <= TAG_BYTES
+    assert decision_id_in(told) == ID
 
 
 FIRST_RELEASE = (

@@ -17,6 +17,7 @@ from reconciler.ports import Conflict, Invalid, NotFound, Refused, RegistryError
 from reconciler.registry.credentials import HeaderAuth, basic, resolve_auth, tls
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.errors import NoEndpoint, TooLarge
+from reconciler.registry.replies import mlflow_error
 from reconciler.registry.transport import Limits, Timing, Transport
 from reconciler.registry.understanding import Number
 from reconciler.settings.errors import SettingsError
@@ -328,3 +329,11 @@ def test_a_401_says_which_credential_was_used(settings: dict[str, str], environ:
     assert named in str(caught.value)
     assert f"from {server.uri}" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+def test_of_a_long_message_the_end_is_told_too() -> None:
+    body = json.dumps({"error_code": "E", "message": f"Invalid value '{'x' * 9000}': the end is what matters"}).encode()
+    _, told = mlflow_error(body)
+    assert told.startswith("Invalid value 'xxx")
+    assert told.endswith("the end is what matters")
+    assert len(told) < 310

@@ -104,11 +104,14 @@ def _compiled(pattern: str) -> Any:
     import re2
 
     options = re2.Options()
-    # It would write to stderr by itself what the error says anyhow.
+    # Else the library prints the mistake to stderr itself.
     options.log_errors = False
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        [said] = error.args
-        reason = said.decode() if isinstance(said, bytes) else said
-        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {reason}") from None
+        raise ValueError(f"{pattern!r} is not a valid RE2 regular expression: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    reason = error.args[0] if error.args else ""
+    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
