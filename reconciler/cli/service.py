@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.domain.text import visible
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
@@ -45,6 +47,8 @@ UNITS = (
 )  # fmt: skip
 _INSTALLED = "/usr/bin/mlflow-reconciler"
 _ETC = "/etc/mlflow-reconciler"
+# Letters and marks that systemd, in a unit, and a shell, in the printed commands, both take as they are written.
+_PLAIN = re.compile(r"[\w@+=:,./-]+")
 # What ProtectHome=yes in the units hides.
 _HIDDEN = ("/home", "/root", "/run/user")
 
@@ -65,6 +69,7 @@ def install_service(
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
     _refuse_places(root, prefix)
     command, needed = _command(root, prefix)
+    _refuse_unwritable(command)
     if hidden := [path for path in needed if _is_hidden(path)]:
         say(_elsewhere(hidden[0]))
         return NEGATIVE
@@ -128,6 +133,13 @@ def _refuse_places(root: Path, prefix: Path | None) -> None:
         raise typer.BadParameter(message, param_hint="--prefix")
     if root.exists() and not root.is_dir():
         raise typer.BadParameter(f"{str(root)!r} is not a folder: name one to write below", param_hint="--root")
+
+
+def _refuse_unwritable(command: str) -> None:
+    """A unit would not start what an unquoted ExecStart reads otherwise, such as a space or systemd's %h."""
+    if not _PLAIN.fullmatch(command):
+        allowed = "only letters, digits and @+=:,._- can stand in a unit: install in a folder named so"
+        raise typer.BadParameter(f"{visible(repr(command), 200)}: {allowed}", param_hint="--prefix")
 
 
 def _is_hidden(path: Path) -> bool:
