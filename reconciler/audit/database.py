@@ -184,6 +184,7 @@ def _translated(error: SQLAlchemyError, engine: Engine) -> Exception:
     return AuditUnavailable(f"audit database {where}: {first_line}" + _remedy(message))
 
 
+_NOT_POSTGRESQL = "that port speaks another protocol: is the port in audit.url the one of PostgreSQL?"
 _REMEDIES = {
     "unable to open database file": "does its folder exist, and may this user write there?",
     "disk is full": "free some space; open requests are decided then",
@@ -192,6 +193,9 @@ _REMEDIES = {
     "permission denied": "grant the daemon's role INSERT on the audit tables",
     "read-only transaction": "the server is read-only: is this a standby?",
     "Connection refused": "is PostgreSQL running there?",
+    "failed to resolve host": "is the host in audit.url correct, and does DNS work here?",
+    "response to SSL negotiation": _NOT_POSTGRESQL,
+    "expected authentication request": _NOT_POSTGRESQL,
     "database is locked": "another program has locked it",
 }
 

@@ -16,6 +16,7 @@ from reconciler.registry.credentials import databricks, resolve_auth, tls
 from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.lookup import not_there
+from reconciler.registry.proxies import proxy_problem
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Limits, Transport
@@ -91,6 +92,8 @@ def _transport(
     budget: Budget | None = None,
     on_answer: Callable[[], None] = _nothing,
 ) -> Transport:
+    if (problem := proxy_problem(uri)) is not None:
+        raise SettingsError([problem])
     verify, cert = tls(os.environ)
     workspace = settings.registry.workspace
     headers = {"X-MLFLOW-WORKSPACE": workspace} if workspace else {}

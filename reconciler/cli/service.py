@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,11 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
+<<<<<<< HEAD
 from reconciler.settings.secret_files import SECRETS
+=======
+from reconciler.domain.text import visible
+>>>>>>> bmend2
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
@@ -46,6 +51,8 @@ UNITS = (
 )  # fmt: skip
 _INSTALLED = "/usr/bin/mlflow-reconciler"
 _ETC = "/etc/mlflow-reconciler"
+# Letters and marks that systemd, in a unit, and a shell, in the printed commands, both take as they are written.
+_PLAIN = re.compile(r"[\w@+=:,./-]+")
 # What ProtectHome=yes in the units hides.
 _HIDDEN = ("/home", "/root", "/run/user")
 
@@ -66,11 +73,16 @@ def install_service(
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
     _refuse_places(root, prefix)
     command, needed = _command(root, prefix)
+<<<<<<< HEAD
     hidden = [path for path in needed if _is_hidden(path)]
     group = _group(operators) if operators is not None else None
     if dry_run or not hidden:
         _write_all(root, command, dry_run)
     if hidden:
+=======
+    _refuse_unwritable(command)
+    if hidden := [path for path in needed if _is_hidden(path)]:
+>>>>>>> bmend2
         say(_elsewhere(hidden[0]))
         return NEGATIVE
     if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:
@@ -135,6 +147,13 @@ def _refuse_places(root: Path, prefix: Path | None) -> None:
         raise typer.BadParameter(message, param_hint="--prefix")
     if root.exists() and not root.is_dir():
         raise typer.BadParameter(f"{str(root)!r} is not a folder: name one to write below", param_hint="--root")
+
+
+def _refuse_unwritable(command: str) -> None:
+    """A unit would not start what an unquoted ExecStart reads otherwise, such as a space or systemd's %h."""
+    if not _PLAIN.fullmatch(command):
+        allowed = "only letters, digits and @+=:,._- can stand in a unit: install in a folder named so"
+        raise typer.BadParameter(f"{visible(repr(command), 200)}: {allowed}", param_hint="--prefix")
 
 
 def _is_hidden(path: Path) -> bool:

@@ -47,5 +47,6 @@ def _registry(settings: Settings) -> list[Finding]:
     address = registry_address(settings)
     route = [proxy(address), *_findings("tls", lambda: transport_security(address))]
     if failed(route):
-        return [*route, skip("registry", "not tried (see tls)"), skip("permissions", "not tried (see tls)")]
+        untried = f"not tried (see {next(found.name for found in route if failed([found]))})"
+        return [*route, skip("registry", untried), skip("permissions", untried)]
     return [*route, *_findings("registry", lambda: registry(settings))]

@@ -8,10 +8,9 @@ import ssl
 import time
 from urllib.parse import SplitResult, urlsplit
 
-from requests.utils import get_environ_proxies
-
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.registry.credentials import databricks, tls
+from reconciler.registry.proxies import proxy_of, proxy_problem, variable_of
 from reconciler.registry.reaching import distrust
 from reconciler.settings.model import Settings
 
@@ -26,12 +25,13 @@ def registry_address(settings: Settings) -> str:
 
 
 def proxy(address: str) -> Finding:
-    proxies = get_environ_proxies(address, no_proxy=None)
-    used = proxies.get(urlsplit(address).scheme) or proxies.get("all")
+    used = proxy_of(address)
     if used is None:
         return ok("proxy", "none for the registry")
+    if (problem := proxy_problem(address)) is not None:
+        return fail("proxy", problem)
     parts = urlsplit(used if "//" in used else f"//{used}")
-    return ok("proxy", f"{parts.hostname}:{parts.port or 80} (from HTTP(S)_PROXY)")
+    return ok("proxy", f"{parts.hostname}:{parts.port or 80} (from {variable_of(address)})")
 
 
 def transport_security(address: str) -> Finding:
@@ -41,7 +41,7 @@ def transport_security(address: str) -> Finding:
     verify, cert = tls(os.environ)
     if verify is False:
         return warn("tls", "certificates are not verified (MLFLOW_TRACKING_INSECURE_TLS): unset it, and name the CA")
-    if get_environ_proxies(address, no_proxy=None):
+    if proxy_of(address) is not None:
         return skip("tls", "not checked separately behind a proxy; every call verifies the certificate (see registry)")
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
     if cert:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import configparser
+<<<<<<< HEAD
 import warnings
 from collections.abc import Callable, Mapping
+=======
+import ssl
+from collections.abc import Mapping
+>>>>>>> bmend2
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from requests.auth import AuthBase
 
 from reconciler.domain.text import visible
 from reconciler.ports import Refused
+from reconciler.registry.certificates import CA_VARIABLE
 from reconciler.registry.endpoint import NoAuth
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import RegistrySettings
@@ -78,11 +84,20 @@ def resolve_auth(registry: RegistrySettings, environ: Mapping[str, str], directo
             f"in {file}" if file else "of registry.password"
         )
         return basic(registry.username, registry.password.get_secret_value(), origin)
+    _refuse_half_a_login(registry)
     if plugin := environ.get("MLFLOW_TRACKING_AUTH"):
         return _plugin(plugin)
     if environ.get("MLFLOW_TRACKING_AWS_SIGV4", "").lower() in {"true", "1"}:
         return _sigv4()
     return _from_mlflow(environ) or NoAuth()
+
+
+def _refuse_half_a_login(registry: RegistrySettings) -> None:
+    """Otherwise the calls would be made without any credentials, or with those of somebody else."""
+    if registry.username is None and registry.password is None:
+        return
+    given, lacking = ("username", "password") if registry.password is None else ("password", "username")
+    raise SettingsError([f"registry.{given} is set without registry.{lacking}: set both, or remove it"])
 
 
 def _from_mlflow(environ: Mapping[str, str]) -> AuthBase | None:
@@ -205,12 +220,32 @@ def tls(environ: Mapping[str, str]) -> tuple[bool | str, str | None]:
         SettingsError: the variables contradict each other, or name missing files.
     """
     insecure = environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in {"true", "1"}
-    bundle = environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or environ.get("REQUESTS_CA_BUNDLE")
+    bundle = environ.get(CA_VARIABLE) or environ.get("REQUESTS_CA_BUNDLE")
     cert = environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
-    if insecure and environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
+    if insecure and environ.get(CA_VARIABLE):
         message = "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH are mutually exclusive: unset one"
         raise SettingsError([message])
-    for name, path in (("CA bundle", bundle), ("client certificate", cert)):
-        if path and not Path(path).exists():
-            raise SettingsError([f"{name} {path}: no such file"])
+    if bundle and not Path(bundle).exists():
+        raise SettingsError([f"{_bundle_variable(environ)}: {bundle}: no such file: name the CA's certificate (PEM)"])
+    if cert:
+        _refuse_no_certificate(cert)
     return (False if insecure else bundle or True), cert
+
+
+def _bundle_variable(environ: Mapping[str, str]) -> str:
+    return CA_VARIABLE if environ.get(CA_VARIABLE) else "REQUESTS_CA_BUNDLE"
+
+
+def _refuse_no_certificate(path: str) -> None:
+    """Raises SettingsError if the client certificate cannot be used: requests would say so only in OpenSSL's words."""
+    try:
+        # Without a password OpenSSL would ask for one at the terminal.
+        ssl.create_default_context().load_cert_chain(path, password="")
+    except ssl.SSLError:
+        reason = "holds no certificate with its unencrypted private key"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    else:
+        return
+    problem = f"MLFLOW_TRACKING_CLIENT_CERT_PATH: {visible(path, 200)} {reason}"
+    raise SettingsError([f"{problem}: name one PEM file that holds both certificate and key"])

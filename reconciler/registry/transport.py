@@ -22,6 +22,7 @@ from reconciler.registry.understanding import Call, Retry, understood
 
 _CHUNK = 64 * 1024
 _LONGEST_RETRY_AFTER = 5.0
+_SLOW = "is the server overloaded, or a firewall in between? (registry.timeout)"
 _FIRST_PAUSE = 0.2
 
 
@@ -184,8 +185,7 @@ class Transport:
         except requests.exceptions.SSLError as error:
             raise Unreached(f"{name}: TLS failed: {distrust(error, self.base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            remedy = "is the server overloaded, or a firewall in between? (registry.timeout)"
-            message = f"{name}: no answer from {self.base} within {self._limits.timeout:g} s: {remedy}"
+            message = f"{name}: no answer from {self.base} within {self._limits.timeout:g} s: {_SLOW}"
             raise Retry(Unreached(message)) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise Retry(Unreached(f"{name}: {unreachable(error, self.base)}")) from None
@@ -226,7 +226,8 @@ class Transport:
             if size > self._limits.max_bytes:
                 raise TooLarge(f"{name}: the reply is larger than {self._limits.max_bytes} bytes (registry.max_bytes)")
             if self._now() >= ends:
-                raise Unavailable(f"{name}: the reply was not complete within {self._limits.timeout:g} s")
+                late = f"the reply from {self.base} was not complete within {self._limits.timeout:g} s"
+                raise Unavailable(f"{name}: {late}: {_SLOW}")
             parts.append(part)
             self._limit_socket_timeout(reply, ends)
         return b"".join(parts)

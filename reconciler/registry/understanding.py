@@ -17,6 +17,12 @@ from reconciler.registry.reaching import USE_HTTPS, Unreached
 from reconciler.registry.replies import mlflow_error, retry_after, wants_tls
 
 _LATER = frozenset({429, 500, 502, 503, 504})
+# For answers that come from what stands before the server, or from a server that is not ready.
+_REMEDIES = {
+    502: "does the proxy in front of the server reach it?",
+    503: "is the server still starting, down for maintenance or overloaded?",
+    504: "is the server overloaded, or out of reach of the proxy in front of it?",
+}
 
 
 class Number(float):
@@ -83,6 +89,8 @@ def _error_of(reply: requests.Response, body: bytes, call: Call) -> Exception:
     text = f"{call.name}: {status} {words}".rstrip() + f" from {call.server}" + (f": {message}" if message else "")
     if status == 401 and call.credential:
         text += f"; {call.credential}"
+    if status in _REMEDIES:
+        text += f": {_REMEDIES[status]}"
     if status in _LATER:
         return Retry(Unavailable(text), retry_after(reply))
     if status == 404 and not code:

@@ -173,6 +173,26 @@ def test_a_place_that_cannot_be_one_is_a_mistake_in_the_command(product: Product
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.parametrize(
+    "prefix", ["/opt/with space", "/opt/%h", "/opt/$HOME", "/opt/a'b", "/opt/a;b", "/opt/a\\b", "/opt/a\nb"]
+)
+def test_a_prefix_that_a_unit_would_read_otherwise_is_refused(product: Product, tmp_path: Path, prefix: str) -> None:
+    done = product.run("install-service", "--root", str(tmp_path / "root"), "--prefix", prefix)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "can stand in a unit: install in a folder named so" in " ".join(done.stderr.split())
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_command_that_lies_in_such_a_folder_is_refused_too(tmp_path: Path) -> None:
+    command = tmp_path / "with space/mlflow-reconciler"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom reconciler.cli import main\nmain()\n")
+    command.chmod(0o755)
+    done = subprocess.run([command, "install-service", "--dry-run"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "with space/mlflow-reconciler" in done.stderr
+
+
 def test_a_kept_configuration_without_the_credentials_folder_is_told_what_to_add(
     product: Product, tmp_path: Path
 ) -> None:

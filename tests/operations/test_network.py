@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.acceptance.conftest import Product
 from tests.databricks_double import Workspace, workspace
 from tests.operations.conftest import product_on
 
@@ -160,6 +161,57 @@ def test_a_forward_proxy_is_used_unless_no_proxy_says_otherwise(
         product.variables["NO_PROXY"] = "127.0.0.1"
         product.ok("once")
         assert len(seen) == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("https_proxy", "::::", "is not the address of a proxy: use http://HOST:PORT"),
+        ("HTTPS_PROXY", "http://ada:s3cret@proxy:none", "is not the address of a proxy: use http://HOST:PORT"),
+        ("ALL_PROXY", "ftp://proxy:3128", "is not the address of a proxy: use http://HOST:PORT"),
+        ("https_proxy", "socks5://ada:s3cret@proxy:1080", "names a SOCKS proxy: `pip install pysocks`"),
+    ],
+)
+def test_a_variable_that_names_no_usable_proxy_is_named(product: Product, variable: str, value: str, said: str) -> None:
+    product.variables |= {"RECONCILER_REGISTRY__URI": "https://mlflow.example.com", variable: value}
+    refused, checked = product.run("once"), product.run("check")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (78, 1), refused.stderr
+    assert refused.stderr.startswith(f"{variable}: {said}")
+    assert checked.returncode == 1, checked.stderr
+    assert f"FAIL proxy: {variable}: {said}" in checked.stdout
+    assert "SKIP registry: not tried (see proxy)" in checked.stdout
+    assert "s3cret" not in refused.stderr + checked.stdout + checked.stderr
+
+
+def test_a_client_certificate_that_is_none_is_told_by_its_variable(product: Product, tmp_path: Path) -> None:
+    product.variables |= {"RECONCILER_REGISTRY__URI": "https://127.0.0.1:1"}
+    for path in (tmp_path, tmp_path / "policy.yaml"):
+        product.variables["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = str(path)
+        refused, checked = product.run("once"), product.run("check")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (78, 1), refused.stderr
+        assert refused.stderr.startswith(f"MLFLOW_TRACKING_CLIENT_CERT_PATH: {path} ")
+        assert f"FAIL tls: MLFLOW_TRACKING_CLIENT_CERT_PATH: {path} " in checked.stdout
+
+
+class SpeaksHttp(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(1024)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+def test_an_audit_url_that_leads_to_no_postgresql_says_which_part_to_look_at(product: Product) -> None:
+    product.variables["RECONCILER_AUDIT__URL"] = "postgresql://nosuch.invalid/audit"
+    refused = product.run("once")
+    assert (refused.returncode, "is the host in audit.url correct" in refused.stderr) == (69, True), refused.stderr
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), SpeaksHttp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for query in ("", "?sslmode=disable"):
+            url = f"postgresql://127.0.0.1:{server.server_address[1]}/audit{query}"
+            product.variables["RECONCILER_AUDIT__URL"] = url
+            refused = product.run("once")
+            assert refused.returncode == 69
+            assert "is the port in audit.url the one of PostgreSQL?" in refused.stderr
+        server.shutdown()
 
 
 def test_a_token_file_that_is_replaced_is_read_again_after_one_refusal(held: Workspace, tmp_path: Path) -> None:

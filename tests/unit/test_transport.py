@@ -191,7 +191,9 @@ def test_a_dripping_body_is_cut_at_the_first_byte_after_the_deadline() -> None:
     with drops(client, 100) as server:
         # A hundred seconds pass with each byte that is read.
         client.append(transport(server.uri, TEN_MINUTES, clock=lambda: 100 * client[0].bytes_read))
-        with pytest.raises(Unavailable, match="not complete within 600 s"):
+        with pytest.raises(
+            Unavailable, match=rf"reply from {server.uri} was not complete within 600 s: .*registry.timeout"
+        ):
             client[0].get("/x")
         assert client[0].bytes_read == 6
 
@@ -293,8 +295,37 @@ def test_tls_settings_that_contradict_or_name_no_file_are_refused(tmp_path: Path
     assert tls({"MLFLOW_TRACKING_INSECURE_TLS": "true"}) == (False, None)
     with pytest.raises(SettingsError, match="mutually exclusive"):
         tls({"MLFLOW_TRACKING_INSECURE_TLS": "true", "MLFLOW_TRACKING_SERVER_CERT_PATH": str(bundle)})
-    with pytest.raises(SettingsError, match="no such file"):
-        tls({"MLFLOW_TRACKING_CLIENT_CERT_PATH": str(tmp_path / "none.pem")})
+    for name in ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE"):
+        with pytest.raises(SettingsError, match=f"^{name}: .*none.pem: no such file: name the CA"):
+            tls({name: str(tmp_path / "none.pem")})
+    for path, reason in ((tmp_path / "none.pem", "No such file"), (tmp_path, "Is a directory"), (bundle, "no cert")):
+        with pytest.raises(
+            SettingsError, match=f"^MLFLOW_TRACKING_CLIENT_CERT_PATH: {path} .*{reason}.*: name one PEM"
+        ):
+            tls({"MLFLOW_TRACKING_CLIENT_CERT_PATH": str(path)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "lacking"), [({"username": "svc"}, "password"), ({"password": "s3cret"}, "username")]
+)
+def test_half_a_login_is_refused_and_not_replaced_by_another(settings: dict[str, str], lacking: str) -> None:
+    elsewhere = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "p"}
+    with pytest.raises(SettingsError, match=f"is set without registry.{lacking}: set both") as caught:
+        resolve_auth(RegistrySettings.model_validate(settings), elsewhere)
+    assert "s3cret" not in str(caught.value)
+    assert header(RegistrySettings.model_validate(settings | {"token": "ours"}), {}) == "Bearer ours"
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [(502, "does the proxy in front"), (503, "is the server still starting"), (504, "is the server overloaded")],
+)
+def test_an_answer_of_a_server_that_is_not_ready_says_what_to_look_at(status: int, asked: str) -> None:
+    with serving(replying(status, "<html>")) as server, pytest.raises(Unavailable) as caught:
+        transport(server.uri, Limits(retries=0)).get("/x")
+    assert f"GET /x: {status} " in str(caught.value)
+    assert f" from {server.uri}: {asked}" in str(caught.value)
+    assert str(caught.value).endswith("?")
 
 
 def test_a_renewed_token_answers_like_the_first_with_text_too() -> None:
