@@ -12,11 +12,8 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
-<<<<<<< HEAD
-from reconciler.settings.secret_files import SECRETS
-=======
 from reconciler.domain.text import visible
->>>>>>> bmend2
+from reconciler.settings.secret_files import SECRETS
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
@@ -73,16 +70,12 @@ def install_service(
     """Write systemd units, a configuration, a policy and empty credentials; overwrite nothing."""
     _refuse_places(root, prefix)
     command, needed = _command(root, prefix)
-<<<<<<< HEAD
+    _refuse_unwritable(command)
     hidden = [path for path in needed if _is_hidden(path)]
     group = _group(operators) if operators is not None else None
     if dry_run or not hidden:
         _write_all(root, command, dry_run)
     if hidden:
-=======
-    _refuse_unwritable(command)
-    if hidden := [path for path in needed if _is_hidden(path)]:
->>>>>>> bmend2
         say(_elsewhere(hidden[0]))
         return NEGATIVE
     if (missing := _lacks_credentials(root / "etc/mlflow-reconciler/config.yaml")) is not None:

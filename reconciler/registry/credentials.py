@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import base64
 import configparser
-<<<<<<< HEAD
+import ssl
 import warnings
 from collections.abc import Callable, Mapping
-=======
-import ssl
-from collections.abc import Mapping
->>>>>>> bmend2
 from pathlib import Path
 from typing import Any
 
