@@ -91,7 +91,7 @@ def test_with_nothing_configured_the_configuration_is_told_before_the_database(c
     done = subprocess.run(
         [COMMAND, command], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120, check=False
     )
-    said = "no policy is named: set policy or RECONCILER_POLICY to the path of a policy file\n"
+    said = "no policy is configured: set policy or RECONCILER_POLICY to the path of a policy file\n"
     assert (done.returncode, done.stderr) == (78, said)
     (tmp_path / "policy.yaml").write_text(POLICY)
     (tmp_path / "policy.yaml").chmod(0o644)
