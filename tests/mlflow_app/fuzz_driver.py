@@ -476,7 +476,7 @@ def main() -> None:
         mode, said.template, said.directory, said.seed, without, said.share, said.dangerous_only, said.write_calls
     )
     run(asked).write(said.out)
-    # Threads of the server's own would be waited for, some for ever.
+    # Threads of the server's own would be waited for, some forever.
     sys.stderr.flush()
     os._exit(0)
 

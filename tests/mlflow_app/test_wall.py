@@ -641,7 +641,7 @@ def test_a_source_that_names_no_files_is_not_approved(world: World, source: str)
 
 
 def test_a_model_made_again_by_the_same_name_is_another(world: World) -> None:
-    """Neither does the first defend its files for ever, nor does it hide those of the second."""
+    """Neither does the first defend its files forever, nor does it hide those of the second."""
     first, _ = a_run(world)
     second, files = a_run(world)
     for run_id in (first, second):
