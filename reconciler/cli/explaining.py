@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
@@ -26,6 +29,9 @@ def explain(
     version: VersionArgument,
     target: TargetArgument,
     as_json: JsonOption = False,
+    policy: Annotated[
+        Path | None, typer.Option(help="The policy to judge by (default: the one that the configuration names).")
+    ] = None,
 ) -> int:
     """Show what would be decided now, and why; change nothing."""
     from reconciler.bootstrap import asking
@@ -34,7 +40,8 @@ def explain(
 
     def explained() -> int:
         number = version_of(version)
-        explanation = asking.explain(settings(), model, number, goal)
+        configured = settings() if policy is None else settings().model_copy(update={"policy": policy})
+        explanation = asking.explain(configured, model, number, goal)
         if as_json:
             write_json(_data(explanation), sys.stdout)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from reconciler import __version__
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, opened
 from reconciler.bootstrap.audit_logs import resident_audit_log
@@ -22,6 +23,7 @@ from reconciler.daemon.measuring import Measuring
 from reconciler.daemon.schedule import CycleLog, Daemon, log_event
 from reconciler.daemon.systemd import Notifier
 from reconciler.domain.decision import Mode
+from reconciler.domain.times import duration_text
 from reconciler.logs import CYCLE, LOGGER
 from reconciler.policy.file import PolicyError
 from reconciler.ports import AuditUnavailable, RegistryError
@@ -52,8 +54,15 @@ def run_daemon(config: Path | None, settings: Settings) -> int:
     named = _named_by(config, settings, notifier.progress)
     with lock.hold(url), opened(url, Access.WRITE) as engine:
         running = Running(config, named, engine, notifier, stop)
+        LOGGER.info(_introduced(named), extra={"event": "started"})
         Daemon(running, stop, notifier).serve()
     return 0
+
+
+def _introduced(named: Named) -> str:
+    interval = duration_text(named.settings.schedule.interval)
+    what = f"policy {named.in_force.digest[:12]}, mode {named.settings.mode}, every {interval}"
+    return f"started: version {__version__}, registry {named.registry.uri}, {what}"
 
 
 def _named_by(config: Path | None, settings: Settings, on_answer: Callable[[], None]) -> Named:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import click
 from flask import Flask, Response
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -32,11 +33,14 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def _options() -> Options:
-    require_tested(os.environ)
+    """Raises ClickException, which `mlflow server` tells in one line; it would show the traceback of any other."""
     try:
+        require_tested(os.environ)
         return read_options(os.environ)
+    except MlflowException as error:
+        raise click.ClickException(error.message) from None
     except OptionsError as error:
-        raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
+        raise click.ClickException(str(error)) from None
 
 
 # Read on import: `mlflow server` imports this module before it starts any worker, so a mistake is reported once and
@@ -51,7 +55,7 @@ def create_app(app: Flask = mlflow_flask_app) -> Any:
         An ASGI application under uvicorn (MLflow's default), else the WSGI application for gunicorn and waitress.
 
     Raises:
-        MlflowException: a TRANSITION_REQUESTS_ variable is wrong, or the registry is not in a database.
+        MlflowException: the registry is not in a database.
     """
     _require_database()
     identity = Identity(_OPTIONS)

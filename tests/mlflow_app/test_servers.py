@@ -120,12 +120,22 @@ def test_a_static_prefix_is_kept(tmp_path: Path) -> None:
         )
 
 
-def test_a_wrong_option_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ServerFailed, match="TRANSITION_REQUESTS_TARGETS: 'Prod' is not a target"),
-        mlflow_server(tmp_path, *APP, variables={"TRANSITION_REQUESTS_TARGETS": "Prod"}),
-    ):
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("TRANSITION_REQUESTS_TARGETS", "Prod", "TRANSITION_REQUESTS_TARGETS: 'Prod' is not a target"),
+        ("TRANSITION_REQUESTS_AUTH", "basic-auth", "basic-auth needs MLFLOW_FLASK_SERVER_SECRET_KEY"),
+    ],
+)
+def test_a_wrong_option_ends_the_command_with_one_sentence(
+    variable: str, value: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ServerFailed), mlflow_server(tmp_path, *APP, variables={variable: value}):
         pass
+    log = (tmp_path / "mlflow-server.log").read_text()
+    assert "Traceback" not in log
+    assert [line for line in log.splitlines() if said in line] == [log.splitlines()[-1]]
+    assert log.splitlines()[-1].startswith(f"Error: {said}")
 
 
 @pytest.mark.parametrize(

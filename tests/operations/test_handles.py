@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import pytest
 import yaml
 from sqlalchemy import Engine, create_engine, event, make_url, text
 
-from reconciler import doctor
+from reconciler import __version__, doctor
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
@@ -292,6 +293,28 @@ def test_alerts_and_dashboard_name_only_metrics_that_there_are() -> None:
     if promtool:
         command = [promtool, "check", "rules", str(ROOT / "contrib/alerts.yml")]
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_daemon_logs_what_it_is_and_goes_by_when_it_starts(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with daemon(product, log, interval="90s"):
+        until(lambda: b"cycle: 0 open" in log.read_bytes(), "the first cycle")
+    [line] = [one for one in log.read_text().splitlines() if "started: " in one]
+    digest = hashlib.sha256((tmp_path / "policy.yaml").read_bytes()).hexdigest()[:12]
+    said = f"started: version {__version__}, registry {held.uri}, policy {digest}, mode enforce, every 1m 30s"
+    assert (line.endswith(said), " INFO " in line) == (True, True), line
+
+
+def test_explain_judges_by_a_policy_that_is_named_on_the_command_line(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    held.version("m", "0.95")
+    stricter = tmp_path / "stricter.yaml"
+    stricter.write_text((tmp_path / "policy.yaml").read_text().replace("0.9", "0.99"))
+    assert product.run("explain", "m", "1", "Production").returncode == 0
+    assert product.run("explain", "m", "1", "Production", "--policy", str(stricter)).returncode == 1
 
 
 def test_every_counter_with_labels_is_zero_before_there_is_something_to_count(

@@ -20,7 +20,7 @@ from reconciler.daemon.systemd import Notifier
 from reconciler.domain.decision import Mode
 from tests.manager import Manager
 
-# A daemon that does not stop would hold the suite up for ever.
+# A daemon that does not stop would hold the suite up forever.
 pytestmark = pytest.mark.timeout(120)
 
 
