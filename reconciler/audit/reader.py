@@ -117,8 +117,11 @@ class AuditReader:
     def open_requests(self) -> list[dict[str, Any]]:
         """The working picture of the last cycle, oldest first: what is open and what it waits for.
 
-        `would`: the verdict of a decision that the mode did not act on; None where there is none.
+        `would`: the verdict of a decision that the mode did not act on; None where there is none. `decision_id`: the
+        decision that is to be carried out, with `act_next_attempt_at` and `act_detail` until it is given up.
         """
+        decisions = DecisionRow.__table__.alias("decided")
+        decided, act = decisions.c, PendingActRow
         not_acted_on = (
             select(DecisionRow.verdict)
             .where(DecisionRow.request_key == OpenRequestRow.request_key, ~DecisionRow.acts)
@@ -126,7 +129,13 @@ class AuditReader:
             .limit(1)
             .scalar_subquery()
         )
-        query = select(OpenRequestRow.__table__, not_acted_on.label("would")).order_by(OpenRequestRow.first_seen_at)
+        query = (
+            select(OpenRequestRow.__table__, not_acted_on.label("would"), decided.decision_id)
+            .add_columns(act.next_attempt_at.label("act_next_attempt_at"), act.last_detail.label("act_detail"))
+            .outerjoin(decisions, (decided.request_key == OpenRequestRow.request_key) & decided.acts)
+            .outerjoin(act.__table__, act.decision_id == decided.decision_id)
+            .order_by(OpenRequestRow.first_seen_at)
+        )
         with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query)]
 

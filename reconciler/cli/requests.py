@@ -67,13 +67,15 @@ def create(
     tool = request_tool(settings())
     who = getpass.getuser() if requester is None else requester
     goal = target_of(target)
-    before = tool.find(model, version, goal) if wait else None
+    before = tool.find(model, version, goal)
     request = tool.create(model, version, goal, who, comment)
     print(request.id, flush=True)
     say(f"filed: {_place(request)}, as {request.requester.known_as}")
+    if before.holds:
+        say(f"version {visible_name(version)} already holds {goal}")
     _say_coverage(tool, request)
     _say_mode(tool)
-    if before is None:
+    if not wait:
         say(f"follow it: {command_line('request show', model, version, str(goal))}")
         return DONE
     return wait_for_decision(tool, request, before, patience)

@@ -14,10 +14,12 @@ from reconciler.cli.options import JsonOption, duration_of
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.codes import ReasonCode
-from reconciler.domain.text import counted
+from reconciler.domain.text import counted, visible
 from reconciler.domain.times import duration_text, parse_iso
 
 _SHOWN_DAEMONS = 5
+# Of what a server said, in a table; what is stuck is shown with all its words.
+_WORDS = 160
 # Why a request is not decided, by the code of its abstention.
 _WHY: dict[str, str] = {
     ReasonCode.NO_POLICY: "no rule covers it",
@@ -174,16 +176,27 @@ def _show_open(picture: dict[str, Any], with_registry: bool) -> None:
 
 def _open_row(row: dict[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC)
-    due = parse_iso(row["next_attempt_at"]) - now if row["next_attempt_at"] else None
+    next_try = _until(row["act_next_attempt_at"] or row["next_attempt_at"], now)
     return row | {
         "seen for": _short(now - parse_iso(row["first_seen_at"])),
-        "state": _state(row),
+        "state": _state(row, next_try),
         "registry": _named(row),
-        "next try": None if due is None else "now" if due <= timedelta() else f"in {_short(due)}",
+        "next try": next_try,
     }
 
 
-def _state(row: dict[str, Any]) -> str:
+def _until(moment: str | None, now: datetime) -> str | None:
+    if moment is None:
+        return None
+    due = parse_iso(moment) - now
+    return "now" if due <= timedelta() else f"in {_short(due)}"
+
+
+def _state(row: dict[str, Any], next_try: str | None) -> str:
+    if row["act_detail"]:
+        return f"decided, next try {next_try}: {visible(row['act_detail'], _WORDS)}"
+    if row["decision_id"]:
+        return "decided, being carried out" if row["act_next_attempt_at"] else "decided, and given up"
     if row["waiting_code"]:
         return _WHY[row["waiting_code"]]
     return f"would {row['would']}" if row["would"] else "to be judged in the next cycle"

@@ -59,6 +59,7 @@ class Acting:
         self._mode = mode
         self._stopping = stopping
         self._tell = tell
+        self._unreachable: list[tuple[Pending, Unavailable]] = []
 
     def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
         """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
@@ -111,9 +112,24 @@ class Acting:
             retry_in = min(retry_in, _LONGEST_WHILE_UNAVAILABLE)
         self._audit.not_read(pending, str(error), retry_in)
         failpoint("not read")
-        weight = of_failure(pending.failures, reported_by_cycle=isinstance(error, Unavailable))
-        self._tell_outcome(pending.decision, f"not acted on, because it could not be read again: {error}", weight)
+        if isinstance(error, Unavailable):
+            self._unreachable.append((pending, error))
+        else:
+            self._tell_not_read(pending, error)
         return Happening(in_error=True)
+
+    def tell_unreachable(self, *, reported_by_cycle: bool) -> None:
+        """At the end of a pass, tells what could not be reached when it was read again.
+
+        `reported_by_cycle`: the cycle could not reach the registry either, and says so in its own line.
+        """
+        for pending, error in self._unreachable:
+            self._tell_not_read(pending, error, reported_by_cycle=reported_by_cycle)
+        self._unreachable.clear()
+
+    def _tell_not_read(self, pending: Pending, error: RegistryError, *, reported_by_cycle: bool = False) -> None:
+        weight = of_failure(pending.failures, reported_by_cycle=reported_by_cycle)
+        self._tell_outcome(pending.decision, f"not acted on, because it could not be read again: {error}", weight)
 
     # --- act -------------------------------------------------------------------------------------------------
 

@@ -81,6 +81,8 @@ class Pass:
             self._decide_and_act(self._list())
         except RegistryError as error:
             self._happened.append(Happening(unavailable=str(error)))
+        unavailable = any(happening.unavailable is not None for happening in self._happened)
+        self._acting.tell_unreachable(reported_by_cycle=unavailable)
         return Passed(self._happened, self._stopping.seen, self._listing, self._oldest, self._still_open)
 
     # --- settle ----------------------------------------------------------------------------------------------

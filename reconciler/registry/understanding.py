@@ -76,6 +76,9 @@ def _json_of(reply: requests.Response, body: bytes, call: Call) -> Any:
         return json.loads(body, parse_float=Number, parse_constant=Number)
     except (ValueError, RecursionError):
         kind = visible(reply.headers.get("Content-Type") or "no content type", 60)
+        if "json" in kind.lower():
+            broken = f"{call.name}: {call.server} answered with JSON that is broken or cut off"
+            raise Unavailable(f"{broken}: see the log of the server, or of the proxy in front of it") from None
         instead = f"{call.name}: answered with {kind} instead of JSON"
         raise Unavailable(f"{instead}: is {call.server} an MLflow server?") from None
 

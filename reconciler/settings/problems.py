@@ -19,7 +19,9 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known |= {f"{variable(secret)}_FILE" for secret in SECRETS}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
-            yield f"{visible(name, 100)}: unknown setting" + _hint(name, known)
+            # Every name shares its beginning, which makes none alike.
+            near = _hint(name.removeprefix(PREFIX), {other.removeprefix(PREFIX) for other in known}, PREFIX)
+            yield f"{visible(name, 100)}: unknown setting{near}"
 
 
 def unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
@@ -35,9 +37,9 @@ def unknown_keys(content: Mapping[str, Any], path: Path | None) -> list[str]:
     return problems
 
 
-def _hint(word: str, known: set[str]) -> str:
+def _hint(word: str, known: set[str], prefix: str = "") -> str:
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
-    return f": did you mean {near[0]}?" if near else ": see docs/configuration.md for all settings"
+    return f": did you mean {prefix}{near[0]}?" if near else ": see docs/configuration.md for all settings"
 
 
 def problem(error: Any, path: Path | None, files: Mapping[tuple[str, str], Path]) -> str:

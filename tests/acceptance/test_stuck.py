@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,11 @@ def test_a_decision_that_the_server_refuses_three_times_is_stuck_until_it_is_car
             True,
         )
         assert len(status(by_svc)["stuck"]) == (times == 3)
+    by_svc.variables["COLUMNS"] = "500"
+    assert re.search(
+        r"decided, next try in \S+ ?\S*: POST \S+model-versions/transition-stage: 403", by_svc.ok("status")
+    )
+    del by_svc.variables["COLUMNS"]
     [stuck] = status(by_svc)["stuck"]
     [row] = by_svc.decisions()
     assert (stuck["kind"], stuck["decision_id"], stuck["failures"]) == ("decision", row["decision_id"], 3)

@@ -100,6 +100,13 @@ def test_status_tells_ages_waits_policy_and_skew(held: Workspace, product: Produ
     assert re.search(r"policy [0-9a-f]{12} since 20\S+Z, clock skew ([+-][1-9] s|under a second)", told)
 
 
+def test_whoever_asks_for_what_a_version_holds_already_is_told(held: Workspace, product: Product) -> None:
+    for stage in ("None", "Production"):
+        held.models.setdefault("m", {})[held.version("m")].stage = stage
+    told = {version: product.run("request", "create", "m", version, "Production").stderr for version in ("1", "2")}
+    assert [version for version in told if "already holds Production" in told[version]] == ["2"]
+
+
 @pytest.fixture
 def moved(held: Workspace, product: Product) -> Iterator[Workspace]:
     """Another registry, which the configuration names now: the old one left an open request."""

@@ -13,8 +13,9 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
-from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, retry_after
+from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce, retry_after
 from reconciler.domain.decision import Mode
+from reconciler.domain.weight import Weight
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Invalid, NotFound, Refused, Unavailable
 from tests.fake_registry import FakeRegistry, raising, retyped
@@ -40,13 +41,18 @@ class Bench:
         self.audit = SqlAuditLog(self.engine, "test:1", self.registry.uri)
         loaded = parse_policy(POLICY, "policy.yaml")
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
-        self.told: list[str] = []
+        self.weighed: list[tuple[str, Weight]] = []
 
     def cycle(self, mode: Mode = Mode.ENFORCE, stop: Callable[[], bool] = lambda: False) -> CycleSummary:
-        cycle = Cycle(
-            self.registry, self.audit, stop=stop, on_event=lambda e: self.told.append(e.text), everything_is_due=True
-        )
+        cycle = Cycle(self.registry, self.audit, stop=stop, on_event=self._hear, everything_is_due=True)
         return cycle.run(self.policy, mode)
+
+    def _hear(self, event: Event) -> None:
+        self.weighed.append((event.text, event.weight))
+
+    @property
+    def told(self) -> list[str]:
+        return [text for text, _ in self.weighed]
 
     def shown_open(self) -> list[str]:
         with self.engine.begin() as connection:
@@ -126,6 +132,31 @@ def test_a_list_that_was_not_read_decides_nothing(bench: Bench) -> None:
     assert summary.unavailable == "GET model-versions/search: no answer"
     assert summary.sentence == "nothing decided: GET model-versions/search: no answer"
     assert bench.decisions() == []
+
+
+def test_a_decision_that_alone_cannot_be_read_again_is_told_and_from_the_third_time_on_as_stuck(bench: Bench) -> None:
+    told = _told_of_a_decision_that_cannot_be_read(bench, list_fails=False)
+    text = "fraud version 1 to Production: not acted on, because it could not be read again: GET get: 500"
+    assert told == [(text, Weight.FAILED), (text, Weight.FAILED), (text, Weight.STUCK)]
+
+
+def test_where_the_cycle_says_that_nothing_can_be_reached_each_decision_does_not(bench: Bench) -> None:
+    told = _told_of_a_decision_that_cannot_be_read(bench, list_fails=True)
+    assert [weight for _, weight in told] == [Weight.EXPECTED] * 3
+
+
+def _told_of_a_decision_that_cannot_be_read(bench: Bench, *, list_fails: bool) -> list[tuple[str, Weight]]:
+    """In three cycles after that in which the act was refused."""
+    bench.registry.file("fraud", "1")
+    bench.registry.before = {k: raising(Refused("POST transition-stage: 403")) for k in _writes_of(bench)}
+    bench.cycle()
+    bench.weighed.clear()
+    for _ in range(3):
+        first = bench.registry.operations + 1
+        failing = range(first, first + 1 + list_fails)
+        bench.registry.before = {k: raising(Unavailable("GET get: 500")) for k in failing}
+        assert (bench.cycle().unavailable is not None) == list_fails
+    return bench.weighed
 
 
 def test_a_request_withdrawn_before_the_act_is_superseded(bench: Bench) -> None:

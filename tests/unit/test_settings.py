@@ -247,3 +247,9 @@ def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SettingsError, match="pipe: is not a regular file: name a file$"):
         load_settings(tmp_path / "pipe")
+
+
+def test_a_variable_that_is_like_no_other_gets_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_FOO", "x")
+    with pytest.raises(SettingsError, match=r"^RECONCILER_FOO: unknown setting: see docs/configuration.md"):
+        load_settings()

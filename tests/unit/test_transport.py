@@ -368,3 +368,14 @@ def test_of_a_long_message_the_end_is_told_too() -> None:
     assert told.startswith("Invalid value 'xxx")
     assert told.endswith("the end is what matters")
     assert len(told) < 310
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("application/json", "JSON that is broken or cut off"), ("text/html", "text/html instead of JSON")],
+)
+def test_a_broken_body_is_told_by_what_it_was_to_be(kind: str, says: str) -> None:
+    with serving(replying(200, '{"model_versions": [', Content_Type=kind)) as server:
+        with pytest.raises(Unavailable) as caught:
+            transport(server.uri).get("/x")
+        assert f"answered with {says}: " in str(caught.value)
