@@ -10,7 +10,7 @@ from typing import Protocol
 
 from reconciler.cycle import CycleSummary, Event, PolicyInForce
 from reconciler.cycle.batches import batches
-from reconciler.cycle.happening import Happening, event, past_tense
+from reconciler.cycle.happening import Happening, event, of_unread, past_tense
 from reconciler.cycle.summary import summary_of
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
@@ -117,7 +117,8 @@ def preview(
     listed: Sequence[Listed] = ()
     happened: list[Happening] = []
     try:
-        listed = registry.open_requests(in_force.policy.scope()).requests
+        listing = registry.open_requests(scope := in_force.policy.scope())
+        listed, happened = listing.requests, of_unread(listing.unread, scope)
         for batch in batches([_as_seen_at(entry, now) for entry in listed], JUDGED_TOGETHER):
             for judgement in judge_batch(registry, in_force.policy, batch, now):
                 on_event(_foreseen(judgement.listed.request, judgement.verdict))

@@ -13,7 +13,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Listed, Listing, Measured, Meter, NotFound, RegistryError, Standing
+from reconciler.ports import Listed, Listing, Measured, Meter, NotFound, RegistryError, Standing, Unread
 from tests.builders import evidence_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +39,7 @@ class FakeRegistry:
     before: dict[int, Callable[[], None]] = field(default_factory=dict)
     after: dict[int, Callable[[], None]] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
+    unlisted: dict[str, str] = field(default_factory=dict)
     operations: int = 0
 
     # --- people ----------------------------------------------------------------------------------------------
@@ -67,8 +68,12 @@ class FakeRegistry:
 
     def open_requests(self, scope: Scope) -> Listing:
         with _Operation(self):
-            wanted = [one for one in self.requests.values() if one.target in scope.targets]
-            return Listing([Listed(one, self._facts(one)) for one in wanted])
+            unread = [
+                Unread(target, self.unlisted[str(target)]) for target in scope.targets if str(target) in self.unlisted
+            ]
+            targets = scope.targets - {item.target for item in unread}
+            wanted = [one for one in self.requests.values() if one.target in targets]
+            return Listing([Listed(one, self._facts(one)) for one in wanted], unread=unread)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         with _Operation(self):

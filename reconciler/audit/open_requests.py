@@ -11,14 +11,16 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from reconciler.audit.rows import Known, NewOpenRequest, RequestColumns, place_of
 from reconciler.audit.statements import Served, chunks, insert_new
 from reconciler.audit.tables import OpenRequestRow, db_now, now_in
+from reconciler.audit.unread_lists import keep_unread
 from reconciler.domain.request import Request
-from reconciler.ports.audit import FirstSeen, Waiting
+from reconciler.ports import FirstSeen, Unread, Waiting
 
 
 class OpenRequests:
     """The open requests of one registry and workspace."""
 
     def __init__(self, served: Served) -> None:
+        self._served = served
         self._here = served.among(OpenRequestRow)
 
     def first_seen(self, connection: Connection, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
@@ -40,10 +42,15 @@ class OpenRequests:
             found |= {key for key in connection.scalars(later) if key is not None}
         return found
 
-    def reconcile(self, connection: Connection, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
-        """Replaces the picture: which requests are open, and why the waiting ones wait. Writes only what changed."""
+    def reconcile(
+        self, connection: Connection, listed: Sequence[Request], waiting: Sequence[Waiting], unread: Sequence[Unread]
+    ) -> None:
+        """As `ports.audit.OpenRequests.reconcile_open`. Writes only what changed."""
+        keep_unread(connection, self._served, unread)
         now = now_in(connection)
-        known = {row.place: Known(*row) for row in connection.execute(_KNOWN.where(self._here))}
+        # What is open for a target whose list was not read is not known, so its rows stay as they are.
+        read = OpenRequestRow.target.not_in([str(item.target) for item in unread])
+        known = {row.place: Known(*row) for row in connection.execute(_KNOWN.where(self._here, read))}
         open_now = {place_of(request): request for request in listed}
         waits = {place_of(wait.request): wait for wait in waiting}
         self._write(connection, _DELETE, [{"at": place} for place in known if place not in open_now])

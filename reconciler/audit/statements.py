@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection
 
-from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow, PendingActRow
+from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow, PendingActRow, UnreadListRow
 
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
@@ -21,7 +21,7 @@ class Served:
     registry: str
     workspace: str
 
-    def among(self, row: type[DecisionRow] | type[OpenRequestRow] | type[DaemonRow]) -> ColumnElement[bool]:
+    def among(self, row: type[DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow]) -> ColumnElement[bool]:
         """Only this registry's rows."""
         return (row.registry == self.registry) & (row.workspace == self.workspace)
 

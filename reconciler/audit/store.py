@@ -21,6 +21,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
 from reconciler.ports.audit import CycleNote, FirstSeen, GoAhead, Pending, Recorded, Stuck, Waiting
+from reconciler.ports.registry import Unread
 
 LEASE = timedelta(seconds=90)
 
@@ -146,9 +147,11 @@ class SqlAuditLog:
         with self._session.snapshot() as connection:
             return self._open.set_aside(connection, keys)
 
-    def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
+    def reconcile_open(
+        self, listed: Sequence[Request], waiting: Sequence[Waiting], unread: Sequence[Unread] = ()
+    ) -> None:
         with self._session.transaction() as connection:
-            self._open.reconcile(connection, listed, waiting)
+            self._open.reconcile(connection, listed, waiting, unread)
 
     def stuck(self) -> list[Stuck]:
         with self._session.snapshot() as connection:

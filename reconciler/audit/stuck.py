@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, literal, null, select
 
 from reconciler.audit.statements import Served, decision_of_pending
-from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, now_in
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, UnreadListRow, now_in
 from reconciler.ports import Stuck
 
 # Stuck: the same failure this many times in a row, or no success for this long.
@@ -17,13 +17,13 @@ _FOR = timedelta(minutes=10)
 
 
 def stuck(connection: Connection, served: Served | None = None) -> list[Stuck]:
-    """Decisions that are not carried out and requests that cannot be judged, the longest-failing first.
+    """Decisions not carried out, requests not judged and lists not read, the longest-failing first.
 
     Of one registry and workspace, or of all (None).
     """
     now = now_in(connection)
     found: list[Stuck] = []
-    for query, table in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow)):
+    for query, table in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow), (_LISTS, UnreadListRow)):
         mine = query if served is None else query.where(served.among(table))
         found += [Stuck(*row) for row in connection.execute(_failing(mine, now))]
     return sorted(found, key=lambda item: item.since)
@@ -57,4 +57,16 @@ _REQUESTS: Any = select(
     OpenRequestRow.failing_since,
     OpenRequestRow.failures,
     OpenRequestRow.waiting_detail,
+)
+_LISTS: Any = select(
+    literal("list").label("kind"),
+    null().label("decision_id"),
+    UnreadListRow.registry,
+    UnreadListRow.workspace,
+    literal("").label("model"),
+    literal("").label("version"),
+    UnreadListRow.target,
+    UnreadListRow.failing_since,
+    UnreadListRow.failures,
+    UnreadListRow.said,
 )

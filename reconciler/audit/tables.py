@@ -241,6 +241,18 @@ class PendingActRow(Base):
     failing_since: ColumnElement[datetime | None] = Column(UtcMillis)
 
 
+class UnreadListRow(Base):
+    __tablename__ = "unread_lists"
+
+    registry: ColumnElement[str] = Column(Text, primary_key=True)
+    workspace: ColumnElement[str] = Column(Text, primary_key=True)
+    target: ColumnElement[str] = Column(Text, primary_key=True)
+    said: ColumnElement[str] = Column(Text, nullable=False)
+    # As of an open request: how often in a row in these words; since when at all.
+    failures: ColumnElement[int] = Column(Integer, nullable=False)
+    failing_since: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
+
+
 class DaemonRow(Base):
     __tablename__ = "daemons"
 

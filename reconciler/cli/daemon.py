@@ -71,7 +71,7 @@ def once(
 def _exit_code(summary: CycleSummary) -> int:
     if summary.unavailable is not None:
         return UNREACHABLE
-    return NEGATIVE if summary.in_error or summary.in_doubt else DONE
+    return NEGATIVE if summary.in_error or summary.in_doubt or summary.unlisted else DONE
 
 
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:

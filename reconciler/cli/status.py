@@ -144,10 +144,15 @@ def _show_stuck(stuck: list[dict[str, Any]]) -> None:
     for row in stuck:
         id = f" {row['decision_id']}" if row["decision_id"] else ""
         times = "once" if row["failures"] == 1 else f"{row['failures']} times in a row"
-        about = f"{row['model']} version {row['version']} to {row['target']}"
         since = painted(f"stuck since {row['since'][:19]}Z", Colour.BAD)
-        print(f"{since}: {row['kind']}{id} on {about}, {times}:")
+        print(f"{since}: {row['kind']}{id} {_stuck_at(row)}, {times}:")
         print(f"  {row['said']}")
+
+
+def _stuck_at(row: dict[str, Any]) -> str:
+    if row["kind"] == "list":
+        return f"of the requests to {row['target']}"
+    return f"on {row['model']} version {row['version']} to {row['target']}"
 
 
 def _skew(daemon: dict[str, Any]) -> str:

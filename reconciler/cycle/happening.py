@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.domain.decision import Decision, OutcomeKind
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.domain.weight import NORMAL, Weight
+from reconciler.ports import Unread
 
 NOT_ACTED_ON = "would be "
 _PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
@@ -42,6 +44,7 @@ class Happening:
         in_error: a request is left in error.
         in_doubt: the next cycle finds out whether it was done.
         unavailable: what could not be reached.
+        unlisted: the target whose requests could not be listed, and why.
         resolved: the key of a request that is no longer open.
     """
 
@@ -51,7 +54,15 @@ class Happening:
     in_error: bool = False
     in_doubt: bool = False
     unavailable: str | None = None
+    unlisted: str | None = None
     resolved: str | None = None
+
+
+def of_unread(unread: Sequence[Unread], scope: Scope) -> list[Happening]:
+    """Where no target's list could be read, the registry could not be."""
+    if unread and len(unread) == len(scope.targets):
+        return [Happening(unavailable=unread[0].said)]
+    return [Happening(unlisted=f"requests to {item.target} could not be listed: {item.said}") for item in unread]
 
 
 def past_tense(verdict: VerdictKind, acts: bool) -> str:

@@ -9,12 +9,12 @@ from datetime import timedelta
 from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
 from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
-from reconciler.cycle.happening import Happening
+from reconciler.cycle.happening import Happening, of_unread
 from reconciler.domain.decision import Mode
 from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint
 from reconciler.judging import JUDGED_TOGETHER
-from reconciler.ports import AuditLog, FirstSeen, Listed, Listing, Registry, RegistryError, Waiting
+from reconciler.ports import AuditLog, FirstSeen, Listed, Listing, Registry, RegistryError, Unread, Waiting
 
 
 class Stopping:
@@ -71,6 +71,7 @@ class Pass:
         self._acting = acting
         self._happened: list[Happening] = []
         self._listing: Listing | None = None
+        self._unread: Sequence[Unread] = ()
         self._oldest = timedelta()
         self._still_open: bool | None = None
 
@@ -107,7 +108,9 @@ class Pass:
         first = self._audit.first_seen(typed) if typed else {}
         listed = [entry if entry.stamped else _seen(entry, first[entry.request.key]) for entry in listing.requests]
         failpoint("listed")
-        self._listing = Listing(listed, listing.remark)
+        self._listing = replace(listing, requests=listed)
+        self._unread = listing.unread
+        self._happened += of_unread(listing.unread, self._terms.scope)
         self._oldest = self._age_of_the_oldest(listed)
         return listed
 
@@ -155,13 +158,14 @@ class Pass:
     # --- the picture of open requests ------------------------------------------------------------------------
 
     def _keep_picture(self, listed: Sequence[Listed], waiting: Sequence[Waiting]) -> None:
-        if not listed and not self._terms.had_open:
+        if not listed and not self._unread and not self._terms.had_open:
             return
         # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
         resolved = {happening.resolved for happening in self._happened}
         still_open = [entry.request for entry in listed if entry.request.key not in resolved]
-        self._audit.reconcile_open(still_open, waiting)
-        self._still_open = bool(still_open)
+        self._audit.reconcile_open(still_open, waiting, self._unread)
+        # What was open for an unread target is still in the picture, and so is the target.
+        self._still_open = bool(still_open or self._unread)
         if self._terms.mode is not Mode.OBSERVE:
             self._stamp(listed, {wait.request.key for wait in waiting})
 

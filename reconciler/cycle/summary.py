@@ -17,7 +17,7 @@ from reconciler.ports import Stuck
 class CycleSummary:
     """What a cycle did. `unavailable` says what could not be reached; `in_error` counts requests left in error.
 
-    `open` counts what was listed.
+    `open` counts what was listed; `unlisted` says which targets' requests were not.
     """
 
     mode: Mode
@@ -28,6 +28,7 @@ class CycleSummary:
     in_error: int = 0
     in_doubt: int = 0
     unavailable: str | None = None
+    unlisted: Sequence[str] = ()
     stopped: bool = False
     remark: str | None = None
     paused: str | None = None
@@ -39,7 +40,7 @@ class CycleSummary:
 
     @property
     def ok(self) -> bool:
-        return self.unavailable is None and not self.in_error
+        return self.unavailable is None and not self.in_error and not self.unlisted
 
     @property
     def changed_nothing(self) -> bool:
@@ -63,6 +64,7 @@ class CycleSummary:
         parts += [f"{self.in_doubt} to be confirmed by the next cycle"] if self.in_doubt else []
         parts += [f"{self.in_error} in error"] if self.in_error else []
         parts += [f"{len(self.stuck)} stuck (see `mlflow-reconciler status`)"] if self.stuck else []
+        parts += self.unlisted
         parts += ["stopped early"] if self.stopped else []
         parts += [f"acts are paused: {self.paused}"] if self.paused is not None else []
         parts += [self.remark] if self.remark is not None else []
@@ -81,6 +83,7 @@ def summary_of(mode: Mode, happened: Sequence[Happening]) -> CycleSummary:
         in_error=sum(happening.in_error for happening in happened),
         in_doubt=sum(happening.in_doubt for happening in happened),
         unavailable=unavailable[-1] if unavailable else None,
+        unlisted=[happening.unlisted for happening in happened if happening.unlisted is not None],
     )
 
 

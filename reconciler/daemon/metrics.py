@@ -110,7 +110,7 @@ class Metrics:
             self.success.set(now)
 
     def _of_stuck(self, stuck: Sequence[Stuck]) -> None:
-        for kind in ("decision", "request"):
+        for kind in ("decision", "request", "list"):
             self.stuck.labels(kind).set(sum(item.kind == kind for item in stuck))
         self.stuck_info.clear()
         for item in stuck[:_SHOWN_STUCK]:

@@ -220,7 +220,7 @@ class CycleLog:
 
 def log_cycle(summary: CycleSummary) -> None:
     broken = summary.unavailable is not None or summary.stuck
-    level = LOGGER.error if broken else LOGGER.warning if summary.in_error else LOGGER.info
+    level = LOGGER.error if broken else LOGGER.warning if not summary.ok else LOGGER.info
     level(f"cycle: {summary.sentence}", extra={"event": "cycle"})
 
 

@@ -31,3 +31,4 @@ from reconciler.ports.registry import Measured as Measured
 from reconciler.ports.registry import Meter as Meter
 from reconciler.ports.registry import Registry as Registry
 from reconciler.ports.registry import Standing as Standing
+from reconciler.ports.registry import Unread as Unread

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
 from reconciler.domain.request import Request
+from reconciler.ports.registry import Unread
 
 # --- what goes in and comes out --------------------------------------------------------------------------------
 
@@ -67,7 +68,10 @@ class GoAhead(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """Something that has failed for long, or repeatedly with the same message. `kind`: "decision" or "request"."""
+    """Something that has failed for long, or repeatedly with the same message.
+
+    `kind`: "decision", "request", or "list" of a target's requests, which has neither model nor version.
+    """
 
     kind: str
     decision_id: str | None
@@ -164,8 +168,13 @@ class OpenRequests(Protocol):
     def set_aside(self, keys: Collection[str]) -> set[str]:
         """The keys whose next attempt is not due yet."""
 
-    def reconcile_open(self, listed: Sequence[Request], waiting: Sequence[Waiting]) -> None:
-        """Replaces the working picture: which requests are open, and why the waiting ones wait."""
+    def reconcile_open(
+        self, listed: Sequence[Request], waiting: Sequence[Waiting], unread: Sequence[Unread] = ()
+    ) -> None:
+        """Replaces the working picture: which requests are open, and why the waiting ones wait.
+
+        `unread`: the targets whose list could not be read; what was open for them is kept.
+        """
 
     def stuck(self) -> list[Stuck]:
         """What has failed in this registry for ten minutes, or three times in a row in the same way."""

@@ -11,6 +11,7 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,23 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A target whose list of requests could not be read, and what the registry said."""
+
+    target: Target
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
-    """Open requests; `remark`: what an operator should know about this list, such as a late sweep."""
+    """Open requests; `remark`: what an operator should know about this list, such as a late sweep.
+
+    `unread`: the targets whose requests are not in it, where each target has a list of its own.
+    """
 
     requests: Sequence[Listed]
     remark: str | None = None
+    unread: Sequence[Unread] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,7 @@ class Registry(Protocol):
     def open_requests(self, scope: Scope) -> Listing:
         """Every open request within the scope, or an error: an incomplete list is never returned.
 
+        A registry that is searched target by target names those whose search failed; the others' lists are whole.
         A registry that must be searched version by version lists what it searched; the remark then says whether each
         version is searched as often as configured. Ungoverned models may be listed too.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,9 +17,22 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
-from reconciler.ports import Conflict, Found, Invalid, Listed, Listing, Meter, NotFound, Standing, Unavailable
+from reconciler.ports import (
+    Conflict,
+    Found,
+    Invalid,
+    Listed,
+    Listing,
+    Meter,
+    NotFound,
+    RegistryError,
+    Standing,
+    Unavailable,
+    Unread,
+)  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
+from reconciler.registry.reaching import Unreached
 from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, standing_by_itself
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
@@ -50,11 +63,23 @@ class TagsRegistry:
     # --- request ---------------------------------------------------------------------------------------------
 
     def open_requests(self, scope: Scope) -> Listing:
-        return Listing(self.all_open(scope))
+        """A search that fails keeps no other target waiting, unless the server gives no answer at all."""
+        found: list[Listed] = []
+        unread: list[Unread] = []
+        for target in sorted(scope.targets):
+            try:
+                found += self._open_for(target)
+            except Unreached:
+                raise
+            except RegistryError as error:
+                unread.append(Unread(target, str(error)))
+        return Listing(_in_order(found), unread=unread)
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        found = [self._listed(row, target) for target in sorted(scope.targets) for row in self._rows_with(target)]
-        return sorted(found, key=lambda listed: listed.request.order)
+        return _in_order(listed for target in scope.targets for listed in self._open_for(target))
+
+    def _open_for(self, target: Target) -> list[Listed]:
+        return [self._listed(row, target) for row in self._rows_with(target)]
 
     def _rows_with(self, target: Target) -> list[Row]:
         return search_versions(self._transport, f"tags.`{request_tag(target)}` LIKE '%'")
@@ -214,3 +239,7 @@ class TagsRegistry:
             raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
         self._delete_tag(found.listed.request)
         return found.listed.request
+
+
+def _in_order(listed: Iterable[Listed]) -> list[Listed]:
+    return sorted(listed, key=lambda entry: entry.request.order)

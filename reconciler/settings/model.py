@@ -201,7 +201,9 @@ class Settings(_Section):
     def policy_path(self) -> Path:
         """The policy's path. Raises SettingsError if no policy is configured."""
         if self.policy is None:
-            raise SettingsError(["no policy is configured: set policy or RECONCILER_POLICY to the path of a policy file"])
+            raise SettingsError(
+                ["no policy is configured: set policy or RECONCILER_POLICY to the path of a policy file"]
+            )
         return self.policy
 
 

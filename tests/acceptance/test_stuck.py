@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlflow.server.auth.client import AuthServiceClient
 from reconciler.demo.server import mlflow_server
 from tests.acceptance.conftest import API, Product, Server
 from tests.acceptance.test_daemon import daemon, until
+from tests.unit.test_transport import replying, serving
 
 Name = Callable[[str], str]
 PASSWORD = "a-long-enough-password"
@@ -147,6 +149,54 @@ def test_a_request_whose_run_may_not_be_read_is_stuck_too(guarded: Guarded, by_s
     assert (stuck["kind"], stuck["decision_id"], stuck["model"]) == ("request", None, name("fraud"))
     assert "runs/get: 403" in stuck["said"]
     assert by_svc.decisions() == []
+
+
+def refusing_searches_for(words: set[str], uri: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """What stands before a real server, and refuses the searches with these words."""
+
+    def answer(handler: Any) -> None:
+        if "model-versions/search" in handler.path and any(word in handler.path for word in words):
+            replying(403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "not that search"}))(handler)
+            return
+        headers = {"Content-Type": handler.headers["Content-Type"]} if handler.body else {}
+        reply = requests.request(handler.command, uri + handler.path, data=handler.body, headers=headers, timeout=60)
+        replying(reply.status_code, reply.content, Content_Type=reply.headers["Content-Type"])(handler)
+
+    return answer
+
+
+def test_a_target_whose_search_is_refused_is_stuck_and_the_others_are_decided(
+    server: Server, product: Product, name: Name, tmp_path: Path
+) -> None:
+    server.version(name("fraud"), metric=0.94)
+    body = {"name": name("fraud"), "version": "1", "key": "transition_request.alias.champion", "value": "please"}
+    server.call("POST", "model-versions/set-tag", json=body)
+    refused = {"stage.Production"}
+    with serving(refusing_searches_for(refused, server.uri)) as front:
+        product.variables |= {"RECONCILER_REGISTRY__URI": front.uri, "RECONCILER_REGISTRY__PROTOCOL": "tags"}
+        dry = product.run("once", "--dry-run")
+        assert (dry.returncode, "requests to Production could not be listed" in dry.stderr) == (1, True), dry.stderr
+        for times in (1, 2, 3):
+            done = product.run("once")
+            assert done.returncode == 1, done.stderr
+            assert "requests to Production could not be listed: GET " in done.stderr
+            assert len(status(product)["stuck"]) == (times == 3)
+        [row] = product.decisions()
+        assert (row["target"], row["outcome"]) == ("@champion", "applied")
+        [stuck] = status(product)["stuck"]
+        assert (stuck["kind"], stuck["target"], stuck["failures"]) == ("list", "Production", 3)
+        assert "of the requests to Production, 3 times in a row" in product.ok("status")
+        assert "not that search" in product.ok("status")
+
+        metrics, log = tmp_path / "m.prom", tmp_path / "log"
+        product.variables["RECONCILER_METRICS__PATH"] = str(metrics)
+        with daemon(product, log):
+            until(lambda: metrics.exists() and b"1 stuck" in log.read_bytes(), "a cycle that tells it")
+            shown = metrics.read_text()
+        assert 'mlflow_reconciler_stuck{kind="list"} 1.0' in shown
+        refused.clear()
+        product.ok("once")
+        assert status(product)["stuck"] == []
 
 
 def test_after_a_cycle_that_failed_status_does_not_say_that_nothing_was_open(product: Product) -> None:

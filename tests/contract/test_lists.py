@@ -6,20 +6,21 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Unavailable
+from reconciler.ports import Refused, Unavailable
 from reconciler.registry.app import AppRegistry
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.reaching import Unreached
 from reconciler.registry.tags import TagsRegistry
-from reconciler.registry.transport import Transport
+from reconciler.registry.transport import Timing, Transport
 from tests.unit.test_transport import Server, replying, serving
 
 PRODUCTION = Target.parse("Production")
@@ -31,8 +32,11 @@ Tokens = Mapping[str, str]
 
 def listed_by_tags(server: Server) -> list[str]:
     transport = Transport(Endpoint(server.uri))
-    listed = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE).requests
-    return [one.request.version for one in listed]
+    listing = TagsRegistry(server.uri, "", transport, transport).open_requests(SCOPE)
+    for unread in listing.unread:
+        assert not listing.requests
+        raise Unavailable(unread.said)
+    return [listed.request.version for listed in listing.requests]
 
 
 def listed_by_the_app(server: Server) -> list[str]:
@@ -60,6 +64,41 @@ def swept(server: Server) -> DatabricksRegistry:
 def experiments(server: Server) -> list[str]:
     transport = Transport(Endpoint(server.uri))
     return EvidenceReader(transport, transport).read_experiments()
+
+
+def refusing(filter: str, status: int) -> Callable[[Any], None]:
+    """A server that refuses the searches with this in their filter; the others find version 1."""
+    row = {"name": "m", "version": "1", "tags": []}
+
+    def answer(handler: Any) -> None:
+        if filter in unquote(handler.path):
+            replying(status, '{"error_code": "NO", "message": "not that"}')(handler)
+        else:
+            replying(200, json.dumps({"model_versions": [row]}))(handler)
+
+    return answer
+
+
+def test_a_search_by_tag_that_is_refused_stops_no_other_and_is_named() -> None:
+    both = Scope.of_all_models([PRODUCTION, Target.parse("@champion")])
+    with serving(refusing("stage.Production", 403)) as server:
+        transport = Transport(Endpoint(server.uri))
+        registry = TagsRegistry(server.uri, "", transport, transport)
+        listing = registry.open_requests(both)
+        assert [str(listed.request.target) for listed in listing.requests] == ["@champion"]
+        [unread] = listing.unread
+        assert (unread.target, "403 NO" in unread.said, "not that" in unread.said) == (PRODUCTION, True, True)
+        # A person is shown every open request, or an error.
+        with pytest.raises(Refused):
+            registry.all_open(both)
+
+
+def test_a_server_that_gives_no_answer_at_all_is_asked_once() -> None:
+    transport = Transport(Endpoint("http://127.0.0.1:1"), timing=Timing(sleep=lambda seconds: None))
+    registry = TagsRegistry("http://127.0.0.1:1", "", transport, transport)
+    with pytest.raises(Unreached):
+        registry.open_requests(Scope.of_all_models([PRODUCTION, Target.parse("@champion")]))
+    assert transport.calls == 3
 
 
 LISTS = [

@@ -97,7 +97,7 @@ def test_with_nothing_configured_the_configuration_is_told_before_the_database(c
     (tmp_path / "policy.yaml").chmod(0o644)
     variables["RECONCILER_POLICY"] = str(tmp_path / "policy.yaml")
     done = subprocess.run([COMMAND, command], env=variables, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr.startswith("no registry is named: set registry.uri")) == (78, True)
+    assert (done.returncode, done.stderr.startswith("no registry is configured: set registry.uri")) == (78, True)
 
 
 # --- nothing to try it on ------------------------------------------------------------------------------------

@@ -157,13 +157,13 @@ def test_what_waits_unchanged_is_not_written_again(engine: Engine) -> None:
     target, asker = Target.parse("Production"), Requester("ada", Assurance.ASSERTED)
     asked = [Request(REGISTRY, "", f"m{n}", "1", target, asker, now, "", f"id-{n}", f"fp-{n}") for n in range(300)]
     waits = [Waiting(request, "waiting", "metric is missing") for request in asked]
-    log.reconcile_open(asked, waits)
+    log.reconcile_open(asked, waits, [])
     with rows_written(engine) as written:
-        log.reconcile_open(asked, waits)
+        log.reconcile_open(asked, waits, [])
     assert written == [0]
     with rows_written(engine) as written:
         log.reconcile_open(
-            asked, [Waiting(asked[0], "unreadable", "500", timedelta(minutes=1), failed=True), *waits[1:]]
+            asked, [Waiting(asked[0], "unreadable", "500", timedelta(minutes=1), failed=True), *waits[1:]], []
         )
     assert written == [1]
 

@@ -38,6 +38,7 @@ from reconciler.ports import (
     NoSuchDecision,
     Pending,
     SchemaMismatch,
+    Unread,
     Waiting,
 )
 from tests.builders import evidence_of
@@ -166,6 +167,24 @@ def test_a_request_that_cannot_be_judged_is_stuck_and_one_that_waits_is_not(audi
     assert (stuck.kind, stuck.model, stuck.failures, stuck.said) == ("request", failing.model, 3, "503")
     audit.log.reconcile_open([failing, patient], [Waiting(failing, "waiting", "grace")])
     assert audit.log.stuck() == []
+
+
+def test_a_list_that_cannot_be_read_is_stuck_after_three_times_and_what_was_open_for_it_is_kept(audit: Audit) -> None:
+    request = audit.judged().request
+    audit.log.reconcile_open([request], [])
+    for _ in range(3):
+        assert audit.log.stuck() == []
+        audit.log.reconcile_open([], [], [Unread(request.target, "403")])
+    [stuck] = audit.log.stuck()
+    assert (stuck.kind, stuck.model, stuck.target, stuck.failures) == ("list", "", str(request.target), 3)
+    assert (stuck.said, stuck.decision_id) == ("403", None)
+    other = SqlAuditLog(audit.engine, "test:2", "http://another.test")
+    other.reconcile_open([], [])
+    assert (other.stuck(), len(audit.log.stuck())) == ([], 1)
+    audit.log.reconcile_open([], [], [Unread(request.target, "500")])
+    assert (audit.log.stuck(), len(audit.reader.open_requests())) == ([], 1)
+    audit.log.reconcile_open([], [])
+    assert audit.reader.open_requests() == []
 
 
 def _eleven_minutes_later(audit: Audit) -> None:

@@ -25,7 +25,7 @@ version: 1
 rules:
   - name: production-accuracy
     models: ["fraud*", "churn*"]
-    targets: [Production]
+    targets: [Production, Staging]
     require:
       - metric: validation_accuracy
         min: 0.90
@@ -157,6 +157,31 @@ def _told_of_a_decision_that_cannot_be_read(bench: Bench, *, list_fails: bool) -
         bench.registry.before = {k: raising(Unavailable("GET get: 500")) for k in failing}
         assert (bench.cycle().unavailable is not None) == list_fails
     return bench.weighed
+
+
+def test_a_target_whose_list_was_not_read_keeps_no_other_waiting_and_loses_no_request(bench: Bench) -> None:
+    bench.registry.file("fraud", "1", accuracy="0.5")
+    bench.cycle(Mode.APPROVE_ONLY)
+    assert bench.shown_open() == ["fraud"]
+    bench.registry.file("churn", "1", "Staging")
+    bench.registry.unlisted["Production"] = "GET model-versions/search: 403"
+    for times in (1, 2, 3):
+        summary = bench.cycle(Mode.APPROVE_ONLY)
+        assert (summary.ok, summary.unavailable, summary.open) == (False, None, 1 if times == 1 else 0)
+        assert "requests to Production could not be listed: GET model-versions/search: 403" in summary.sentence
+        assert [item.kind for item in summary.stuck] == (["list"] if times == 3 else [])
+    assert bench.shown_open() == ["fraud"]
+    assert ("churn", "approve", "applied") in bench.decisions()
+    bench.registry.unlisted.clear()
+    assert (bench.cycle().stuck, bench.shown_open()) == ([], [])
+
+
+def test_where_no_targets_list_was_read_nothing_is_decided_and_it_is_stuck_in_the_end(bench: Bench) -> None:
+    bench.registry.unlisted |= {"Production": "403", "Staging": "403"}
+    for _ in range(3):
+        summary = bench.cycle()
+        assert summary.unavailable == "403"
+    assert summary.sentence == "nothing decided: 403; 2 stuck"
 
 
 def test_a_request_withdrawn_before_the_act_is_superseded(bench: Bench) -> None:
