@@ -128,12 +128,12 @@ def left_undone(mode: Mode, verdict: VerdictKind | None, *, is_set: bool = True)
 
     Args:
         verdict: None where it is not known.
-        is_set: the mode was configured; else it is a daemon's default.
+        is_set: the mode was configured here; else the daemon may have another.
     """
     if mode is Mode.OBSERVE and is_set:
         return f"the daemon only observes (mode observe): {_ASK}"
     if mode is Mode.OBSERVE:
-        return f"no mode is set here, and a daemon without one only observes: {_ASK}"
+        return "the daemon's mode is not known here: if it only observes (mode observe), nothing is moved"
     if mode is Mode.APPROVE_ONLY and verdict is VerdictKind.REJECT:
         return "the daemon only approves (mode approve-only): a request that fails is left for a person to decide"
     return ""

@@ -196,7 +196,7 @@ def test_whatever_changes_is_told_at_once(caplog: pytest.LogCaptureFixture) -> N
         (Mode.APPROVE_ONLY, VerdictKind.APPROVE, True, ""),
         (Mode.APPROVE_ONLY, VerdictKind.REJECT, True, "the daemon only approves (mode approve-only): "),
         (Mode.OBSERVE, VerdictKind.APPROVE, True, "the daemon only observes (mode observe): nothing is moved; "),
-        (Mode.OBSERVE, None, False, "no mode is set here, and a daemon without one only observes: nothing is moved; "),
+        (Mode.OBSERVE, None, False, "the daemon's mode is not known here: if it only observes (mode observe), "),
     ],
 )
 def test_what_a_daemon_leaves_undone_is_told_by_its_mode(
