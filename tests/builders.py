@@ -16,6 +16,26 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
+from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.target import Target
+
+# The registry of requests that are on no server.
+REGISTRY = "http://registry.test"
+
+
+def accuracy_policy(least: float | str = 0.9, *, targets: str = "Production", keys: str = "") -> str:
+    """A policy of one rule for all models. `keys`: more lines of the rule, such as `archive_existing: true`."""
+    more = f"    {keys}\n" if keys else ""
+    check = f"    require: [{{metric: validation_accuracy, min: {least}}}]\n"
+    return f"version: 1\nrules:\n  - name: accuracy\n    targets: [{targets}]\n{more}{check}"
+
+
+def a_request(model: str, asked_at: datetime, *, version: str = "1", target: str = "Production") -> Request:
+    """One that ada says she made."""
+    asker = Requester("ada", Assurance.ASSERTED)
+    goal = Target.parse(target)
+    return Request(REGISTRY, "", model, version, goal, asker, asked_at, "please", f"id-{model}", f"fp-{model}")
+
 
 NO_LOGGED_MODEL = Absent("no_logged_model", "none")
 

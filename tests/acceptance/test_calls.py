@@ -20,14 +20,9 @@ from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
 from tests.acceptance.conftest import Server, served
+from tests.builders import accuracy_policy
 
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production, "@champion"]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
+POLICY = accuracy_policy(targets='Production, "@champion"')
 
 
 class Counted:

@@ -29,16 +29,10 @@ from reconciler.registry.speaking import Speaking
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Limits, Transport
 from tests.acceptance.conftest import Server, served
+from tests.builders import accuracy_policy
 from tests.databricks_double import Asked, Workspace, workspace
 
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    archive_existing: true
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
+POLICY = accuracy_policy(keys="archive_existing: true")
 ACTS = ("transition-requests/approve", "transition-requests/reject", "model-versions/transition-stage",
         "model-versions/set-tag", "model-versions/delete-tag")  # fmt: skip
 

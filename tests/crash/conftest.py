@@ -22,16 +22,11 @@ import reconciler
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from tests.acceptance.conftest import DECISION, Server, served
+from tests.builders import accuracy_policy
 from tests.databricks_double import Workspace, workspace
 
 LONG = bool(os.environ.get("LONG_TESTS"))
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
+POLICY = accuracy_policy()
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
 
 

@@ -30,17 +30,12 @@ from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Limits, Timing, Transport
+from tests.builders import accuracy_policy
 from tests.databricks_double import WIRE_FAULTS, Asked, Workspace
 
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
 _MOST = 60
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
+POLICY = accuracy_policy()
 
 
 @dataclass

@@ -30,17 +30,11 @@ from reconciler.domain.request import Request
 from reconciler.failpoints import watching
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
+from tests.builders import accuracy_policy
 from tests.crash.conftest import LONG
 from tests.fake_registry import FakeRegistry, raising
 from tests.postgres import PostgresServer
 
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{{metric: validation_accuracy, min: {least}}}]
-"""
 MODELS = st.sampled_from(["a", "b", "c"])
 _numbers = itertools.count(1)
 
@@ -92,7 +86,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(least=st.sampled_from([0.4, 0.9, 0.99]))
     def policy(self, least: float) -> None:
-        loaded = parse_policy(POLICY.format(least=least), "policy.yaml")
+        loaded = parse_policy(accuracy_policy(least), "policy.yaml")
         self.in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
 
     # --- the daemon ----------------------------------------------------------------------------------------

@@ -8,15 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Product
+from tests.builders import accuracy_policy
 from tests.databricks_double import Workspace, workspace
 
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
+POLICY = accuracy_policy()
 
 
 @pytest.fixture

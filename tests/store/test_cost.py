@@ -19,20 +19,12 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.request import Assurance, Request, Requester
-from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Waiting
+from tests.builders import REGISTRY, a_request, accuracy_policy
 from tests.fake_registry import FakeRegistry
 
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
-REGISTRY = "http://registry.test"
+POLICY = accuracy_policy()
 HISTORY = 10_000
 
 
@@ -154,8 +146,7 @@ def test_a_start_finds_what_lost_its_claim_in_all_of_history(engine: Engine, cyc
 def test_what_waits_unchanged_is_not_written_again(engine: Engine) -> None:
     log = SqlAuditLog(engine, "test:1", REGISTRY)
     now = datetime(2026, 1, 2, tzinfo=UTC)
-    target, asker = Target.parse("Production"), Requester("ada", Assurance.ASSERTED)
-    asked = [Request(REGISTRY, "", f"m{n}", "1", target, asker, now, "", f"id-{n}", f"fp-{n}") for n in range(300)]
+    asked = [a_request(f"m{number}", now) for number in range(300)]
     waits = [Waiting(request, "waiting", "metric is missing") for request in asked]
     log.reconcile_open(asked, waits, [])
     with rows_written(engine) as written:

@@ -25,7 +25,7 @@ from reconciler.audit.tables import PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence, Reading, RunFacts, VersionFacts
-from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.request import Assurance, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
@@ -41,18 +41,11 @@ from reconciler.ports import (
     Unread,
     Waiting,
 )
-from tests.builders import evidence_of
+from tests.builders import REGISTRY, a_request, accuracy_policy, evidence_of
 from tests.postgres import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-REGISTRY = "http://registry.test"
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
+POLICY = accuracy_policy()
 
 
 @dataclass
@@ -66,10 +59,7 @@ class Audit:
     def judged(
         self, model: str = "fraud", *, mode: Mode = Mode.ENFORCE, accuracy: str = "0.95", **changes: object
     ) -> Judged:
-        asked_by = Requester("ada", Assurance.ASSERTED)
-        target = Target.parse("Production")
-        request = Request(REGISTRY, "", model, "1", target, asked_by, NOW, "please", f"id-{model}", f"fp-{model}")
-        request = replace(request, **changes)  # type: ignore[arg-type]
+        request = replace(a_request(model, NOW), **changes)  # type: ignore[arg-type]
         run = RunFacts(
             "r1", "FINISHED", "active", 1, "", {"validation_accuracy": Reading(accuracy, float(accuracy), 0, 0)}
         )
