@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from sqlalchemy import Engine
 
@@ -34,6 +35,9 @@ _NOT_ACTED = {
 class SqlAuditLog:
     """`AuditLog` of one registry and workspace, on SQLite or PostgreSQL. `daemon` names this process: host:pid."""
 
+    # More cycles will follow.
+    resident: ClassVar[bool] = True
+
     def __init__(
         self,
         engine: Engine,
@@ -49,15 +53,8 @@ class SqlAuditLog:
         self._served = Served(visible_name(registry), visible_name(workspace))
         self._claims = Claims(daemon, self._served, lease)
         self._open = OpenRequests(self._served)
-        self._daemons = Daemons(daemon, self._served, resident=True)
+        self._daemons = Daemons(daemon, self._served, resident=self.resident)
         self._kept: set[str] = set()
-
-    @classmethod
-    def for_one_cycle(cls, engine: Engine, daemon: str, registry: str, workspace: str, lease: timedelta) -> SqlAuditLog:
-        """For one cycle run by hand, which is not a replica: no pause waits for it, and it takes no share of work."""
-        log = cls(engine, daemon, registry, workspace, lease)
-        log._daemons = Daemons(daemon, log._served, resident=False)
-        return log
 
     def now(self) -> datetime:
         with self._session.snapshot() as connection:
@@ -176,3 +173,9 @@ class SqlAuditLog:
         """This daemon ends: no pause waits for it, and no work is shared with it."""
         with self._session.transaction() as connection:
             self._daemons.sign_off(connection)
+
+
+class OneCycleLog(SqlAuditLog):
+    """The log of one cycle run by hand, which is not a replica: no pause waits for it, and it takes no share of work."""
+
+    resident: ClassVar[bool] = False

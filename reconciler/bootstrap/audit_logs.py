@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access
-from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.store import OneCycleLog, SqlAuditLog
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.model import Settings
 
@@ -32,4 +32,4 @@ def audit_log_of_one_cycle(settings: Settings, registry: Speaking) -> Iterator[S
     url = settings.audit.url.get_secret_value()
     with lock.hold(url), schema.opened_at_head(url, Access.WRITE) as engine:
         lease = settings.schedule.lease
-        yield SqlAuditLog.for_one_cycle(engine, daemon_name(), registry.uri, registry.workspace, lease)
+        yield OneCycleLog(engine, daemon_name(), registry.uri, registry.workspace, lease)
