@@ -176,6 +176,6 @@ class SqlAuditLog:
 
 
 class OneCycleLog(SqlAuditLog):
-    """The log of one cycle run by hand, which is not a replica: no pause waits for it, and it takes no share of work."""
+    """The log of one cycle run by hand. It is not a replica: no pause waits for it, and it takes no share of work."""
 
     resident: ClassVar[bool] = False
