@@ -75,6 +75,7 @@ coverage: install servers
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python contrib/figures.py --write $$($(BIN)/coverage report --format=total)
 
 # The pages that are generated from the code.
 docs: install
