@@ -21,7 +21,7 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
         "legacy-scorer version 1 to Production: reject: validation_accuracy: the version",
         "vision version 1 to @champion: approve",
         "side-project version 1 to Production: abstain (no_policy)",
-        "asked about fraud-detector version 1 to Staging: abstain",
+        "explain fraud-detector version 1 to Staging: abstain",
         "verdicts:  4 reject, 2 approve",
         f"audit database: {tmp_path / 'demo' / 'audit.db'}",
     ):
