@@ -252,7 +252,7 @@ class TransitionRequests:
         requester = pending.request.requester.known_as
         named = f"request {visible_name(pending.request.id)} of {requester}"
         return exists(
-            f"{named} for version {version} of {quoted(model)} to {target} is open already: withdraw it first."
+            f"{named} for version {version} of {quoted(model)} to {target} is already open: withdraw it first."
         )
 
     def _covered(self, request: Request) -> bool | None:

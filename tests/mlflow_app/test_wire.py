@@ -72,7 +72,7 @@ def test_a_refusal_escapes_special_characters_of_a_models_name_once(somebody: Pe
     somebody.request("create", model)
     body = {"name": model, "version": "1", "stage": "Production"}
     again = somebody.send("POST", "transition-requests/create", json=body)
-    assert f" for version 1 of {shown} to Production is open already" in again.json()["message"]
+    assert f" for version 1 of {shown} to Production is already open" in again.json()["message"]
     none = somebody.send("POST", "transition-requests/approve", json=body | {"stage": "Archived"})
     assert none.json()["message"] == f"No open request for version 1 of {shown} to Archived."
     beyond = somebody.send("DELETE", "model-versions/delete", json={"name": model, "version": "9" * 10})
@@ -96,7 +96,7 @@ def test_each_mistake_raises_the_clients_own_error(somebody: Person, name: Name)
     with pytest.raises(NotFound):
         registry.reject_transition_request(model, "1", "Production")
     somebody.request("create", model, requester="ada")
-    with pytest.raises(ResourceAlreadyExists, match=r"request \S+ of ada .* is open already"):
+    with pytest.raises(ResourceAlreadyExists, match=r"request \S+ of ada .* is already open"):
         registry.create_transition_request(model, "1", "Production")
 
 
