@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 UV := $(BIN)/uv
 # Like pip: trust the machine's certificates, and use the index that pip is configured for.
 export UV_SYSTEM_CERTS ?= 1
+# The tests start hundreds of processes; each would compile every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INDEX = $${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}
 UV_INSTALL = index="$(PIP_INDEX)"; $(UV) pip install --quiet $${index:+--default-index "$$index"}
 
