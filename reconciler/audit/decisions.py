@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
+from reconciler.audit.log import Recording
 from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
-from reconciler.audit.statements import chunks, insert_new
-from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow, PolicyVersionRow, db_now
+from reconciler.audit.statements import chunks
+from reconciler.audit.tables import DecisionRow, OutcomeRow, PolicyVersionRow, db_now
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
 from reconciler.domain.text import visible
 from reconciler.failpoints import failpoint
 
 
-def keep_policy(connection: Connection, digest: str, text: str) -> None:
+def knows_policy(connection: Connection, digest: str) -> bool:
+    return connection.scalar(select(PolicyVersionRow.digest).where(PolicyVersionRow.digest == digest)) is not None
+
+
+def keep_policy(recording: Recording, digest: str, text: str) -> None:
     """Stores the policy's text, once per digest."""
-    if connection.scalar(select(PolicyVersionRow.digest).where(PolicyVersionRow.digest == digest)) is None:
-        values = {"digest": digest, "text": _storable(text), "first_used_at": db_now()}
-        connection.execute(insert_new(connection, PolicyVersionRow).values(values))
+    values = {"digest": digest, "text": _storable(text), "first_used_at": db_now()}
+    recording.add_if_new(PolicyVersionRow, values)
 
 
 def _storable(text: str) -> str:
@@ -37,22 +41,18 @@ def settled(connection: Connection, keys: Collection[str], mode: Mode) -> set[st
     return known
 
 
-def add_decision(connection: Connection, judged: Judged, daemon: str) -> Decision | None:
+def add_decision(recording: Recording, judged: Judged, daemon: str) -> Decision | None:
     """Inserts a decision with its checks. None: another daemon decided this request first."""
     new = NewDecision.of(judged, daemon)
     values = RequestColumns.of(judged.request)._asdict() | new._asdict()
-    inserted = connection.execute(
-        insert_new(connection, DecisionRow).values(values | {"decided_at": db_now()}).returning(DecisionRow.decided_at)
-    ).one_or_none()
-    if inserted is None:
+    checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
+    added = recording.add_decision(values | {"decided_at": db_now()}, checks)
+    if added is None:
         return None
     failpoint("decision inserted")
-    checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
-    if checks:
-        connection.execute(insert(DecisionCheckRow), checks)
     return Decision(
         decision_id=new.decision_id,
-        decided_at=inserted.decided_at,
+        decided_at=added["decided_at"],
         request=judged.request,
         verdict=judged.verdict.kind,
         reason=new.reason,
@@ -64,6 +64,6 @@ def add_decision(connection: Connection, judged: Judged, daemon: str) -> Decisio
     )
 
 
-def add_outcome(connection: Connection, decision_id: str, outcome: Outcome) -> None:
+def add_outcome(recording: Recording, decision_id: str, outcome: Outcome) -> None:
     values = {"decision_id": decision_id, "outcome": str(outcome.kind), "detail": visible(outcome.detail)}
-    connection.execute(insert(OutcomeRow).values(at=db_now(), **values))
+    recording.add(OutcomeRow, values | {"at": db_now()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, select
 
 from reconciler.audit.session import Session
 from reconciler.audit.tables import DaemonRow, PauseEventRow, db_now, now_in
@@ -55,11 +55,11 @@ def _in_force(connection: Connection) -> Pause | None:
 
 def note_pause(engine: Engine, action: str, reason: str, person: str) -> bool:
     """Pauses or resumes every daemon on this database. False where that changed nothing."""
-    with Session(engine).transaction() as connection:
-        if (paused_for(connection) is not None) == (action == PAUSE):
+    with Session(engine).recording() as recording:
+        if (paused_for(recording.connection) is not None) == (action == PAUSE):
             return False
         values = {"action": action, "reason": visible(reason), "person": visible_name(person)}
-        connection.execute(insert(PauseEventRow).values(at=db_now(), **values))
+        recording.add(PauseEventRow, values | {"at": db_now()})
     return True
 
 

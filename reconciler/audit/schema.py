@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, inspect, text
 
 from reconciler.audit.database import Access, audit_errors, is_read_only, opened, shown_url
+from reconciler.audit.log_filling import Progress, is_complete, take_in, unseen
 from reconciler.audit.tables import Base
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
@@ -67,8 +68,10 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def upgrade(url: str) -> str:
-    """Brings the database to `head` in one transaction, and returns it.
+def upgrade(url: str, progress: Progress = unseen) -> str:
+    """Brings the database to `head` in one transaction, takes older rows into its log, and returns the revision.
+
+    What was not taken in before an interruption is taken in by the next call.
 
     Raises:
         SchemaMismatch: it belongs to another program, or to a newer version.
@@ -79,6 +82,8 @@ def upgrade(url: str) -> str:
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
         _refuse_foreign(connection, shown_url(url))
         migrate(connection, "head")
+    with opened(url, Access.WRITE) as engine, audit_errors(engine):
+        take_in(engine, progress)
     return head()
 
 
@@ -148,6 +153,9 @@ def require_head(engine: Engine, remedy: str = _UPGRADE) -> None:
     if revision != head():
         gap = f"is at revision {revision}, and this version needs {head()}"
         raise SchemaMismatch(f"audit database {where} {gap}: {remedy}")
+    with audit_errors(engine), engine.connect() as connection:
+        if not is_complete(connection):
+            raise SchemaMismatch(f"audit database {where} has rows that are not in its log yet: {remedy} to finish")
 
 
 def _is_missing_file(engine: Engine) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 
 from reconciler.audit.database import SNAPSHOT, audit_errors
+from reconciler.audit.log import Recording, recorded
 
 
 def _nothing() -> None:
@@ -39,6 +40,17 @@ class Session:
         with audit_errors(self._engine), self._engine.begin() as connection:
             yield connection
         self._on_answer()
+
+    @contextmanager
+    def recording(self) -> Iterator[Recording]:
+        """A transaction that adds rows to history: they are in the log when it is committed.
+
+        Raises:
+            AuditUnavailable: as `transaction`.
+            SchemaMismatch: the log is not complete, which `db upgrade` mends.
+        """
+        with self.transaction() as connection, recorded(connection) as recording:
+            yield recording
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

@@ -65,8 +65,11 @@ class SqlAuditLog:
     def keep_policy(self, digest: str, text: str) -> None:
         if digest in self._kept:
             return
-        with self._session.transaction() as connection:
-            decisions.keep_policy(connection, digest, text)
+        with self._session.snapshot() as connection:
+            known = decisions.knows_policy(connection, digest)
+        if not known:
+            with self._session.recording() as recording:
+                decisions.keep_policy(recording, digest, text)
         self._kept.add(digest)
 
     def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
@@ -75,15 +78,15 @@ class SqlAuditLog:
 
     def record(self, judged: Judged) -> Recorded | None:
         fence = None
-        with self._session.transaction() as connection:
-            decision = decisions.add_decision(connection, judged, self._daemon)
+        with self._session.recording() as recording:
+            decision = decisions.add_decision(recording, judged, self._daemon)
             if decision is None:
                 return None
             if judged.acts:
-                fence = self._claims.add(connection, decision.decision_id)
+                fence = self._claims.add(recording.connection, decision.decision_id)
             else:
                 observed = Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[judged.mode])
-                decisions.add_outcome(connection, decision.decision_id, observed)
+                decisions.add_outcome(recording, decision.decision_id, observed)
             failpoint("decision to be committed")
         return Recorded(decision, fence)
 
@@ -125,12 +128,12 @@ class SqlAuditLog:
             self._claims.release(connection, pending, detail, retry_in, acted=False)
 
     def conclude(self, pending: Pending, outcome: Outcome) -> bool:
-        with self._session.transaction() as connection:
-            if not self._claims.end(connection, pending):
+        with self._session.recording() as recording:
+            if not self._claims.end(recording.connection, pending):
                 return False
-            decisions.add_outcome(connection, pending.decision.decision_id, outcome)
+            decisions.add_outcome(recording, pending.decision.decision_id, outcome)
             if outcome.kind is not OutcomeKind.FAILED:
-                self._open.forget(connection, pending.decision.request)
+                self._open.forget(recording.connection, pending.decision.request)
             failpoint("outcome to be committed")
         return True
 

@@ -272,4 +272,13 @@ class DaemonRow(Base):
     ended_at: ColumnElement[datetime | None] = Column(UtcMillis)
 
 
-APPEND_ONLY = ("policy_versions", "decisions", "decision_checks", "outcomes", "pause_events")
+APPEND_ONLY = (
+    "policy_versions",
+    "decisions",
+    "decision_checks",
+    "outcomes",
+    "pause_events",
+    "log_leaves",
+    "log_nodes",
+    "log_epochs",
+)

@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, func, insert, make_url, select
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, make_url, select
 
 from reconciler.audit import schema
 from reconciler.audit.database import Access, audit_errors, shown_url
+from reconciler.audit.log_tables import LogStateRow
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.domain.times import iso
 from reconciler.ports import AuditUnavailable, SchemaMismatch
@@ -47,6 +48,8 @@ def copy(source: str, target: str) -> list[Copied]:
         writing.begin() as new,
     ):
         _require_empty(new, target)
+        # The state of an empty log, which that of the source replaces.
+        new.execute(delete(LogStateRow))
         return [_copy_table(table, old, new) for table in Base.metadata.sorted_tables]
 
 
@@ -88,8 +91,14 @@ def _copy_table(table: Table, old: Connection, new: Connection) -> Copied:
 
 
 def _canonical(row: Any) -> bytes:
-    values = {key: iso(value) if isinstance(value, datetime) else value for key, value in row.items()}
+    values = {key: _text_of(value) for key, value in row.items()}
     return json.dumps(values, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+
+
+def _text_of(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else value
 
 
 def _advance_sequence(table: Table, connection: Connection) -> None:

@@ -1,0 +1,49 @@
+"""The bytes that stand for a row of history in the log: rebuilt from its columns, the same on both databases.
+
+They are JSON (RFC 8259) in ASCII with sorted keys and no blanks, of an object with `format`, `table` and `row`. A time
+is ISO 8601 in UTC with milliseconds, a number with a fraction the shortest text that reads back as it. A decision holds
+its checks in their order, and its evidence as `{"sha256": …}` over the stored text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from reconciler.domain.times import iso
+
+FORMAT: Final = "mlflow-reconciler audit v1"
+
+Columns = Mapping[str, Any]
+
+
+def row_bytes(table: str, row: Columns) -> bytes:
+    """The canonical bytes of a row of any table but `decisions`."""
+    return _bytes(table, _values(row))
+
+
+def decision_bytes(row: Columns, checks: Sequence[Columns]) -> bytes:
+    """The canonical bytes of a decision, which cover all that it was judged on."""
+    values = _values(row)
+    evidence = str(row["evidence"]).encode()
+    values["evidence"] = {"sha256": hashlib.sha256(evidence).hexdigest()}
+    values["checks"] = [_values(check) for check in checks]
+    return _bytes("decisions", values)
+
+
+def _bytes(table: str, row: Mapping[str, object]) -> bytes:
+    entry = {"format": FORMAT, "table": table, "row": row}
+    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _values(row: Columns) -> dict[str, object]:
+    return {name: _value(cell) for name, cell in row.items()}
+
+
+def _value(cell: object) -> object:
+    if isinstance(cell, datetime):
+        return iso(cell)
+    return repr(cell) if isinstance(cell, float) else cell

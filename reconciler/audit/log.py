@@ -1,0 +1,167 @@
+"""The log's write path: every row of history enters the log in the transaction that adds the row.
+
+The log's lock is taken first and held to the end of the transaction, so that entries are numbered in the order in which
+they are committed, without a gap. The size and the peaks of the tree are read under that lock, and never remembered:
+other daemons and commands write too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+
+from reconciler.audit.canonical import Columns, decision_bytes, row_bytes
+from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.statements import insert_new
+from reconciler.audit.tables import (
+    Base,
+    DecisionCheckRow,
+    DecisionRow,
+    OutcomeRow,
+    PauseEventRow,
+    PolicyVersionRow,
+)
+from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.ports.errors import SchemaMismatch
+
+# The tables whose rows are entries, each with the column that names a row. The checks of a decision are part of it.
+ENTRIES: dict[type[Base], str] = {
+    PolicyVersionRow: "digest",
+    DecisionRow: "decision_id",
+    OutcomeRow: "id",
+    PauseEventRow: "id",
+    LogEpochRow: "id",
+}
+
+
+class Entry(NamedTuple):
+    """A row of history as it enters the log."""
+
+    table: str
+    row_key: str
+    content: bytes
+
+
+class Recording:
+    """A transaction that adds rows to history. What is added through it is in the log when it is committed."""
+
+    def __init__(self, connection: Connection, size: int) -> None:
+        self.connection = connection
+        self._size = size
+        self._entries: list[Entry] = []
+
+    def add(self, row: type[Base], values: Mapping[str, object]) -> Columns:
+        """Adds a row to a table of `ENTRIES`, and returns it as it is stored."""
+        added = self.connection.execute(insert(row).values(values).returning(*row.__table__.columns)).one()
+        return self._entered(row, added)
+
+    def add_if_new(self, row: type[Base], values: Mapping[str, object]) -> Columns | None:
+        """As `add`; None, with nothing added, where a unique key of the table has the row already."""
+        statement = insert_new(self.connection, row).values(values).returning(*row.__table__.columns)
+        added = self.connection.execute(statement).one_or_none()
+        return None if added is None else self._entered(row, added)
+
+    def add_decision(self, values: Mapping[str, object], checks: Sequence[Mapping[str, object]]) -> Columns | None:
+        """Adds a decision with its checks; None where another decision stands in its place."""
+        columns = DecisionRow.__table__.columns
+        statement = insert_new(self.connection, DecisionRow).values(values).returning(*columns)
+        added = self.connection.execute(statement).one_or_none()
+        if added is None:
+            return None
+        row = added._asdict()
+        self._entries.append(entry_of_decision(row, self._add_checks(checks)))
+        return row
+
+    def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> list[Columns]:
+        if not checks:
+            return []
+        statement = insert(DecisionCheckRow).returning(*DecisionCheckRow.__table__.columns)
+        return [row._asdict() for row in self.connection.execute(statement, list(checks))]
+
+    def _entered(self, row: type[Base], added: Row[Any]) -> Columns:
+        stored = added._asdict()
+        self._entries.append(entry_of(row, stored))
+        return stored
+
+    def close(self) -> None:
+        """Writes the entries, in the order in which their rows were added."""
+        append(self.connection, self._size, self._entries)
+
+
+def entry_of(row: type[Base], values: Columns) -> Entry:
+    """The entry of a row of any table but `decisions`."""
+    return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values))
+
+
+def entry_of_decision(decision: Columns, checks: Iterable[Columns]) -> Entry:
+    """The entry of a decision, which holds its checks without its own id."""
+    ordered = sorted(checks, key=lambda check: int(check["position"]))
+    bare = [{name: cell for name, cell in check.items() if name != "decision_id"} for check in ordered]
+    return Entry(DecisionRow.__tablename__, decision["decision_id"], decision_bytes(decision, bare))
+
+
+@contextmanager
+def recorded(connection: Connection) -> Iterator[Recording]:
+    """Takes the log's lock, and writes the entries at the end.
+
+    Raises:
+        SchemaMismatch: rows from before the log have not been taken in.
+    """
+    state = locked(connection)
+    if not state.complete:
+        raise SchemaMismatch(
+            "the audit database has rows that are not in its log yet: run `mlflow-reconciler db upgrade` to finish"
+        )
+    recording = Recording(connection, state.size)
+    yield recording
+    recording.close()
+
+
+class State(NamedTuple):
+    size: int
+    complete: bool
+
+
+def locked(connection: Connection) -> State:
+    """Takes the log's lock until the transaction ends. On SQLite every writing transaction has it already."""
+    row = connection.execute(select(LogStateRow.size, LogStateRow.complete).with_for_update()).one()
+    return State(row.size, row.complete)
+
+
+def append(connection: Connection, size: int, entries: Sequence[Entry]) -> None:
+    """Adds entries to a log of `size`, whose lock is held."""
+    if not entries:
+        return
+    tree = tree_of(connection, size)
+    leaves, nodes = [], []
+    for entry in entries:
+        hash_ = leaf_hash(entry.content)
+        leaves.append({"leaf": tree.size, "entry": entry.table, "row_key": entry.row_key, "hash": hash_})
+        nodes += [{**node._asdict(), "hash": above} for node, above in tree.add(hash_)]
+    connection.execute(insert(LogLeafRow), leaves)
+    if nodes:
+        connection.execute(insert(LogNodeRow), nodes)
+    connection.execute(update(LogStateRow).values(size=tree.size))
+
+
+def tree_of(connection: Connection, size: int) -> Tree:
+    """The tree over the first `size` entries, from the stored hashes of its peaks."""
+    wanted = peaks(size)
+    hashes = _stored(connection, [node for node in wanted if node.level])
+    for node in wanted:
+        if node.level == 0:
+            leaf = select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position)
+            hashes[node] = connection.execute(leaf).scalar_one()
+    return Tree(size, [hashes[node] for node in wanted])
+
+
+def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
+    if not nodes:
+        return {}
+    row = LogNodeRow
+    named = [and_(row.level == node.level, row.position == node.position) for node in nodes]
+    found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
+    return {Node(level, position): bytes(hash_) for level, position, hash_ in found}

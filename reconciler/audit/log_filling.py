@@ -1,0 +1,64 @@
+"""Taking rows from before the log into it: in parts, each committed, so that an interruption loses one part at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import dropwhile
+
+from sqlalchemy import Connection, Engine, select, update
+
+from reconciler.audit.log import ENTRIES, append, locked
+from reconciler.audit.log_reading import TABLES, next_entries, rows_in_history
+from reconciler.audit.log_tables import LogLeafRow, LogStateRow
+from reconciler.audit.tables import Base
+
+TAKEN_IN_TOGETHER = 2_000
+
+# Is told how many rows are in the log, and how many there are.
+Progress = Callable[[int, int], None]
+
+
+def unseen(done: int, of: int) -> None:
+    """Shows no progress."""
+
+
+def is_complete(connection: Connection) -> bool:
+    return connection.scalar(select(LogStateRow.complete)) is True
+
+
+def take_in(engine: Engine, progress: Progress = unseen) -> None:
+    """Takes in what is not in the log yet. Nothing else is written meanwhile: writers refuse an incomplete log."""
+    with engine.begin() as connection:
+        if is_complete(connection):
+            return
+        rows = rows_in_history(connection)
+    size: int | None = 0
+    while size is not None:
+        progress(size, rows)
+        with engine.begin() as connection:
+            size = _take_in_part(connection)
+    progress(rows, rows)
+
+
+def _take_in_part(connection: Connection) -> int | None:
+    """Takes in the next rows, and returns the size of the log; None once it is complete."""
+    state = locked(connection)
+    if state.complete:
+        return None
+    for row, after in _left(connection, state.size):
+        entries = next_entries(connection, row, after, TAKEN_IN_TOGETHER)
+        if entries:
+            append(connection, state.size, entries)
+            return state.size + len(entries)
+    connection.execute(update(LogStateRow).values(complete=True))
+    return None
+
+
+def _left(connection: Connection, size: int) -> list[tuple[type[Base], str | None]]:
+    """The tables that are not taken in, the first from behind the row with this key: tables are taken in in turn."""
+    last = connection.execute(select(LogLeafRow.entry, LogLeafRow.row_key).where(LogLeafRow.leaf == size - 1))
+    found = last.one_or_none()
+    if found is None:
+        return [(row, None) for row in ENTRIES]
+    begun = TABLES[found.entry]
+    return [(row, found.row_key if row is begun else None) for row in dropwhile(lambda row: row is not begun, ENTRIES)]

@@ -1,0 +1,64 @@
+"""Rows of history as entries of the log, read in parts: for taking in what is older than the log, and for verifying."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from reconciler.audit.canonical import Columns
+from reconciler.audit.log import ENTRIES, Entry, entry_of, entry_of_decision
+from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow
+
+TABLES: dict[str, type[Base]] = {row.__tablename__: row for row in ENTRIES}
+# The column in whose order a table's rows from before the log are taken in.
+_ORDER = {row: "digest" if name == "digest" else "id" for row, name in ENTRIES.items()}
+
+
+def rows_in_history(connection: Connection) -> int:
+    """How many rows should be in the log."""
+    return sum(connection.scalar(select(func.count()).select_from(row.__table__)) or 0 for row in ENTRIES)
+
+
+def entries_of(connection: Connection, table: str, row_keys: Collection[str]) -> dict[str, Entry]:
+    """The entries of these rows, by key; a key whose row is gone is missing."""
+    row = TABLES[table]
+    key = row.__table__.columns[ENTRIES[row]]
+    query = select(row.__table__).where(key.in_([_cell(row, row_key) for row_key in row_keys]))
+    return {entry.row_key: entry for entry in _entries(connection, row, query)}
+
+
+def next_entries(connection: Connection, row: type[Base], after: str | None, limit: int) -> list[Entry]:
+    """The entries of the next rows of a table, in its order.
+
+    Args:
+        after: the key of the row behind which they begin; None: at the first row.
+    """
+    columns = row.__table__.columns
+    order, key = columns[_ORDER[row]], columns[ENTRIES[row]]
+    query = select(row.__table__).order_by(order).limit(limit)
+    if after is not None:
+        query = query.where(order > select(order).where(key == _cell(row, after)).scalar_subquery())
+    return _entries(connection, row, query)
+
+
+def _cell(row: type[Base], row_key: str) -> str | int:
+    return int(row_key) if ENTRIES[row] == "id" else row_key
+
+
+def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:
+    found = [dict(stored._mapping) for stored in connection.execute(query)]
+    if row is not DecisionRow:
+        return [entry_of(row, stored) for stored in found]
+    checks = _checks(connection, [stored["decision_id"] for stored in found])
+    return [entry_of_decision(stored, checks[stored["decision_id"]]) for stored in found]
+
+
+def _checks(connection: Connection, decision_ids: Sequence[str]) -> dict[str, list[Columns]]:
+    checks: dict[str, list[Columns]] = defaultdict(list)
+    query = select(DecisionCheckRow.__table__).where(DecisionCheckRow.decision_id.in_(decision_ids))
+    for check in connection.execute(query):
+        checks[check.decision_id].append(check._asdict())
+    return checks

@@ -1,0 +1,59 @@
+"""A Merkle tree with the hashing of RFC 9162 (section 2.1): one root stands for every entry, in their order.
+
+A node is named by its level (0: the leaves) and its position on that level. The tree of a size is kept by its peaks:
+the roots of the perfect subtrees that it is made of, by their levels, at most one a level.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+
+class Node(NamedTuple):
+    level: int
+    position: int
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """The hash of an entry. The prefix keeps an entry from passing for an interior node."""
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def peaks(size: int) -> list[Node]:
+    """The nodes that a tree of `size` leaves is made of, the lowest first."""
+    return [Node(level, (size >> level) - 1) for level in range(size.bit_length()) if size >> level & 1]
+
+
+class Tree:
+    """A tree that grows leaf by leaf, and holds no more than its peaks: about log2(size) hashes of 32 bytes."""
+
+    def __init__(self, size: int = 0, hashes: Iterable[bytes] = ()) -> None:
+        """`hashes` are those of `peaks(size)`, in that order."""
+        self.size = size
+        self._peaks = {node.level: hash_ for node, hash_ in zip(peaks(size), hashes, strict=True)}
+
+    def add(self, leaf: bytes) -> Iterator[tuple[Node, bytes]]:
+        """Adds the hash of a leaf, and yields the interior nodes that are complete with it, the lowest first."""
+        level, hash_ = 0, leaf
+        while level in self._peaks:
+            hash_ = node_hash(self._peaks.pop(level), hash_)
+            level += 1
+            yield Node(level, self.size >> level), hash_
+        self._peaks[level] = hash_
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The hash that stands for the whole tree; that of nothing where it is empty."""
+        lowest_first = [self._peaks[level] for level in sorted(self._peaks)]
+        if not lowest_first:
+            return hashlib.sha256(b"").digest()
+        root = lowest_first[0]
+        for peak in lowest_first[1:]:
+            root = node_hash(peak, root)
+        return root
