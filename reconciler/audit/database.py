@@ -160,6 +160,17 @@ def _postgresql(url: str, access: Access) -> Engine:
 # --- what both have in common --------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def one_state(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees no rows added meanwhile, however many statements it has."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # SQLite's BEGIN is a snapshot by itself.
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
 def shown_url(url: str) -> str:
     """The URL without its password."""
     return make_url(url).render_as_string(hide_password=True)

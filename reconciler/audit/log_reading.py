@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, func, select
 
 from reconciler.audit.canonical import Columns
 from reconciler.audit.log import ENTRIES, Entry, entry_of, entry_of_decision
+from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow
 
 TABLES: dict[str, type[Base]] = {row.__tablename__: row for row in ENTRIES}
@@ -62,3 +63,14 @@ def _checks(connection: Connection, decision_ids: Sequence[str]) -> dict[str, li
     for check in connection.execute(query):
         checks[check.decision_id].append(check._asdict())
     return checks
+
+
+def keys_not_in_log(connection: Connection, row: type[Base], limit: int) -> list[str]:
+    """Keys of rows that are in no entry of the log."""
+    key = row.__table__.columns[ENTRIES[row]]
+    known = select(LogLeafRow.row_key).where(LogLeafRow.entry == row.__tablename__, LogLeafRow.row_key == _as_text(key))
+    return [str(found) for found in connection.scalars(select(key).where(~known.exists()).limit(limit))]
+
+
+def _as_text(key: Column[Any]) -> ColumnElement[str]:
+    return cast(key, String)

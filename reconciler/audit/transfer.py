@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, make_url, select
 
 from reconciler.audit import schema
-from reconciler.audit.database import Access, audit_errors, shown_url
+from reconciler.audit.database import Access, audit_errors, one_state, shown_url
 from reconciler.audit.log_tables import LogStateRow
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.domain.times import iso
@@ -43,7 +43,7 @@ def copy(source: str, target: str) -> list[Copied]:
         schema.opened_at_head(source, Access.READ, _upgrade_of(source)) as reading,
         schema.opened_at_head(target, Access.WRITE, _upgrade_of(target)) as writing,
         audit_errors(reading),
-        _snapshot(reading) as old,
+        one_state(reading) as old,
         audit_errors(writing),
         writing.begin() as new,
     ):
@@ -56,14 +56,6 @@ def copy(source: str, target: str) -> list[Copied]:
 def _upgrade_of(url: str) -> str:
     """By itself `db upgrade` would upgrade the configured database."""
     return f"run `RECONCILER_AUDIT__URL={shown_url(url)} mlflow-reconciler db upgrade`"
-
-
-def _snapshot(engine: Engine) -> Connection:
-    """A connection that sees no rows added meanwhile; SQLite's BEGIN is a snapshot by itself."""
-    connection = engine.connect()
-    if engine.dialect.name == "postgresql":
-        return connection.execution_options(isolation_level="REPEATABLE READ")
-    return connection
 
 
 def _require_empty(target: Connection, url: str) -> None:

@@ -1,0 +1,132 @@
+"""Whether history is as it was when it entered the log: recomputed from the columns, never from a remembered answer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, select
+
+from reconciler.audit.database import audit_errors, one_state
+from reconciler.audit.log import ENTRIES, State, tree_of
+from reconciler.audit.log_filling import Progress, unseen
+from reconciler.audit.log_reading import TABLES, entries_of, keys_not_in_log
+from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.domain.merkle import Node, Tree, leaf_hash
+
+_READ_TOGETHER = 1_000
+# Differences that are told; the first one proves as much as all.
+MOST_TOLD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification found. `root` (hex) stands for all `size` entries; `differences` is empty where all agree."""
+
+    size: int
+    root: str
+    differences: tuple[str, ...]
+
+
+class _Differences:
+    """Collects what differs, at most `MOST_TOLD`."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def add(self, text: str) -> None:
+        if len(self.told) < MOST_TOLD:
+            self.told.append(text)
+
+
+def verify(engine: Engine, progress: Progress = unseen) -> Verified:
+    """Recomputes each entry from its row, and the tree from the entries; compares both with what is stored.
+
+    Raises:
+        AuditUnavailable: the database cannot be read.
+    """
+    with audit_errors(engine), one_state(engine) as connection:
+        state = State(*connection.execute(select(LogStateRow.size, LogStateRow.complete)).one())
+        found = _Differences()
+        tree = _recomputed(connection, state.size, found, progress)
+        if tree.size != state.size:
+            found.add(f"the log says that it has {state.size} entries, and has {tree.size}")
+        _compare_peaks(connection, tree, found)
+        for row in ENTRIES:
+            for key in keys_not_in_log(connection, row, MOST_TOLD):
+                found.add(f"{row.__tablename__} {key}: the row is not in the log: it was added by another way")
+        return Verified(tree.size, tree.root().hex(), tuple(found.told))
+
+
+def _recomputed(connection: Connection, size: int, found: _Differences, progress: Progress) -> Tree:
+    """The tree over the leaves as they are stored, each compared with its row."""
+    tree = Tree()
+    for leaves in _parts(connection):
+        progress(tree.size, size)
+        _compare_rows(connection, leaves, found)
+        nodes: dict[Node, bytes] = {}
+        for leaf in leaves:
+            while tree.size < leaf.leaf:
+                # The place of a leaf that is missing: what follows is compared under its own number.
+                found.add(f"entry {tree.size} of the log is missing")
+                nodes.update(tree.add(leaf_hash(b"")))
+            nodes.update(tree.add(bytes(leaf.hash)))
+        _compare_nodes(connection, nodes, found)
+    progress(size, size)
+    return tree
+
+
+def _parts(connection: Connection) -> Iterator[list[Row[Any]]]:
+    last = -1
+    while True:
+        query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
+        leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
+        if not leaves:
+            return
+        yield leaves
+        last = leaves[-1].leaf
+
+
+def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: _Differences) -> None:
+    keys: dict[str, list[str]] = defaultdict(list)
+    for leaf in leaves:
+        keys[leaf.entry].append(leaf.row_key)
+    entries = {
+        (table, key): entry
+        for table, wanted in keys.items()
+        if table in TABLES
+        for key, entry in entries_of(connection, table, wanted).items()
+    }
+    for leaf in leaves:
+        entry = entries.get((leaf.entry, leaf.row_key))
+        where = f"{leaf.entry} {leaf.row_key} (entry {leaf.leaf} of the log)"
+        if entry is None:
+            found.add(f"{where}: the row is missing")
+        elif leaf_hash(entry.content) != bytes(leaf.hash):
+            found.add(f"{where}: the row was changed")
+
+
+def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: _Differences) -> None:
+    """Compares the interior nodes that these leaves complete with those that are stored."""
+    row = LogNodeRow
+    by_level: dict[int, list[int]] = defaultdict(list)
+    for node in nodes:
+        by_level[node.level].append(node.position)
+    stored = {
+        Node(level, stored.position): bytes(stored.hash)
+        for level, positions in by_level.items()
+        for stored in connection.execute(
+            select(row.position, row.hash).where(row.level == level, row.position.between(positions[0], positions[-1]))
+        )
+    }
+    for node, hash_ in nodes.items():
+        if stored.get(node) != hash_:
+            found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
+
+
+def _compare_peaks(connection: Connection, tree: Tree, found: _Differences) -> None:
+    """What the next entry would be built on."""
+    if not found.told and tree_of(connection, tree.size).root() != tree.root():
+        found.add("the stored nodes of the log do not give its root")
