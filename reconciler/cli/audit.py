@@ -1,10 +1,11 @@
-"""audit list, show and report."""
+"""audit list, show, report and verify."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from reconciler.cli.common import settings
-from reconciler.cli.exits import DONE, is_out_of, say
+from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
 from reconciler.cli.output import Format, write_json, write_record, write_rows
+from reconciler.cli.terminal import progress_bar
 from reconciler.domain.decision import Mode, OutcomeKind
+from reconciler.domain.text import counted
 
-app = typer.Typer(no_args_is_help=True, help="List decisions, show one in full, report on a period.")
+app = typer.Typer(no_args_is_help=True, help="List decisions, show one in full, report on a period, verify the log.")
 
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
@@ -176,3 +179,31 @@ def _put(text: str, output: Path, format: Format) -> Path:
             raise
         raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
     return path
+
+
+@app.command(epilog="Example: mlflow-reconciler audit verify")
+def verify() -> int:
+    """Recompute the log from the rows of history; exit 1 and name each row that was changed, removed or added.
+
+    Without a copy of the log's root that was kept elsewhere, this cannot tell a database that was rebuilt as a whole.
+    """
+    from reconciler.audit import schema, verifying
+    from reconciler.audit.database import Access
+
+    url = settings().audit.url.get_secret_value()
+    with schema.opened_at_head(url, Access.READ) as engine, progress_bar("verifying") as progress:
+        found = verifying.verify(engine, progress)
+    for difference in found.differences:
+        print(difference)
+    if found.differences:
+        say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(found.differences)}")
+        return NEGATIVE
+    print(f"intact: {counted(found.size, 'entry', 'entries')}, root {found.root}")
+    return DONE
+
+
+def _counted_differences(differences: Sequence[str]) -> str:
+    from reconciler.audit.verifying import MOST_TOLD
+
+    all_told = counted(len(differences), "difference")
+    return f"{all_told}, and there may be more" if len(differences) == MOST_TOLD else all_told

@@ -1,7 +1,8 @@
-"""db upgrade, current and check."""
+"""db upgrade, current, check, copy, backup and restored."""
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.options import ByOption
+from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")
@@ -23,7 +26,9 @@ def upgrade() -> int:
     """Create the schema, or upgrade it to this version's revision."""
     from reconciler.audit import schema
 
-    print(schema.upgrade(_url()))
+    with progress_bar("taking rows into the log") as progress:
+        revision = schema.upgrade(_url(), progress)
+    print(revision)
     say(f"{schema.shown_url(_url())} is ready")
     return DONE
 
@@ -77,4 +82,22 @@ def backup(path: Annotated[Path, typer.Argument(help="The file to create.")]) ->
 
     transfer.backup(_url(), path)
     say(f"{path} is a complete copy; to restore it, stop the daemon and replace the database with it")
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler db restored --reason 'disk failed, restored the backup of 2 March'")
+def restored(
+    reason: Annotated[str, typer.Option(help="Why the database was restored; recorded.")],
+    person: ByOption = None,
+) -> int:
+    """Record that the database was restored from a backup, so that decisions since then may be missing from it."""
+    from reconciler.audit import schema
+    from reconciler.audit.database import Access
+    from reconciler.audit.log import note_restored
+
+    if not reason.strip():
+        raise typer.BadParameter("is empty: say why the database was restored", param_hint="--reason")
+    with schema.opened_at_head(_url(), Access.WRITE) as engine:
+        epoch = note_restored(engine, reason, person or getpass.getuser())
+    say(f"recorded in {schema.shown_url(_url())}: epoch {epoch} of its log begins")
     return DONE

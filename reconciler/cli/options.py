@@ -78,3 +78,6 @@ def moment(text: str | None, option: str) -> datetime | None:
     except ValueError:
         message = f"{text!r} is not a time: use 2026-11-24, 2026-11-24T09:00 or 7d"
         raise typer.BadParameter(message, param_hint=option) from None
+
+
+ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]

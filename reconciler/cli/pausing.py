@@ -13,7 +13,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import duration_of
+from reconciler.cli.options import ByOption, duration_of
 from reconciler.cli.terminal import spinner
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text, iso
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from reconciler.audit.pauses import Pause, Running
 
 _POLL_SECONDS = 0.5
-ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]
 
 
 def pause(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TextIO
 
@@ -39,3 +39,18 @@ def spinner(text: str) -> Iterator[None]:
 
     with Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None).status(Text(text)):
         yield
+
+
+@contextlib.contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields what is told how much is done, and of how much; a terminal shows it as a bar, a pipe gets nothing."""
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
