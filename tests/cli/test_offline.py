@@ -63,7 +63,7 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
     [
         (["nonsense"], f"no such command 'nonsense': use {COMMANDS}", ""),
         (["--log-level", "debug"], f"missing command: use {COMMANDS}", ""),
-        (["audit", "lits"], "no such command 'lits': use list, show or report", "audit"),
+        (["audit", "lits"], "no such command 'lits': use list, show, report or verify", "audit"),
         (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
          "--help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
