@@ -89,6 +89,8 @@ class Daemon:
         self._fatal: BaseException | None = None
         self._idle = threading.Event()
         self._idle.set()
+        self._one_cycle_at_a_time = threading.Lock()
+        self._asked_again = threading.Event()
         self._wake = threading.Event()
         self._hup = False
 
@@ -105,6 +107,7 @@ class Daemon:
             if self._hup:
                 self._hup, self._not_before = False, 0.0
                 self._work.ask_to_reload()
+                self._asked_again.set()
                 scheduler.modify_job("cycle", next_run_time=datetime.now(UTC))
         self._notifier.stopping()
         scheduler.shutdown(wait=False)
@@ -125,7 +128,8 @@ class Daemon:
             self._trigger(),
             id="cycle",
             next_run_time=datetime.now(UTC),
-            max_instances=1,
+            # One runs, and one finds that out: a SIGHUP that comes within a cycle must not be dropped.
+            max_instances=2,
             coalesce=True,
             misfire_grace_time=None,
         )
@@ -155,6 +159,18 @@ class Daemon:
         self._wake.set()
 
     def _run_cycle(self) -> None:
+        """Runs a cycle, and another one if that was asked for meanwhile; none where one is running already."""
+        while self._one_cycle_at_a_time.acquire(blocking=False):
+            try:
+                self._asked_again.clear()
+                self._run_if_due()
+            finally:
+                self._one_cycle_at_a_time.release()
+            # Looked at after the release: who asks from now on finds no cycle running, and starts one.
+            if not self._asked_again.is_set():
+                return
+
+    def _run_if_due(self) -> None:
         if self._stop.is_set() or monotonic() < self._not_before:
             return
         self._idle.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -130,3 +131,30 @@ def test_between_two_cycles_progress_is_made_three_times_in_the_watchdogs_time()
     every = [job.trigger.interval for job in scheduler.get_jobs()]
     scheduler.shutdown()
     assert sorted(every) == [timedelta(seconds=3), work.interval]
+
+
+class AskedWithinACycle(OneLongCycle):
+    """Its first cycle ends only once SIGHUP has come and was followed; the second one asks the process to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cycles = 0
+        self.reloaded = threading.Event()
+
+    def one_cycle(self) -> CycleSummary:
+        self.cycles += 1
+        os.kill(os.getpid(), signal.SIGHUP if self.cycles == 1 else signal.SIGTERM)
+        if self.cycles == 1:
+            assert self.reloaded.wait(60)
+            # The schedule has had its chance to drop what was asked of it.
+            assert not self.go.wait(1)
+        return CycleSummary(Mode.ENFORCE)
+
+    def ask_to_reload(self) -> None:
+        self.reloaded.set()
+
+
+def test_a_hangup_within_a_cycle_is_followed_by_another_cycle_and_not_an_interval_later(work: OneLongCycle) -> None:
+    asked = AskedWithinACycle()
+    Daemon(asked, threading.Event(), Notifier({})).serve()
+    assert (asked.cycles, asked.signed_off) == (2, 1)
