@@ -43,12 +43,12 @@ def engine(audit_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def decide(engine: Engine, many: int, mode: Mode = Mode.ENFORCE) -> None:
+def decide(engine: Engine, many: int, mode: Mode = Mode.ENFORCE, daemon: str = "test:1") -> None:
     """As many decisions, each about a model of its own, by a whole cycle."""
     registry = FakeRegistry()
     for number in range(many):
         registry.file(f"model-{random.getrandbits(64):x}", str(number + 1))
-    Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY)).run(IN_FORCE, mode)
+    Cycle(registry, SqlAuditLog(engine, daemon, REGISTRY)).run(IN_FORCE, mode)
 
 
 def leaves(engine: Engine) -> list[Any]:
@@ -157,13 +157,13 @@ def test_replicas_that_write_at_once_make_one_log(postgres: PostgresServer) -> N
     schema.upgrade(url)
     writers = [make_engine(url) for _ in range(3)]
 
-    def write(engine: Engine) -> None:
+    def write(number: int, engine: Engine) -> None:
         for _ in range(4):
-            decide(engine, 5)
+            decide(engine, 5, daemon=f"test:{number}")
             note_pause(engine, PAUSE, "a test", "me")
             note_pause(engine, RESUME, "", "me")
 
-    threads = [threading.Thread(target=write, args=(engine,)) for engine in writers]
+    threads = [threading.Thread(target=write, args=(number, engine)) for number, engine in enumerate(writers)]
     for thread in threads:
         thread.start()
     for thread in threads:
