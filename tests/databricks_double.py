@@ -1,7 +1,8 @@
 """A Databricks workspace registry as the worst reading of its documents has it, over real HTTP.
 
 Several people may ask for one target; lists carry no ids; an approval closes every request for its target and names
-none; nothing tells on a version who decided. On demand its lists lag, and it answers 500 after it has acted.
+none; nothing tells on a version who decided. On demand its lists lag, and it answers 500 after it has acted. It counts
+what serving costs, and can refuse more calls in a second than it likes (`throttle`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import socket
 import ssl
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,10 +47,42 @@ class Asked:
 
 
 @dataclass
+class Throttle:
+    """More than `most` calls in a second are answered 429 with Retry-After: `pause`, as is every call until then.
+
+    `refused` has the times of the calls that were, `too_early` of those among them that came before the pause was over.
+    """
+
+    most: int
+    pause: float
+    clock: Callable[[], float] = time.monotonic
+    refused: list[float] = field(default_factory=list)
+    too_early: list[float] = field(default_factory=list)
+    _sent: deque[float] = field(default_factory=deque)
+    _until: float = 0.0
+
+    def refuses(self) -> bool:
+        now = self.clock()
+        while self._sent and now - self._sent[0] >= 1:
+            self._sent.popleft()
+        self._sent.append(now)
+        early = now < self._until
+        if not early and len(self._sent) <= self.most:
+            return False
+        self.refused.append(now)
+        if early:
+            self.too_early.append(now)
+        else:
+            self._until = now + self.pause
+        return True
+
+
+@dataclass
 class Workspace:
     """What the workspace holds, and its own record of what it was told (`heard`), did, closed, and was asked (`calls`).
 
-    `wire` says what the network does to a call: nothing (None), or one of WIRE_FAULTS.
+    `wire` says what the network does to a call: nothing (None), or one of WIRE_FAULTS. `pages` counts those of each
+    list and `rows` what was in them, `cpu` the seconds spent on answering; `latency` is what a simulated call takes.
     """
 
     models: dict[str, dict[str, Version]] = field(default_factory=dict)
@@ -70,6 +103,11 @@ class Workspace:
     # How a call's time is made to run out (fault "timeout"); by itself it does not.
     run_out: Callable[[], None] = lambda: None
     uri: str = ""
+    throttle: Throttle | None = None
+    pages: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    cpu: float = 0.0
+    latency: float = 0.0
     _ticks: Any = field(default_factory=lambda: itertools.count(START))
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -101,6 +139,20 @@ class Workspace:
 
     # --- the API ---------------------------------------------------------------------------------------------
 
+    def serve(self, method: str, path: str, arguments: dict[str, Any]) -> Reply:
+        """As `answer`, unless there are too many calls; it counts what that costs."""
+        began = time.thread_time()
+        try:
+            if self.throttle is not None and self.throttle.refuses():
+                return _error(429, "REQUEST_LIMIT_EXCEEDED", "too many calls")
+            return self.answer(method, path, arguments)
+        finally:
+            self.cpu += time.thread_time() - began
+
+    def headers(self, status: int) -> dict[str, str]:
+        """Those that matter, beside the usual ones."""
+        return {"Retry-After": f"{self.throttle.pause:g}"} if status == 429 and self.throttle is not None else {}
+
     def answer(self, method: str, path: str, arguments: dict[str, Any]) -> Reply:
         with self._lock:
             self.calls.append((method, path, time.monotonic()))
@@ -112,8 +164,23 @@ class Workspace:
             return self.after(method, path) or reply
 
     def search_models(self, arguments: dict[str, Any]) -> Reply:
-        rows = [{"name": name, "latest_versions": self._latest(name)} for name in sorted(self.models)]
-        return 200, {"registered_models": rows} if rows else {}
+        return self._page(
+            "registered_models",
+            sorted(self.models),
+            arguments,
+            lambda name: {"name": name, "latest_versions": self._latest(name)},
+        )
+
+    def _page(
+        self, field: str, whole: Sequence[str], arguments: dict[str, Any], row: Callable[[str], dict[str, Any]]
+    ) -> Reply:
+        """As many rows of the list as were asked for; without rows the field is left out."""
+        self.pages[field] += 1
+        first, most = int(arguments.get("page_token") or 0), int(arguments.get("max_results") or 100)
+        rows = [row(one) for one in whole[first : first + most]]
+        self.rows += len(rows)
+        more = {"next_page_token": str(first + most)} if first + most < len(whole) else {}
+        return 200, ({field: rows} if rows else {}) | more
 
     def _latest(self, name: str) -> list[dict[str, Any]]:
         newest: dict[str, int] = {}
@@ -130,8 +197,7 @@ class Workspace:
             return _error(400, "INVALID_PARAMETER_VALUE", "a filter that names a model is required")
         name = wanted[6:-1].replace("\\'", "'")
         numbers = sorted(self.models.get(name, {}), key=int, reverse=True)
-        rows = [self._row(name, number) for number in numbers]
-        return 200, {"model_versions": rows} if rows else {}
+        return self._page("model_versions", numbers, arguments, lambda number: self._row(name, number))
 
     def get_version(self, arguments: dict[str, Any]) -> Reply:
         if self._missing(arguments):
@@ -286,7 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.held.wire(self.command, parts.path)
         reply = _instead(fault)
         if reply is None:
-            reply = self.held.answer(self.command, parts.path, arguments | (json.loads(body) if body else {}))
+            reply = self.held.serve(self.command, parts.path, arguments | (json.loads(body) if body else {}))
         if fault == "timeout":
             self.begin_and_say_nothing()
         if fault in {"reset before", "reset after", "timeout"}:
@@ -304,6 +370,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json" if data else "text/html")
         self.send_header("Content-Length", str(len(text) + missing))
+        for name, value in self.held.headers(status).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text)
         self.close_connection = bool(missing)

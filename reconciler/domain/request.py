@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -60,10 +60,17 @@ class Request:
     id: str
     fingerprint: str
     is_prompt: bool = False
+    _key: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def key(self) -> str:
         """SHA-256 (hex) over (registry, workspace, model, version, target, requester, requested_at, id)."""
+        # Each step of a cycle asks for it; what it is made of never changes.
+        if not self._key:
+            object.__setattr__(self, "_key", self._computed_key())
+        return self._key
+
+    def _computed_key(self) -> str:
         parts = [
             self.registry, self.workspace, self.model, self.version, str(self.target),
             self.requester.name, iso(self.requested_at), self.id,
@@ -85,6 +92,7 @@ class Request:
 
     def to_data(self) -> dict[str, Any]:
         data = asdict(self)
+        del data["_key"]
         data["target"] = str(self.target)
         data["requester"] = self.requester.name
         data["requester_assurance"] = str(self.requester.assurance)

@@ -11,6 +11,8 @@ _WINDOW = 1.0
 _LEAST = 0.5
 # Seconds without a 429 after which the rate doubles, until the full budget is used again.
 _RECOVERY = 30.0
+# However long a server asks to wait: its header must not silence a daemon.
+_LONGEST_PAUSE = 60.0
 
 
 class Budget:
@@ -32,6 +34,7 @@ class Budget:
         self._lock = threading.Lock()
         self._sent: deque[float] = deque()
         self._slowed_at: float | None = None
+        self._paused_until = 0.0
 
     @property
     def rate(self) -> float:
@@ -44,7 +47,7 @@ class Budget:
         with self._lock:
             self._recover()
             now = self._clock()
-            slot = max(now, self._next_free())
+            slot = max(now, self._next_free(), self._paused_until)
             if slot - now > seconds:
                 return False
             self._sent.append(slot)
@@ -53,10 +56,15 @@ class Budget:
             self._sleep(slot - now)
         return True
 
-    def slow_down(self) -> None:
+    def slow_down(self, pause: float | None = None) -> None:
+        """Halve the rate for a while, and begin with a pause of so many seconds, in which no thread calls."""
         with self._lock:
-            self._rate = max(self._rate / 2, min(_LEAST, self._full))
-            self._slowed_at = self._clock()
+            now = self._clock()
+            # Calls that were under way are refused together, and count once.
+            if self._slowed_at is None or now - self._slowed_at >= _WINDOW:
+                self._rate = max(self._rate / 2, min(_LEAST, self._full))
+            self._paused_until = max(self._paused_until, now + min(pause or 0.0, _LONGEST_PAUSE))
+            self._slowed_at = max(now, self._paused_until)
 
     def _next_free(self) -> float:
         """The earliest time at which one more call keeps every window within the budget."""

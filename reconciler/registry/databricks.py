@@ -13,10 +13,10 @@ from datetime import timedelta
 from reconciler.domain.decision import Decision
 from reconciler.domain.request import Assurance
 from reconciler.domain.scope import Scope
-from reconciler.domain.target import Target
 from reconciler.domain.text import counted
 from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
+from reconciler.registry.governed import Governed, has_stage
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.sweep import Place, Sweep
@@ -25,6 +25,7 @@ from reconciler.registry.transition_requests import TransitionRequests
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import TrialResult, untried, works
 from reconciler.registry.trying import Sample
+from reconciler.registry.turns import Turns
 from reconciler.registry.versions import API, get_version
 
 # The workspace's own page size; a model with more versions is listed in pages.
@@ -65,11 +66,13 @@ class DatabricksRegistry(TransitionRequests):
         self._transports = transports
         self._budget = budget
         self._clock = timing.clock
-        self._full = timing.full_sweep.total_seconds()
         self._sweep_for = timing.sweep_for.total_seconds()
         self._look_all = look_all or self._look_in_threads
-        self._sweep = Sweep(self._full, timing.clock)
-        self._enumerated: dict[str, float] = {}
+        full = timing.full_sweep.total_seconds()
+        self._sweep = Sweep(full, timing.clock)
+        # Whose versions are enumerated next.
+        self._turns = Turns(full, timing.clock)
+        self._governed = Governed()
 
     def begin(self, deadline: timedelta | None) -> Meter:
         return begin_all({*self._transports, self._tracking}, deadline)
@@ -89,8 +92,7 @@ class DatabricksRegistry(TransitionRequests):
             elif isinstance(answer, RegistryError):
                 errors.append(answer)
             else:
-                targets = scope.targets_of(place[0])
-                governed = [listed for listed in answer if listed.request.target in targets]
+                governed = [listed for listed in answer if self._governed.is_governed(listed.request)]
                 self._sweep.looked(place, requested=bool(governed))
                 found += governed
         remarks = [_failed(errors, len(places)), self._sweep.remark()]
@@ -107,7 +109,7 @@ class DatabricksRegistry(TransitionRequests):
             models += 1
             name = str(model.get("name", ""))
             latest = rows_of(model, "latest_versions")
-            if latest and _stages(scope.targets_of(name)):
+            if latest and has_stage(scope.targets_of(name)):
                 version = str(latest[0].get("version"))
                 self._versions_of(name)
                 listed = self.requests_of(name, version)
@@ -122,17 +124,17 @@ class DatabricksRegistry(TransitionRequests):
     def _discover(self, scope: Scope, ends: float) -> None:
         """Find new versions by each model's latest ones, all others by listing each model's versions once a sweep."""
         models = {str(row.get("name", "")): row for row in self.models()}
-        governed = {name: row for name, row in models.items() if _stages(scope.targets_of(name))}
-        self._sweep.forget_models_but(governed.keys())
-        for name, row in governed.items():
-            self._sweep.learn(self._latest(name, row))
-        for name in sorted(governed, key=lambda name: self._enumerated.get(name, float("-inf"))):
-            due = self._clock() - self._enumerated.get(name, float("-inf")) >= self._full
+        governed = self._governed.among(scope, models)
+        self._sweep.forget_models_but(governed)
+        for name in governed:
+            self._sweep.learn(self._latest(name, models[name]))
+        self._turns.only(governed)
+        for name in self._turns.due():
             # Half of the time is for the sweep itself, even when there is much to discover.
-            if not due or self._clock() >= ends - self._sweep_for / 2:
+            if self._clock() >= ends - self._sweep_for / 2:
                 break
             self._enumerate(name)
-        if all(name in self._enumerated for name in governed):
+        if self._turns.everyone_had_one:
             self._sweep.learned_all()
 
     def _latest(self, model: str, row: Row) -> Iterator[Place]:
@@ -147,7 +149,7 @@ class DatabricksRegistry(TransitionRequests):
         versions = self._versions_of(model)
         self._sweep.learn((model, version) for version in sorted(versions) if version.isdigit())
         self._sweep.keep_only(model, versions)
-        self._enumerated[model] = self._clock()
+        self._turns.took(model)
 
     def _versions_of(self, model: str) -> set[str]:
         quoted = model.replace("'", "\\'")
@@ -207,11 +209,6 @@ def _failed(errors: Sequence[RegistryError], looked: int) -> str | None:
     if errors and len(errors) == looked:
         raise errors[0]
     return f"{len(errors)} of {looked} versions could not be read: {errors[0]}" if errors else None
-
-
-def _stages(targets: Iterable[Target]) -> list[Target]:
-    """The stages among the targets: a workspace registry has no aliases."""
-    return [target for target in targets if target.is_stage]
 
 
 @contextmanager

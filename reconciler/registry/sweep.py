@@ -1,32 +1,27 @@
 """Decide which versions to read now, if only reading each version shows its requests.
 
-Pure except for the given clock. Times are seconds of that clock.
+Pure except for the given clock. Times are seconds of that clock. A plan looks at what it returns, however many versions
+there are: they are kept in the order in which their turn comes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
+from itertools import chain, islice
+from typing import TypeVar
 
 from reconciler.domain.times import duration_text
 
 Place = tuple[str, str]
+V = TypeVar("V")
 
 # Requests often follow soon after a new version, or after an earlier request.
 _WARM = 24 * 3600.0
 # The share of a cycle's calls for versions that are read in every cycle; the rest goes to the rotation.
 _HOT_SHARE = 0.5
-
-
-@dataclass(slots=True)
-class _Seen:
-    since: float
-    fresh: bool
-    looked: float | None = None
-    requested: float | None = None
-    open: bool = False
 
 
 class Sweep:
@@ -35,7 +30,14 @@ class Sweep:
     def __init__(self, full: float, clock: Callable[[], float]) -> None:
         self._full = full
         self._clock = clock
-        self._versions: dict[Place, _Seen] = {}
+        # Each version is in one of these two: never read, first found first; or read, longest ago first.
+        self._never: OrderedDict[Place, None] = OrderedDict()
+        self._read: OrderedDict[Place, None] = OrderedDict()
+        self._open: dict[Place, None] = {}
+        # When a version was found fresh, or last seen with a request; the latest last.
+        self._warm: OrderedDict[Place, float] = OrderedDict()
+        self._versions: dict[str, set[str]] = {}
+        self._newest: dict[str, int] = {}
         self._planned_at: float | None = None
         self._takes = 0.0
         self._listed_before = False
@@ -46,7 +48,16 @@ class Sweep:
         """Add versions that exist. Those found after the first complete listing are fresh."""
         now = self._clock()
         for place in places:
-            self._versions.setdefault(place, _Seen(now, fresh=self._listed_before))
+            model, version = place
+            known = self._versions.setdefault(model, set())
+            if version in known:
+                continue
+            known.add(version)
+            self._never[place] = None
+            if model in self._newest:
+                self._newest[model] = max(self._newest[model], int(version))
+            if self._listed_before:
+                self._warm[place] = now
 
     def learned_all(self) -> None:
         """From now on, an unknown version is a new one."""
@@ -54,64 +65,76 @@ class Sweep:
 
     def keep_only(self, model: str, versions: Collection[str]) -> None:
         """Forget all versions of `model` but these: the others were deleted."""
-        for place in [known for known in self._versions if known[0] == model and known[1] not in versions]:
-            del self._versions[place]
+        for version in self._versions.get(model, set()).difference(versions):
+            self.forget((model, version))
 
     def forget(self, place: Place) -> None:
-        self._versions.pop(place, None)
+        model, version = place
+        known = self._versions.get(model, set())
+        if version not in known:
+            return
+        known.remove(version)
+        # Looked for again when it is asked for: it may have been this one.
+        self._newest.pop(model, None)
+        for where in (self._never, self._read, self._open, self._warm):
+            where.pop(place, None)
 
     def forget_models_but(self, models: Collection[str]) -> None:
-        for place in [known for known in self._versions if known[0] not in models]:
-            del self._versions[place]
+        for model in self._versions.keys() - set(models):
+            self.keep_only(model, ())
+            del self._versions[model]
 
     def newest(self, model: str) -> int:
         """The highest version number known; 0 where there is none."""
-        return max((int(version) for name, version in self._versions if name == model), default=0)
+        if model not in self._newest:
+            self._newest[model] = max(map(int, self._versions.get(model, ())), default=0)
+        return self._newest[model]
 
     def __len__(self) -> int:
-        return len(self._versions)
+        return len(self._never) + len(self._read)
 
     # --- what to read ----------------------------------------------------------------------------------------
 
     def plan(self, calls: int) -> list[Place]:
         """Return at most `calls` versions: first those with open requests, then fresh or recently requested ones."""
         now = self._clock()
-        still_open = [place for place, seen in self._versions.items() if seen.open]
-        warm = sorted((place for place in self._versions if self._is_warm(place, now)), key=self._warmth)
-        hot = still_open + warm[: max(int(calls * _HOT_SHARE) - len(still_open), 0)]
+        self._cool(now)
+        still_open = list(self._open)
+        hot = still_open + list(islice(self._not_open(), max(int(calls * _HOT_SHARE) - len(still_open), 0)))
         chosen = set(hot)
-        cold = [place for place in self._versions if place not in chosen]
-        cold.sort(key=lambda place: self._versions[place].looked or -math.inf)
         room = max(calls - len(hot), 0)
-        rotation = cold[: min(room, self._quota(cold, now))]
-        self._estimate(len(cold), room, now)
+        longest_unread = (place for place in chain(self._never, self._read) if place not in chosen)
+        rotation = list(islice(longest_unread, min(room, self._quota(hot, now))))
+        self._estimate(len(self) - len(hot), room, now)
         self._planned_at = now
         return (hot + rotation)[: max(calls, len(still_open))]
 
     def looked(self, place: Place, *, requested: bool) -> None:
-        seen = self._versions.get(place)
-        if seen is None:
+        model, version = place
+        if version not in self._versions.get(model, ()):
             return
-        seen.looked = self._clock()
-        seen.open = requested
+        self._never.pop(place, None)
+        _put_last(self._read, place, None)
         if requested:
-            seen.requested = seen.looked
+            self._open[place] = None
+            _put_last(self._warm, place, self._clock())
+        else:
+            self._open.pop(place, None)
 
-    def _is_warm(self, place: Place, now: float) -> bool:
-        seen = self._versions[place]
-        recent = seen.requested is not None and now - seen.requested < _WARM
-        return not seen.open and (recent or (seen.fresh and now - seen.since < _WARM))
+    def _cool(self, now: float) -> None:
+        """Forget which versions were warm a day ago."""
+        while self._warm and now - next(iter(self._warm.values())) >= _WARM:
+            self._warm.popitem(last=False)
 
-    def _warmth(self, place: Place) -> float:
-        """Sort key: the most recent first."""
-        seen = self._versions[place]
-        return -max(seen.since if seen.fresh else -math.inf, seen.requested or -math.inf)
+    def _not_open(self) -> Iterator[Place]:
+        """Warm versions, the most recent first."""
+        return (place for place in reversed(self._warm) if place not in self._open)
 
-    def _quota(self, cold: list[Place], now: float) -> int:
+    def _quota(self, hot: Collection[Place], now: float) -> int:
         """How many keep the sweep in time, plus a tenth; versions that were never read are all included."""
-        never = sum(self._versions[place].looked is None for place in cold)
+        never = len(self._never) - sum(place in self._never for place in hot)
         passed = self._full if self._planned_at is None else now - self._planned_at
-        return max(never, math.ceil(len(cold) * min(passed / self._full, 1.0) * 1.1))
+        return max(never, math.ceil((len(self) - len(hot)) * min(passed / self._full, 1.0) * 1.1))
 
     # --- whether the sweep is in time ------------------------------------------------------------------------
 
@@ -129,6 +152,11 @@ class Sweep:
             return f"the sweep never completes; the configured maximum is {maximum}: raise registry.budget"
         takes, over = (duration_text(timedelta(seconds=round(s))) for s in (self._takes, self._takes - self._full))
         return (
-            f"the sweep of {len(self._versions)} versions takes {takes}, {over} more than registry.full_sweep: "
+            f"the sweep of {len(self)} versions takes {takes}, {over} more than registry.full_sweep: "
             "raise registry.budget or govern fewer models"
         )
+
+
+def _put_last(ordered: OrderedDict[Place, V], place: Place, value: V) -> None:
+    ordered[place] = value
+    ordered.move_to_end(place)

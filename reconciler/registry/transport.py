@@ -17,7 +17,7 @@ from reconciler.ports import Measured, Meter, Unavailable
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.reaching import Unreached, distrust, unreachable
-from reconciler.registry.replies import skew
+from reconciler.registry.replies import retry_after, skew
 from reconciler.registry.understanding import Call, Retry, understood
 
 _CHUNK = 64 * 1024
@@ -32,8 +32,8 @@ class Pace(Protocol):
     def wait(self, seconds: float) -> bool:
         """Block until a slot is free or the timeout passes; return False if none became free."""
 
-    def slow_down(self) -> None:
-        """Called when the server answered that there were too many calls."""
+    def slow_down(self, pause: float | None = None) -> None:
+        """Called when the server answered that there were too many calls; `pause`: the seconds it asks to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,8 @@ class Transport:
 
     def _await_slot(self, name: str, ends: float) -> None:
         if self._pace is not None and not self._pace.wait(ends - self._now()):
-            raise Unavailable(f"{name}: not sent, the budget of calls is used up (registry.budget)")
+            used_up = "the budget of calls is used up, or the server asked for a pause"
+            raise Unavailable(f"{name}: not sent, {used_up} (registry.budget)")
 
     def _exchange(
         self, method: str, path: str, ends: float, arguments: Mapping[str, Any]
@@ -209,7 +210,7 @@ class Transport:
         self._on_answer()
         self.skew = skew(reply)
         if reply.status_code == 429 and self._pace is not None:
-            self._pace.slow_down()
+            self._pace.slow_down(retry_after(reply))
 
     def _renewed(self) -> bool:
         renew = getattr(self._session.auth, "renew", None)

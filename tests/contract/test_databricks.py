@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision, Mode
-from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
 from reconciler.registry.budget import Budget
-from reconciler.registry.databricks import DatabricksRegistry, Looked, SweepTiming
+from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
-from reconciler.registry.sweep import Place
 from reconciler.registry.transport import Transport
 from tests.contract.conftest import Daemon, OnDatabricks
-from tests.databricks_double import Workspace, workspace
+from tests.databricks_double import Throttle, workspace
+from tests.databricks_simulation import SCOPE, Clock, Simulation, Size
 
 PRODUCTION = Target.parse("Production")
-SCOPE = Scope.of_all_models([PRODUCTION])
 
 
 @pytest.fixture
@@ -108,19 +105,6 @@ def test_models_that_the_account_may_not_govern_are_told(world: OnDatabricks, mo
     assert list(world.registry.levels(lambda name: True)) == [(model, "CAN_READ")]
 
 
-class Clock:
-    """Seconds that pass only when somebody sleeps or a call takes its time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class SharedClock(Clock):
     """Of several threads that sleep at the same time."""
 
@@ -161,63 +145,10 @@ def test_threads_share_one_budget_that_no_second_exceeds(world: OnDatabricks) ->
 # --- the sweep, in simulated time --------------------------------------------------------------------------------
 
 
-class Simulated(Transport):
-    """Answers at once from a workspace in memory, after the budget's wait; notes when each call went out."""
-
-    def __init__(self, held: Workspace, budget: Budget, clock: Clock) -> None:
-        super().__init__(Endpoint("http://simulated.test"))
-        self._held, self._budget, self._clock = held, budget, clock
-        self.sent: list[float] = []
-
-    def get(self, path: str, params: Any = None) -> Any:
-        assert self._budget.wait(60)
-        self.sent.append(self._clock())
-        return self._held.answer("GET", path, dict(params or {}))[1]
-
-
-class Simulation:
-    """A daemon that lists every minute. `remark` is that of the last list."""
-
-    remark: str | None = None
-
-    def __init__(self, models: int, versions: int, per_second: float, full: timedelta) -> None:
-        self.clock, self.held = Clock(), Workspace()
-        for number in range(models):
-            self.held.models[f"m{number}"] = {}
-            for _ in range(versions // models):
-                self.held.version(f"m{number}")
-        budget = Budget(per_second, self.clock, self.clock.sleep)
-        self.transport = Simulated(self.held, budget, self.clock)
-        self.registry = DatabricksRegistry(
-            "x", [self.transport], self.transport, budget,
-            SweepTiming(full, sweep_for=timedelta(seconds=48), clock=self.clock), look_all=self._look,
-        )  # fmt: skip
-
-    def _look(self, places: Sequence[Place]) -> Iterator[Looked]:
-        for place in places:
-            yield place, self.registry.look(self.transport, place)
-
-    def cycle(self) -> set[str]:
-        """The models of the requests that were seen; the next cycle is a minute after this one."""
-        started = self.clock()
-        listing = self.registry.open_requests(SCOPE)
-        self.remark = listing.remark
-        found = {listed.request.model for listed in listing.requests}
-        self.clock.now = max(self.clock.now, started + 60)
-        return found
-
-    def cycles_until(self, model: str) -> int:
-        return next(count for count in range(1, 100) if model in self.cycle())
-
-    def most_in_a_second(self) -> int:
-        sent = self.transport.sent
-        return max(sum(start <= at < start + 1 for at in sent[index : index + 200]) for index, start in enumerate(sent))
-
-
 @pytest.fixture(scope="module")
 def settled() -> Simulation:
     """2,000 versions of 50 models, 10 calls a second, after an hour."""
-    simulation = Simulation(50, 2000, 10, timedelta(minutes=15))
+    simulation = Simulation(Size(50, 2000), 10, timedelta(minutes=15))
     for _ in range(60):
         simulation.cycle()
     return simulation
@@ -251,7 +182,7 @@ def test_no_second_has_more_calls_than_the_budget(settled: Simulation) -> None:
 
 
 def test_a_budget_that_is_too_small_is_told_and_by_how_much() -> None:
-    simulation = Simulation(50, 2000, 1, timedelta(minutes=15))
+    simulation = Simulation(Size(50, 2000), 1, timedelta(minutes=15))
     for _ in range(60):
         simulation.cycle()
     remark = simulation.remark
@@ -279,3 +210,43 @@ def test_too_many_requests_halve_the_pace_for_a_while() -> None:
     assert clock() - started >= 4
     clock.sleep(31)
     assert budget.rate == 8
+
+
+def test_calls_under_way_when_the_server_refuses_halve_the_pace_once() -> None:
+    clock = Clock()
+    budget = Budget(40, clock, clock.sleep)
+    for _ in range(8):
+        budget.slow_down()
+    assert budget.rate == 20
+
+
+def test_while_the_server_asks_to_wait_no_thread_calls_and_none_waits_longer_than_its_call_may() -> None:
+    clock = Clock()
+    budget = Budget(40, clock, clock.sleep)
+    budget.slow_down(4)
+    began = clock()
+    assert not budget.wait(3)
+    assert clock() == began
+    assert budget.wait(10)
+    assert clock() == began + 4
+    budget.slow_down(1e9)
+    assert not budget.wait(59)
+    assert budget.wait(61)
+
+
+@pytest.mark.parametrize("pause", [2.0, 8.0, 30.0])
+def test_a_server_that_refuses_is_left_alone_for_as_long_as_it_asks(pause: float) -> None:
+    simulation = Simulation(Size(50, 5000), 40, timedelta(minutes=15))
+    throttle = simulation.held.throttle = Throttle(25, pause, simulation.clock)
+    began = simulation.clock()
+    for _ in range(3):
+        simulation.cycle()
+    assert throttle.refused
+    assert not throttle.too_early
+    # The full pace is tried again half a minute after each refusal.
+    assert len(throttle.refused) <= (simulation.clock() - began) / 30 + 1
+    assert len(simulation.transport.sent) == len(simulation.held.calls) + len(throttle.refused)
+    simulation.held.throttle = None
+    asked = simulation.held.ask("m7", "50")
+    assert simulation.cycles_until("m7") <= 15
+    simulation.held.withdraw(asked)
