@@ -222,10 +222,13 @@ def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> 
     """The outcome of a decision whose request is no longer open, inferred from what the registry shows."""
     if not standing.exists:
         return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
-    if standing.decision_id == decision.decision_id:
-        return OutcomeKind.APPLIED, "the registry shows this decision"
-    if may_have_acted and not standing.tells_who:
+    approves = decision.verdict is VerdictKind.APPROVE
+    if decision.decision_id in standing.decision_ids:
+        if not standing.told_first or not approves or standing.holds:
+            return OutcomeKind.APPLIED, "the registry shows this decision"
+        return OutcomeKind.SUPERSEDED, "the request was withdrawn after this decision was told, and nothing was moved"
+    if not standing.tells_who and may_have_acted:
         return OutcomeKind.UNATTRIBUTED, "the request is gone, and the registry does not show whether by this decision"
-    if decision.verdict is VerdictKind.APPROVE and standing.holds:
+    if not standing.tells_who and approves and standing.holds:
         return OutcomeKind.UNATTRIBUTED, "the version holds the target, and the registry does not show who put it there"
     return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by someone else"

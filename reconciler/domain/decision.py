@@ -97,10 +97,10 @@ class Decision:
         return cut_at_word(f"{word} {place}: {self.reason}.", limit - len(rest.encode("utf-8", "replace"))) + rest
 
 
-_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_IDS_LAST = re.compile(rf"\(decision ({_ID}), policy [0-9a-f]*\)")
+DECISION_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_IDS_LAST = re.compile(rf"\(decision ({DECISION_ID}), policy [0-9a-f]*\)")
 # The first release wrote the ids before the reason.
-_IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({_ID}),")
+_IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({DECISION_ID}),")
 # The app appends the account that decided to the daemon's sentence.
 _NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 

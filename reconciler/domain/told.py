@@ -1,0 +1,42 @@
+"""What the decision tag of a version says: the newest decision's sentence, and the ids of earlier ones behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from reconciler.domain.decision import DECISION_ID, TAG_BYTES, Decision, decision_id_in
+
+_EARLIER = re.compile(rf" \(earlier decisions: ({DECISION_ID}(?:, {DECISION_ID})*)\)\Z")
+# However long the newest reason is, this many earlier ids stay: no more can be unsettled at once.
+_ALWAYS_KEPT = 16
+
+
+def decision_ids_in(told: str) -> tuple[str, ...]:
+    """The ids of all decisions of ours that a tag names, newest first."""
+    earlier = _EARLIER.search(told)
+    newest = decision_id_in(told[: earlier.start()] if earlier else told)
+    ids = [newest] if newest else []
+    return tuple(ids + (earlier.group(1).split(", ") if earlier else []))
+
+
+def told_with_earlier(decision: Decision, shown: str, limit: int = TAG_BYTES) -> str:
+    """The decision's sentence, and as many as fit of the ids that the tag `shown` names: nothing settled by a later
+    decision's telling. Telling the same decision again gives the same text."""
+    earlier = [id for id in decision_ids_in(shown) if id != decision.decision_id]
+    room = limit - len(_clause(earlier[:_ALWAYS_KEPT]))
+    return with_ids(decision.sentence(room), earlier, limit)
+
+
+def with_ids(sentence: str, earlier: Sequence[str], limit: int) -> str:
+    """The sentence, and behind it as many of these ids, which are newest first, as fit in `limit` bytes."""
+    room = limit - len(sentence.encode("utf-8", "replace"))
+    kept = list(earlier)
+    fitting = max(0, (room - len(_clause([""]))) // len(f"{'0' * 36}, ") + 1)
+    while kept and (len(kept) > fitting or len(_clause(kept)) > room):
+        kept = kept[: min(fitting, len(kept) - 1)]
+    return sentence + _clause(kept)
+
+
+def _clause(ids: Sequence[str]) -> str:
+    return f" (earlier decisions: {', '.join(ids)})" if ids else ""
