@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from reconciler.cycle.batches import batches
+from reconciler.cycle.batches import batches_apart
 from reconciler.cycle.happening import Happening, Tell, event
 from reconciler.domain.decision import Decision, Mode, Outcome, OutcomeKind, effect_of
 from reconciler.domain.verdict import VerdictKind
@@ -64,7 +64,7 @@ class Acting:
     def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
         """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
         happened: list[Happening] = []
-        for batch in batches(pending, ACTED_ON_TOGETHER):
+        for batch in batches_apart(pending, ACTED_ON_TOGETHER, _must_follow):
             happened += self._carry_out_batch(batch, fresh)
         return happened
 
@@ -216,6 +216,13 @@ class Acting:
 
     def _tell_outcome(self, decision: Decision, text: str, weight: Weight) -> None:
         self._tell(event("outcome", decision.request, text, decision, weight))
+
+
+def _must_follow(later: Pending, earlier: Pending) -> bool:
+    """Of those for one place `_one_per_place` acts on one; of others that contend, the earlier is settled first."""
+    if later.decision.request.place == earlier.decision.request.place:
+        return False
+    return later.decision.contends_with(earlier.decision)
 
 
 def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> tuple[OutcomeKind, str]:
