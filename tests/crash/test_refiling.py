@@ -133,10 +133,13 @@ def _applied(changes: list[Change]) -> set[str]:
             applied.add(_id_in(says))
         elif change.what == DECISION:
             told[change.name] = change.became
-        elif change.what == REQUEST and change.kind in {"DELETE", "UPDATE"} and says:
-            if says.startswith("Rejected") or change.name in holders:
-                applied.add(_id_in(says))
+        elif change.what == REQUEST and change.kind != "INSERT" and _in_effect(says, change.name in holders):
+            applied.add(_id_in(says))
     return applied
+
+
+def _in_effect(says: str, holds: bool) -> bool:
+    return says.startswith("Rejected") or (says.startswith("Approved") and holds)
 
 
 def _id_in(says: str) -> str:
