@@ -133,7 +133,7 @@ def _applied(changes: list[Change]) -> set[str]:
             applied.add(_id_in(says))
         elif change.what == DECISION:
             told[change.name] = change.became
-        elif change.what == REQUEST and change.kind != "INSERT" and _in_effect(says, change.name in holders):
+        elif change.what == REQUEST and change.kind != "insert" and _in_effect(says, change.name in holders):
             applied.add(_id_in(says))
     return applied
 
