@@ -44,9 +44,8 @@ def with_ids(sentence: str, earlier: Sequence[str], limit: int) -> str:
     """The sentence, and behind it as many of these ids, which are newest first, as fit in `limit` bytes."""
     room = limit - len(sentence.encode("utf-8", "replace"))
     kept = list(earlier)
-    fitting = max(0, (room - len(_clause([""]))) // len(f"{'0' * 36}, ") + 1)
-    while kept and (len(kept) > fitting or len(_clause(kept)) > room):
-        kept = kept[: min(fitting, len(kept) - 1)]
+    while kept and len(_clause(kept)) > room:
+        kept.pop()
     return sentence + _clause(kept)
 
 
