@@ -33,7 +33,7 @@ class FakeRegistry:
     accuracy: dict[tuple[str, str], str] = field(default_factory=dict)
     requests: dict[Place, Request] = field(default_factory=dict)
     holders: dict[tuple[str, Target], str] = field(default_factory=dict)
-    shown: dict[Place, str] = field(default_factory=dict)
+    shown: dict[Place, tuple[str, ...]] = field(default_factory=dict)
     ever_shown: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     before: dict[int, Callable[[], None]] = field(default_factory=dict)
@@ -90,9 +90,9 @@ class FakeRegistry:
         request = decision.request
         if (request.model, request.version) not in self.accuracy:
             raise NotFound("no such version")
+        self._write("tell", request, decision)
         if decision.verdict is VerdictKind.APPROVE:
             self._write("move", request)
-        self._write("tell", request, decision)
         self._write("close", request)
 
     # --- inside ----------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class FakeRegistry:
             if what == "move":
                 self.holders[request.model, request.target] = request.version
             if decision is not None:
-                self.shown[place] = decision.decision_id
+                self.shown[place] = (decision.decision_id, *self.shown.get(place, ()))
                 self.ever_shown.add(decision.decision_id)
             if what == "close":
                 self.requests.pop(place, None)
@@ -116,7 +116,7 @@ class FakeRegistry:
         now_there = self.requests.get(place)
         holds = self.holders.get((request.model, request.target)) == request.version
         is_open = now_there is not None and now_there.key == request.key
-        return Standing(is_open, holds=holds, decision_id=self.shown.get(place))
+        return Standing(is_open, holds=holds, decision_ids=self.shown.get(place, ()), told_first=True)
 
     def _facts(self, request: Request) -> VersionFacts:
         return VersionFacts(f"run-{request.version}", "", "READY", "None", Text.of(""))

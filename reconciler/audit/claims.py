@@ -129,6 +129,24 @@ class Claims:
         renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until)
         return connection.execute(renewed).rowcount == 1
 
+    def has_older(self, connection: Connection, decision: Decision) -> bool:
+        """Whether an older decision that contends with this one is pending, whoever has claimed it.
+
+        Orders by `decisions.id`: the reading starts from what is pending, however long history is.
+        """
+        mine = DecisionRow.__table__.alias("mine")
+        my_id = select(mine.c.id).where(mine.c.decision_id == decision.decision_id).scalar_subquery()
+        request = decision.request
+        older = _PENDING.where(
+            self._served.among(DecisionRow),
+            # The empty text keeps the index on models, through which all of a model's history would be read, from use.
+            DecisionRow.model.op("||")("") == request.model,
+            DecisionRow.target == str(request.target),
+            DecisionRow.id + 0 < my_id,
+        )
+        rows = connection.execute(older).all()
+        return any(decision.contends_with(_pending(row, row.fence).decision) for row in rows)
+
     def release(
         self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool
     ) -> None:

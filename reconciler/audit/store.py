@@ -117,7 +117,9 @@ class SqlAuditLog:
         with self._session.transaction() as connection:
             if paused_for(connection) is not None:
                 return GoAhead.PAUSED
-            return GoAhead.YES if self._claims.renew(connection, pending) else GoAhead.TAKEN_OVER
+            if not self._claims.renew(connection, pending):
+                return GoAhead.TAKEN_OVER
+            return GoAhead.WAITS if self._claims.has_older(connection, pending.decision) else GoAhead.YES
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         with self._session.transaction() as connection:

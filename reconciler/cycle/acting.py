@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 
-from reconciler.cycle.batches import batches
+from reconciler.cycle.batches import batches_apart
 from reconciler.cycle.happening import Happening, Tell, event
 from reconciler.domain.decision import Decision, Mode, Outcome, OutcomeKind, effect_of
 from reconciler.domain.verdict import VerdictKind
@@ -31,6 +32,14 @@ def retry_after(attempts: int) -> timedelta:
     return min(FIRST_RETRY * float(2 ** min(attempts, 12)), _LONGEST_RETRY)
 
 
+class Acted(Enum):
+    """What is known of an act, before the registry is looked at."""
+
+    NO = "decided in this pass, and nothing was sent"
+    MAYBE = "sent in an earlier pass, or with an error"
+    ACCEPTED = "the registry accepted every call"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """An act: what its reply showed, or how it failed. Not `sent`: the pass stops, or the claim was lost or paused."""
@@ -43,6 +52,11 @@ class Attempt:
     @property
     def decision(self) -> Decision:
         return self.pending.decision
+
+    @property
+    def acted(self) -> Acted:
+        # A standing may also show that the request was gone, and nothing was done about it.
+        return Acted.ACCEPTED if self.error is None and self.standing is None else Acted.MAYBE
 
 
 class Acting:
@@ -64,7 +78,7 @@ class Acting:
     def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
         """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
         happened: list[Happening] = []
-        for batch in batches(pending, ACTED_ON_TOGETHER):
+        for batch in batches_apart(pending, ACTED_ON_TOGETHER, _must_follow):
             happened += self._carry_out_batch(batch, fresh)
         return happened
 
@@ -73,7 +87,7 @@ class Acting:
         failpoint("read again")
         read = [pending for pending in batch if pending.decision.decision_id in standings]
         for pending in read:
-            happened += self._conclude_what_is_gone(pending, standings, may_have_acted=not fresh)
+            happened += self._conclude_what_is_gone(pending, standings, Acted.NO if fresh else Acted.MAYBE)
         still_open = [pending for pending in read if standings[pending.decision.decision_id].open]
         # A decision of a stricter mode is left as it is while the mode does not allow the act.
         allowed = [pending for pending in still_open if self._mode.acts_on(pending.decision.verdict)]
@@ -163,7 +177,7 @@ class Acting:
             elif standing.open:
                 happened += self._not_done(attempt)
             else:
-                happened += self._conclude_what_is_gone(attempt.pending, standings, may_have_acted=True)
+                happened += self._conclude_what_is_gone(attempt.pending, standings, attempt.acted)
         return happened
 
     def _shown_or_read(self, sent: Sequence[Attempt]) -> tuple[Standings, list[Happening]]:
@@ -195,13 +209,11 @@ class Acting:
 
     # --- conclude --------------------------------------------------------------------------------------------
 
-    def _conclude_what_is_gone(
-        self, pending: Pending, standings: Standings, *, may_have_acted: bool
-    ) -> list[Happening]:
+    def _conclude_what_is_gone(self, pending: Pending, standings: Standings, acted: Acted) -> list[Happening]:
         standing = standings[pending.decision.decision_id]
         if standing.open:
             return []
-        return self._conclude(pending, *conclusion(pending.decision, standing, may_have_acted))
+        return self._conclude(pending, *conclusion(pending.decision, standing, acted))
 
     def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
         """Records the outcome; does nothing where another daemon has taken the decision over, and will conclude it."""
@@ -218,14 +230,24 @@ class Acting:
         self._tell(event("outcome", decision.request, text, decision, weight))
 
 
-def conclusion(decision: Decision, standing: Standing, may_have_acted: bool) -> tuple[OutcomeKind, str]:
+def _must_follow(later: Pending, earlier: Pending) -> bool:
+    """Of those for one place `_one_per_place` acts on one; of others that contend, the earlier is settled first."""
+    if later.decision.request.place == earlier.decision.request.place:
+        return False
+    return later.decision.contends_with(earlier.decision)
+
+
+def conclusion(decision: Decision, standing: Standing, acted: Acted) -> tuple[OutcomeKind, str]:
     """The outcome of a decision whose request is no longer open, inferred from what the registry shows."""
     if not standing.exists:
         return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
-    if standing.decision_id == decision.decision_id:
-        return OutcomeKind.APPLIED, "the registry shows this decision"
-    if may_have_acted and not standing.tells_who:
+    approves = decision.verdict is VerdictKind.APPROVE
+    if decision.decision_id in standing.decision_ids:
+        if not standing.told_first or not approves or standing.holds or acted is Acted.ACCEPTED:
+            return OutcomeKind.APPLIED, "the registry shows this decision"
+        return OutcomeKind.SUPERSEDED, "the request was withdrawn after this decision was told, and nothing was moved"
+    if not standing.tells_who and acted is not Acted.NO:
         return OutcomeKind.UNATTRIBUTED, "the request is gone, and the registry does not show whether by this decision"
-    if decision.verdict is VerdictKind.APPROVE and standing.holds:
+    if not standing.tells_who and approves and standing.holds:
         return OutcomeKind.UNATTRIBUTED, "the version holds the target, and the registry does not show who put it there"
     return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by someone else"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,5 +15,17 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         if len(batch) == size:
             yield batch
             batch = []
+    if batch:
+        yield batch
+
+
+def batches_apart(items: Iterable[T], size: int, apart: Callable[[T, T], bool]) -> Iterator[list[T]]:
+    """As `batches`; a batch also ends before an item that must not be in one with an earlier item of it."""
+    batch: list[T] = []
+    for item in items:
+        if len(batch) == size or any(apart(item, earlier) for earlier in batch):
+            yield batch
+            batch = []
+        batch.append(item)
     if batch:
         yield batch

@@ -83,6 +83,17 @@ class Decision:
     def acts(self) -> bool:
         return self.mode.acts_on(self.verdict)
 
+    def contends_with(self, other: Decision) -> bool:
+        """Whether the order of the two acts decides what the registry shows in the end."""
+        mine, its = self.request, other.request
+        if (mine.model, mine.target) != (its.model, its.target):
+            return False
+        if mine.version == its.version:
+            return True
+        # One version at a time holds an alias, and a stage whose holders are archived.
+        takes = not mine.target.is_stage or self.archive_existing or other.archive_existing
+        return takes and self.verdict is other.verdict is VerdictKind.APPROVE
+
     def sentence(self, limit: int = TAG_BYTES) -> str:
         """What the registry is told: what and why, then what to do next, ids last; at most `limit` UTF-8 bytes."""
         request = self.request
@@ -97,10 +108,10 @@ class Decision:
         return cut_at_word(f"{word} {place}: {self.reason}.", limit - len(rest.encode("utf-8", "replace"))) + rest
 
 
-_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_IDS_LAST = re.compile(rf"\(decision ({_ID}), policy [0-9a-f]*\)")
+DECISION_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_IDS_LAST = re.compile(rf"\(decision ({DECISION_ID}), policy [0-9a-f]*\)")
 # The first release wrote the ids before the reason.
-_IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({_ID}),")
+_IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({DECISION_ID}),")
 # The app appends the account that decided to the daemon's sentence.
 _NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 

@@ -10,8 +10,9 @@ from mlflow.entities.model_registry import ModelVersionTag
 from reconciler.domain.request import Request
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
-from reconciler.domain.text import cut_at_word, visible_name
+from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
+from reconciler.domain.told import keeping_ids
 from reconciler.mlflow_app.identity import Caller
 from reconciler.mlflow_app.store import Registry
 
@@ -27,9 +28,13 @@ def move(within: Registry, model: str, version: str, target: Target, archive_exi
 
 
 def write_decision(within: Registry, model: str, version: str, target: Target, sentence: str) -> None:
-    """Write the decision beside the version, where MLflow's UI shows it."""
-    tag = ModelVersionTag(decision_tag(target), cut_at_word(sentence, LONGEST_TAG))
-    within.mlflow.set_model_version_tag(model, version, tag)
+    """Write the decision beside the version, where MLflow's UI shows it, and keep the ids of earlier ones there.
+
+    The caller's transaction holds the model's lock, so that no other decision is written between reading and writing.
+    """
+    key = decision_tag(target)
+    shown = within.mlflow.get_model_version(model, version).tags.get(key, "")
+    within.mlflow.set_model_version_tag(model, version, ModelVersionTag(key, keeping_ids(sentence, shown, LONGEST_TAG)))
 
 
 def write_direct_move(within: Registry, model: str, version: str, target: Target, caller: Caller, comment: str) -> None:

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.text import visible_name
+from reconciler.domain.told import keeping_ids
+from reconciler.mlflow_app.carrying_out import LONGEST_TAG
 from reconciler.mlflow_app.changes import Change
 from reconciler.mlflow_app.errors import unrecorded
 from reconciler.mlflow_app.holders import OURS
@@ -50,5 +52,7 @@ def _write(connection: Connection, change: Change, decider: str, at: datetime, s
 def _tag(connection: Connection, change: Change, key: str, value: str) -> None:
     where = {"workspace": change.workspace, "name": change.model, "version": change.version, "key": key}
     same = [_TAG.c[column] == wanted for column, wanted in where.items()]
+    shown = connection.scalar(select(_TAG.c.value).where(*same)) or ""
+    value = keeping_ids(value, shown, LONGEST_TAG)
     connection.execute(delete(_TAG).where(*same), execution_options=_OURS)
     connection.execute(insert(_TAG).values(**where, value=value), execution_options=_OURS)

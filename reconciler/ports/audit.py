@@ -63,6 +63,7 @@ class GoAhead(Enum):
 
     YES = "yes"
     TAKEN_OVER = "taken over"
+    WAITS = "waits for an older decision"
     PAUSED = "paused"
 
 
@@ -141,7 +142,11 @@ class Claims(Protocol):
         """Why acts are paused; None: they are not."""
 
     def go_ahead(self, pending: Pending) -> GoAhead:
-        """Renews a claim's lease right before the act; refuses where another daemon holds it, or acts are paused."""
+        """Renews a claim's lease right before the act.
+
+        Refuses where another daemon holds it, acts are paused, or an older decision that contends with it
+        (`Decision.contends_with`) is not settled yet, whoever carries that out.
+        """
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         """Counts one act that did not succeed, sets the decision aside for `retry_in` and releases it."""

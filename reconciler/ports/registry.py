@@ -53,15 +53,17 @@ class Standing:
     """How a request stands in the registry now.
 
     `open`: this very request is still there. `exists`: the version does. `holds`: the version holds the target
-    (None: not checked). `decision_id`: the decision that the registry shows for this version and target.
+    (None: not checked). `decision_ids`: the decisions that the registry shows for this version and target.
+    `told_first`: they are shown before they are carried out, so that an id alone does not prove the act.
     `tells_who`: the registry shows decisions at all, so that those of others can be told apart.
     """
 
     open: bool
     exists: bool = True
     holds: bool | None = None
-    decision_id: str | None = None
+    decision_ids: tuple[str, ...] = ()
     tells_who: bool = True
+    told_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class AppRegistry(TransitionRequests):
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
-        self._tag_search = TagSearch(transport)
+        self._tag_search = TagSearch(transport, told_first=False)
 
     def open_requests(self, scope: Scope) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
@@ -88,7 +88,7 @@ class AppRegistry(TransitionRequests):
         version = reply.get("model_version") if isinstance(reply, dict) else None
         if super()._standing_in(reply, decision) is None or not isinstance(version, dict):
             return None
-        return standing_of(version, decision.request.target, open=False)
+        return standing_of(version, decision.request.target, open=False, told_first=False)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """One list finds those still open, one search per target those decided, and one call each of the rest."""
@@ -100,7 +100,8 @@ class AppRegistry(TransitionRequests):
             standings |= self._tag_search.decided(target, group)
             for decision in group:
                 if decision.decision_id not in standings:
-                    standing = standing_by_itself(self._transport, decision.request, lambda _: False)
+                    request = decision.request
+                    standing = standing_by_itself(self._transport, request, lambda _: False, told_first=False)
                     standings[decision.decision_id] = standing
         return standings
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from reconciler.domain.decision import Decision, decision_id_in
+from reconciler.domain.decision import Decision
 from reconciler.domain.request import Request
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
+from reconciler.domain.told import decision_ids_in
+from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Invalid, NotFound, Standing
 from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
@@ -31,8 +33,9 @@ class TagSearch:
     MLflow accepts `name IN (…)` since 3.17. Whether this server does is tried once, and remembered.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, told_first: bool) -> None:
         self._transport = transport
+        self._told_first = told_first
         self.takes_names = True
 
     def rows(self, key: str, decisions: Iterable[Decision]) -> dict[Place, Row]:
@@ -57,13 +60,19 @@ class TagSearch:
         return search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'")
 
     def decided(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """The standings of decisions that their version names; nothing is known yet about the others."""
+        """The standings of decisions that their version names; nothing is known yet about the others.
+
+        A search omits aliases. Where the id alone does not prove the act, the version must then be read by itself.
+        """
         rows = self.rows(decision_tag(target), decisions)
         standings = {}
         for decision in decisions:
             row = rows.get(place(decision.request))
-            if row and shown_decision_id(row, target) == decision.decision_id:
-                standings[decision.decision_id] = Standing(open=False, decision_id=decision.decision_id)
+            if row is None or decision.decision_id not in shown_decision_ids(row, target):
+                continue
+            if target.is_stage or not self._told_first or decision.verdict is not VerdictKind.APPROVE:
+                standing = standing_of(row, target, open=False, told_first=self._told_first)
+                standings[decision.decision_id] = standing
         return standings
 
     def try_names(self) -> bool:
@@ -83,8 +92,8 @@ def _named(names: Sequence[str]) -> str:
     return f"name IN ({quoted})"
 
 
-def shown_decision_id(row: Row, target: Target) -> str | None:
-    return decision_id_in(tags_of(row).get(decision_tag(target), ""))
+def shown_decision_ids(row: Row, target: Target) -> tuple[str, ...]:
+    return decision_ids_in(tags_of(row).get(decision_tag(target), ""))
 
 
 def decision_of(row: Row, target: Target) -> tuple[bool, str]:
@@ -106,15 +115,18 @@ def by_target(decisions: Iterable[Decision]) -> dict[Target, list[Decision]]:
     return groups
 
 
-def standing_by_itself(transport: Transport, request: Request, is_open: Callable[[Row], bool]) -> Standing:
+def standing_by_itself(
+    transport: Transport, request: Request, is_open: Callable[[Row], bool], *, told_first: bool
+) -> Standing:
     """The standing by one call for the version. `is_open`: whether a row shows this very request as open."""
     try:
         row = get_version(transport, request.model, request.version)
     except NotFound:
         return Standing(open=False, exists=False)
-    return standing_of(row, request.target, open=is_open(row))
+    return standing_of(row, request.target, open=is_open(row), told_first=told_first)
 
 
-def standing_of(row: Row, target: Target, *, open: bool) -> Standing:
+def standing_of(row: Row, target: Target, *, open: bool, told_first: bool) -> Standing:
     """The standing from a version that `model-versions/get` returned; a search omits aliases."""
-    return Standing(open=open, holds=holds(row, target), decision_id=shown_decision_id(row, target))
+    ids = shown_decision_ids(row, target)
+    return Standing(open=open, holds=holds(row, target), decision_ids=ids, told_first=told_first)

@@ -15,6 +15,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
+from reconciler.domain.told import told_with_earlier
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import (
@@ -33,7 +34,15 @@ from reconciler.ports import (
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
-from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, standing_by_itself
+from reconciler.registry.tag_reading import (
+    TagSearch,
+    by_target,
+    decision_of,
+    place,
+    place_of,
+    standing_by_itself,
+    standing_of,
+)
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
@@ -55,7 +64,7 @@ class TagsRegistry:
         self._transport = transport
         self._tracking = tracking
         self._reader = EvidenceReader(transport, tracking)
-        self._tag_search = TagSearch(transport)
+        self._tag_search = TagSearch(transport, told_first=True)
 
     def begin(self, deadline: timedelta | None) -> Meter:
         return begin_all({self._transport, self._tracking}, deadline)
@@ -101,15 +110,23 @@ class TagsRegistry:
         if self._is_open(request):
             self._set_tag(request, request_tag(request.target), request_value(request))
 
-    def act(self, decision: Decision) -> None:
-        """Move, say why, and remove the request last, so that an interrupted act can be repeated."""
-        request = decision.request
+    def act(self, decision: Decision) -> Standing | None:
+        """Tell first, so that no move is ever without an id beside it; then move; remove the request last.
+
+        An interrupted act can be repeated after any write. A request that is no longer open is left alone.
+        """
+        request, target = decision.request, decision.request.target
+        row = get_version(self._transport, request.model, request.version)
+        if not self._shows(row, request):
+            return standing_of(row, target, open=False, told_first=True)
+        shown = tags_of(row).get(decision_tag(target), "")
+        self._set_tag(request, decision_tag(target), told_with_earlier(decision, shown))
+        failpoint("told")
         if decision.verdict is VerdictKind.APPROVE:
             self._move(request, decision.archive_existing)
             failpoint("moved")
-        self._set_tag(request, decision_tag(request.target), decision.sentence())
-        failpoint("told")
         self._delete_tag(request)
+        return None
 
     def _move(self, request: Request, archive_existing: bool) -> None:
         where = {"name": request.model, "version": request.version}
@@ -157,7 +174,7 @@ class TagsRegistry:
 
     def _standing_of(self, decision: Decision) -> Standing:
         request = decision.request
-        return standing_by_itself(self._transport, request, lambda row: self._shows(row, request))
+        return standing_by_itself(self._transport, request, lambda row: self._shows(row, request), told_first=True)
 
     def _shows(self, row: Row, request: Request) -> bool:
         """Whether the row holds this very request: the same text, or the same id, requester and time."""

@@ -79,7 +79,7 @@ class TransitionRequests:
             return None
         if target_in(activity.get("to_stage")) not in {None, decision.request.target}:
             return None
-        return Standing(open=False, decision_id=decision.decision_id, tells_who=False)
+        return Standing(open=False, decision_ids=(decision.decision_id,), tells_who=False)
 
     # --- for people ------------------------------------------------------------------------------------------
 

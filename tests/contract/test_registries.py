@@ -66,7 +66,7 @@ def test_what_a_person_did_first_is_never_called_applied(world: World, daemon: D
     world.ask(model)
     _then(world, lambda: world.approve_by_hand(model))
     daemon.cycle()
-    assert daemon.decisions() == [("approve", "unattributed")]
+    assert daemon.decisions() == [("approve", "superseded" if world.tells_who else "unattributed")]
     assert world.transport.acts == []
 
 

@@ -160,7 +160,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def no_act_without_a_decision(self) -> None:
         known = {row.decision_id for row in self.rows()}
-        assert set(self.registry.shown.values()) <= known
+        assert {id for ids in self.registry.shown.values() for id in ids} <= known
 
     @invariant()
     def at_most_one_decision_for_a_request(self) -> None:

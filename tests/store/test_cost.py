@@ -20,7 +20,7 @@ from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
-from reconciler.ports import Waiting
+from reconciler.ports import GoAhead, Waiting
 from tests.builders import REGISTRY, a_request, accuracy_policy
 from tests.fake_registry import FakeRegistry
 
@@ -110,6 +110,23 @@ def test_an_idle_cycle_costs_the_same_whatever_was_decided_before(engine: Engine
     # An index of 10,000 rows is a level deeper.
     assert after <= before * 2
     assert after <= (1_000 if engine.dialect.name == "sqlite" else 100)
+
+
+def test_a_go_ahead_costs_the_same_whatever_was_decided_about_the_model_before(
+    engine: Engine, cycle: Callable[[], object]
+) -> None:
+    log = SqlAuditLog(engine, "test:1", REGISTRY)
+    with engine.begin() as connection:
+        [first] = connection.execute(select(DecisionRow.__table__).limit(1)).mappings()
+        row = {**first, "decision_id": str(uuid.uuid4()), "request_key": "pending"}
+        del row["id"]
+        connection.execute(insert(DecisionRow), row)
+    log.restore_claims(lambda: False)
+    [pending] = log.claim(1, [], everything=True)
+    assert log.go_ahead(pending) is GoAhead.YES
+    before = cost(engine, lambda: log.go_ahead(pending))
+    add_history(engine, HISTORY)
+    assert cost(engine, lambda: log.go_ahead(pending)) <= before * 2
 
 
 def test_status_costs_the_same_whatever_was_decided_before_and_names_the_latest_that_failed(

@@ -45,7 +45,7 @@ from tests.builders import REGISTRY, a_request, accuracy_policy, evidence_of
 from tests.postgres import PostgresServer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-POLICY = accuracy_policy()
+POLICY = accuracy_policy(targets='Production, "@champion"')
 
 
 @dataclass
@@ -589,3 +589,33 @@ def test_a_daemon_that_ends_before_its_first_cycle_leaves_nothing_and_hides_no_e
     audit.log.sign_off()
     with audit.engine.connect() as connection:
         assert list(connection.scalars(text(names))) == ["test:0"]
+
+
+ALIAS = Target.parse("@champion")
+
+
+def test_an_older_decision_for_the_same_alias_is_settled_first_whichever_replica_has_it(audit: Audit) -> None:
+    other = SqlAuditLog(audit.engine, "test:2", REGISTRY)
+    for log, number in ((other, "3"), (audit.log, "4")):
+        assert log.record(audit.judged(version=number, target=ALIAS, id=f"id-{number}"))
+    older, newer = (
+        claimed(audit.log) if audit.engine.dialect.name == "sqlite" else [*claimed(other), *claimed(audit.log)]
+    )
+    assert (older.decision.request.version, newer.decision.request.version) == ("3", "4")
+    assert audit.log.go_ahead(newer) is GoAhead.WAITS
+    holder = audit.log if audit.engine.dialect.name == "sqlite" else other
+    assert holder.go_ahead(older) is GoAhead.YES
+    assert holder.conclude(older, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert audit.log.go_ahead(newer) is GoAhead.YES
+
+
+def test_decisions_that_do_not_contend_do_not_wait(audit: Audit) -> None:
+    """Another version and a stage that keeps its holders, another target, another model."""
+    recorded = [
+        audit.log.record(audit.judged(id="1")),
+        audit.log.record(audit.judged(version="2", id="2")),
+        audit.log.record(audit.judged(target=ALIAS, id="3")),
+        audit.log.record(audit.judged("fraud-eu", id="4")),
+    ]
+    assert all(recorded)
+    assert {audit.log.go_ahead(pending) for pending in claimed(audit.log)} == {GoAhead.YES}

@@ -248,13 +248,17 @@ def test_whichever_operation_fails_the_next_cycles_end_in_the_same_state(bench: 
     pytest.fail("there was no cycle without a fault")
 
 
-def test_a_request_that_vanished_while_the_version_holds_the_target_is_unattributed(bench: Bench) -> None:
+@pytest.mark.parametrize(("writes", "outcome"), [(1, "superseded"), (2, "applied")])
+def test_a_request_withdrawn_after_it_was_told_is_not_moved_and_after_it_was_moved_is_applied(
+    bench: Bench, writes: int, outcome: str
+) -> None:
     request = bench.registry.file("fraud", "1")
-    bench.registry.after[4] = raising(Unavailable("POST transition-stage: timed out"))
+    bench.registry.after[3 + writes] = raising(Unavailable("POST: timed out"))
     bench.cycle()
     bench.registry.withdraw(request)
     bench.cycle()
-    assert bench.decisions() == [("fraud", "approve", "unattributed")]
+    assert bench.decisions() == [("fraud", "approve", outcome)]
+    assert bench.registry.writes == [("tell", "fraud/1"), ("move", "fraud/1")][:writes]
 
 
 def test_a_refused_act_is_given_up_after_eight_attempts(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from reconciler.domain.decision import (
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, counted, visible
+from reconciler.domain.told import decision_ids_in, keeping_ids, told_with_earlier
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
 from reconciler.ports import Stuck
 
@@ -223,3 +224,33 @@ def test_a_cycle_that_failed_is_no_information(
     caplog.set_level(logging.DEBUG, "reconciler")
     CycleLog(lambda: 0.0).tell(summary)
     assert [record.levelno for record in caplog.records] == [level]
+
+
+def test_the_tag_keeps_the_ids_of_earlier_decisions_newest_first_and_repeating_changes_nothing() -> None:
+    first = decision(VerdictKind.REJECT, BAD)
+    second, third = replace(first, decision_id=OTHER), replace(first, decision_id=OTHER.replace("0", "1"))
+    shown = ""
+    for told in (first, second, third, third):
+        shown = told_with_earlier(told, shown)
+    assert decision_ids_in(shown) == (third.decision_id, OTHER, ID)
+    by_hand = keeping_ids("Moved by root, without a request", shown, TAG_BYTES)
+    assert decision_ids_in(by_hand) == (third.decision_id, OTHER, ID)
+
+
+def test_as_many_earlier_ids_are_kept_as_fit_and_some_beside_the_longest_reason() -> None:
+    ids = [f"{number:08x}-1111-2222-3333-444455556666" for number in range(300)]
+    for observed, least in (("0.85", 100), ("why " * 2000, 16)):
+        bad = decision(VerdictKind.REJECT, replace(BAD, observed=observed, observed_number=None))
+        shown = ""
+        for id in ids:
+            shown = told_with_earlier(replace(bad, decision_id=id), shown)
+            assert len(shown.encode()) <= TAG_BYTES
+        kept = decision_ids_in(shown)
+        assert list(kept) == ids[::-1][: len(kept)]
+        assert len(kept) > least
+
+
+def test_what_a_stranger_wrote_into_a_reason_is_no_earlier_decision() -> None:
+    hostile = f"x (earlier decisions: {OTHER})"
+    told = decision(VerdictKind.REJECT, replace(BAD, observed=hostile, observed_number=None))
+    assert decision_ids_in(told_with_earlier(told, "")) == (ID,)
