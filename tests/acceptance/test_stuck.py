@@ -91,14 +91,12 @@ def test_a_decision_that_the_server_refuses_three_times_is_stuck_until_it_is_car
         )
         assert len(status(by_svc)["stuck"]) == (times == 3)
     by_svc.variables["COLUMNS"] = "500"
-    assert re.search(
-        r"decided, next try in \S+ ?\S*: POST \S+model-versions/transition-stage: 403", by_svc.ok("status")
-    )
+    assert re.search(r"decided, next try in \S+ ?\S*: POST \S+model-versions/set-tag: 403", by_svc.ok("status"))
     del by_svc.variables["COLUMNS"]
     [stuck] = status(by_svc)["stuck"]
     [row] = by_svc.decisions()
     assert (stuck["kind"], stuck["decision_id"], stuck["failures"]) == ("decision", row["decision_id"], 3)
-    assert "model-versions/transition-stage: 403" in stuck["said"]
+    assert "model-versions/set-tag: 403" in stuck["said"]
     told = by_svc.ok("status")
     assert f"decision {row['decision_id']} on {name('fraud')} version 1 to Production, 3 times in a row" in told
     assert stuck["said"] in told
@@ -111,7 +109,7 @@ def test_a_decision_that_the_server_refuses_three_times_is_stuck_until_it_is_car
     assert 'mlflow_reconciler_stuck{kind="decision"} 1.0' in shown
     [line] = [line for line in shown.splitlines() if line.startswith("mlflow_reconciler_stuck_info")]
     assert f'model="{name("fraud")}"' in line
-    assert "model-versions/transition-stage: 403" in line
+    assert "model-versions/set-tag: 403" in line
 
     guarded.grant("registered_model", name("fraud"), "MANAGE")
     by_svc.ok("once")
