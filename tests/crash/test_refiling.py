@@ -11,13 +11,15 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -50,19 +52,33 @@ class People:
     def ask(self, models: Iterable[str]) -> None:
         for model in models:
             self.asked += 1
-            self.server.tag(model, f"please {self.asked}")
+            _until_taken(partial(self.server.tag, model, f"please {self.asked}"))
 
     def ask_again_for_all_that_is_open(self) -> None:
         for model in self.open():
             if self.chance.random() < 0.5:
                 body = {"name": model, "version": "1", "key": REQUEST}
-                self.server.call("DELETE", "model-versions/delete-tag", json=body)
+                _until_taken(partial(self.server.call, "DELETE", "model-versions/delete-tag", json=body))
             self.ask([model])
 
     def open(self) -> list[str]:
         query = {"filter": f"tags.`{REQUEST}` LIKE '%'", "max_results": 1000}
         found = self.server.call("GET", "model-versions/search", params=query).get("model_versions", [])
         return [row["name"] for row in found]
+
+
+def _until_taken(change: Callable[[], object]) -> None:
+    """A server that writes the same tag for somebody else at this moment answers 400; a tag may have gone: 404."""
+    for _ in range(20):
+        try:
+            change()
+        except requests.HTTPError as error:
+            if error.response.status_code == 404:
+                return
+            time.sleep(0.1)
+        else:
+            return
+    change()
 
 
 @contextmanager
