@@ -1,8 +1,9 @@
 """The bytes that stand for a row of history in the log: rebuilt from its columns, the same on both databases.
 
 They are JSON (RFC 8259) in ASCII with sorted keys and no blanks, of an object with `format`, `table` and `row`. A time
-is ISO 8601 in UTC with milliseconds, a number with a fraction the shortest text that reads back as it. A decision holds
-its checks in their order, and its evidence as `{"sha256": …}` over the stored text.
+is ISO 8601 in UTC with milliseconds, a number with a fraction the shortest text that reads back as it. A column without
+a value is left out, so that a later version can add one. A decision holds its checks in their order, and its evidence
+as `{"sha256": …}` over the stored text.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _bytes(table: str, row: Mapping[str, object]) -> bytes:
 
 
 def _values(row: Columns) -> dict[str, object]:
-    return {name: _value(cell) for name, cell in row.items()}
+    return {name: _value(cell) for name, cell in row.items() if cell is not None}
 
 
 def _value(cell: object) -> object:

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, insert, select, text
 
-from reconciler.audit import schema
-from reconciler.audit.database import make_engine
 from reconciler.audit.picture import picture_of
 from reconciler.audit.reader import FAILED_SHOWN, AuditReader
 from reconciler.audit.store import SqlAuditLog
@@ -26,14 +24,6 @@ from tests.fake_registry import FakeRegistry
 
 POLICY = accuracy_policy()
 HISTORY = 10_000
-
-
-@pytest.fixture
-def engine(audit_url: str) -> Iterator[Engine]:
-    schema.upgrade(audit_url)
-    engine = make_engine(audit_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

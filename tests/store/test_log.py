@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,6 @@ from tests.postgres import PostgresServer
 
 LOADED = parse_policy(accuracy_policy(), "policy.yaml")
 IN_FORCE = PolicyInForce(LOADED.policy, LOADED.digest, LOADED.text)
-
-
-@pytest.fixture
-def engine(audit_url: str) -> Iterator[Engine]:
-    schema.upgrade(audit_url)
-    engine = make_engine(audit_url)
-    yield engine
-    engine.dispose()
 
 
 def decide(engine: Engine, many: int, mode: Mode = Mode.ENFORCE, daemon: str = "test:1") -> None:
@@ -139,6 +130,14 @@ def test_a_change_behind_the_product_is_found_and_named(engine: Engine, table: s
     differences = verify(engine).differences
     named = {"decision_checks": "decisions", "log_leaves": "", "log_nodes": ""}.get(table, table)
     assert any(named in difference for difference in differences), differences
+
+
+def test_an_entry_with_a_number_far_ahead_is_told_at_once(engine: Engine) -> None:
+    decide(engine, 1)
+    with engine.begin() as connection:
+        forged = {"leaf": 10**15, "entry": "pause_events", "row_key": "1", "hash": b"0" * 32}
+        connection.execute(insert(LogLeafRow), forged)
+    assert "the log has nothing between its entries 2 and 1000000000000000" in verify(engine).differences
 
 
 def test_a_row_added_behind_the_product_is_found(engine: Engine) -> None:
