@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from reconciler.audit.canonical import Columns, decision_bytes, row_bytes
-from reconciler.audit.database import audit_errors
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.statements import insert_new
 from reconciler.audit.tables import (
@@ -24,10 +23,8 @@ from reconciler.audit.tables import (
     OutcomeRow,
     PauseEventRow,
     PolicyVersionRow,
-    db_now,
 )
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
-from reconciler.domain.text import visible, visible_name
 from reconciler.ports.errors import SchemaMismatch
 
 # The tables whose rows are entries, each with the column that names a row. The checks of a decision are part of it.
@@ -168,16 +165,3 @@ def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
     named = [and_(row.level == node.level, row.position == node.position) for node in nodes]
     found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
     return {Node(level, position): bytes(hash_) for level, position, hash_ in found}
-
-
-def note_restored(engine: Engine, reason: str, person: str) -> int:
-    """Records that the database was restored, so that entries may be missing before here; returns the epoch's number.
-
-    Raises:
-        AuditUnavailable: it cannot be written.
-    """
-    with audit_errors(engine), engine.begin() as connection, recorded(connection) as recording:
-        values = {"size": recording.size, "reason": visible(reason), "person": visible_name(person), "at": db_now()}
-        stored = recording.add(LogEpochRow, values)
-    # The first epoch began with the log, and needs no row.
-    return int(stored["id"]) + 1

@@ -141,21 +141,21 @@ def require_head(engine: Engine, remedy: str = _UPGRADE) -> None:
         AuditUnavailable: it cannot be reached, or was opened for reading and there is no such file.
     """
     where = engine.url.render_as_string(hide_password=True)
-    revision = None
+    revision, log_is_complete = None, False
     if is_read_only(engine):
         _require_file(engine)
     if not _is_missing_file(engine):
         with audit_errors(engine), engine.connect() as connection:
             revision = _revision(connection)
             _refuse_unknown(connection, revision, where)
+            log_is_complete = revision == head() and is_complete(connection)
     if revision is None:
         raise SchemaMismatch(f"audit database {where} has no schema yet: {remedy}")
     if revision != head():
         gap = f"is at revision {revision}, and this version needs {head()}"
         raise SchemaMismatch(f"audit database {where} {gap}: {remedy}")
-    with audit_errors(engine), engine.connect() as connection:
-        if not is_complete(connection):
-            raise SchemaMismatch(f"audit database {where} has rows that are not in its log yet: {remedy} to finish")
+    if not log_is_complete:
+        raise SchemaMismatch(f"audit database {where} has rows that are not in its log yet: {remedy} to finish")
 
 
 def _is_missing_file(engine: Engine) -> bool:

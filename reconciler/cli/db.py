@@ -93,7 +93,7 @@ def restored(
     """Record that the database was restored from a backup, so that decisions since then may be missing from it."""
     from reconciler.audit import schema
     from reconciler.audit.database import Access
-    from reconciler.audit.log import note_restored
+    from reconciler.audit.epochs import note_restored
 
     if not reason.strip():
         raise typer.BadParameter("is empty: say why the database was restored", param_hint="--reason")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
-from reconciler.cycle.batches import batches_apart
+from reconciler.cycle.batches import batches
 from reconciler.cycle.happening import Happening, Tell, event
 from reconciler.domain.decision import Decision, Mode, Outcome, OutcomeKind, effect_of
 from reconciler.domain.verdict import VerdictKind
@@ -78,7 +78,7 @@ class Acting:
     def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
         """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
         happened: list[Happening] = []
-        for batch in batches_apart(pending, ACTED_ON_TOGETHER, _must_follow):
+        for batch in batches(pending, ACTED_ON_TOGETHER, _must_follow):
             happened += self._carry_out_batch(batch, fresh)
         return happened
 
