@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-revision = "0011_log"
+revision = "0013_log"
 down_revision = "0010_unread_lists"
 
 # UTC; sortable ISO 8601 text with milliseconds on SQLite.
