@@ -83,6 +83,9 @@ class FakeRegistry:
         with _Operation(self):
             return {one.decision_id: self._standing(one.request) for one in decisions}
 
+    def standing(self, decision: Decision) -> Standing:
+        return self.standings([decision])[decision.decision_id]
+
     def stamp(self, request: Request) -> None:
         self._write("stamp", request)
 

@@ -28,11 +28,7 @@ def row_bytes(table: str, row: Columns) -> bytes:
 
 def decision_bytes(row: Columns, checks: Sequence[Columns]) -> bytes:
     """The canonical bytes of a decision, which cover all that it was judged on."""
-    values = _values(row)
-    evidence = str(row["evidence"]).encode()
-    values["evidence"] = {"sha256": hashlib.sha256(evidence).hexdigest()}
-    values["checks"] = [_values(check) for check in checks]
-    return _bytes("decisions", values)
+    return _bytes("decisions", _values(row) | {"checks": [_values(check) for check in checks]})
 
 
 def _bytes(table: str, row: Mapping[str, object]) -> bytes:
@@ -41,10 +37,12 @@ def _bytes(table: str, row: Mapping[str, object]) -> bytes:
 
 
 def _values(row: Columns) -> dict[str, object]:
-    return {name: _value(cell) for name, cell in row.items() if cell is not None}
+    return {name: _value(name, cell) for name, cell in row.items() if cell is not None}
 
 
-def _value(cell: object) -> object:
+def _value(name: str, cell: object) -> object:
+    if name == "evidence":
+        return {"sha256": hashlib.sha256(str(cell).encode()).hexdigest()}
     if isinstance(cell, datetime):
         return iso(cell)
     return repr(cell) if isinstance(cell, float) else cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import (
@@ -35,6 +36,14 @@ from reconciler.ports.audit import Pending
 _FIRST_FENCE = 1
 # Ids of decisions that are looked at in one transaction.
 LOOKED_AT_TOGETHER = 20_000
+
+
+class Answer(Enum):
+    """What the registry answered to an act."""
+
+    NOT_ASKED = "no act was tried"
+    DEFINITE = "it was refused"
+    IN_DOUBT = "the act may still take effect"
 
 
 class Claims:
@@ -121,12 +130,14 @@ class Claims:
         """Makes these decisions claimable again."""
         now = now_in(connection)
         for decision_id in decision_ids:
-            connection.execute(insert_new(connection, PendingActRow).values(_not_tried(decision_id, now)))
+            # Whether an act was under way is lost too.
+            in_doubt = {"answer_by": now + self._lease}
+            connection.execute(insert_new(connection, PendingActRow).values(_not_tried(decision_id, now) | in_doubt))
 
     def renew(self, connection: Connection, pending: Pending) -> bool:
-        """Renews the lease. False: another daemon holds it."""
+        """Renews the lease before an act, which ends before the lease does. False: another daemon holds it."""
         until = now_in(connection) + self._lease
-        renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until)
+        renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until, answer_by=until)
         return connection.execute(renewed).rowcount == 1
 
     def has_older(self, connection: Connection, decision: Decision) -> bool:
@@ -148,12 +159,14 @@ class Claims:
         return any(decision.contends_with(_pending(row, row.fence).decision) for row in rows)
 
     def release(
-        self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, *, acted: bool
+        self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, acted: Answer
     ) -> None:
-        """Sets it aside for `retry_in`, then free for any daemon. `acted`: an act was tried, and is counted."""
+        """Sets it aside for `retry_in`, then free for any daemon. An act that was tried is counted."""
         row, message, now = PendingActRow, visible(detail), now_in(connection)
         released = {
-            "attempts": row.attempts + int(acted),
+            "attempts": row.attempts + int(acted is not Answer.NOT_ASKED),
+            # What an earlier act left in doubt stays so.
+            "answer_by": pending.answer_by if acted is Answer.DEFINITE else row.answer_by,
             "next_attempt_at": now + retry_in,
             "failures": case((row.last_detail == message, row.failures + 1), else_=1),
             "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),
@@ -179,6 +192,7 @@ def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
 
 _PENDING: Select[Any] = (
     select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
+    .add_columns(PendingActRow.answer_by)
     .select_from(join(PendingActRow.__table__, DecisionRow.__table__, decision_of_pending()))
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
     # The sum keeps a planner from walking all decisions in the order of their ids until it has found enough.
@@ -187,7 +201,12 @@ _PENDING: Select[Any] = (
 
 
 def _pending(row: Row[Any], fence: int) -> Pending:
-    decision = Decision(
+    return Pending(decision_in(row), row.attempts or 0, fence, row.failures or 0, row.answer_by)
+
+
+def decision_in(row: Row[Any]) -> Decision:
+    """The decision in a row of its table."""
+    return Decision(
         decision_id=row.decision_id,
         decided_at=row.decided_at,
         request=Request.from_data(json.loads(row.request)),
@@ -198,5 +217,6 @@ def _pending(row: Row[Any], fence: int) -> Pending:
         rule=row.rule,
         archive_existing=row.archive_existing,
         engine=row.engine,
+        judgement=row.judgement,
+        replaces=row.replaces,
     )
-    return Pending(decision, row.attempts or 0, fence, row.failures or 0)

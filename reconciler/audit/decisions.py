@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from sqlalchemy import Connection, select
 
 from reconciler.audit.log import Recording
 from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
-from reconciler.audit.statements import chunks
-from reconciler.audit.tables import DecisionRow, OutcomeRow, PolicyVersionRow, db_now
-from reconciler.domain.decision import Decision, Judged, Mode, Outcome
+from reconciler.audit.tables import OutcomeRow, PolicyVersionRow, db_now
+from reconciler.domain.decision import Decision, Judged, Outcome
 from reconciler.domain.text import visible
 from reconciler.failpoints import failpoint
 
@@ -30,19 +27,8 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
 
 
-def settled(connection: Connection, keys: Collection[str], mode: Mode) -> set[str]:
-    """The keys that were decided in this mode, or by an acting decision in any."""
-    known: set[str] = set()
-    for chunk in chunks(keys):
-        decided = (DecisionRow.mode == mode) | DecisionRow.acts
-        known |= set(
-            connection.scalars(select(DecisionRow.request_key).where(DecisionRow.request_key.in_(chunk), decided))
-        )
-    return known
-
-
 def add_decision(recording: Recording, judged: Judged, daemon: str) -> Decision | None:
-    """Inserts a decision with its checks. None: another daemon decided this request first."""
+    """Inserts a decision with its checks. None: another daemon decided this request first, or again."""
     new = NewDecision.of(judged, daemon)
     values = RequestColumns.of(judged.request)._asdict() | new._asdict()
     checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
@@ -61,6 +47,8 @@ def add_decision(recording: Recording, judged: Judged, daemon: str) -> Decision 
         rule=new.rule,
         archive_existing=new.archive_existing,
         engine=new.engine,
+        judgement=new.judgement,
+        replaces=new.replaces,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from reconciler.audit.canonical import Columns, decision_bytes, row_bytes
+from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.statements import insert_new
 from reconciler.audit.tables import (
@@ -32,6 +33,9 @@ ENTRIES: dict[type[Base], str] = {
     PolicyVersionRow: "digest",
     DecisionRow: "decision_id",
     OutcomeRow: "id",
+    EarlierOutcomeRow: "id",
+    ConfirmationRow: "id",
+    LateEffectRow: "id",
     PauseEventRow: "id",
     LogEpochRow: "id",
 }

@@ -70,6 +70,8 @@ class NewDecision(NamedTuple):
     product_version: str
     daemon: str
     engine: int
+    judgement: int
+    replaces: str | None
 
     @classmethod
     def of(cls, judged: Judged, daemon: str) -> NewDecision:
@@ -92,6 +94,8 @@ class NewDecision(NamedTuple):
             product_version=__version__,
             daemon=daemon,
             engine=judged.engine,
+            judgement=judged.judgement,
+            replaces=judged.replaces,
         )
 
 

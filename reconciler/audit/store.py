@@ -6,26 +6,30 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from reconciler.audit import decisions
-from reconciler.audit.claims import Claims
+from reconciler.audit import decisions, judgements
+from reconciler.audit.claims import Answer, Claims
 from reconciler.audit.daemons import Daemons
+from reconciler.audit.log import Recording
 from reconciler.audit.open_requests import OpenRequests
 from reconciler.audit.pauses import paused_for
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import now_in
-from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.audit import CycleNote, FirstSeen, GoAhead, Pending, Recorded, Stuck, Waiting
+from reconciler.ports.audit import CycleNote, FirstSeen, GoAhead, Lapsed, Pending, Recorded, Stuck, Waiting
 from reconciler.ports.registry import Unread
 
 LEASE = timedelta(seconds=90)
 
+# The request is still there after these.
+_STAY_OPEN = {OutcomeKind.FAILED, OutcomeKind.LAPSED}
 _NOT_ACTED = {
     Mode.OBSERVE: "mode observe: nothing was done",
     Mode.APPROVE_ONLY: "mode approve-only: left for a person",
@@ -72,23 +76,30 @@ class SqlAuditLog:
                 decisions.keep_policy(recording, digest, text)
         self._kept.add(digest)
 
-    def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
+    def last_decisions(self, keys: Collection[str]) -> Mapping[str, LastDecision]:
         with self._session.snapshot() as connection:
-            return decisions.settled(connection, keys, mode)
+            return judgements.last_decisions(connection, keys)
+
+    def findings(self, decision_ids: Collection[str]) -> Mapping[str, Findings]:
+        with self._session.snapshot() as connection:
+            return judgements.findings(connection, decision_ids)
 
     def record(self, judged: Judged) -> Recorded | None:
-        fence = None
         with self._session.recording() as recording:
-            decision = decisions.add_decision(recording, judged, self._daemon)
-            if decision is None:
-                return None
-            if judged.acts:
-                fence = self._claims.add(recording.connection, decision.decision_id)
-            else:
-                observed = Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[judged.mode])
-                decisions.add_outcome(recording, decision.decision_id, observed)
-            failpoint("decision to be committed")
-        return Recorded(decision, fence)
+            recorded = self._record(recording, judged)
+            if recorded is not None:
+                failpoint("decision to be committed")
+        return recorded
+
+    def _record(self, recording: Recording, judged: Judged) -> Recorded | None:
+        decision = decisions.add_decision(recording, judged, self._daemon)
+        if decision is None:
+            return None
+        if judged.acts:
+            return Recorded(decision, self._claims.add(recording.connection, decision.decision_id))
+        observed = Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[judged.mode])
+        decisions.add_outcome(recording, decision.decision_id, observed)
+        return Recorded(decision, None)
 
     # --- claims ----------------------------------------------------------------------------------------------
 
@@ -113,31 +124,78 @@ class SqlAuditLog:
         with self._session.snapshot() as connection:
             return paused_for(connection)
 
-    def go_ahead(self, pending: Pending) -> GoAhead:
-        with self._session.transaction() as connection:
-            if paused_for(connection) is not None:
-                return GoAhead.PAUSED
-            if not self._claims.renew(connection, pending):
-                return GoAhead.TAKEN_OVER
-            return GoAhead.WAITS if self._claims.has_older(connection, pending.decision) else GoAhead.YES
+    def go_ahead(self, pending: Pending, confirmation: Confirmation | None = None) -> GoAhead:
+        if confirmation is None:
+            with self._session.transaction() as connection:
+                return self._may_act(connection, pending)
+        with self._session.recording() as recording:
+            answer = self._may_act(recording.connection, pending)
+            if answer is GoAhead.YES:
+                judgements.add_confirmation(recording, pending.decision.decision_id, confirmation, self._daemon)
+            return answer
 
-    def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
+    def _may_act(self, connection: Connection, pending: Pending) -> GoAhead:
+        decision = pending.decision
+        if paused_for(connection) is not None:
+            return GoAhead.PAUSED
+        if decision.replaces is not None and judgements.took_effect_late(connection, decision.request.key):
+            return GoAhead.OVERTAKEN
+        if self._claims.has_older(connection, decision):
+            return GoAhead.WAITS
+        return GoAhead.YES if self._claims.renew(connection, pending) else GoAhead.TAKEN_OVER
+
+    def attempted(self, pending: Pending, detail: str, retry_in: timedelta, *, in_doubt: bool) -> None:
+        answer = Answer.IN_DOUBT if in_doubt else Answer.DEFINITE
         with self._session.transaction() as connection:
-            self._claims.release(connection, pending, detail, retry_in, acted=True)
+            self._claims.release(connection, pending, detail, retry_in, answer)
 
     def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         with self._session.transaction() as connection:
-            self._claims.release(connection, pending, detail, retry_in, acted=False)
+            self._claims.release(connection, pending, detail, retry_in, Answer.NOT_ASKED)
 
-    def conclude(self, pending: Pending, outcome: Outcome) -> bool:
+    def conclude(self, pending: Pending, outcome: Outcome, *, in_doubt: bool = False) -> bool:
         with self._session.recording() as recording:
-            if not self._claims.end(recording.connection, pending):
+            if not self._end(recording, pending, outcome, in_doubt):
                 return False
-            decisions.add_outcome(recording, pending.decision.decision_id, outcome)
-            if outcome.kind is not OutcomeKind.FAILED:
+            if outcome.kind not in _STAY_OPEN:
                 self._open.forget(recording.connection, pending.decision.request)
             failpoint("outcome to be committed")
         return True
+
+    def _end(self, recording: Recording, pending: Pending, outcome: Outcome, in_doubt: bool) -> bool:
+        if not self._claims.end(recording.connection, pending):
+            return False
+        decisions.add_outcome(recording, pending.decision.decision_id, outcome)
+        if in_doubt:
+            judgements.watch(recording.connection, pending.decision.decision_id)
+        return True
+
+    def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
+        lapsed = Outcome(OutcomeKind.LAPSED, detail)
+        with self._session.recording() as recording:
+            if not self._end(recording, pending, lapsed, pending.answer_by is not None):
+                return None
+            recorded = None if successor is None else self._record(recording, successor)
+            failpoint("lapse to be committed")
+        return Lapsed(recorded)
+
+    # --- late effects ----------------------------------------------------------------------------------------
+
+    def watched(self, everything: bool) -> Sequence[Decision]:
+        with self._session.snapshot() as connection:
+            return judgements.watched(connection, self._served, everything)
+
+    def looked_at(self, decision: Decision) -> None:
+        with self._session.transaction() as connection:
+            judgements.looked_at(connection, decision.decision_id)
+
+    def note_late_effect(self, decision: Decision, detail: str) -> bool:
+        with self._session.recording() as recording:
+            return judgements.note_late_effect(recording, decision, detail)
+
+    def took_effect_late(self, request_key: str) -> bool:
+        with self._session.snapshot() as connection:
+            return judgements.took_effect_late(connection, request_key)
 
     # --- open requests ---------------------------------------------------------------------------------------
 

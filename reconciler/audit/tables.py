@@ -124,10 +124,12 @@ class PolicyVersionRow(Base):
 class DecisionRow(Base):
     __tablename__ = "decisions"
     __table_args__ = (
-        UniqueConstraint("request_key", "mode", name="uq_decisions_request_key_mode"),
-        # At most one decision that acts, whatever the mode, the daemon and the crash. The index is WHERE acts, as the
-        # migration says: naming a dialect's option here would load that dialect in every process.
-        Index("uq_decisions_acting", "request_key", unique=True),
+        UniqueConstraint("request_key", "judgement", name="uq_decisions_request_key_judgement"),
+        UniqueConstraint("replaces", name="uq_decisions_replaces"),
+        # At most one decision that acts and succeeds none, whatever the mode, the daemon and the crash. The index is
+        # WHERE acts AND replaces IS NULL, as the migration says: naming a dialect's option here would load that dialect
+        # in every process.
+        Index("uq_decisions_first_acting", "request_key", unique=True),
         Index("ix_decisions_decided_at", "decided_at"),
         Index("ix_decisions_model", "model"),
     )
@@ -158,6 +160,8 @@ class DecisionRow(Base):
     product_version: ColumnElement[str] = Column(String(32), nullable=False)
     daemon: ColumnElement[str] = Column(Text, nullable=False)
     engine: ColumnElement[int] = Column(Integer, server_default=text("1"), nullable=False)
+    judgement: ColumnElement[int] = Column(Integer, nullable=False)
+    replaces: ColumnElement[str | None] = Column(ForeignKey("decisions.decision_id"))
 
 
 class DecisionCheckRow(Base):
@@ -188,7 +192,7 @@ class PauseEventRow(Base):
 class OutcomeRow(Base):
     __tablename__ = "outcomes"
     # The second one holds failed outcomes only, which the migration says.
-    __table_args__ = (Index("ix_outcomes_decision_id", "decision_id"), Index("ix_outcomes_failed", "id"))
+    __table_args__ = (Index("uq_outcomes_decision_id", "decision_id", unique=True), Index("ix_outcomes_failed", "id"))
 
     id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
     decision_id: ColumnElement[str] = Column(ForeignKey("decisions.decision_id"), nullable=False)
@@ -239,6 +243,8 @@ class PendingActRow(Base):
     # How often in a row `last_detail` was the answer; since when it has failed at all.
     failures: ColumnElement[int] = Column(Integer, server_default=text("0"), nullable=False)
     failing_since: ColumnElement[datetime | None] = Column(UtcMillis)
+    # Until when an act that got no definite answer may still take effect; None: none is under way.
+    answer_by: ColumnElement[datetime | None] = Column(UtcMillis)
 
 
 class UnreadListRow(Base):
@@ -277,6 +283,9 @@ APPEND_ONLY = (
     "decisions",
     "decision_checks",
     "outcomes",
+    "earlier_outcomes",
+    "confirmations",
+    "late_effects",
     "pause_events",
     "log_leaves",
     "log_nodes",

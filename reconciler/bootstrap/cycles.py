@@ -24,5 +24,6 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 
     with audit_log_of_one_cycle(settings, registry) as audit:
-        cycle = Cycle(registry, audit, on_event=on_event, deadline=deadline, everything_is_due=True)
+        age = settings.schedule.evidence_age
+        cycle = Cycle(registry, audit, on_event=on_event, deadline=deadline, evidence_age=age, everything_is_due=True)
         return cycle.run(in_force, mode)

@@ -5,47 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
 
 from reconciler.cycle.batches import batches
+from reconciler.cycle.conclusions import Acted, conclusion
 from reconciler.cycle.happening import Happening, Tell, event
-from reconciler.domain.decision import Decision, Mode, Outcome, OutcomeKind, effect_of
-from reconciler.domain.verdict import VerdictKind
+from reconciler.cycle.lapsing import Lapsing
+from reconciler.cycle.reconsidering import Reconsidering
+from reconciler.cycle.retries import retry_after
+from reconciler.cycle.watching import Watching
+from reconciler.domain.decision import Decision, Outcome, OutcomeKind, effect_of
+from reconciler.domain.judgements import Confirmation
 from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
 
 # How many decisions are read again, acted on and confirmed together: fewer narrows the window, more saves calls.
 ACTED_ON_TOGETHER = 10
-FIRST_RETRY = timedelta(seconds=30)
-_LONGEST_RETRY = timedelta(hours=1)
 _LONGEST_WHILE_UNAVAILABLE = timedelta(minutes=2)
 _MAX_ATTEMPTS = 8
 # After this many unavailable answers in a row, the rest are left for the next cycle.
 _UNREACHABLE = 2
 
+_OVERTAKEN = "an earlier decision about the same request took effect late"
+
 Standings = Mapping[str, Standing]
-
-
-def retry_after(attempts: int) -> timedelta:
-    """30 s, 1 min, 2 min … at most an hour."""
-    return min(FIRST_RETRY * float(2 ** min(attempts, 12)), _LONGEST_RETRY)
-
-
-class Acted(Enum):
-    """What is known of an act, before the registry is looked at."""
-
-    NO = "decided in this pass, and nothing was sent"
-    MAYBE = "sent in an earlier pass, or with an error"
-    ACCEPTED = "the registry accepted every call"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An act: what its reply showed, or how it failed. Not `sent`: the pass stops, or the claim was lost or paused."""
+    """An act: what its reply showed, or how it failed. Not `sent`: the pass stops, or the claim was lost or paused.
+
+    `overtaken`: not sent either, since an earlier decision about the request took effect late.
+    """
 
     pending: Pending
     sent: bool = False
+    overtaken: bool = False
     standing: Standing | None = None
     error: RegistryError | None = None
 
@@ -58,22 +53,37 @@ class Attempt:
         # A standing may also show that the request was gone, and nothing was done about it.
         return Acted.ACCEPTED if self.error is None and self.standing is None else Acted.MAYBE
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the act may still take effect, if the registry does not show it: the answer was not definite."""
+        return self.error is None or isinstance(self.error, Unavailable)
+
 
 class Acting:
-    """Carries out pending decisions in one pass. `mode` says which acts are allowed; `stopping`, that none may follow.
+    """Carries out pending decisions in one pass.
+
+    Args:
+        again: judges again before acts; its mode says which are allowed.
+        stopping: says that none may follow.
 
     Every method raises AuditUnavailable where the database cannot be reached, and never a RegistryError.
     """
 
     def __init__(
-        self, registry: Registry, audit: AuditLog, mode: Mode, stopping: Callable[[], bool], tell: Tell
+        self, registry: Registry, audit: AuditLog, again: Reconsidering, stopping: Callable[[], bool], tell: Tell
     ) -> None:
         self._registry = registry
         self._audit = audit
-        self._mode = mode
+        self._mode = again.mode
+        self._lapsing = Lapsing(registry, audit, again, tell)
+        self._watching = Watching(registry, audit, tell)
         self._stopping = stopping
         self._tell = tell
         self._unreachable: list[tuple[Pending, Unavailable]] = []
+
+    def look_for_late_effects(self, *, everything: bool) -> None:
+        """Of decisions that ended in doubt. `everything`: also of those that are not due."""
+        self._watching.look(everything=everything)
 
     def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
         """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
@@ -83,6 +93,7 @@ class Acting:
         return happened
 
     def _carry_out_batch(self, batch: Sequence[Pending], fresh: bool) -> list[Happening]:
+        now = self._audit.now()
         standings, happened = self._read_again(batch)
         failpoint("read again")
         read = [pending for pending in batch if pending.decision.decision_id in standings]
@@ -91,7 +102,12 @@ class Acting:
         still_open = [pending for pending in read if standings[pending.decision.decision_id].open]
         # A decision of a stricter mode is left as it is while the mode does not allow the act.
         allowed = [pending for pending in still_open if self._mode.acts_on(pending.decision.verdict)]
-        return happened + self._confirm([self._act(pending) for pending in self._one_per_place(allowed)])
+        ready = self._lapsing.before_acts(self._one_per_place(allowed), now)
+        happened += ready.happened + [self._not_read(pending, error) for pending, error in ready.unread]
+        for pending, standing in ready.gone:
+            happened += self._conclude_what_is_gone(pending, {pending.decision.decision_id: standing}, Acted.MAYBE)
+        happened += self._confirm([self._act(pending, confirmation) for pending, confirmation in ready.to_act])
+        return happened + self.carry_out(ready.successors, fresh=True)
 
     # --- read again ------------------------------------------------------------------------------------------
 
@@ -151,10 +167,13 @@ class Acting:
         """One act resolves every request for the same version and target; what it left is read by the next cycle."""
         return list({item.decision.request.place: item for item in reversed(pending)}.values())[::-1]
 
-    def _act(self, pending: Pending) -> Attempt:
-        # A daemon that was suspended for longer than its lease learns here that another has taken over.
-        if self._stopping() or self._audit.go_ahead(pending) is not GoAhead.YES:
+    def _act(self, pending: Pending, confirmation: Confirmation | None) -> Attempt:
+        if self._stopping():
             return Attempt(pending)
+        # A daemon that was suspended for longer than its lease learns here that another has taken over.
+        answer = self._audit.go_ahead(pending, confirmation)
+        if answer is not GoAhead.YES:
+            return Attempt(pending, overtaken=answer is GoAhead.OVERTAKEN)
         failpoint("about to act")
         try:
             standing = self._registry.act(pending.decision)
@@ -170,6 +189,9 @@ class Acting:
         sent = [attempt for attempt in attempts if attempt.sent]
         standings, happened = self._shown_or_read(sent)
         failpoint("confirmed")
+        for attempt in attempts:
+            if attempt.overtaken:
+                happened += self._conclude(attempt.pending, OutcomeKind.LAPSED, _OVERTAKEN)
         for attempt in sent:
             standing = standings.get(attempt.decision.decision_id)
             if standing is None:
@@ -199,10 +221,12 @@ class Acting:
         if attempts < _MAX_ATTEMPTS:
             return [self._again(attempt, detail)]
         given_up = f"given up after {attempts} attempts: {detail}"
-        return [Happening(in_error=True), *self._conclude(attempt.pending, OutcomeKind.FAILED, given_up)]
+        in_doubt = attempt.in_doubt or attempt.pending.answer_by is not None
+        return [Happening(in_error=True), *self._conclude(attempt.pending, OutcomeKind.FAILED, given_up, in_doubt)]
 
     def _again(self, attempt: Attempt, detail: str) -> Happening:
-        self._audit.attempted(attempt.pending, detail, retry_after(attempt.pending.attempts))
+        retry_in = retry_after(attempt.pending.attempts)
+        self._audit.attempted(attempt.pending, detail, retry_in, in_doubt=attempt.in_doubt)
         failpoint("attempt counted")
         self._tell_outcome(attempt.decision, f"not confirmed: {detail}", of_failure(attempt.pending.failures))
         return Happening(in_error=True)
@@ -210,21 +234,28 @@ class Acting:
     # --- conclude --------------------------------------------------------------------------------------------
 
     def _conclude_what_is_gone(self, pending: Pending, standings: Standings, acted: Acted) -> list[Happening]:
-        standing = standings[pending.decision.decision_id]
+        decision, standing = pending.decision, standings[pending.decision.decision_id]
         if standing.open:
             return []
-        return self._conclude(pending, *conclusion(pending.decision, standing, acted))
+        kind, detail = conclusion(decision, standing, acted)
+        if kind is not OutcomeKind.APPLIED and decision.replaces and self._audit.took_effect_late(decision.request.key):
+            kind, detail = OutcomeKind.LAPSED, _OVERTAKEN
+        return self._conclude(pending, kind, detail)
 
-    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
+    def _conclude(
+        self, pending: Pending, kind: OutcomeKind, detail: str, in_doubt: bool | None = None
+    ) -> list[Happening]:
         """Records the outcome; does nothing where another daemon has taken the decision over, and will conclude it."""
-        if not self._audit.conclude(pending, Outcome(kind, detail)):
+        stays_open = kind in {OutcomeKind.FAILED, OutcomeKind.LAPSED}
+        if in_doubt is None:
+            in_doubt = stays_open and pending.answer_by is not None
+        if not self._audit.conclude(pending, Outcome(kind, detail), in_doubt=in_doubt):
             return []
         failpoint("concluded")
-        decision, failed = pending.decision, kind is OutcomeKind.FAILED
-        effect = effect_of(decision.verdict, kind)
+        decision, effect = pending.decision, effect_of(pending.decision.verdict, kind)
         text = f"{kind}{f' ({effect})' if effect else ''}: {detail}"
-        self._tell_outcome(decision, text, Weight.STUCK if failed else NORMAL)
-        return [Happening(outcome=kind, resolved=None if failed else decision.request.key)]
+        self._tell_outcome(decision, text, Weight.STUCK if kind is OutcomeKind.FAILED else NORMAL)
+        return [Happening(outcome=kind, resolved=None if stays_open else decision.request.key)]
 
     def _tell_outcome(self, decision: Decision, text: str, weight: Weight) -> None:
         self._tell(event("outcome", decision.request, text, decision, weight))
@@ -235,19 +266,3 @@ def _must_follow(later: Pending, earlier: Pending) -> bool:
     if later.decision.request.place == earlier.decision.request.place:
         return False
     return later.decision.contends_with(earlier.decision)
-
-
-def conclusion(decision: Decision, standing: Standing, acted: Acted) -> tuple[OutcomeKind, str]:
-    """The outcome of a decision whose request is no longer open, inferred from what the registry shows."""
-    if not standing.exists:
-        return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
-    approves = decision.verdict is VerdictKind.APPROVE
-    if decision.decision_id in standing.decision_ids:
-        if not standing.told_first or not approves or standing.holds or acted is Acted.ACCEPTED:
-            return OutcomeKind.APPLIED, "the registry shows this decision"
-        return OutcomeKind.SUPERSEDED, "the request was withdrawn after this decision was told, and nothing was moved"
-    if not standing.tells_who and acted is not Acted.NO:
-        return OutcomeKind.UNATTRIBUTED, "the request is gone, and the registry does not show whether by this decision"
-    if not standing.tells_who and approves and standing.holds:
-        return OutcomeKind.UNATTRIBUTED, "the version holds the target, and the registry does not show who put it there"
-    return OutcomeKind.SUPERSEDED, "the request was withdrawn, changed or resolved by someone else"

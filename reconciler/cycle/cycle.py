@@ -9,13 +9,19 @@ from time import monotonic
 from typing import ClassVar
 
 from reconciler.cycle.acting import Acting
-from reconciler.cycle.deciding import Deciding, PolicyInForce
+from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Event
+from reconciler.cycle.judging_again import Backoff, JudgingAgain
 from reconciler.cycle.one_pass import Pass, Passed, Stopping, Terms
+from reconciler.cycle.policy_in_force import PolicyInForce
+from reconciler.cycle.reconsidering import Reconsidering
 from reconciler.cycle.summary import CycleSummary, summary_of
 from reconciler.domain.decision import Mode
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, CycleNote, Registry
+
+# A decision that is older is judged again before it is carried out.
+EVIDENCE_AGE = timedelta(minutes=5)
 
 
 class Cycle:
@@ -37,6 +43,7 @@ class Cycle:
         stop: Callable[[], bool] = lambda: False,
         on_event: Callable[[Event], None] = lambda event: None,
         deadline: timedelta | None = None,
+        evidence_age: timedelta = EVIDENCE_AGE,
         everything_is_due: bool = False,
     ) -> None:
         self._registry = registry
@@ -44,7 +51,9 @@ class Cycle:
         self._stop = stop
         self._on_event = on_event
         self._deadline = deadline
+        self._evidence_age = evidence_age
         self._everything_is_due = everything_is_due
+        self._backoff = Backoff()
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
         self._claims_are_whole = False
@@ -82,8 +91,10 @@ class Cycle:
     def _pass(self, in_force: PolicyInForce, mode: Mode) -> Pass:
         registry, audit, stopping = self._registry, self._audit, Stopping(self._stop)
         terms = Terms(in_force.policy.scope(), mode, self._everything_is_due, self._had_open)
-        deciding = self.deciding(registry, audit, in_force, mode, self._on_event)
-        acting = self.acting(registry, audit, mode, stopping, self._on_event)
+        judging_again = JudgingAgain(self._backoff, in_force, mode)
+        deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)
+        reconsidering = Reconsidering(registry, audit, in_force, mode, self._evidence_age)
+        acting = self.acting(registry, audit, reconsidering, stopping, self._on_event)
         return self.making_passes(registry, audit, terms, stopping, deciding, acting)
 
 

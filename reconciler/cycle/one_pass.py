@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -11,6 +11,7 @@ from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Happening, of_unread
 from reconciler.domain.decision import Mode
+from reconciler.domain.judgements import LastDecision
 from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint
 from reconciler.judging import JUDGED_TOGETHER
@@ -90,9 +91,11 @@ class Pass:
 
     def _settle(self) -> None:
         """Carries out what the last pass, or a daemon that is gone, left behind."""
+        everything = self._terms.everything_is_due
+        self._acting.look_for_late_effects(everything=everything)
         handled: set[str] = set()
         while not self._stopping():
-            claimed = self._audit.claim(ACTED_ON_TOGETHER, handled, self._terms.everything_is_due)
+            claimed = self._audit.claim(ACTED_ON_TOGETHER, handled, everything)
             if not claimed:
                 return
             failpoint("claimed")
@@ -122,30 +125,36 @@ class Pass:
     # --- judge, record, act, confirm -------------------------------------------------------------------------
 
     def _decide_and_act(self, listed: Sequence[Listed]) -> None:
-        undecided = self._undecided(listed)
+        last = self._last_decisions(listed)
+        due = self._due(listed, last)
         waiting: list[Waiting] = []
-        for batch in batches(self._rotated(self._due(undecided)), JUDGED_TOGETHER):
+        for batch in batches(self._rotated(due), JUDGED_TOGETHER):
             if self._stopping():
                 break
             # Other daemons may have decided some of them while the last batch was carried out.
-            remaining = self._undecided(batch) if len(undecided) > JUDGED_TOGETHER else batch
-            decided = self._deciding.decide(remaining)
+            remaining = self._still_as(last, batch) if len(due) > JUDGED_TOGETHER else batch
+            decided = self._deciding.decide(remaining, last)
             failpoint("recorded")
             self._happened += decided.happened
             waiting += decided.waiting
             self._happened += self._acting.carry_out(decided.pending, fresh=True)
         self._keep_picture(listed, waiting)
 
-    def _undecided(self, listed: Sequence[Listed]) -> list[Listed]:
-        settled = self._audit.settled([entry.request.key for entry in listed], self._terms.mode) if listed else set()
-        undecided = (entry for entry in listed if entry.request.key not in settled)
-        return sorted(undecided, key=lambda entry: entry.request.order)
+    def _last_decisions(self, listed: Sequence[Listed]) -> Mapping[str, LastDecision]:
+        return self._audit.last_decisions([entry.request.key for entry in listed]) if listed else {}
 
-    def _due(self, listed: Sequence[Listed]) -> list[Listed]:
-        if self._terms.everything_is_due or not listed:
-            return list(listed)
-        aside = self._audit.set_aside([entry.request.key for entry in listed])
-        return [entry for entry in listed if entry.request.key not in aside]
+    def _due(self, listed: Sequence[Listed], last: Mapping[str, LastDecision]) -> list[Listed]:
+        """Those that were never decided, or are judged again, in the order in which they were asked for."""
+        everything, aside = self._terms.everything_is_due, set[str]()
+        if listed and not everything:
+            aside = self._audit.set_aside([entry.request.key for entry in listed])
+        undecided = [entry for entry in listed if entry.request.key not in last and entry.request.key not in aside]
+        again = self._deciding.again.due(listed, last, aside, everything)
+        return sorted(undecided + again, key=lambda entry: entry.request.order)
+
+    def _still_as(self, last: Mapping[str, LastDecision], batch: Sequence[Listed]) -> list[Listed]:
+        now = self._last_decisions(batch)
+        return [entry for entry in batch if now.get(entry.request.key) == last.get(entry.request.key)]
 
     def _rotated(self, listed: Sequence[Listed]) -> list[Listed]:
         """The same requests; each daemon begins elsewhere, so that several do not gather the same evidence."""

@@ -184,9 +184,11 @@ class Running:
     def _put_in_force(self, named: Named) -> None:
         settings, registry = named.settings, named.registry
         audit = resident_audit_log(self._engine, settings, registry, self._notifier.progress)
-        deadline = settings.schedule.deadline
         self._audit = audit
-        self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=deadline)
+        self._cycle = Cycle(
+            registry, audit, stop=self._stop.is_set, on_event=log_event, deadline=settings.schedule.deadline,
+            evidence_age=settings.schedule.evidence_age,
+        )  # fmt: skip
         self._settings, self._in_force, self._registry = settings, named.in_force, registry
         self._measuring.in_force(settings.mode, named.in_force.digest)
 

@@ -35,6 +35,7 @@ class OutcomeKind(StrEnum):
     FAILED = "failed"  # given up after bounded attempts
     SUPERSEDED = "superseded"  # someone else resolved it first, or the version is gone
     UNATTRIBUTED = "unattributed"  # it is gone, and the registry does not show who resolved it
+    LAPSED = "lapsed"  # not carried out in time, and judged otherwise since
     OBSERVED = "observed"  # this mode does not act on it
 
 
@@ -47,7 +48,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict with all it rests on, ready to be recorded. Never an abstention."""
+    """A verdict with all it rests on, ready to be recorded. Never an abstention.
+
+    `judgement` counts the decisions about the request; `replaces` is the id of the one that this one succeeds.
+    """
 
     request: Request
     verdict: Verdict
@@ -55,6 +59,8 @@ class Judged:
     mode: Mode
     policy_digest: str
     engine: int = ENGINE
+    judgement: int = 1
+    replaces: str | None = None
 
     @property
     def acts(self) -> bool:
@@ -65,7 +71,8 @@ class Judged:
 class Decision:
     """What the audit database holds and the registry is told. `decided_at` is the database's clock.
 
-    `engine` is the number of the engine that judged it, which also judges it again.
+    `engine` is the number of the engine that judged it, which also judges it again. `judgement` counts the decisions
+    about the request; `replaces` is the one that it succeeds.
     """
 
     decision_id: str
@@ -78,6 +85,8 @@ class Decision:
     rule: str
     archive_existing: bool
     engine: int = ENGINE
+    judgement: int = 1
+    replaces: str | None = None
 
     @property
     def acts(self) -> bool:
@@ -159,10 +168,11 @@ class Effect(StrEnum):
 
 
 _EFFECTS = {VerdictKind.APPROVE: Effect.MOVED, VerdictKind.REJECT: Effect.REFUSED}
+_WITHOUT_EFFECT = {OutcomeKind.OBSERVED, OutcomeKind.SUPERSEDED, OutcomeKind.LAPSED}
 
 
 def effect_of(verdict: VerdictKind, outcome: OutcomeKind) -> Effect | None:
     """None where it is not known: the acts of a decision that failed or is unattributed may have happened."""
     if outcome is OutcomeKind.APPLIED:
         return _EFFECTS[verdict]
-    return Effect.NOTHING if outcome in {OutcomeKind.OBSERVED, OutcomeKind.SUPERSEDED} else None
+    return Effect.NOTHING if outcome in _WITHOUT_EFFECT else None

@@ -8,11 +8,13 @@ from reconciler.ports.audit import Decisions as Decisions
 from reconciler.ports.audit import FirstSeen as FirstSeen
 from reconciler.ports.audit import GoAhead as GoAhead
 from reconciler.ports.audit import Heartbeats as Heartbeats
+from reconciler.ports.audit import Lapsed as Lapsed
 from reconciler.ports.audit import OpenRequests as OpenRequests
 from reconciler.ports.audit import Pending as Pending
 from reconciler.ports.audit import Recorded as Recorded
 from reconciler.ports.audit import Stuck as Stuck
 from reconciler.ports.audit import Waiting as Waiting
+from reconciler.ports.audit import Watches as Watches
 from reconciler.ports.errors import AlreadyServed as AlreadyServed
 from reconciler.ports.errors import AmbiguousDecision as AmbiguousDecision
 from reconciler.ports.errors import AuditUnavailable as AuditUnavailable

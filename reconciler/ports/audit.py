@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
+from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
 from reconciler.ports.registry import Unread
 
@@ -50,12 +51,21 @@ class Pending:
     `attempts` counts the acts tried, `failures` how often in a row the last answer was the same.
 
     `fence` is the claim's number. A later claim gets a higher one; then only its daemon may conclude the decision.
+    `answer_by`: until when an act that got no definite answer may still take effect; None: none is under way.
     """
 
     decision: Decision
     attempts: int
     fence: int
     failures: int = 0
+    answer_by: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A decision that was ended as `lapsed`. `successor`: the one recorded in its place, or None."""
+
+    successor: Recorded | None = None
 
 
 class GoAhead(Enum):
@@ -64,6 +74,7 @@ class GoAhead(Enum):
     YES = "yes"
     TAKEN_OVER = "taken over"
     WAITS = "waits for an older decision"
+    OVERTAKEN = "an earlier decision about the same request took effect late"
     PAUSED = "paused"
 
 
@@ -113,13 +124,16 @@ class Decisions(Protocol):
     def keep_policy(self, digest: str, text: str) -> None:
         """Keeps the policy's text, once per digest."""
 
-    def settled(self, keys: Collection[str], mode: Mode) -> set[str]:
-        """The keys that need no verdict: decided in this mode, or by an acting decision in any."""
+    def last_decisions(self, keys: Collection[str]) -> Mapping[str, LastDecision]:
+        """The newest decision about each request, by `Request.key`; those never decided are left out."""
+
+    def findings(self, decision_ids: Collection[str]) -> Mapping[str, Findings]:
+        """What the checks of these decisions found, by decision id."""
 
     def record(self, judged: Judged) -> Recorded | None:
         """Commits the decision with its checks, and claims it; with outcome `observed` where the mode does not act.
 
-        None: another daemon decided this request first.
+        None: another daemon decided this request first, or again.
         """
 
 
@@ -141,24 +155,54 @@ class Claims(Protocol):
     def paused(self) -> str | None:
         """Why acts are paused; None: they are not."""
 
-    def go_ahead(self, pending: Pending) -> GoAhead:
-        """Renews a claim's lease right before the act.
+    def go_ahead(self, pending: Pending, confirmation: Confirmation | None = None) -> GoAhead:
+        """Renews a claim's lease right before the act, which may take effect until that lease ends.
 
-        Refuses where another daemon holds it, acts are paused, or an older decision that contends with it
-        (`Decision.contends_with`) is not settled yet, whoever carries that out.
+        Where the act may follow, `confirmation` is recorded in the same transaction. Refuses where another daemon holds
+        the claim, acts are paused, an earlier decision about the same request took effect late, or an older decision
+        that contends with it (`Decision.contends_with`) is not settled yet, whoever carries that out.
         """
 
-    def attempted(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
-        """Counts one act that did not succeed, sets the decision aside for `retry_in` and releases it."""
+    def attempted(self, pending: Pending, detail: str, retry_in: timedelta, *, in_doubt: bool) -> None:
+        """Counts one act that did not succeed, sets the decision aside for `retry_in` and releases it.
+
+        `in_doubt`: the answer was not definite, so the act may still take effect.
+        """
 
     def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         """As `attempted`, where the decision's standing could not even be read: no act is counted."""
 
-    def conclude(self, pending: Pending, outcome: Outcome) -> bool:
+    def conclude(self, pending: Pending, outcome: Outcome, *, in_doubt: bool = False) -> bool:
         """Records a decision's outcome and forgets its request. False: another daemon has taken it over, and will.
 
-        A request whose decision failed stays open, and is not forgotten.
+        A request whose decision failed or lapsed stays open, and is not forgotten. `in_doubt`: its act may still take
+        effect, so the decision is watched.
         """
+
+    def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
+        """Ends the decision as `lapsed` and records its successor, both or neither. None: as `conclude`'s False.
+
+        It is watched where an act of it got no definite answer.
+        """
+
+
+class Watches(Protocol):
+    """Decisions that ended while an act of theirs had no definite answer."""
+
+    def watched(self, everything: bool) -> Sequence[Decision]:
+        """Those that are to be looked at now; `everything`: all."""
+
+    def looked_at(self, decision: Decision) -> None:
+        """The registry does not show it as carried out: it is looked at again later, or no more after a day."""
+
+    def note_late_effect(self, decision: Decision, detail: str) -> bool:
+        """Records that the decision took effect after it had ended, and watches it no more.
+
+        False, with nothing recorded: it is known already, or a later approval of ours explains what is shown.
+        """
+
+    def took_effect_late(self, request_key: str) -> bool:
+        """Whether an earlier decision about this request did."""
 
 
 class OpenRequests(Protocol):
@@ -195,5 +239,5 @@ class Heartbeats(Protocol):
         """Keeps the sentence of the last cycle of this daemon."""
 
 
-class AuditLog(Clock, Decisions, Claims, OpenRequests, Heartbeats, Protocol):
+class AuditLog(Clock, Decisions, Claims, Watches, OpenRequests, Heartbeats, Protocol):
     """The audit database. Every method may raise `AuditUnavailable`, and then has changed nothing."""

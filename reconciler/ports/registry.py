@@ -120,6 +120,9 @@ class Registry(Protocol):
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """How the requests of these decisions stand now, by decision id."""
 
+    def standing(self, decision: Decision) -> Standing:
+        """How one request stands, read by itself; also of an open one it says what the registry shows of decisions."""
+
     def stamp(self, request: Request) -> None:
         """Writes the request's id and time into the registry, where it was typed by hand."""
 

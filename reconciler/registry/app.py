@@ -105,6 +105,9 @@ class AppRegistry(TransitionRequests):
                     standings[decision.decision_id] = standing
         return standings
 
+    def standing(self, decision: Decision) -> Standing:
+        return self.standings([decision])[decision.decision_id]
+
     def _open_keys(self, decisions: Sequence[Decision]) -> set[str]:
         requests = [decision.request for decision in decisions]
         models = sorted({request.model for request in requests})

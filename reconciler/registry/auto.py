@@ -73,6 +73,9 @@ class AutoRegistry:
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         return self._registry().standings(decisions)
 
+    def standing(self, decision: Decision) -> Standing:
+        return self._registry().standing(decision)
+
     def stamp(self, request: Request) -> None:
         self._registry().stamp(request)
 

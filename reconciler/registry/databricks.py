@@ -190,6 +190,9 @@ class DatabricksRegistry(TransitionRequests):
                 open_keys[place] = None
         return {decision.decision_id: self._standing(decision, open_keys) for decision in decisions}
 
+    def standing(self, decision: Decision) -> Standing:
+        return self.standings([decision])[decision.decision_id]
+
     def _standing(self, decision: Decision, open_keys: dict[Place, set[str] | None]) -> Standing:
         request = decision.request
         keys = open_keys[request.model, request.version]

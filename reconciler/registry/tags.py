@@ -161,7 +161,7 @@ class TagsRegistry:
             standings |= self._tag_search.decided(target, rest)
             for decision in rest:
                 if decision.decision_id not in standings:
-                    standings[decision.decision_id] = self._standing_of(decision)
+                    standings[decision.decision_id] = self.standing(decision)
         return standings
 
     def _open_of(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
@@ -172,7 +172,7 @@ class TagsRegistry:
             if (row := rows.get(place(decision.request))) and self._shows(row, decision.request)
         }
 
-    def _standing_of(self, decision: Decision) -> Standing:
+    def standing(self, decision: Decision) -> Standing:
         request = decision.request
         return standing_by_itself(self._transport, request, lambda row: self._shows(row, request), told_first=True)
 

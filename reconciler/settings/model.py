@@ -115,11 +115,14 @@ class ScheduleSettings(_Section):
     )
     jitter: Duration = Field(timedelta(seconds=5), description="Random variation of the interval, plus or minus.")
     deadline: Duration = Field(timedelta(minutes=5), description="A cycle makes no further calls after this time.")
+    evidence_age: Duration = Field(
+        timedelta(minutes=5), description="A decision that is older is judged again before it is carried out."
+    )
     lease: Duration = Field(
         timedelta(seconds=90), description="How long the decisions of a replica that died stay reserved for it."
     )
 
-    @field_validator("interval", "deadline", "lease")
+    @field_validator("interval", "deadline", "evidence_age", "lease")
     @classmethod
     def _must_be_positive(cls, duration: timedelta) -> timedelta:
         return _positive(duration)

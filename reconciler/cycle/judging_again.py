@@ -1,0 +1,126 @@
+"""Which open requests, of those that were decided and not acted on, are judged again in a pass.
+
+At once: where what the list shows of the version, the policy or the mode is not what it was. Else by backoff, since the
+list does not show what runs and models say; within a budget, so that many that are stuck delay nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Final
+
+from reconciler.cycle.policy_in_force import PolicyInForce
+from reconciler.domain.decision import Mode
+from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.judgements import LastDecision
+from reconciler.ports import Listed
+
+FIRST_WAIT: Final = timedelta(minutes=1)
+LONGEST_WAIT: Final = timedelta(minutes=15)
+# By backoff, in one pass: the evidence of as many is read together.
+READ_AGAIN_TOGETHER: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """How a request was judged by this process. `shown` stands for what the list showed of its version."""
+
+    shown: int | None
+    policy_digest: str
+    mode: Mode
+    wait: timedelta
+    due: float
+
+
+class Backoff:
+    """What this process remembers of the requests that it judged again, from pass to pass.
+
+    Nothing of it is stored: after a start each is judged again once, within the budget.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self.clock = clock
+        self._judged: dict[str, _Judged] = {}
+
+    def of(self, key: str) -> _Judged | None:
+        return self._judged.get(key)
+
+    def put(self, key: str, judged: _Judged) -> None:
+        self._judged[key] = judged
+
+    def keep_only(self, keys: Collection[str]) -> None:
+        """Forgets every other request."""
+        self._judged = {key: judged for key, judged in self._judged.items() if key in keys}
+
+
+class JudgingAgain:
+    """What is judged again in one pass."""
+
+    def __init__(self, backoff: Backoff, in_force: PolicyInForce, mode: Mode) -> None:
+        self._backoff = backoff
+        self._in_force = in_force
+        self._mode = mode
+
+    def due(
+        self, listed: Sequence[Listed], last: Mapping[str, LastDecision], aside: Collection[str], everything: bool
+    ) -> list[Listed]:
+        """Of the listed requests that were decided and not acted on, those that are judged again now.
+
+        Args:
+            aside: keys that are set aside, for which only what triggers at once counts.
+        """
+        stuck = [entry for entry in listed if (found := last.get(entry.request.key)) and found.may_be_followed]
+        self._backoff.keep_only({entry.request.key for entry in stuck})
+        if everything:
+            return stuck
+        at_once = [entry for entry in stuck if self._triggered(entry, last[entry.request.key])]
+        triggered = {entry.request.key for entry in at_once}
+        waited = [
+            entry
+            for entry in stuck
+            if entry.request.key not in triggered and entry.request.key not in aside and self._is_due(entry)
+        ]
+        waited.sort(key=lambda entry: self._due_at(entry))
+        return at_once + waited[:READ_AGAIN_TOGETHER]
+
+    def _triggered(self, entry: Listed, last: LastDecision) -> bool:
+        before = self._backoff.of(entry.request.key)
+        if before is None:
+            now_acts = not last.acts and self._mode.acts_on(last.verdict)
+            return now_acts or last.policy_digest != self._in_force.digest
+        shown = self._shown(entry)
+        changed = shown is not None and shown != before.shown
+        return changed or (self._mode, self._in_force.digest) != (before.mode, before.policy_digest)
+
+    def _is_due(self, entry: Listed) -> bool:
+        return self._due_at(entry) <= self._backoff.clock()
+
+    def _due_at(self, entry: Listed) -> float:
+        before = self._backoff.of(entry.request.key)
+        return float("-inf") if before is None else before.due
+
+    def _shown(self, entry: Listed) -> int | None:
+        """A number that changes with what rules ask for of the listed version; None where the list shows nothing."""
+        facts: VersionFacts | None = entry.version
+        if facts is None:
+            return None
+        wanted = self._in_force.policy.needs(entry.request).tags
+        tags = sorted((key, text) for key, text in facts.tags.items() if key in wanted)
+        shown = (facts.run_id, facts.source, facts.status, facts.current_stage, facts.description, tags)
+        return hash(repr(shown))
+
+    def judged(self, entry: Listed, *, recorded: bool) -> timedelta:
+        """Notes that the request was judged, and returns after how long its evidence is read again.
+
+        Args:
+            recorded: there is a new decision, after which it is looked at sooner again.
+        """
+        before = self._backoff.of(entry.request.key)
+        wait = FIRST_WAIT if before is None or recorded else min(before.wait * 2, LONGEST_WAIT)
+        due = self._backoff.clock() + wait.total_seconds()
+        judged = _Judged(self._shown(entry), self._in_force.digest, self._mode, wait, due)
+        self._backoff.put(entry.request.key, judged)
+        return wait
