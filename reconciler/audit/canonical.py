@@ -2,13 +2,12 @@
 
 They are JSON (RFC 8259) in ASCII with sorted keys and no blanks, of an object with `format`, `table` and `row`. A time
 is ISO 8601 in UTC with milliseconds, a number with a fraction the shortest text that reads back as it. A column without
-a value is left out, so that a later version can add one. A decision holds its checks in their order, and its evidence
-as `{"sha256": …}` over the stored text.
+a value is left out, so that a later version can add one. A decision holds its checks in their order, and as
+`evidence` the salted digests of the fields in their order (`domain/salted.py`), which stay when a field is redacted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,11 +25,14 @@ def row_bytes(table: str, row: Columns) -> bytes:
     return _bytes(table, _values(row))
 
 
-def decision_bytes(row: Columns, checks: Sequence[Columns]) -> bytes:
-    """The canonical bytes of a decision, which cover all that it was judged on."""
+def decision_bytes(row: Columns, checks: Sequence[Columns], evidence: Sequence[str]) -> bytes:
+    """The canonical bytes of a decision, which cover all that it was judged on.
+
+    Args:
+        evidence: the digests of its fields.
+    """
     values = _values(row)
-    evidence = str(row["evidence"]).encode()
-    values["evidence"] = {"sha256": hashlib.sha256(evidence).hexdigest()}
+    values["evidence"] = list(evidence)
     values["checks"] = [_values(check) for check in checks]
     return _bytes("decisions", values)
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, func, join, null, select
 from sqlalchemy import Text as SqlText
 
+from reconciler.audit.evidence import Damaged, Stored, stored_evidence
 from reconciler.audit.session import Session
 from reconciler.audit.statements import decision_of_pending
 from reconciler.audit.stuck import stuck
@@ -248,9 +249,13 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
         "checks": [_check(row) for row in connection.execute(checks.order_by(DecisionCheckRow.position))],
         "outcomes": [_plain_values(dict(row._mapping)) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
         "request": json.loads(decision.request),
-        "evidence": json.loads(decision.evidence),
+        "evidence": _shown(stored_evidence(connection, [decision_id]).get(decision_id)),
         "policy": decision.policy,
     }
+
+
+def _shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:
+    return evidence.document() if isinstance(evidence, Stored) else None
 
 
 def _check(row: Row[Any]) -> dict[str, Any]:

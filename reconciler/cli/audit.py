@@ -198,7 +198,8 @@ def verify() -> int:
     if found.differences:
         say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(found.differences)}")
         return NEGATIVE
-    print(f"intact: {counted(found.size, 'entry', 'entries')}, root {found.root}")
+    redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
+    print(f"intact: {counted(found.size, 'entry', 'entries')}{redacted}, root {found.root}")
     return DONE
 
 

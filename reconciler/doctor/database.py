@@ -18,8 +18,8 @@ from reconciler.settings.model import Settings
 
 _UNTRIED = ("rights", "append-only")
 _WORKING_STATE = ("SELECT", "INSERT", "UPDATE", "DELETE")
-# Epochs are opened by people, and the state of the log is one row that stays.
-_NEEDED = {"log_epochs": ("SELECT",), "log_state": ("SELECT", "UPDATE")}
+# Epochs and redactions are made by people, and the state of the log is one row that stays.
+_NEEDED = {"log_epochs": ("SELECT",), "redactions": ("SELECT",), "log_state": ("SELECT", "UPDATE")}
 
 
 def database(settings: Settings) -> list[Finding]:
