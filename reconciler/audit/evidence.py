@@ -36,17 +36,8 @@ def salted(evidence: str) -> Salted:
     """Evidence as JSON text, with a new salt for each field."""
     fields = list(fields_of(json.loads(evidence)))
     salts = [os.urandom(SALT_BYTES) for _ in fields]
-    columns = {"fields": len(fields), **packed(fields, salts)}
-    return Salted(columns, tuple(map(digest_of, fields, salts)))
-
-
-def packed(fields: Sequence[Field | tuple[str]], salts: Sequence[bytes]) -> dict[str, bytes]:
-    """The columns of evidence. Of a field that is gone only the path is left."""
-    return {"salts": b"".join(salts), "content": zlib.compress(json_text(fields).encode(), _LEVEL)}
-
-
-class Damaged(Exception):
-    """The row cannot have been written so."""
+    slots = [Slot(field.path, digest_of(field, salt), field, salt) for field, salt in zip(fields, salts, strict=True)]
+    return Salted({"fields": len(fields), **packed(slots)}, tuple(slot.digest for slot in slots))
 
 
 class Slot(NamedTuple):
@@ -56,6 +47,17 @@ class Slot(NamedTuple):
     digest: str
     field: Field | None
     salt: bytes | None
+
+
+def packed(slots: Sequence[Slot]) -> dict[str, bytes]:
+    """The two columns that hold the fields. Of a field that is gone only the path is left."""
+    entries = [[slot.path] if slot.field is None else slot.field for slot in slots]
+    salts = b"".join(slot.salt for slot in slots if slot.salt is not None)
+    return {"salts": salts, "content": zlib.compress(json_text(entries).encode(), _LEVEL)}
+
+
+class Damaged(Exception):
+    """The row cannot have been written so."""
 
 
 @dataclass(frozen=True, slots=True)

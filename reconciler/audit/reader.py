@@ -88,7 +88,7 @@ class AuditReader:
             AmbiguousDecision: more than one id begins so.
         """
         with self._session.transaction() as connection:
-            full = _only_one(connection, id)
+            full = only_one(connection, id)
             listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == full)).one()
             return _plain(listed) | _whole(connection, full)
 
@@ -222,7 +222,8 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _only_one(connection: Connection, id: str) -> str:
+def only_one(connection: Connection, id: str) -> str:
+    """The id of the decision that begins so. Raises NoSuchDecision or AmbiguousDecision."""
     prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
     found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
     if not found:
