@@ -50,16 +50,16 @@ def entries_in(row: Any) -> list[list[Any]]:
 
 # --- fields --------------------------------------------------------------------------------------------------
 
-_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda some: st.lists(some) | st.dictionaries(st.text(), some),
-)
+_scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
+_values = _scalars | st.lists(_scalars, max_size=2) | st.dictionaries(st.text(max_size=4), _scalars, max_size=2)
 _names = st.text(st.characters(categories=["Ll"]), min_size=1, max_size=8)
-_maps = st.dictionaries(st.text(), _values)
-_answers = st.dictionaries(_names, _values, min_size=1) | st.fixed_dictionaries({"tags": _maps, "metrics": _maps})
+_maps = st.dictionaries(st.text(max_size=6), _values, max_size=3)
+_answers = st.dictionaries(_names, _values, min_size=1, max_size=3) | st.fixed_dictionaries(
+    {"tags": _maps, "metrics": _maps}
+)
 
 
-@given(st.dictionaries(_names, _answers))
+@given(st.dictionaries(_names, _answers, max_size=3))
 def test_evidence_is_put_together_again_from_its_fields(document: dict[str, Any]) -> None:
     fields = list(fields_of(document))
     assert len({field.path for field in fields}) == len(fields)
