@@ -18,7 +18,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 # By which columns SQLite finds the row that INSERT OR REPLACE would replace.
 ADDED = {
     "earlier_outcomes": "id = NEW.id",
-    "confirmations": "id = NEW.id",
+    "confirmations": "id = NEW.id OR evidence_key = NEW.evidence_key",
     "late_effects": "id = NEW.id OR decision_id = NEW.decision_id",
 }
 MADE_ANEW = {
@@ -89,7 +89,7 @@ def create_tables() -> None:
         sa.Column("verdict", sa.String(16), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("policy_digest", sa.String(64), sa.ForeignKey("policy_versions.digest"), nullable=False),
-        sa.Column("evidence", sa.Text, nullable=False),
+        sa.Column("evidence_key", sa.String(36), nullable=False, unique=True),
         sa.Column("engine", sa.Integer, nullable=False),
         sa.Column("daemon", sa.Text, nullable=False),
     )

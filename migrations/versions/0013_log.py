@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 revision = "0013_log"
-down_revision = "0011_judgements"
+down_revision = "0012_evidence"
 
 # UTC; sortable ISO 8601 text with milliseconds on SQLite.
 MOMENT = sa.String(24).with_variant(TIMESTAMP(timezone=True), "postgresql")

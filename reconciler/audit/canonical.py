@@ -2,13 +2,13 @@
 
 They are JSON (RFC 8259) in ASCII with sorted keys and no blanks, of an object with `format`, `table` and `row`. A time
 is ISO 8601 in UTC with milliseconds, a number with a fraction the shortest text that reads back as it. A column without
-a value is left out, so that a later version can add one. A decision holds its checks in their order, and its evidence
-as `{"sha256": …}` over the stored text.
+a value is left out, so that a later version can add one. A decision holds its checks in their order. What rests on
+evidence holds as `evidence` the salted digests of its fields in their order (`domain/salted.py`), which stay when a
+field is redacted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,14 +21,20 @@ FORMAT: Final = "mlflow-reconciler audit v1"
 Columns = Mapping[str, Any]
 
 
-def row_bytes(table: str, row: Columns) -> bytes:
-    """The canonical bytes of a row of any table but `decisions`."""
-    return _bytes(table, _values(row))
+def row_bytes(table: str, row: Columns, evidence: Sequence[str] | None = None) -> bytes:
+    """The canonical bytes of a row of any table but `decisions`.
+
+    Args:
+        evidence: the digests of the fields of the evidence that belongs to the row, if any does.
+    """
+    return _bytes(table, _values(row) | ({} if evidence is None else {"evidence": list(evidence)}))
 
 
-def decision_bytes(row: Columns, checks: Sequence[Columns]) -> bytes:
-    """The canonical bytes of a decision, which cover all that it was judged on."""
-    return _bytes("decisions", _values(row) | {"checks": [_values(check) for check in checks]})
+def decision_bytes(row: Columns, checks: Sequence[Columns], evidence: Sequence[str]) -> bytes:
+    """As `row_bytes`, of a decision with its checks, which covers all that it was judged on."""
+    return _bytes(
+        "decisions", _values(row) | {"checks": [_values(check) for check in checks], "evidence": list(evidence)}
+    )
 
 
 def _bytes(table: str, row: Mapping[str, object]) -> bytes:
@@ -37,12 +43,10 @@ def _bytes(table: str, row: Mapping[str, object]) -> bytes:
 
 
 def _values(row: Columns) -> dict[str, object]:
-    return {name: _value(name, cell) for name, cell in row.items() if cell is not None}
+    return {name: _value(cell) for name, cell in row.items() if cell is not None}
 
 
-def _value(name: str, cell: object) -> object:
-    if name == "evidence":
-        return {"sha256": hashlib.sha256(str(cell).encode()).hexdigest()}
+def _value(cell: object) -> object:
     if isinstance(cell, datetime):
         return iso(cell)
     return repr(cell) if isinstance(cell, float) else cell

@@ -28,6 +28,8 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "recursive_triggers=ON",
     "trusted_schema=OFF",
+    # What is removed from evidence must not stay in the free pages of the file.
+    "secure_delete=ON",
 )
 
 

@@ -32,7 +32,8 @@ def add_decision(recording: Recording, judged: Judged, daemon: str) -> Decision 
     new = NewDecision.of(judged, daemon)
     values = RequestColumns.of(judged.request)._asdict() | new._asdict()
     checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
-    added = recording.add_decision(values | {"decided_at": db_now()}, checks)
+    evidence = judged.evidence.to_json()
+    added = recording.add_decision(values | {"decided_at": db_now()}, checks, evidence)
     if added is None:
         return None
     failpoint("decision inserted")

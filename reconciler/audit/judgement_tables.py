@@ -35,7 +35,7 @@ class ConfirmationRow(Base):
     verdict: ColumnElement[str] = Column(String(16), nullable=False)
     reason: ColumnElement[str] = Column(Text, nullable=False)
     policy_digest: ColumnElement[str] = Column(ForeignKey("policy_versions.digest"), nullable=False)
-    evidence: ColumnElement[str] = Column(Text, nullable=False)
+    evidence_key: ColumnElement[str] = Column(String(36), unique=True, nullable=False)
     engine: ColumnElement[int] = Column(Integer, nullable=False)
     daemon: ColumnElement[str] = Column(Text, nullable=False)
 

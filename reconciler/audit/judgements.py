@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import timedelta
@@ -98,11 +99,11 @@ def add_confirmation(recording: Recording, decision_id: str, confirmation: Confi
         "verdict": str(confirmation.verdict.kind),
         "reason": confirmation.verdict.reason,
         "policy_digest": confirmation.policy_digest,
-        "evidence": confirmation.evidence.to_json(),
+        "evidence_key": str(uuid.uuid4()),
         "engine": confirmation.engine,
         "daemon": daemon,
     }
-    recording.add(ConfirmationRow, row)
+    recording.add_with_evidence(ConfirmationRow, row, confirmation.evidence.to_json())
 
 
 # --- late effects ------------------------------------------------------------------------------------------------

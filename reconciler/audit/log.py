@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from reconciler.audit.canonical import Columns, decision_bytes, row_bytes
+from reconciler.audit.evidence import salted
+from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.statements import insert_new
@@ -28,7 +30,8 @@ from reconciler.audit.tables import (
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
 
-# The tables whose rows are entries, each with the column that names a row. The checks of a decision are part of it.
+# The tables whose rows are entries, each with the column that names a row. A decision's entry covers its checks and its
+# evidence.
 ENTRIES: dict[type[Base], str] = {
     PolicyVersionRow: "digest",
     DecisionRow: "decision_id",
@@ -37,6 +40,7 @@ ENTRIES: dict[type[Base], str] = {
     ConfirmationRow: "id",
     LateEffectRow: "id",
     PauseEventRow: "id",
+    RedactionRow: "id",
     LogEpochRow: "id",
 }
 
@@ -62,21 +66,30 @@ class Recording:
         added = self.connection.execute(insert(row).values(values).returning(*row.__table__.columns)).one()
         return self._entered(row, added)
 
+    def add_with_evidence(self, row: type[Base], values: Mapping[str, object], evidence: str) -> Columns:
+        """As `add`, with the evidence (JSON) that belongs to it, which is kept by its `evidence_key`."""
+        digests = add_evidence(self.connection, str(values["evidence_key"]), evidence)
+        added = self.connection.execute(insert(row).values(values).returning(*row.__table__.columns)).one()
+        return self._entered(row, added, digests)
+
     def add_if_new(self, row: type[Base], values: Mapping[str, object]) -> Columns | None:
         """As `add`; None, with nothing added, where a unique key of the table has the row already."""
         statement = insert_new(self.connection, row).values(values).returning(*row.__table__.columns)
         added = self.connection.execute(statement).one_or_none()
         return None if added is None else self._entered(row, added)
 
-    def add_decision(self, values: Mapping[str, object], checks: Sequence[Mapping[str, object]]) -> Columns | None:
-        """Adds a decision with its checks; None where another decision stands in its place."""
+    def add_decision(
+        self, values: Mapping[str, object], checks: Sequence[Mapping[str, object]], evidence: str
+    ) -> Columns | None:
+        """Adds a decision with its checks and its evidence (JSON); None where another decision stands in its place."""
         columns = DecisionRow.__table__.columns
         statement = insert_new(self.connection, DecisionRow).values(values).returning(*columns)
         added = self.connection.execute(statement).one_or_none()
         if added is None:
             return None
         row = added._asdict()
-        self._entries.append(entry_of_decision(row, self._add_checks(checks)))
+        digests = add_evidence(self.connection, row["decision_id"], evidence)
+        self._entries.append(entry_of_decision(row, self._add_checks(checks), digests))
         return row
 
     def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> list[Columns]:
@@ -85,9 +98,9 @@ class Recording:
         statement = insert(DecisionCheckRow).returning(*DecisionCheckRow.__table__.columns)
         return [row._asdict() for row in self.connection.execute(statement, list(checks))]
 
-    def _entered(self, row: type[Base], added: Row[Any]) -> Columns:
+    def _entered(self, row: type[Base], added: Row[Any], evidence: Sequence[str] | None = None) -> Columns:
         stored = added._asdict()
-        self._entries.append(entry_of(row, stored))
+        self._entries.append(entry_of(row, stored, evidence))
         return stored
 
     def close(self) -> None:
@@ -95,16 +108,23 @@ class Recording:
         append(self.connection, self.size, self._entries)
 
 
-def entry_of(row: type[Base], values: Columns) -> Entry:
-    """The entry of a row of any table but `decisions`."""
-    return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values))
+def entry_of(row: type[Base], values: Columns, evidence: Sequence[str] | None = None) -> Entry:
+    """The entry of a row of any table but `decisions`, with the digests of the evidence that belongs to it."""
+    return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values, evidence))
 
 
-def entry_of_decision(decision: Columns, checks: Iterable[Columns]) -> Entry:
-    """The entry of a decision, which holds its checks without its own id."""
+def add_evidence(connection: Connection, key: str, evidence: str) -> Sequence[str]:
+    """Stores evidence (JSON) under a key of its owner's, whose entry has to cover the digests that are returned."""
+    kept = salted(evidence)
+    connection.execute(insert(EvidenceRow), {"evidence_key": key, **kept.columns})
+    return kept.digests
+
+
+def entry_of_decision(decision: Columns, checks: Iterable[Columns], evidence: Sequence[str]) -> Entry:
+    """The entry of a decision, which holds its checks without its own id, and the digests of its evidence."""
     ordered = sorted(checks, key=lambda check: int(check["position"]))
     bare = [{name: cell for name, cell in check.items() if name != "decision_id"} for check in ordered]
-    return Entry(DecisionRow.__tablename__, decision["decision_id"], decision_bytes(decision, bare))
+    return Entry(DecisionRow.__tablename__, decision["decision_id"], decision_bytes(decision, bare, evidence))
 
 
 @contextmanager

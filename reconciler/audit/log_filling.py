@@ -7,12 +7,15 @@ from itertools import dropwhile
 
 from sqlalchemy import Connection, Engine, select, update
 
-from reconciler.audit.log import ENTRIES, append, locked
-from reconciler.audit.log_reading import TABLES, next_entries, rows_in_history
+from reconciler.audit import evidence_moving
+from reconciler.audit.log import ENTRIES, Entry, append, locked
+from reconciler.audit.log_reading import TABLES, next_entries, next_keys, rows_in_history
 from reconciler.audit.log_tables import LogLeafRow, LogStateRow
-from reconciler.audit.tables import Base
+from reconciler.audit.tables import Base, DecisionRow
 
 TAKEN_IN_TOGETHER = 2_000
+# Decisions whose evidence has to be moved: about 8 kB each, to be compressed and hashed within the transaction.
+MOVED_TOGETHER = 50
 
 # Is told how many rows are in the log, and how many there are.
 Progress = Callable[[int, int], None]
@@ -46,12 +49,22 @@ def _take_in_part(connection: Connection) -> int | None:
     if state.complete:
         return None
     for row, after in _left(connection, state.size):
-        entries = next_entries(connection, row, after, TAKEN_IN_TOGETHER)
+        entries = _next(connection, row, after)
         if entries:
             append(connection, state.size, entries)
             return state.size + len(entries)
+    evidence_moving.drop_column(connection)
     connection.execute(update(LogStateRow).values(complete=True))
     return None
+
+
+def _next(connection: Connection, row: type[Base], after: str | None) -> list[Entry]:
+    """The entries of the next rows; where these are decisions, their evidence lies in its table then."""
+    if row is not DecisionRow or not evidence_moving.is_left(connection):
+        return next_entries(connection, row, after, TAKEN_IN_TOGETHER)
+    together = min(MOVED_TOGETHER, TAKEN_IN_TOGETHER)
+    evidence_moving.move(connection, next_keys(connection, row, after, together))
+    return next_entries(connection, row, after, together)
 
 
 def _left(connection: Connection, size: int) -> list[tuple[type[Base], str | None]]:

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, func, select
 
 from reconciler.audit.canonical import Columns
+from reconciler.audit.evidence import Damaged, Stored, stored_evidence
+from reconciler.audit.judgement_tables import ConfirmationRow
 from reconciler.audit.log import ENTRIES, Entry, entry_of, entry_of_decision
 from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow
@@ -37,12 +39,22 @@ def next_entries(connection: Connection, row: type[Base], after: str | None, lim
     Args:
         after: the key of the row behind which they begin; None: at the first row.
     """
+    return _entries(connection, row, _behind(select(row.__table__), row, after, limit))
+
+
+def next_keys(connection: Connection, row: type[Base], after: str | None, limit: int) -> list[str]:
+    """The keys of the rows that `next_entries` reads."""
+    key = row.__table__.columns[ENTRIES[row]]
+    return [str(found) for found in connection.scalars(_behind(select(key), row, after, limit))]
+
+
+def _behind(query: Select[Any], row: type[Base], after: str | None, limit: int) -> Select[Any]:
     columns = row.__table__.columns
     order, key = columns[_ORDER[row]], columns[ENTRIES[row]]
-    query = select(row.__table__).order_by(order).limit(limit)
-    if after is not None:
-        query = query.where(order > select(order).where(key == _cell(row, after)).scalar_subquery())
-    return _entries(connection, row, query)
+    query = query.order_by(order).limit(limit)
+    if after is None:
+        return query
+    return query.where(order > select(order).where(key == _cell(row, after)).scalar_subquery())
 
 
 def _cell(row: type[Base], row_key: str) -> str | int:
@@ -51,10 +63,21 @@ def _cell(row: type[Base], row_key: str) -> str | int:
 
 def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:
     found = [dict(stored._mapping) for stored in connection.execute(query)]
+    if row is ConfirmationRow:
+        evidence = stored_evidence(connection, [stored["evidence_key"] for stored in found])
+        return [entry_of(row, stored, _digests(evidence.get(stored["evidence_key"]))) for stored in found]
     if row is not DecisionRow:
         return [entry_of(row, stored) for stored in found]
-    checks = _checks(connection, [stored["decision_id"] for stored in found])
-    return [entry_of_decision(stored, checks[stored["decision_id"]]) for stored in found]
+    ids = [stored["decision_id"] for stored in found]
+    checks, evidence = _checks(connection, ids), stored_evidence(connection, ids)
+    return [
+        entry_of_decision(stored, checks[id], _digests(evidence.get(id))) for id, stored in zip(ids, found, strict=True)
+    ]
+
+
+def _digests(evidence: Stored | Damaged | None) -> Sequence[str]:
+    """None at all where the evidence is gone or damaged, so that the entry differs from the one in the log."""
+    return evidence.digests() if isinstance(evidence, Stored) else ()
 
 
 def _checks(connection: Connection, decision_ids: Sequence[str]) -> dict[str, list[Columns]]:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, func, join, null, select
 from sqlalchemy import Text as SqlText
 
+from reconciler.audit.evidence import Damaged, Stored, stored_evidence
 from reconciler.audit.session import Session
 from reconciler.audit.statements import decision_of_pending
 from reconciler.audit.stuck import stuck
@@ -87,7 +88,7 @@ class AuditReader:
             AmbiguousDecision: more than one id begins so.
         """
         with self._session.transaction() as connection:
-            full = _only_one(connection, id)
+            full = only_one(connection, id)
             listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == full)).one()
             return _plain(listed) | _whole(connection, full)
 
@@ -221,7 +222,8 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _only_one(connection: Connection, id: str) -> str:
+def only_one(connection: Connection, id: str) -> str:
+    """The id of the decision that begins so. Raises NoSuchDecision or AmbiguousDecision."""
     prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
     found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
     if not found:
@@ -248,9 +250,13 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
         "checks": [_check(row) for row in connection.execute(checks.order_by(DecisionCheckRow.position))],
         "outcomes": [_plain_values(dict(row._mapping)) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
         "request": json.loads(decision.request),
-        "evidence": json.loads(decision.evidence),
+        "evidence": _shown(stored_evidence(connection, [decision_id]).get(decision_id)),
         "policy": decision.policy,
     }
+
+
+def _shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:
+    return evidence.document() if isinstance(evidence, Stored) else None
 
 
 def _check(row: Row[Any]) -> dict[str, Any]:

@@ -66,7 +66,6 @@ class NewDecision(NamedTuple):
     policy_digest: str
     archive_existing: bool
     request: str
-    evidence: str
     product_version: str
     daemon: str
     engine: int
@@ -90,7 +89,6 @@ class NewDecision(NamedTuple):
             policy_digest=judged.policy_digest,
             archive_existing=verdict.archive_existing,
             request=json.dumps(request.to_data(), sort_keys=True, ensure_ascii=True),
-            evidence=judged.evidence.to_json(),
             product_version=__version__,
             daemon=daemon,
             engine=judged.engine,

@@ -156,7 +156,6 @@ class DecisionRow(Base):
     policy_digest: ColumnElement[str] = Column(ForeignKey("policy_versions.digest"), nullable=False)
     archive_existing: ColumnElement[bool] = Column(Boolean, nullable=False)
     request: ColumnElement[str] = Column(Text, nullable=False)
-    evidence: ColumnElement[str] = Column(Text, nullable=False)
     product_version: ColumnElement[str] = Column(String(32), nullable=False)
     daemon: ColumnElement[str] = Column(Text, nullable=False)
     engine: ColumnElement[int] = Column(Integer, server_default=text("1"), nullable=False)
@@ -282,6 +281,8 @@ APPEND_ONLY = (
     "policy_versions",
     "decisions",
     "decision_checks",
+    "evidence",
+    "redactions",
     "outcomes",
     "earlier_outcomes",
     "confirmations",

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Engine, Row, func, select
 
 from reconciler.audit.database import audit_errors, one_state
+from reconciler.audit.evidence import damage_of, unowned
+from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.log import ENTRIES, State, tree_of
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import TABLES, entries_of, keys_not_in_log
 from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.tables import DecisionRow
 from reconciler.domain.merkle import Node, Tree, leaf_hash
 
 _READ_TOGETHER = 1_000
@@ -23,11 +26,15 @@ MOST_TOLD = 100
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verification found. `root` (hex) stands for all `size` entries; `differences` is empty where all agree."""
+    """What a verification found. `root` (hex) stands for all `size` entries; `differences` is empty where all agree.
+
+    `redacted`: how many fields of evidence were removed on record, which is no difference.
+    """
 
     size: int
     root: str
     differences: tuple[str, ...]
+    redacted: int = 0
 
 
 class _Differences:
@@ -57,7 +64,10 @@ def verify(engine: Engine, progress: Progress = unseen) -> Verified:
         for row in ENTRIES:
             for key in keys_not_in_log(connection, row, MOST_TOLD):
                 found.add(f"{row.__tablename__} {key}: the row is not in the log: it was added by another way")
-        return Verified(tree.size, tree.root().hex(), tuple(found.told))
+        for key in unowned(connection, MOST_TOLD):
+            found.add(f"evidence {key}: it belongs to no decision: it was added by another way")
+        redacted = connection.scalar(select(func.count()).select_from(RedactionRow.__table__)) or 0
+        return Verified(tree.size, tree.root().hex(), tuple(found.told), redacted)
 
 
 def _recomputed(connection: Connection, size: int, found: _Differences, progress: Progress) -> Tree:
@@ -106,7 +116,14 @@ def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: _Differ
         if entry is None:
             found.add(f"{where}: the row is missing")
         elif leaf_hash(entry.content) != bytes(leaf.hash):
-            found.add(f"{where}: the row was changed")
+            found.add(f"{where}: {_what_was_changed(connection, leaf)}")
+
+
+def _what_was_changed(connection: Connection, leaf: Row[Any]) -> str:
+    if leaf.entry != DecisionRow.__tablename__:
+        return "the row was changed"
+    damage = damage_of(connection, [leaf.row_key]).get(leaf.row_key)
+    return f"its evidence {damage}" if damage else "the row, its checks or its evidence was changed"
 
 
 def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: _Differences) -> None:

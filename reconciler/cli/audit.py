@@ -1,4 +1,4 @@
-"""audit list, show, report and verify."""
+"""audit list, show, report and verify; `audit redact` is in redacting.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
 from reconciler.cli.output import Format, write_json, write_record, write_rows
+from reconciler.cli.redacting import redact
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.decision import Mode, OutcomeKind
 from reconciler.domain.text import counted
@@ -198,8 +199,13 @@ def verify() -> int:
     if found.differences:
         say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(found.differences)}")
         return NEGATIVE
-    print(f"intact: {counted(found.size, 'entry', 'entries')}, root {found.root}")
+    redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
+    print(f"intact: {counted(found.size, 'entry', 'entries')}{redacted}, root {found.root}")
     return DONE
+
+
+_REDACT = "audit redact 6f1c09ab --field version.tags.owner --reason 'ticket 71'"
+app.command(epilog=f"Example: mlflow-reconciler {_REDACT}")(redact)
 
 
 def _counted_differences(differences: Sequence[str]) -> str:

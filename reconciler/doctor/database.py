@@ -18,8 +18,14 @@ from reconciler.settings.model import Settings
 
 _UNTRIED = ("rights", "append-only")
 _WORKING_STATE = ("SELECT", "INSERT", "UPDATE", "DELETE")
-# Epochs are opened by people, an upgrade filled the earlier outcomes, and the state of the log is one row that stays.
-_NEEDED = {"log_epochs": ("SELECT",), "earlier_outcomes": ("SELECT",), "log_state": ("SELECT", "UPDATE")}
+# Epochs and redactions are made by people, an upgrade filled the earlier outcomes, and the state of the log is one row
+# that stays.
+_NEEDED = {
+    "log_epochs": ("SELECT",),
+    "redactions": ("SELECT",),
+    "earlier_outcomes": ("SELECT",),
+    "log_state": ("SELECT", "UPDATE"),
+}
 
 
 def database(settings: Settings) -> list[Finding]:

@@ -21,6 +21,7 @@ from reconciler.ports.errors import AuditUnavailable as AuditUnavailable
 from reconciler.ports.errors import Conflict as Conflict
 from reconciler.ports.errors import Invalid as Invalid
 from reconciler.ports.errors import NoSuchDecision as NoSuchDecision
+from reconciler.ports.errors import NoSuchField as NoSuchField
 from reconciler.ports.errors import NotFound as NotFound
 from reconciler.ports.errors import Refused as Refused
 from reconciler.ports.errors import RegistryError as RegistryError

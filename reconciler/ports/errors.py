@@ -70,6 +70,12 @@ class AmbiguousDecision(ReconcilerError):
     exit_code = ExitCode.USAGE
 
 
+class NoSuchField(ReconcilerError):
+    """The evidence of a decision has no such field that could be removed."""
+
+    exit_code = ExitCode.NO_SUCH
+
+
 class AlreadyServed(ReconcilerError):
     """Another daemon serves this SQLite file; the message names it."""
 

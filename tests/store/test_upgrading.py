@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy import Engine, MetaData, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
@@ -40,6 +42,22 @@ def renamed(since: str, table: str) -> dict[str, str]:
     return {now: then for names in later for (where, now), then in names.items() if where == table}
 
 
+def evidence_of(engine: Engine) -> dict[str, str]:
+    """The evidence of each decision as the releases before its table kept it, unpacked by nothing of ours."""
+    texts = {}
+    with engine.connect() as connection:
+        for key, content in connection.execute(text("SELECT evidence_key, content FROM evidence")):
+            document: dict[str, Any] = {}
+            for path, value in json.loads(zlib.decompress(content)):
+                *above, name = path.split(".", 2)
+                place = document
+                for step in above:
+                    place = place.setdefault(step, {})
+                place[name] = value
+            texts[key] = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return texts
+
+
 def copied(source: str, target: str, revision: str) -> Rows:
     """Every row of ours, in the columns that the target has, through SQLAlchemy's reflection and nothing of ours."""
     there, here = create_engine(source), create_engine(target)
@@ -47,12 +65,15 @@ def copied(source: str, target: str, revision: str) -> Rows:
     old.reflect(there)
     new.reflect(here)
     put: Rows = {}
+    evidence = evidence_of(there)
     with there.connect() as reading, here.begin() as writing:
         for table in new.sorted_tables:
             if table.name == "alembic_version":
                 continue
             columns = [column.name for column in table.columns]
-            rows = reading.execute(old.tables[table.name].select()).mappings()
+            rows = [dict(row) for row in reading.execute(old.tables[table.name].select()).mappings()]
+            for row in rows if table.name == "decisions" else ():
+                row["evidence"] = evidence[row["decision_id"]]
             now = {then: now for now, then in renamed(revision, table.name).items()}
             put[table.name] = [{name: row[now.get(name, name)] for name in columns} for row in rows]
             if put[table.name]:
@@ -75,6 +96,9 @@ def held(url: str, like: Rows, revision: str) -> Rows:
             ]
             for name in like
         }
+        evidence = evidence_of(engine)
+    for row in found["decisions"]:
+        row["evidence"] = evidence[row["decision_id"]]
     engine.dispose()
     return {
         name: [{key: row[key] for key in (rows[0] if rows else row)} for row in found[name]]
@@ -132,6 +156,9 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
     assert {"decisions", "outcomes", "pending_acts", "policy_versions"} <= {name for name, rows in put.items() if rows}
     schema.upgrade(earlier.url)
     assert as_text(held(earlier.url, put, earlier.revision)) == as_text(put)
+    there = create_engine(earlier.url)
+    assert "evidence" not in {column["name"] for column in inspect(there).get_columns("decisions")}
+    there.dispose()
     assert schema.check(earlier.url) == []
     engine = make_engine(earlier.url)
     found = {row["model"]: (row["effect"], row["decider"]) for row in AuditReader(engine).decisions(DecisionFilter())}

@@ -1,0 +1,164 @@
+"""Evidence as it is stored: compressed, each field with a salt of its own, of which one can be removed.
+
+Compressed by zlib: it is in the standard library of every Python, read by every language, and what evidence repeats are
+the names of its fields. Salts lie beside the compressed part, since nothing makes them smaller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
+from reconciler.audit.judgement_tables import ConfirmationRow
+from reconciler.audit.statements import chunks
+from reconciler.audit.tables import DecisionRow
+from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text
+from reconciler.domain.text import visible
+
+_LEVEL = 9
+
+
+class Salted(NamedTuple):
+    """Evidence ready to be stored: the columns of its row but the key, and the digests of its fields in their order."""
+
+    columns: Mapping[str, Any]
+    digests: tuple[str, ...]
+
+
+def salted(evidence: str) -> Salted:
+    """Evidence as JSON text, with a new salt for each field."""
+    fields = list(fields_of(json.loads(evidence)))
+    salts = [os.urandom(SALT_BYTES) for _ in fields]
+    slots = [Slot(field.path, digest_of(field, salt), field, salt) for field, salt in zip(fields, salts, strict=True)]
+    return Salted({"fields": len(fields), **packed(slots)}, tuple(slot.digest for slot in slots))
+
+
+class Slot(NamedTuple):
+    """The place of a field. `field` and `salt` are None where it was redacted."""
+
+    path: str
+    digest: str
+    field: Field | None
+    salt: bytes | None
+
+
+def packed(slots: Sequence[Slot]) -> dict[str, bytes]:
+    """The two columns that hold the fields. Of a field that is gone only the path is left."""
+    entries = [[slot.path] if slot.field is None else slot.field for slot in slots]
+    salts = b"".join(slot.salt for slot in slots if slot.salt is not None)
+    return {"salts": salts, "content": zlib.compress(json_text(entries).encode(), _LEVEL)}
+
+
+class Damaged(Exception):
+    """The row cannot have been written so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Evidence as its row and those of its redactions tell it, field by field."""
+
+    slots: tuple[Slot, ...]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], redacted: Mapping[int, tuple[str, str]]) -> Stored:
+        """The evidence of a row.
+
+        Args:
+            redacted: the field and the digest that each redaction names, by position.
+
+        Raises:
+            Damaged: the row was not written by this product, or the rows do not fit together.
+        """
+        entries, salts = _unpacked(row)
+        left = [at for at, entry in enumerate(entries) if len(entry) > 1]
+        if len(entries) != row["fields"] or len(salts) != len(left):
+            raise Damaged("has not the fields that it had")
+        if {at: visible(entries[at][0]) for at in set(range(len(entries))) - set(left)} != {
+            at: field for at, (field, _) in redacted.items()
+        }:
+            raise Damaged("lacks other fields than were redacted")
+        salt_of = dict(zip(left, salts, strict=True))
+        return cls(tuple(_slot(entry, salt_of.get(at), redacted.get(at)) for at, entry in enumerate(entries)))
+
+    def digests(self) -> tuple[str, ...]:
+        return tuple(slot.digest for slot in self.slots)
+
+    def redacted(self) -> tuple[str, ...]:
+        """The paths of the fields that are gone."""
+        return tuple(slot.path for slot in self.slots if slot.field is None)
+
+    def document(self) -> dict[str, Any]:
+        """The evidence as JSON data, with `{"redacted": true}` in the place of what is gone."""
+        gone = {"redacted": True}
+        return document_of({slot.path: gone if slot.field is None else slot.field.value for slot in self.slots})
+
+    def left(self) -> dict[str, Any]:
+        """The evidence as JSON data, without what is gone."""
+        return document_of({slot.path: slot.field.value for slot in self.slots if slot.field is not None})
+
+
+def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
+    salts = bytes(row["salts"])
+    try:
+        entries = json.loads(zlib.decompress(bytes(row["content"])))
+        readable = all(isinstance(path, str) and len(value) < 2 for path, *value in entries)
+    except (zlib.error, ValueError, TypeError):
+        readable = False
+    if not readable:
+        raise Damaged("cannot be read")
+    return entries, [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
+
+
+def _slot(entry: Sequence[Any], salt: bytes | None, redacted: tuple[str, str] | None) -> Slot:
+    if salt is not None:
+        field = Field(entry[0], entry[1])
+        return Slot(field.path, digest_of(field, salt), field, salt)
+    assert redacted is not None  # `Stored.of` has compared the two
+    return Slot(entry[0], redacted[1], None, None)
+
+
+def stored_evidence(connection: Connection, keys: Collection[str]) -> dict[str, Stored | Damaged]:
+    """Evidence by its key; a key whose row is gone is missing."""
+    found: dict[str, Stored | Damaged] = {}
+    for chunk in chunks(keys):
+        redacted = _redactions(connection, chunk)
+        query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
+        for row in connection.execute(query).mappings():
+            key = row["evidence_key"]
+            try:
+                found[key] = Stored.of(dict(row), redacted[key])
+            except Damaged as damage:
+                found[key] = damage
+    return found
+
+
+def damage_of(connection: Connection, keys: Collection[str]) -> dict[str, str]:
+    """What is wrong with rows of evidence, by key, as in "its evidence …". Those that are whole are not in it."""
+    found = stored_evidence(connection, keys)
+    missing = {key: "is missing" for key in keys if key not in found}
+    return missing | {key: str(damage) for key, damage in found.items() if isinstance(damage, Damaged)}
+
+
+def unowned(connection: Connection, limit: int) -> list[str]:
+    """Keys of evidence that belongs to nothing in the log."""
+    row = EvidenceRow
+    of_decision = select(DecisionRow.decision_id).where(DecisionRow.decision_id == row.evidence_key)
+    of_confirmation = select(ConfirmationRow.id).where(ConfirmationRow.evidence_key == row.evidence_key)
+    nobodys = select(row.evidence_key).where(~of_decision.exists(), ~of_confirmation.exists())
+    return list(connection.scalars(nobodys.limit(limit)))
+
+
+def _redactions(connection: Connection, keys: Collection[str]) -> dict[str, dict[int, tuple[str, str]]]:
+    redacted: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
+    query = select(RedactionRow.__table__).where(RedactionRow.evidence_key.in_(keys))
+    for row in connection.execute(query):
+        redacted[row.evidence_key][row.position] = (row.field, row.digest)
+    return redacted

@@ -1,0 +1,113 @@
+"""Removing a field from stored evidence: value and salt go together, the digest stays, and a row says who and why.
+
+Every proof holds afterwards, since the entry of the decision covers the digests. Nothing tells what the value was, not
+even a comparison with every value that it might have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, text, update
+
+from reconciler.audit.evidence import Slot, Stored, packed, stored_evidence
+from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
+from reconciler.audit.log import Recording
+from reconciler.audit.reader import only_one
+from reconciler.audit.repeating import columns_that_repeat, decisions_about_the_same
+from reconciler.audit.session import Session
+from reconciler.audit.tables import db_now
+from reconciler.domain.salted import KEPT
+from reconciler.domain.text import quoted, visible, visible_name
+from reconciler.ports import AuditUnavailable, NoSuchField
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What was removed: paths, each with the digest that stays. And what is not reached by it.
+
+    `repeated_in`: columns that show one of the values. `others`: ids of the decisions about the same version, which
+    have evidence of their own.
+    """
+
+    decision_id: str
+    removed: tuple[tuple[str, str], ...]
+    repeated_in: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def redact(engine: Engine, id: str, paths: Sequence[str], reason: str, person: str) -> Redaction:
+    """Removes fields from the evidence of a decision: all of them, or none.
+
+    Args:
+        id: of the decision, or the beginning of it.
+        paths: as `audit show --format json` nests them, joined by dots.
+
+    Raises:
+        NoSuchDecision, AmbiguousDecision: as `AuditReader.decision`.
+        NoSuchField: the evidence has no such field, or it cannot be removed, or it is gone already.
+        AuditUnavailable: it cannot be written, or this role may not.
+    """
+    session = Session(engine)
+    with session.snapshot() as connection:
+        _require_right(connection)
+        decision_id = only_one(connection, id)
+    with session.recording() as recording:
+        stored = stored_evidence(recording.connection, [decision_id]).get(decision_id)
+        if not isinstance(stored, Stored):
+            raise AuditUnavailable(f"decision {decision_id}: its evidence {stored or 'is missing'}: see `audit verify`")
+        positions = [_position(stored, path) for path in dict.fromkeys(paths)]
+        why = {"reason": visible(reason), "person": visible_name(person)}
+        left = stored
+        for position in positions:
+            left = _removed(recording, decision_id, left, position, why)
+        values = [stored.slots[at].field.value for at in positions]  # type: ignore[union-attr]
+        return Redaction(
+            decision_id=decision_id,
+            removed=tuple((visible(stored.slots[at].path), stored.slots[at].digest) for at in positions),
+            repeated_in=tuple(columns_that_repeat(recording.connection, decision_id, values)),
+            others=tuple(decisions_about_the_same(recording.connection, decision_id)),
+        )
+
+
+def empty_write_ahead_log(engine: Engine) -> bool:
+    """Writes the log of SQLite into the file and empties it. False where somebody reads from it meanwhile."""
+    if engine.dialect.name != "sqlite":
+        return False
+    with closing(engine.raw_connection()) as connection:
+        [(busy, *_)] = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not busy
+
+
+def _require_right(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        return
+    rights = "has_table_privilege('redactions', 'INSERT') AND has_table_privilege('evidence', 'UPDATE')"
+    if not connection.scalar(text(f"SELECT {rights}")):
+        raise AuditUnavailable("this role may not redact: set RECONCILER_AUDIT__URL to that of the tables' owner")
+
+
+def _position(stored: Stored, path: str) -> int:
+    """Where a field stands. A path is taken as it is, or as it is shown."""
+    if path in KEPT or path.endswith(".answer"):
+        raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
+    found = [at for at, slot in enumerate(stored.slots) if path in {slot.path, visible(slot.path)}]
+    if not found:
+        left = ", ".join(visible(slot.path) for slot in stored.slots if slot.field is not None)
+        raise NoSuchField(f"the evidence has no field {quoted(path)}: it has {left}")
+    if stored.slots[found[0]].field is None:
+        raise NoSuchField(f"{quoted(path)} is redacted already")
+    return found[0]
+
+
+def _removed(recording: Recording, key: str, stored: Stored, position: int, why: dict[str, str]) -> Stored:
+    """Puts the removal on record, and removes: the triggers allow the second after the first only."""
+    slot = stored.slots[position]
+    named = {"evidence_key": key, "position": position, "field": visible(slot.path), "digest": slot.digest}
+    recording.add(RedactionRow, {**named, **why, "at": db_now()})
+    left = Stored((*stored.slots[:position], Slot(slot.path, slot.digest, None, None), *stored.slots[position + 1 :]))
+    changed = update(EvidenceRow).where(EvidenceRow.evidence_key == key).values(packed(left.slots))
+    recording.connection.execute(changed)
+    return left

@@ -1,0 +1,62 @@
+"""Evidence in fields, each behind a salted digest: a field can be removed, and what is left still proves itself.
+
+A field is named by its path in the evidence, joined by dots: `run.status`, `version.tags.owner`, `run.metrics.f1`.
+One metric, tag or parameter is one field, and so is everything else that an answer holds, such as the description with
+its own hash. The digest covers the path and the value. Without its salt it tells nothing, not even of a value that can
+be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+SALT_BYTES: Final = 16
+
+# What an answer holds by names of its own: each name is a field.
+MAPS: Final = frozenset({"tags", "metrics", "params"})
+# What evidence holds beside the answers of the registry.
+KEPT: Final = frozenset({"format", "read_at"})
+# A name within a map may hold dots: only the first two separate.
+_DEPTH: Final = 3
+
+
+class Field(NamedTuple):
+    path: str
+    value: Any
+
+
+def fields_of(document: Mapping[str, Any]) -> Iterator[Field]:
+    """The fields of evidence as JSON data, in the order of their names. An empty map is one field."""
+    for key, answer in sorted(document.items()):
+        if not isinstance(answer, dict):
+            yield Field(key, answer)
+            continue
+        for name, member in sorted(answer.items()):
+            if name in MAPS and isinstance(member, dict) and member:
+                yield from (Field(f"{key}.{name}.{entry}", value) for entry, value in sorted(member.items()))
+            else:
+                yield Field(f"{key}.{name}", member)
+
+
+def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `fields_of`."""
+    document: dict[str, Any] = {}
+    for path, value in fields.items():
+        *above, name = path.split(".", _DEPTH - 1)
+        place = document
+        for key in above:
+            place = place.setdefault(key, {})
+        place[name] = value
+    return document
+
+
+def digest_of(field: Field, salt: bytes) -> str:
+    """SHA-256 (hex) over the salt and the field as JSON: an array of path and value, in ASCII with sorted keys."""
+    return hashlib.sha256(salt + json_text(field).encode()).hexdigest()
+
+
+def json_text(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,347 @@
+"""Evidence in its table: what it takes, what its triggers allow, and what is left of it after a redaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import DBAPIError
+
+from reconciler.audit import schema, transfer
+from reconciler.audit.database import make_engine
+from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.audit.redacting import empty_write_ahead_log, redact
+from reconciler.audit.tables import DecisionCheckRow
+from reconciler.audit.verifying import verify
+from reconciler.domain.salted import document_of, fields_of
+from reconciler.ports import NoSuchField
+from tests.postgres import PostgresServer
+from tests.store.test_log import decide, leaves, without_triggers
+
+FIELD = "version.description"
+
+
+@pytest.fixture
+def decision(engine: Engine) -> str:
+    """The id of one decision, among others."""
+    decide(engine, 3)
+    ids = [row["decision_id"] for row in AuditReader(engine).decisions(DecisionFilter())]
+    return sorted(ids)[1]
+
+
+def row_of(engine: Engine, decision: str) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(EvidenceRow.__table__).where(EvidenceRow.evidence_key == decision)).one()
+
+
+def entries_in(row: Any) -> list[list[Any]]:
+    found: list[list[Any]] = json.loads(zlib.decompress(row.content))
+    return found
+
+
+# --- fields --------------------------------------------------------------------------------------------------
+
+_scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
+_values = _scalars | st.lists(_scalars, max_size=2) | st.dictionaries(st.text(max_size=4), _scalars, max_size=2)
+_names = st.text(st.characters(categories=["Ll"]), min_size=1, max_size=8)
+_maps = st.dictionaries(st.text(max_size=6), _values, max_size=3)
+_answers = st.dictionaries(_names, _values, min_size=1, max_size=3) | st.fixed_dictionaries(
+    {"tags": _maps, "metrics": _maps}
+)
+
+
+@given(st.dictionaries(_names, _answers, max_size=3))
+def test_evidence_is_put_together_again_from_its_fields(document: dict[str, Any]) -> None:
+    fields = list(fields_of(document))
+    assert len({field.path for field in fields}) == len(fields)
+    assert document_of(dict(fields)) == document
+
+
+def test_the_entry_of_a_decision_covers_digests_that_anybody_can_recompute(engine: Engine, decision: str) -> None:
+    row = row_of(engine, decision)
+    digests = []
+    for number, (path, value) in enumerate(entries_in(row)):
+        told = json.dumps([path, value], sort_keys=True, separators=(",", ":"))
+        digests.append(hashlib.sha256(row.salts[number * 16 : number * 16 + 16] + told.encode()).hexdigest())
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT * FROM decisions WHERE decision_id = :id"), {"id": decision}).mappings()
+        columns = plain(dict(found.one()))
+        of_it = select(DecisionCheckRow.__table__).where(DecisionCheckRow.decision_id == decision)
+        checks = [plain(dict(check)) for check in connection.execute(of_it).mappings()]
+    for check in checks:
+        del check["decision_id"]
+    entry = {
+        "format": "mlflow-reconciler audit v1",
+        "row": {**columns, "checks": checks, "evidence": digests},
+        "table": "decisions",
+    }
+    written = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+    [leaf] = [leaf for leaf in leaves(engine) if leaf.row_key == decision and leaf.entry == "decisions"]
+    assert bytes(leaf.hash) == hashlib.sha256(b"\0" + written).digest()
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """As docs/audit.md says: times in UTC with milliseconds, fractions as text, no columns without a value."""
+    told = {}
+    for name, value in row.items():
+        if hasattr(value, "strftime"):
+            from datetime import UTC
+
+            value = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03}Z"
+        if name in {"acts", "archive_existing"}:
+            value = bool(value)
+        if value is not None:
+            told[name] = repr(value) if isinstance(value, float) else value
+    return told
+
+
+# --- redaction -----------------------------------------------------------------------------------------------
+
+
+def test_a_redacted_field_is_gone_with_its_salt_and_every_entry_stays_as_it_was(engine: Engine, decision: str) -> None:
+    before, row = leaves(engine), row_of(engine, decision)
+    done = redact(engine, decision[:8], [FIELD], "a name in it", "ada")
+    after = row_of(engine, decision)
+    at = [path for path, *_ in entries_in(row)].index(FIELD)
+    assert entries_in(after) == [[FIELD] if one == at else entry for one, entry in enumerate(entries_in(row))]
+    assert after.salts == row.salts[: at * 16] + row.salts[at * 16 + 16 :]
+    with engine.connect() as connection:
+        [redaction] = connection.execute(text("SELECT * FROM redactions")).mappings()
+    value = json.dumps(entries_in(row)[at], sort_keys=True, separators=(",", ":")).encode()
+    assert redaction["digest"] == hashlib.sha256(row.salts[at * 16 : at * 16 + 16] + value).hexdigest()
+    assert done.removed == ((FIELD, redaction["digest"]),)
+    named = {name: redaction[name] for name in ("evidence_key", "position", "field", "reason", "person")}
+    assert named == {
+        "evidence_key": decision, "position": at, "field": FIELD, "reason": "a name in it", "person": "ada",
+    }  # fmt: skip
+    assert leaves(engine)[: len(before)] == before
+    assert [(leaf.entry, leaf.row_key) for leaf in leaves(engine)[len(before) :]] == [("redactions", "1")]
+    found = verify(engine)
+    assert (found.differences, found.redacted) == ((), 1)
+
+
+def test_what_is_redacted_is_shown_so_and_all_else_as_before(engine: Engine, decision: str) -> None:
+    reader = AuditReader(engine)
+    before = reader.decision(decision)
+    redact(engine, decision, [FIELD, "run.metrics.validation_accuracy"], "a test", "ada")
+    after = reader.decision(decision)
+    assert after["evidence"]["version"].pop("description") == {"redacted": True}
+    assert after["evidence"]["run"]["metrics"].pop("validation_accuracy") == {"redacted": True}
+    del before["evidence"]["version"]["description"], before["evidence"]["run"]["metrics"]["validation_accuracy"]
+    assert after == before
+
+
+def test_it_is_told_which_columns_and_decisions_show_the_value_still(engine: Engine, decision: str) -> None:
+    done = redact(engine, decision, ["run.metrics.validation_accuracy"], "a test", "ada")
+    assert {"decisions.reason", "decision_checks.observed"} <= set(done.repeated_in)
+    assert done.others == ()
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["version.tags.owner"], "the evidence has no field 'version.tags.owner': it has format, "),
+        ([FIELD, "version"], "the evidence has no field 'version'"),
+        (["read_at"], "cannot be redacted"),
+        (["run.answer"], "cannot be redacted"),
+    ],
+)
+def test_a_field_that_is_not_there_changes_nothing(engine: Engine, decision: str, paths: list[str], said: str) -> None:
+    before = row_of(engine, decision)
+    with pytest.raises(NoSuchField, match=said):
+        redact(engine, decision, paths, "a test", "ada")
+    assert row_of(engine, decision) == before
+    assert verify(engine).redacted == 0
+
+
+def test_a_field_is_redacted_once(engine: Engine, decision: str) -> None:
+    redact(engine, decision, [FIELD], "a test", "ada")
+    with pytest.raises(NoSuchField, match="'version.description' is redacted already"):
+        redact(engine, decision, [FIELD], "a test", "ada")
+
+
+def test_on_sqlite_the_salt_is_in_no_file_of_the_database_any_more(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    schema.upgrade(url)
+    engine = make_engine(url)
+    decide(engine, 3)
+    [row, *_] = AuditReader(engine).decisions(DecisionFilter())
+    stored = row_of(engine, row["decision_id"])
+    at = [path for path, *_ in entries_in(stored)].index(FIELD)
+    salt = stored.salts[at * 16 : at * 16 + 16]
+
+    def anywhere() -> bool:
+        return any(salt in file.read_bytes() for file in tmp_path.iterdir())
+
+    assert anywhere()
+    redact(engine, row["decision_id"], [FIELD], "a test", "ada")
+    assert empty_write_ahead_log(engine)
+    assert not anywhere()
+    engine.dispose()
+
+
+def test_a_copy_on_the_other_database_is_redacted_as_well(
+    engine: Engine, decision: str, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    redact(engine, decision, [FIELD], "a test", "ada")
+    sqlite = f"sqlite:///{tmp_path / 'copy.db'}"
+    target = sqlite if engine.dialect.name == "postgresql" else postgres.new_database()
+    schema.upgrade(target)
+    transfer.copy(engine.url.render_as_string(hide_password=False), target)
+    copy = make_engine(target)
+    assert verify(copy) == verify(engine)
+    assert AuditReader(copy).decision(decision)["evidence"]["version"]["description"] == {"redacted": True}
+    redact(copy, decision, ["run.run_id"], "the copy goes on", "ada")
+    assert verify(copy).differences == ()
+    copy.dispose()
+
+
+# --- what the triggers allow ---------------------------------------------------------------------------------
+
+_ONE_LESS = "UPDATE evidence SET salts = substr(salts, 17)"
+_ADDED = (
+    "INSERT INTO redactions (at, evidence_key, position, field, digest, reason, person)"
+    " VALUES ('2026-11-26T00:00:00.000Z', :key, {at}, 'x', 'x', 'x', 'x')"
+)
+REFUSED = {
+    "another value": ["UPDATE evidence SET content = content"],
+    "one salt less without a redaction": [f"{_ONE_LESS} WHERE evidence_key = :key"],
+    "two salts less for one redaction": [
+        _ADDED.format(at=0), "UPDATE evidence SET salts = substr(salts, 33) WHERE evidence_key = :key",
+    ],
+    "one redaction used twice": [
+        _ADDED.format(at=0), f"{_ONE_LESS} WHERE evidence_key = :key", f"{_ONE_LESS} WHERE evidence_key = :key",
+    ],
+    "the redaction of another decision": [_ADDED.format(at=0), f"{_ONE_LESS} WHERE evidence_key <> :key"],
+    "another number of fields": [
+        _ADDED.format(at=0), f"{_ONE_LESS}, fields = fields - 1 WHERE evidence_key = :key",
+    ],
+    "another key": [_ADDED.format(at=0), f"{_ONE_LESS}, evidence_key = 'x' WHERE evidence_key = :key"],
+    "one field twice": [_ADDED.format(at=0), _ADDED.format(at=0)],
+    "a redaction changed": [_ADDED.format(at=0), "UPDATE redactions SET reason = 'better'"],
+    "a redaction deleted": [_ADDED.format(at=0), "DELETE FROM redactions"],
+    "evidence deleted": ["DELETE FROM evidence WHERE evidence_key = :key"],
+    "one salt more": [
+        _ADDED.format(at=0), f"{_ONE_LESS} WHERE evidence_key = :key",
+        "UPDATE evidence SET salts = salts || substr(salts, 1, 16) WHERE evidence_key = :key",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_triggers_allow_no_other_change(engine: Engine, decision: str, what: str) -> None:
+    *allowed, refused = REFUSED[what]
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        for statement in allowed:
+            connection.execute(text(statement), {"key": decision} if ":key" in statement else {})
+        with pytest.raises(DBAPIError, match="append-only|unique|duplicate"):
+            connection.execute(text(refused), {"key": decision} if ":key" in refused else {})
+        transaction.rollback()
+
+
+# --- whatever is changed behind the product ------------------------------------------------------------------
+
+
+def _value(entries: list[list[Any]], salts: bytes, at: int) -> tuple[list[list[Any]], bytes]:
+    return [[path, [*value, 1]] if one == at else [path, *value] for one, (path, *value) in enumerate(entries)], salts
+
+
+def _path(entries: list[list[Any]], salts: bytes, at: int) -> tuple[list[list[Any]], bytes]:
+    return [[f"{path}x" if one == at else path, *value] for one, (path, *value) in enumerate(entries)], salts
+
+
+def _salt(entries: list[list[Any]], salts: bytes, at: int) -> tuple[list[list[Any]], bytes]:
+    place = at * 16 % len(salts)
+    return entries, salts[:place] + bytes([salts[place] ^ 1]) + salts[place + 1 :]
+
+
+def _gone(entries: list[list[Any]], salts: bytes, at: int) -> tuple[list[list[Any]], bytes]:
+    return entries[:at] + entries[at + 1 :], salts[: at * 16] + salts[at * 16 + 16 :]
+
+
+def _swapped(entries: list[list[Any]], salts: bytes, at: int) -> tuple[list[list[Any]], bytes]:
+    return [*entries[1:], entries[0]], salts
+
+
+Change = Callable[[list[list[Any]], bytes, int], tuple[list[list[Any]], bytes]]
+
+
+@pytest.mark.parametrize("change", [_value, _path, _salt, _gone, _swapped])
+@pytest.mark.parametrize("redacted", [False, True])
+def test_whatever_is_changed_in_evidence_is_told_with_its_decision(
+    engine: Engine, decision: str, change: Change, redacted: bool
+) -> None:
+    if redacted:
+        redact(engine, decision, [FIELD], "a test", "ada")
+    without_triggers(engine, "evidence")
+    row = row_of(engine, decision)
+    for at in range(row.fields):
+        entries, salts = change(entries_in(row), row.salts, at)
+        with engine.begin() as connection:
+            put(connection, decision, {"content": packed(entries), "salts": salts})
+            if (entries, salts) == (entries_in(row), row.salts):
+                continue
+        differences = verify(engine).differences
+        assert len(differences) == 1, differences
+        assert f"decisions {decision} (entry " in differences[0]
+    with engine.begin() as connection:
+        put(connection, decision, {"content": row.content, "salts": row.salts})
+    assert verify(engine).differences == ()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(st.data())
+def test_no_byte_of_what_is_compressed_can_be_changed_unseen(engine: Engine, data: st.DataObject) -> None:
+    if not leaves(engine):
+        decide(engine, 1)
+        without_triggers(engine, "evidence")
+    [key] = [leaf.row_key for leaf in leaves(engine) if leaf.entry == "decisions"]
+    row = row_of(engine, key)
+    at = data.draw(st.integers(0, len(row.content) - 1))
+    bit = 1 << data.draw(st.integers(0, 7))
+    changed = row.content[:at] + bytes([row.content[at] ^ bit]) + row.content[at + 1 :]
+    with engine.begin() as connection:
+        put(connection, key, {"content": changed})
+    differences = verify(engine).differences
+    with engine.begin() as connection:
+        put(connection, key, {"content": row.content})
+    # A bit of the header of zlib stands for the speed of the compression, and nothing else.
+    assert any(key in found for found in differences) or zlib.decompress(changed) == zlib.decompress(row.content)
+
+
+def packed(entries: list[list[Any]]) -> bytes:
+    return zlib.compress(json.dumps(entries).encode())
+
+
+def put(connection: Any, key: str, values: dict[str, bytes]) -> None:
+    connection.execute(EvidenceRow.__table__.update().where(EvidenceRow.evidence_key == key).values(values))
+
+
+def test_evidence_that_nobody_decided_on_is_told(engine: Engine, decision: str) -> None:
+    row = row_of(engine, decision)
+    with engine.begin() as connection:
+        connection.execute(EvidenceRow.__table__.insert(), {**row._asdict(), "evidence_key": "of nobody"})
+    assert verify(engine).differences == ("evidence of nobody: it belongs to no decision: it was added by another way",)
+
+
+def test_missing_and_broken_evidence_is_told_apart_from_a_changed_row(engine: Engine, decision: str) -> None:
+    without_triggers(engine, "evidence")
+    with engine.begin() as connection:
+        put(connection, decision, {"content": b"not zlib"})
+    [told] = verify(engine).differences
+    assert told.startswith(f"decisions {decision} ")
+    assert told.endswith("its evidence cannot be read")
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM evidence WHERE evidence_key = :key"), {"key": decision})
+    [told] = verify(engine).differences
+    assert told.endswith("its evidence is missing")
