@@ -14,7 +14,7 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
-from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
+from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, Times
 from reconciler.cycle.judging_again import LONGEST_WAIT, READ_AGAIN_TOGETHER, Backoff
 from reconciler.domain.decision import Mode, OutcomeKind
 from reconciler.domain.judgements import LastDecision
@@ -39,7 +39,7 @@ class Bench:
 
     def start(self, evidence_age: timedelta = timedelta(minutes=5)) -> None:
         """A process that remembers nothing."""
-        self._cycle = Cycle(self.registry, self.audit, evidence_age=evidence_age)
+        self._cycle = Cycle(self.registry, self.audit, times=Times(evidence_age=evidence_age))
         self._cycle._backoff = Backoff(lambda: self.time[-1])
 
     def policy(self, least: float, comment: str = "") -> None:
