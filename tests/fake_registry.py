@@ -40,6 +40,8 @@ class FakeRegistry:
     after: dict[int, Callable[[], None]] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     unlisted: dict[str, str] = field(default_factory=dict)
+    stages: dict[tuple[str, str], str] = field(default_factory=dict)
+    on_evidence: Callable[[Sequence[tuple[Listed, Needs]]], None] = lambda wanted: None
     operations: int = 0
 
     # --- people ----------------------------------------------------------------------------------------------
@@ -76,6 +78,7 @@ class FakeRegistry:
             return Listing([Listed(one, self._facts(one)) for one in wanted], unread=unread)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
+        self.on_evidence(wanted)
         with _Operation(self):
             return {listed.request.key: self._evidence(listed.request, now) for listed, _ in wanted}
 
@@ -122,7 +125,10 @@ class FakeRegistry:
         return Standing(is_open, holds=holds, decision_ids=self.shown.get(place, ()), told_first=True)
 
     def _facts(self, request: Request) -> VersionFacts:
-        return VersionFacts(f"run-{request.version}", "", "READY", "None", Text.of(""))
+        return VersionFacts(f"run-{request.version}", "", "READY", self._stage(request), Text.of(""))
+
+    def _stage(self, request: Request) -> str:
+        return self.stages.get((request.model, request.version), "None")
 
     def _evidence(self, request: Request, now: datetime) -> Evidence:
         if request.model in self.unreadable:

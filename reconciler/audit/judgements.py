@@ -119,6 +119,9 @@ def watch(connection: Connection, decision_id: str) -> None:
 def watched(connection: Connection, served: Served, everything: bool) -> list[Decision]:
     """Those that are due; while a successor is to be carried out its predecessor is looked at in each cycle."""
     row = WatchedActRow
+    if connection.scalar(select(row.decision_id).limit(1)) is None:
+        # As almost always: even a plan for the statement below costs a block of each index that it might use.
+        return []
     successor = DecisionRow.__table__.alias("successor")
     succeeded = exists().where(
         successor.c.replaces == row.decision_id, PendingActRow.decision_id == successor.c.decision_id

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, func, join, null, select
+from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, case, func, join, null, select
 from sqlalchemy import Text as SqlText
 
 from reconciler.audit.evidence import Damaged, Stored, stored_evidence
+from reconciler.audit.judgement_reading import judged_again
 from reconciler.audit.session import Session
 from reconciler.audit.statements import decision_of_pending
 from reconciler.audit.stuck import stuck
@@ -42,7 +43,7 @@ _MOMENTS = {"decided_at", "requested_at", "outcome_at"}
 LISTED = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
     "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
-    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider",
+    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider", "judgement", "replaces",
 )  # fmt: skip
 
 # The view, read as any auditor reads it. It is not among the tables that `db check` expects.
@@ -118,22 +119,28 @@ class AuditReader:
     def open_requests(self) -> list[dict[str, Any]]:
         """The working picture of the last cycle, oldest first: what is open and what it waits for.
 
-        `would`: the verdict of a decision that the mode did not act on; None where there is none. `decision_id`: the
-        decision that is to be carried out, with `act_next_attempt_at` and `act_detail` until it is given up.
+        Of the last decision about a request: `would` is its verdict where the mode did not act on it; else
+        `decision_id` is its id, with `act_next_attempt_at` and `act_detail` until it is given up. Both are None where
+        the request is to be judged.
         """
         decisions = DecisionRow.__table__.alias("decided")
         decided, act = decisions.c, PendingActRow
-        not_acted_on = (
-            select(DecisionRow.verdict)
-            .where(DecisionRow.request_key == OpenRequestRow.request_key, ~DecisionRow.acts)
-            .order_by(DecisionRow.id.desc())
+        last = (
+            select(DecisionRow.decision_id)
+            .where(DecisionRow.request_key == OpenRequestRow.request_key)
+            .order_by(DecisionRow.judgement.desc())
             .limit(1)
             .scalar_subquery()
         )
+        ended = OutcomeRow.outcome
+        stands = decided.acts & (ended.is_(None) | (ended != "lapsed"))
         query = (
-            select(OpenRequestRow.__table__, not_acted_on.label("would"), decided.decision_id)
+            select(OpenRequestRow.__table__, case((~decided.acts, decided.verdict)).label("would"))
+            .add_columns(case((stands, decided.decision_id)).label("decision_id"))
             .add_columns(act.next_attempt_at.label("act_next_attempt_at"), act.last_detail.label("act_detail"))
-            .outerjoin(decisions, (decided.request_key == OpenRequestRow.request_key) & decided.acts)
+            .select_from(OpenRequestRow.__table__)
+            .outerjoin(decisions, decided.decision_id == last)
+            .outerjoin(OutcomeRow.__table__, OutcomeRow.decision_id == decided.decision_id)
             .outerjoin(act.__table__, act.decision_id == decided.decision_id)
             .order_by(OpenRequestRow.first_seen_at)
         )
@@ -252,7 +259,7 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
         "request": json.loads(decision.request),
         "evidence": _shown(stored_evidence(connection, [decision_id]).get(decision_id)),
         "policy": decision.policy,
-    }
+    } | judged_again(connection, decision_id)
 
 
 def _shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:

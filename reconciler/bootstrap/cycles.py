@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from reconciler import explain
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
-from reconciler.cycle import Cycle, CycleSummary, Event
+from reconciler.cycle import Cycle, CycleSummary, Event, Times
 from reconciler.domain.decision import Mode
 from reconciler.settings.model import Settings
 
@@ -24,6 +24,6 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 
     with audit_log_of_one_cycle(settings, registry) as audit:
-        age = settings.schedule.evidence_age
-        cycle = Cycle(registry, audit, on_event=on_event, deadline=deadline, evidence_age=age, everything_is_due=True)
+        times = Times(deadline, settings.schedule.evidence_age)
+        cycle = Cycle(registry, audit, on_event=on_event, times=times, everything_is_due=True)
         return cycle.run(in_force, mode)

@@ -27,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="List decisions, show one in full, 
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
     "requester_assurance", "requested_at", "comment", "verdict", "reason_code", "reason", "mode", "policy_digest",
-    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider",
+    "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider", "judgement", "replaces",
 )  # fmt: skip
 
 
@@ -127,6 +127,24 @@ def _show(whole: dict[str, Any]) -> None:
         write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
     else:
         print("none yet: the decision is pending")
+    _show_judged_again(whole)
+
+
+def _show_judged_again(whole: dict[str, Any]) -> None:
+    """What confirmed, followed and contradicted the decision; nothing where there was nothing."""
+    if whole["earlier_outcomes"]:
+        print("\noutcomes recorded before the last one, by an earlier release")
+        write_rows(whole["earlier_outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+    if whole["confirmations"]:
+        print("\nconfirmations: judged the same right before an act")
+        write_rows(whole["confirmations"], Format.TABLE, ("at", "verdict", "reason"), sys.stdout)
+    if whole["late_effects"]:
+        print("\ntook effect after it had ended")
+        write_rows(whole["late_effects"], Format.TABLE, ("at", "detail"), sys.stdout)
+    if whole["replaces"]:
+        print(f"\nreplaces decision {whole['replaces']}")
+    if whole["replaced_by"]:
+        print(f"\nreplaced by decision {whole['replaced_by']}")
 
 
 @app.command(epilog="Example: mlflow-reconciler audit report --since 2026-10-01 --until 2026-11-01")

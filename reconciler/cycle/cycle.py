@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import monotonic
 from typing import ClassVar
@@ -20,8 +20,13 @@ from reconciler.domain.decision import Mode
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, CycleNote, Registry
 
-# A decision that is older is judged again before it is carried out.
-EVIDENCE_AGE = timedelta(minutes=5)
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long a cycle may make calls (None: for ever), and how old a decision may be that is not judged again."""
+
+    deadline: timedelta | None = None
+    evidence_age: timedelta = timedelta(minutes=5)
 
 
 class Cycle:
@@ -42,16 +47,14 @@ class Cycle:
         *,
         stop: Callable[[], bool] = lambda: False,
         on_event: Callable[[Event], None] = lambda event: None,
-        deadline: timedelta | None = None,
-        evidence_age: timedelta = EVIDENCE_AGE,
+        times: Times = Times(),
         everything_is_due: bool = False,
     ) -> None:
         self._registry = registry
         self._audit = audit
         self._stop = stop
         self._on_event = on_event
-        self._deadline = deadline
-        self._evidence_age = evidence_age
+        self._times = times
         self._everything_is_due = everything_is_due
         self._backoff = Backoff()
         # The first pass always writes the picture: what an earlier process left may be out of date.
@@ -65,7 +68,7 @@ class Cycle:
             problem: shown beside the sentence in `status`, such as a refused reload.
         """
         started = monotonic()
-        meter = self._registry.begin(self._deadline)
+        meter = self._registry.begin(self._times.deadline)
         paused = self._audit.paused()
         if paused is not None:
             # Listing and judging go on; requests are decided again once acts are allowed.
@@ -93,7 +96,7 @@ class Cycle:
         terms = Terms(in_force.policy.scope(), mode, self._everything_is_due, self._had_open)
         judging_again = JudgingAgain(self._backoff, in_force, mode)
         deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)
-        reconsidering = Reconsidering(registry, audit, in_force, mode, self._evidence_age)
+        reconsidering = Reconsidering(registry, audit, in_force, mode, self._times.evidence_age)
         acting = self.acting(registry, audit, reconsidering, stopping, self._on_event)
         return self.making_passes(registry, audit, terms, stopping, deciding, acting)
 

@@ -80,7 +80,7 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (["audit", "list", "--mode", "foo"],
          "--mode: 'foo' is not one of 'observe', 'approve-only', 'enforce'", "audit list"),
         (["audit", "list", "--outcome", "foo"], "--outcome: 'foo' is not one of 'applied', 'failed', 'superseded', "
-         "'unattributed', 'observed'", "audit list"),
+         "'unattributed', 'lapsed', 'observed'", "audit list"),
         (["audit", "list", "--limit", "foo"], "--limit: 'foo': must be an integer", "audit list"),
         (["audit", "list", "--limit", "0"], "--limit: '0': must be at least 1", "audit list"),
         (["audit", "list", "--since", "foo"],

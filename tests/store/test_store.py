@@ -102,7 +102,7 @@ def test_whoever_was_overtaken_can_neither_renew_nor_count_nor_conclude(audit: A
     assert second.fence == first.fence + 1
     assert audit.log.go_ahead(first) is GoAhead.TAKEN_OVER
     assert not audit.log.conclude(first, Outcome(OutcomeKind.APPLIED, "stale"))
-    audit.log.attempted(first, "stale", timedelta(hours=1))
+    audit.log.attempted(first, "stale", timedelta(hours=1), in_doubt=False)
     assert audit.log.go_ahead(second) is GoAhead.YES
     assert audit.log.conclude(second, Outcome(OutcomeKind.APPLIED, "shown"))
     assert [row["outcome_detail"] for row in audit.reader.decisions(DecisionFilter())] == ["shown"]
@@ -124,7 +124,7 @@ def test_what_fails_in_the_same_way_three_times_is_stuck(audit: Audit) -> None:
     for detail, many in (("403", 1), ("409", 1), ("403", 1), ("403", 2), ("403", 3)):
         assert audit.log.stuck() == []
         [pending] = claimed(audit.log)
-        audit.log.attempted(pending, detail, timedelta())
+        audit.log.attempted(pending, detail, timedelta(), in_doubt=False)
         assert claimed(audit.log)[0].failures == many
     [stuck] = audit.log.stuck()
     assert (stuck.kind, stuck.decision_id, stuck.said) == ("decision", pending.decision.decision_id, "403")
@@ -236,22 +236,15 @@ def test_replicas_that_serve_one_registry_share_its_requests(audit: Audit) -> No
     ]  # fmt: skip
 
 
-def test_a_request_is_decided_once_in_a_mode_and_acted_on_once_in_all(audit: Audit) -> None:
+def test_a_request_is_decided_once_whatever_the_mode_until_it_is_judged_again(audit: Audit) -> None:
     assert audit.log.record(audit.judged(mode=Mode.OBSERVE)) is not None
     assert audit.log.record(audit.judged(mode=Mode.OBSERVE)) is None
-    assert audit.log.record(audit.judged(mode=Mode.ENFORCE)) is not None
-    assert audit.log.record(audit.judged(mode=Mode.APPROVE_ONLY)) is None
+    assert audit.log.record(audit.judged(mode=Mode.ENFORCE)) is None
+    again = replace(audit.judged(mode=Mode.ENFORCE), judgement=2)
+    assert audit.log.record(again) is not None
+    assert audit.log.record(again) is None
+    assert audit.log.record(replace(again, judgement=3)) is None, "two that act, and neither replaces the other"
     assert len(audit.reader.decisions(DecisionFilter())) == 2
-
-
-def test_settled_knows_the_mode_and_every_acting_decision(audit: Audit) -> None:
-    judged = audit.judged(mode=Mode.OBSERVE)
-    key = judged.request.key
-    audit.log.record(judged)
-    assert audit.log.settled([key], Mode.OBSERVE) == {key}
-    assert audit.log.settled([key], Mode.ENFORCE) == set()
-    audit.log.record(audit.judged(mode=Mode.ENFORCE))
-    assert audit.log.settled([key], Mode.APPROVE_ONLY) == {key}
 
 
 def test_what_does_not_act_is_observed_at_once(audit: Audit) -> None:
@@ -265,7 +258,7 @@ def test_an_attempt_sets_a_decision_aside_and_counts(audit: Audit) -> None:
     audit.log.record(audit.judged())
     for _ in range(2):
         [pending] = claimed(audit.log)
-        audit.log.attempted(pending, "403", timedelta(hours=1))
+        audit.log.attempted(pending, "403", timedelta(hours=1), in_doubt=False)
     assert claimed(audit.log, everything=False) == []
     [again] = claimed(audit.log)
     assert again.attempts == 2

@@ -275,8 +275,8 @@ def test_a_refused_act_is_given_up_after_eight_attempts(bench: Bench) -> None:
 
 
 def _writes_of(bench: Bench) -> range:
-    """Operations of the next cycle that may be writes: after a list, evidence and a reading, or only a reading."""
-    first = 4 if not bench.decisions() else 2
+    """Operations of the next cycle that may be writes: after list, evidence and reading, or reading and evidence."""
+    first = 4 if not bench.decisions() else 3
     return range(bench.registry.operations + first, bench.registry.operations + first + 1)
 
 
