@@ -90,6 +90,7 @@ _AFTER_ABSTENTION = {
     ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
     ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",
     ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
+    ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to mend the policy or evidence.exclude",
     ReasonCode.UNREADABLE: "the evidence could not be read; try again: {explain}",
 }
 

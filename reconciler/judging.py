@@ -52,13 +52,15 @@ def judge_batch(registry: Registry, policy: Policy, batch: Sequence[Listed], now
     evaluate = ENGINES[ENGINE]
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
     evidence_by_key = registry.evidence(needed, now)
-    for listed in batch:
-        evidence = evidence_by_key[listed.request.key]
+    for listed, needs in needed:
+        evidence = evidence_by_key[listed.request.key].excluding(needs.excluded)
         yield Judgement(listed, evaluate(policy, listed.request, evidence, now), evidence)
 
 
 def judge_again(engine: int, policy: Policy, request: Request, evidence: Evidence) -> Verdict:
     """The verdict of a stored decision, as of the moment when its evidence was read.
+
+    Where a check asks for what was redacted since, it is an abstention with the code `withheld`: nobody can tell.
 
     Args:
         engine: the number that is stored with the decision.

@@ -20,6 +20,8 @@ from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow
 from reconciler.audit.statements import chunks
 from reconciler.audit.tables import DecisionRow
+from reconciler.domain.evidence import Evidence
+from reconciler.domain.redacted import evidence_left
 from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text
 from reconciler.domain.text import visible
 
@@ -100,9 +102,14 @@ class Stored:
         gone = {"redacted": True}
         return document_of({slot.path: gone if slot.field is None else slot.field.value for slot in self.slots})
 
-    def left(self) -> dict[str, Any]:
-        """The evidence as JSON data, without what is gone."""
-        return document_of({slot.path: slot.field.value for slot in self.slots if slot.field is not None})
+    def evidence(self) -> Evidence:
+        """As it is judged again: a check that asks for what is gone abstains.
+
+        Raises:
+            ValueError: another release wrote it, and this one does not know its format.
+        """
+        left = document_of({slot.path: slot.field.value for slot in self.slots if slot.field is not None})
+        return evidence_left(left, self.redacted())
 
 
 def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
@@ -138,6 +145,11 @@ def stored_evidence(connection: Connection, keys: Collection[str]) -> dict[str, 
             except Damaged as damage:
                 found[key] = damage
     return found
+
+
+def shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:
+    """The evidence as those who read a decision are shown it; None where it is gone or damaged."""
+    return evidence.document() if isinstance(evidence, Stored) else None
 
 
 def damage_of(connection: Connection, keys: Collection[str]) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sqlalchemy import Connection, select
 
+from reconciler.audit.evidence import shown, stored_evidence
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.times import iso
@@ -28,9 +28,10 @@ def judged_again(connection: Connection, decision_id: str) -> Row:
 
 def _confirmations(connection: Connection, decision_id: str) -> list[Row]:
     row = ConfirmationRow
-    columns = (row.at, row.verdict, row.reason, row.policy_digest, row.engine, row.daemon, row.evidence)
+    columns = (row.at, row.verdict, row.reason, row.policy_digest, row.engine, row.daemon, row.evidence_key)
     found = _rows(connection, decision_id, row, columns)
-    return [values | {"evidence": json.loads(values["evidence"])} for values in found]
+    evidence = stored_evidence(connection, [values["evidence_key"] for values in found])
+    return [values | {"evidence": shown(evidence.get(values.pop("evidence_key")))} for values in found]
 
 
 def _rows(connection: Connection, decision_id: str, row: Any, columns: tuple[Any, ...]) -> list[Row]:

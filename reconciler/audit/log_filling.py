@@ -35,7 +35,7 @@ def take_in(engine: Engine, progress: Progress = unseen) -> None:
         if is_complete(connection):
             return
         rows = rows_in_history(connection)
-    size: int | None = 0
+        size: int | None = connection.scalar(select(LogStateRow.size))
     while size is not None:
         progress(size, rows)
         with engine.begin() as connection:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, case, func, join, null, select
 from sqlalchemy import Text as SqlText
 
-from reconciler.audit.evidence import Damaged, Stored, stored_evidence
+from reconciler.audit.evidence import shown, stored_evidence
 from reconciler.audit.judgement_reading import judged_again
 from reconciler.audit.session import Session
 from reconciler.audit.statements import decision_of_pending
@@ -257,13 +257,9 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
         "checks": [_check(row) for row in connection.execute(checks.order_by(DecisionCheckRow.position))],
         "outcomes": [_plain_values(dict(row._mapping)) for row in connection.execute(outcomes.order_by(OutcomeRow.id))],
         "request": json.loads(decision.request),
-        "evidence": _shown(stored_evidence(connection, [decision_id]).get(decision_id)),
+        "evidence": shown(stored_evidence(connection, [decision_id]).get(decision_id)),
         "policy": decision.policy,
     } | judged_again(connection, decision_id)
-
-
-def _shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:
-    return evidence.document() if isinstance(evidence, Stored) else None
 
 
 def _check(row: Row[Any]) -> dict[str, Any]:

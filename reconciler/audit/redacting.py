@@ -91,7 +91,7 @@ def _require_right(connection: Connection) -> None:
 
 def _position(stored: Stored, path: str) -> int:
     """Where a field stands. A path is taken as it is, or as it is shown."""
-    if path in KEPT or path.endswith(".answer"):
+    if path in KEPT or path.endswith((".answer", ".code")):
         raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
     found = [at for at, slot in enumerate(stored.slots) if path in {slot.path, visible(slot.path)}]
     if not found:

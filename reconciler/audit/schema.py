@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from reconciler.audit.database import Access, audit_errors, is_read_only, opened, shown_url
+from reconciler.audit.clocks import clocks_that_ran_backwards
+from reconciler.audit.database import Access, audit_errors, is_read_only, one_state, opened, shown_url
 from reconciler.audit.log_filling import Progress, is_complete, take_in, unseen
 from reconciler.audit.tables import Base
 from reconciler.ports import AuditUnavailable, SchemaMismatch
@@ -183,6 +184,12 @@ def check(url: str) -> list[str]:
     with opened_at_head(url, Access.READ) as engine, audit_errors(engine), engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         return [_difference(found) for found in compare_metadata(context, Base.metadata)]
+
+
+def clocks(url: str) -> list[str]:
+    """Where the database's clock ran backwards, by its log; empty where it did not."""
+    with opened_at_head(url, Access.READ) as engine, audit_errors(engine), one_state(engine) as connection:
+        return list(clocks_that_ran_backwards(connection))
 
 
 def _difference(difference: Any) -> str:

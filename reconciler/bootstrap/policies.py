@@ -10,4 +10,4 @@ from reconciler.settings.model import Settings
 def policy_in_force(settings: Settings) -> PolicyInForce:
     """Read the configured policy. Raises SettingsError or PolicyError."""
     loaded = read_policy(settings.policy_path())
-    return PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    return PolicyInForce(loaded.policy.excluding(settings.evidence.exclude), loaded.digest, loaded.text)

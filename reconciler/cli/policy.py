@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,11 +25,16 @@ def validate(
 ) -> int:
     """Check a policy and report every mistake with its line and column."""
     from reconciler.policy.file import read_policy
+    from reconciler.settings.errors import SettingsError
 
     path = path or settings().policy_path()
     loaded = read_policy(path)
     for warning in loaded.warnings:
         say(f"warning: {warning.in_file(str(path))}")
+    # A policy can be checked where nothing is configured.
+    with contextlib.suppress(SettingsError):
+        for sentence in loaded.policy.excluding(settings().evidence.exclude).never_judged():
+            say(f"warning: {path}: {sentence}")
     print(f"{path}: {counted(len(loaded.policy.rules), 'rule')}, digest {loaded.digest}")
     return DONE
 

@@ -46,7 +46,7 @@ def redact(
 
 def _tell_what_is_left(done: Redaction, emptied: bool) -> None:
     if done.repeated_in:
-        say(f"not removed: {', '.join(done.repeated_in)} of this decision show the value as well")
+        say(f"not removed: {', '.join(done.repeated_in)} of this decision show the value, or a part of it")
     if done.others:
         others = f"{counted(len(done.others), 'other decision')} about this version"
         say(f"not removed: {others} may have it in their evidence: {', '.join(done.others)}")

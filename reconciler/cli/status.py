@@ -25,6 +25,7 @@ _WHY: dict[str, str] = {
     ReasonCode.NO_POLICY: "no rule covers it",
     ReasonCode.MISSING: "a value is missing",
     ReasonCode.WAITING: "a missing value may still come",
+    ReasonCode.WITHHELD: "evidence.exclude keeps out what a check needs",
     ReasonCode.UNREADABLE: "the evidence cannot be read",
 }
 

@@ -182,6 +182,8 @@ class Running:
         self._notifier.reloaded("reloaded")
 
     def _put_in_force(self, named: Named) -> None:
+        for sentence in named.in_force.policy.never_judged():
+            LOGGER.warning(sentence)
         settings, registry = named.settings, named.registry
         audit = resident_audit_log(self._engine, settings, registry, self._notifier.progress)
         self._audit = audit

@@ -40,6 +40,8 @@ def policy(settings: Settings) -> Finding:
     targets = ", ".join(str(target) for target in sorted(in_force.policy.governed_targets()))
     count = len(in_force.policy.rules)
     rules = f"{counted(count, 'rule')} {'governs' if count == 1 else 'govern'}"
+    if out := list(in_force.policy.never_judged()):
+        return warn("policy", "; ".join(out))
     return ok("policy", f"{rules} {targets}; digest {in_force.digest[:12]}")
 
 

@@ -38,6 +38,7 @@ class ReasonCode(_Explained):
     NO_POLICY = "no_policy", "abstain: no rule covers this model and target"
     UNREADABLE = "unreadable", "abstain: something could not be read; it is tried again"
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
+    WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 
 
@@ -55,6 +56,7 @@ class CommonCode(FindingCode):
     OK = "ok", "passed"
     UNREADABLE = "unreadable", "could not be read: an abstention, tried again"
     WAITING = "waiting", "missing, but `grace` is not over: an abstention"
+    WITHHELD = "withheld", "kept out of the evidence by `evidence.exclude`, or redacted: an abstention"
 
 
 class AbsenceCode(FindingCode):

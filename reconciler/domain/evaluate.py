@@ -14,6 +14,7 @@ from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
+from reconciler.domain.withheld import Withheld
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
@@ -25,10 +26,19 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
     if not rules:
         return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
     waited = now - request.requested_at
-    checks = tuple(_judged(rule, check, check.find(evidence, now), waited) for rule in rules for check in rule.require)
+    checks = tuple(
+        _judged(rule, check, _found(check, evidence, now), waited) for rule in rules for check in rule.require
+    )
     kind, code = _strictest(checks)
     archive = any(rule.archive_existing for rule in rules) and request.target.may_archive
     return Verdict(kind, code, checks, tuple(rule.name for rule in rules), archive)
+
+
+def _found(check: Check, evidence: Evidence, now: datetime) -> Finding:
+    try:
+        return check.find(evidence, now)
+    except Withheld as withheld:
+        return Finding(CommonCode.WITHHELD, str(withheld), unreadable=True)
 
 
 def _judged(rule: Rule, check: Check, finding: Finding, waited: timedelta) -> CheckResult:
@@ -48,7 +58,7 @@ def _judged(rule: Rule, check: Check, finding: Finding, waited: timedelta) -> Ch
 
 def _result(check: Check, finding: Finding, waited: timedelta) -> tuple[Result, FindingCode]:
     if finding.unreadable:
-        return Result.UNKNOWN, CommonCode.UNREADABLE
+        return Result.UNKNOWN, finding.code if finding.code == CommonCode.WITHHELD else CommonCode.UNREADABLE
     if finding.code == CommonCode.OK:
         return Result.PASSED, CommonCode.OK
     if finding.missing and waited < check.grace:
@@ -62,6 +72,8 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
     unknown = {check.code for check in checks if check.result is Result.UNKNOWN}
     if CommonCode.UNREADABLE in unknown:
         return VerdictKind.ABSTAIN, ReasonCode.UNREADABLE
+    if CommonCode.WITHHELD in unknown:
+        return VerdictKind.ABSTAIN, ReasonCode.WITHHELD
     if unknown:
         return VerdictKind.ABSTAIN, ReasonCode.WAITING if CommonCode.WAITING in unknown else ReasonCode.MISSING
     if any(check.result is Result.FAILED for check in checks):

@@ -7,15 +7,16 @@ which is judged; `Unreadable`, "could not tell", which is never judged.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.text import Text
 from reconciler.domain.times import iso, parse_iso
+from reconciler.domain.withheld import EXCLUDED, REDACTED, Withheld, without
 
 # The number of the format that `Evidence.to_json` writes, stored in the JSON.
 FORMAT = 1
@@ -58,6 +59,14 @@ class Fact:
     __slots__ = ()
 
     key: ClassVar[str]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Only asked for what is not there: a member that was redacted."""
+            if name in {member.name for member in fields(self)}:
+                raise Withheld(f"{self.key}.{name}", REDACTED)
+            raise AttributeError(f"{type(self).__name__} has no {name}")
 
     def to_data(self) -> dict[str, Any]:
         """The fact as JSON data; all of it, except what can be computed again."""
@@ -146,11 +155,12 @@ _NOT_ASKED = Absent(AbsenceCode.NOT_ASKED, "no rule asks for it")
 class Evidence:
     """All that is known of one request's version when it is judged: an answer by the key of each kind of fact.
 
-    `read_at` is the judge's clock.
+    `read_at` is the judge's clock. `excluded`: paths of what was kept out of it, which no check may judge.
     """
 
     read_at: datetime
     answers: Mapping[str, Answer]
+    excluded: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, read_at: datetime, answers: Mapping[type[Fact], Answer]) -> Self:
@@ -170,10 +180,25 @@ class Evidence:
         assert isinstance(answer, (kind, Absent, Unreadable))  # ensured by `of` and `from_json`
         return answer
 
+    def excluding(self, paths: Iterable[str]) -> Self:
+        """The same evidence without these fields, and with the note that they were kept out."""
+        excluded = tuple(sorted({*self.excluded, *paths}))
+        return replace(self.withholding(excluded, EXCLUDED), excluded=excluded) if excluded else self
+
+    def withholding(self, paths: Collection[str], why: str) -> Self:
+        """The same evidence, in which asking for one of these fields raises `Withheld`."""
+        answers = {
+            key: without(answer, key, paths, why) if isinstance(answer, Fact) else answer
+            for key, answer in self.answers.items()
+        }
+        return replace(self, answers=MappingProxyType(answers))
+
     def to_json(self) -> str:
         """ASCII JSON, keys sorted, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
         answers = {key: _answer_data(answer) for key, answer in self.answers.items()}
         data = {"format": FORMAT, "read_at": iso(self.read_at), **answers}
+        if self.excluded:
+            data["excluded"] = list(self.excluded)
         return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
     @classmethod
@@ -188,11 +213,12 @@ class Evidence:
         number_of_format = data.pop("format", FORMAT)
         if number_of_format != FORMAT:
             raise ValueError(f"evidence of format {number_of_format}: this release reads format {FORMAT} only")
-        read_at = parse_iso(data.pop("read_at"))
+        read_at, excluded = parse_iso(data.pop("read_at")), data.pop("excluded", ())
         by_key = {kind.key: kind for kind in kinds}
         if unknown := sorted(data.keys() - by_key.keys()):
             raise ValueError(f"evidence with {', '.join(unknown)}, which this release does not know")
-        return cls.of(read_at, {by_key[key]: _answer(by_key[key], value) for key, value in data.items()})
+        answers = {by_key[key]: _answer(by_key[key], value) for key, value in data.items()}
+        return cls.of(read_at, answers).excluding(excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +233,14 @@ class Needs:
     run: bool = False
     logged_model: bool = False
     metrics_of_logged_model: bool = False
+    # Paths of what a rule asks for, and the configuration keeps out of the evidence.
+    excluded: frozenset[str] = frozenset()
+
+    def without_tags(self, unwanted: Callable[[str], bool]) -> Needs:
+        """The same needs, but for tags that are kept out of the evidence."""
+        out = frozenset(filter(unwanted, self.tags))
+        excluded = self.excluded | {f"{VersionFacts.key}.tags.{name}" for name in out}
+        return replace(self, tags=self.tags - out, excluded=excluded) if out else self
 
     @classmethod
     def together(cls, many: Iterable[Needs]) -> Needs:

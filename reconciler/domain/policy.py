@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from reconciler.domain.checks.base import Check
 from reconciler.domain.evidence import Needs
@@ -15,9 +15,11 @@ from reconciler.domain.fields import TargetField, TextField, Value
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope, matches_any
 from reconciler.domain.target import Target
+from reconciler.domain.text import quoted, visible
 
 # There may be many models, and anyone may name new ones: what is remembered of them has a bound.
 _REMEMBERED = 10_000
+_OUT = "kept out of the evidence by evidence.exclude, so no request under this rule is decided: change one of the two"
 
 
 class Rule(Value):
@@ -55,6 +57,9 @@ _NOTHING = Coverage((), Needs())
 class Policy(Value):
     """The rules of a registry. Every rule that matches a request must pass."""
 
+    # Globs over the names of tags that are kept out of the evidence; of the configuration, not of the text.
+    _exclude: tuple[str, ...] = PrivateAttr(())
+
     version: Literal[1]
     rules: tuple[Rule, ...] = Field(min_length=1)
 
@@ -81,7 +86,23 @@ class Policy(Value):
 
     def needs(self, request: Request) -> Needs:
         """What must be read to judge this request."""
-        return self.coverage_of(request).needs
+        return self.coverage_of(request).needs.without_tags(self._is_excluded)
+
+    def excluding(self, globs: Sequence[str]) -> Policy:
+        """The same rules, where tags of these names are kept out of the evidence."""
+        policy = self.model_copy()
+        policy._exclude = tuple(globs)
+        return policy
+
+    def _is_excluded(self, name: str) -> bool:
+        return matches_any(name, self._exclude)
+
+    def never_judged(self) -> Iterator[str]:
+        """A sentence for each check that asks for what is kept out of the evidence, and so is never judged."""
+        for rule in self.rules:
+            for check in rule.require:
+                if check.needs().without_tags(self._is_excluded).excluded:
+                    yield f"rule {quoted(rule.name)}: {visible(check.title)} is {_OUT}"
 
     def governed_targets(self) -> frozenset[Target]:
         return self._targets

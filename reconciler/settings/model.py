@@ -128,6 +128,19 @@ class ScheduleSettings(_Section):
         return _positive(duration)
 
 
+def _names(value: Any) -> Any:
+    """A list, or as a variable has it: names with commas between them."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+class EvidenceSettings(_Section):
+    """What is kept of what was judged."""
+
+    exclude: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (), description="Names of tags and parameters (globs) that are never read into the evidence."
+    )
+
+
 class LogSettings(_Section):
     """Logging to stderr."""
 
@@ -156,6 +169,7 @@ class Settings(_Section):
     policy: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(None, description="The policy file.")
     mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What the daemon may do.")
     schedule: ScheduleSettings = ScheduleSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 

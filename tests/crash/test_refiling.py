@@ -27,7 +27,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.demo.server import mlflow_server
 from tests.acceptance.conftest import DECISION, REQUEST, Server
 from tests.crash.conftest import LONG
-from tests.crash.test_nemesis import LEASE, Replicas, replicas, until
+from tests.crash.test_nemesis import LEASE, Replicas, one_gapless_log, replicas, until
 from tests.mlflow_app.witness import Change, Witness
 
 KILLS = int(os.environ.get("REFILING_KILLS", "200" if LONG else "20"))
@@ -110,6 +110,7 @@ def test_what_is_recorded_is_what_mlflows_own_database_saw(
         print(f"\n{database}, {count} daemons, {KILLS} SIGKILL: {people.asked} requests, {len(rows)} decisions, "
               f"{dict(Counter(row['outcome'] for row in rows))}")  # fmt: skip
     assert _wrong(rows, _applied(changes)) == []
+    one_gapless_log(url)
 
 
 def _postgres(request: pytest.FixtureRequest) -> str:

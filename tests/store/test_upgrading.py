@@ -17,7 +17,9 @@ from reconciler.audit import schema
 from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Outcome, OutcomeKind
+from reconciler.ports import SchemaMismatch
 from tests.postgres import PostgresServer
 from tests.store.test_store import REGISTRY, Audit, audit, claimed
 
@@ -201,3 +203,46 @@ def test_who_had_leased_an_act_has_leased_it_still_and_concludes_it(audit: Audit
     [pending] = claimed(same)
     assert same.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
     engine.dispose()
+
+
+@pytest.mark.parametrize("earlier", ["0010_unread_lists"], indirect=True)
+def test_evidence_is_moved_in_parts_and_an_interruption_leaves_each_in_one_place(
+    audit: Audit, earlier: Earlier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.audit.log_filling.MOVED_TOGETHER", 2)
+    for number in range(7):
+        audit.log.record(audit.judged(f"model-{number}"))
+    told = {
+        row["decision_id"]: row["evidence"] for row in copied(audit.url, earlier.url, earlier.revision)["decisions"]
+    }
+
+    def interrupt(done: int, of: int) -> None:
+        if done > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        schema.upgrade(earlier.url, interrupt)
+    there = create_engine(earlier.url)
+    with there.connect() as connection:
+        left = dict(connection.execute(text("SELECT decision_id, evidence FROM decisions")).all())  # type: ignore[arg-type]
+    moved = evidence_of(there)
+    assert {key for key, kept in left.items() if not kept} == moved.keys()
+    assert {**{key: kept for key, kept in left.items() if kept}, **moved} == told
+    assert 0 < len(moved) < 7
+    with pytest.raises(DBAPIError, match="append-only"), there.begin() as connection:
+        connection.execute(text("UPDATE decisions SET evidence = ''"))
+    engine = make_engine(earlier.url)
+    with pytest.raises(SchemaMismatch, match="not in its log yet: run `mlflow-reconciler db upgrade`"):
+        schema.require_head(engine)
+    seen: list[tuple[int, int]] = []
+    schema.upgrade(earlier.url, lambda done, of: seen.append((done, of)))
+    assert seen[0][0] > 0
+    assert seen[-1] == (8, 8)
+    assert evidence_of(there) == told
+    found = verify(engine)
+    assert (found.size, found.differences) == (8, ())
+    engine.dispose()
+    there.dispose()
+    if engine.dialect.name == "sqlite":
+        # Nor in free pages, where a redaction would not reach it.
+        assert b'"current_stage":"None"' not in Path(str(engine.url.database)).read_bytes()

@@ -253,3 +253,11 @@ def test_a_variable_that_is_like_no_other_gets_no_hint(monkeypatch: pytest.Monke
     monkeypatch.setenv("RECONCILER_FOO", "x")
     with pytest.raises(SettingsError, match=r"^RECONCILER_FOO: unknown setting: see docs/configuration.md"):
         load_settings()
+
+
+@pytest.mark.parametrize(("value", "names"), [("", ()), ("owner", ("owner",)), ("owner, pii_*,", ("owner", "pii_*"))])
+def test_what_is_kept_out_of_the_evidence_is_a_list_or_names_with_commas(
+    monkeypatch: pytest.MonkeyPatch, value: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RECONCILER_EVIDENCE__EXCLUDE", value)
+    assert load_settings().evidence.exclude == names

@@ -1,0 +1,33 @@
+"""Evidence of a stored decision, of which fields were redacted, as the engine can judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from reconciler.domain.evidence import Evidence
+from reconciler.domain.salted import MAPS, json_text
+from reconciler.domain.text import Text
+from reconciler.domain.withheld import REDACTED
+
+
+def evidence_left(document: Mapping[str, Any], redacted: Collection[str]) -> Evidence:
+    """The evidence of which these fields are gone; `document` is the JSON data that is left.
+
+    Raises:
+        ValueError: as `Evidence.from_json`.
+    """
+    whole = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
+    for path in redacted:
+        of, name, *entry = path.split(".", 2)
+        # What is put in the place of a field is withheld again: nobody sees it.
+        whole.setdefault(of, {}).setdefault(name, {} if entry else _in_place_of(name))
+    return Evidence.from_json(json_text(whole)).withholding(redacted, REDACTED)
+
+
+def _in_place_of(name: str) -> Any:
+    if name in MAPS:
+        return {}
+    # Of an answer without a fact there is only why, which a check shows and does not judge.
+    return REDACTED if name == "detail" else asdict(Text.of(""))
