@@ -6,14 +6,15 @@ even a comparison with every value that it might have been.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, text, update
+from sqlalchemy import Connection, Engine, select, text, update
 
 from reconciler.audit.evidence import Slot, Stored, packed, stored_evidence
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
+from reconciler.audit.judgement_tables import ConfirmationRow
 from reconciler.audit.log import Recording
 from reconciler.audit.reader import only_one
 from reconciler.audit.repeating import columns_that_repeat, decisions_about_the_same
@@ -39,7 +40,7 @@ class Redaction:
 
 
 def redact(engine: Engine, id: str, paths: Sequence[str], reason: str, person: str) -> Redaction:
-    """Removes fields from the evidence of a decision: all of them, or none.
+    """Removes fields from the evidence of a decision, and from what confirmed it: all of them, or none.
 
     Args:
         id: of the decision, or the beginning of it.
@@ -55,21 +56,33 @@ def redact(engine: Engine, id: str, paths: Sequence[str], reason: str, person: s
         _require_right(connection)
         decision_id = only_one(connection, id)
     with session.recording() as recording:
-        stored = stored_evidence(recording.connection, [decision_id]).get(decision_id)
-        if not isinstance(stored, Stored):
-            raise AuditUnavailable(f"decision {decision_id}: its evidence {stored or 'is missing'}: see `audit verify`")
-        positions = [_position(stored, path) for path in dict.fromkeys(paths)]
+        evidence = _evidence_of(recording.connection, decision_id)
+        named = [named for path in dict.fromkeys(paths) for named in _named(evidence, path)]
         why = {"reason": visible(reason), "person": visible_name(person)}
-        left = stored
-        for position in positions:
-            left = _removed(recording, decision_id, left, position, why)
-        values = [stored.slots[at].field.value for at in positions]  # type: ignore[union-attr]
+        slots = [evidence[key].slots[position] for key, position in named]
+        values = [slot.field.value for slot in slots if slot.field is not None]
+        for key, position in named:
+            evidence[key] = _removed(recording, key, evidence[key], position, why)
         return Redaction(
             decision_id=decision_id,
-            removed=tuple((visible(stored.slots[at].path), stored.slots[at].digest) for at in positions),
+            removed=tuple((visible(slot.path), slot.digest) for slot in slots),
             repeated_in=tuple(columns_that_repeat(recording.connection, decision_id, values)),
             others=tuple(decisions_about_the_same(recording.connection, decision_id)),
         )
+
+
+def _evidence_of(connection: Connection, decision_id: str) -> dict[str, Stored]:
+    """All evidence of a decision by its key: what it was judged on, then what confirmed it."""
+    confirmations = select(ConfirmationRow.evidence_key).where(ConfirmationRow.decision_id == decision_id)
+    keys = [decision_id, *connection.scalars(confirmations.order_by(ConfirmationRow.id))]
+    found = stored_evidence(connection, keys)
+    evidence = {}
+    for key in keys:
+        stored = found.get(key)
+        if not isinstance(stored, Stored):
+            raise AuditUnavailable(f"decision {decision_id}: its evidence {stored or 'is missing'}: see `audit verify`")
+        evidence[key] = stored
+    return evidence
 
 
 def empty_write_ahead_log(engine: Engine) -> bool:
@@ -89,17 +102,19 @@ def _require_right(connection: Connection) -> None:
         raise AuditUnavailable("this role may not redact: set RECONCILER_AUDIT__URL to that of the tables' owner")
 
 
-def _position(stored: Stored, path: str) -> int:
-    """Where a field stands. A path is taken as it is, or as it is shown."""
+def _named(evidence: Mapping[str, Stored], path: str) -> list[tuple[str, int]]:
+    """Where a field stands: key and position, wherever it is left. A path is taken as it is, or as it is shown."""
     if path in KEPT or path.endswith((".answer", ".code")):
         raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
-    found = [at for at, slot in enumerate(stored.slots) if path in {slot.path, visible(slot.path)}]
+    slots = [(key, at, slot) for key, stored in evidence.items() for at, slot in enumerate(stored.slots)]
+    found = [named for named in slots if path in {named[2].path, visible(named[2].path)}]
     if not found:
-        left = ", ".join(visible(slot.path) for slot in stored.slots if slot.field is not None)
+        left = ", ".join(dict.fromkeys(visible(slot.path) for *_, slot in slots if slot.field is not None))
         raise NoSuchField(f"the evidence has no field {quoted(path)}: it has {left}")
-    if stored.slots[found[0]].field is None:
+    there = [(key, at) for key, at, slot in found if slot.field is not None]
+    if not there:
         raise NoSuchField(f"{quoted(path)} is redacted already")
-    return found[0]
+    return there
 
 
 def _removed(recording: Recording, key: str, stored: Stored, position: int, why: dict[str, str]) -> Stored:

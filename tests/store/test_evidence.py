@@ -18,11 +18,16 @@ from sqlalchemy.exc import DBAPIError
 from reconciler.audit import schema, transfer
 from reconciler.audit.database import make_engine
 from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.judgements import add_confirmation
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.redacting import empty_write_ahead_log, redact
+from reconciler.audit.session import Session
 from reconciler.audit.tables import DecisionCheckRow
 from reconciler.audit.verifying import verify
+from reconciler.domain.evidence import Evidence
+from reconciler.domain.judgements import Confirmation
 from reconciler.domain.salted import document_of, fields_of
+from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.ports import NoSuchField
 from tests.postgres import PostgresServer
 from tests.store.test_log import decide, leaves, without_triggers
@@ -144,6 +149,26 @@ def test_it_is_told_which_columns_and_decisions_show_the_value_still(engine: Eng
     done = redact(engine, decision, ["run.metrics.validation_accuracy"], "a test", "ada")
     assert {"decisions.reason", "decision_checks.observed"} <= set(done.repeated_in)
     assert done.others == ()
+
+
+def test_what_confirmed_a_decision_loses_the_field_as_well(engine: Engine, decision: str) -> None:
+    told = AuditReader(engine).decision(decision)
+    evidence = Evidence.from_json(json.dumps(told["evidence"]))
+    again = Confirmation(Verdict(VerdictKind.APPROVE, "met", ()), told["policy_digest"], evidence, told["engine"])
+    with Session(engine).recording() as recording:
+        add_confirmation(recording, decision, again, "test:1")
+    assert verify(engine).differences == ()
+    done = redact(engine, decision, [FIELD, "run.metrics.validation_accuracy"], "a name in it", "ada")
+    assert [path for path, _ in done.removed] == [FIELD, FIELD, *["run.metrics.validation_accuracy"] * 2]
+    [shown] = AuditReader(engine).decision(decision)["confirmations"]
+    assert shown["evidence"]["version"]["description"] == {"redacted": True}
+    found = verify(engine)
+    assert (found.differences, found.redacted) == ((), 4)
+    without_triggers(engine, "evidence")
+    with engine.begin() as connection:
+        of_confirmation = "evidence_key NOT IN (SELECT decision_id FROM decisions)"
+        connection.execute(text(f"UPDATE evidence SET fields = fields + 1 WHERE {of_confirmation}"))
+    assert [told for told in verify(engine).differences if told.startswith("confirmations 1 ")]
 
 
 @pytest.mark.parametrize(
