@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,6 +76,8 @@ class Registry(Protocol):
     bad: str
 
     def ask(self) -> None: ...
+    def measure(self, model: str, accuracy: str) -> None: ...
+    def refuse_to_move(self, refuses: bool) -> None: ...
     def stage(self, model: str) -> str: ...
     def acts(self) -> list[tuple[str, str]]: ...
     def is_open(self, model: str) -> bool: ...
@@ -89,6 +91,7 @@ class RealMlflow:
     server: Server
     good: str = ""
     bad: str = ""
+    runs: dict[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
@@ -98,8 +101,15 @@ class RealMlflow:
         unique = f"{uuid.uuid4().hex[:6]}-{next(_numbers)}"
         self.good, self.bad = f"good-{unique}", f"bad-{unique}"
         for model, accuracy in ((self.good, 0.95), (self.bad, 0.5)):
-            self.server.version(model, metric=accuracy)
+            self.runs[model] = self.server.version(model, metric=accuracy)
             self.server.ask(model)
+
+    def measure(self, model: str, accuracy: str) -> None:
+        body = {"run_id": self.runs[model], "key": "validation_accuracy", "value": float(accuracy), "step": 1}
+        self.server.call("POST", "runs/log-metric", json=body | {"timestamp": 3})
+
+    def refuse_to_move(self, refuses: bool) -> None:
+        """A real server does not."""
 
     def stage(self, model: str) -> str:
         return str(self.server.shown(model)["current_stage"])
@@ -142,6 +152,14 @@ class Double:
 
         self.held.before = before
 
+    def measure(self, model: str, accuracy: str) -> None:
+        self.held.runs[self.held.models[model]["1"].run_id] = accuracy
+
+    def refuse_to_move(self, refuses: bool) -> None:
+        """Approvals get no answer, and nothing is done."""
+        answer = (500, {"error_code": "INTERNAL_ERROR", "message": "restarting"}) if refuses else None
+        self.held.before = lambda method, path: answer if path.endswith("/approve") else None
+
     def stage(self, model: str) -> str:
         return self.held.models[model]["1"].stage
 
@@ -183,6 +201,50 @@ class Case:
         """As many cycles as the promise allows."""
         for _ in range(3):
             assert not self.cycle()["died"]
+
+    def judged_again(self, die_at: tuple[str, int] | None = None) -> set[str]:
+        """Observed, acted on without an answer, measured again, lapsed. Each cycle may die; returns what was reached.
+
+        Whatever died, the same happens once more, so that nothing is left to chance.
+        """
+        reached: set[str] = set()
+        steps: list[Callable[[], None]] = [
+            lambda: self.variables.update(RECONCILER_MODE="observe"),
+            self._acts_get_no_answer,
+            self._measured_again,
+            lambda: None,
+        ]
+        for step in steps:
+            step()
+            for die in (die_at, None):
+                reached |= set(self.cycle(die)["reached"])
+        return reached
+
+    def _acts_get_no_answer(self) -> None:
+        self.registry.refuse_to_move(True)
+        self.variables["RECONCILER_MODE"] = "enforce"
+
+    def _measured_again(self) -> None:
+        """When the act that got no answer can no longer take effect."""
+        self.registry.refuse_to_move(False)
+        self.registry.measure(self.registry.good, "0.1")
+        long_ago = "'2000-01-01T00:00:00.000Z'"
+        self.query(f"UPDATE pending_acts SET answer_by = {long_ago} WHERE answer_by IS NOT NULL RETURNING 1")
+
+    def verify_judged_again(self) -> None:
+        """Whatever died where: one effect for a request, and it is the one that the registry shows."""
+        rows = self.query("SELECT d.*, decisions.request_key FROM decision_register d "
+                          "JOIN decisions USING (decision_id) ORDER BY judgement")  # fmt: skip
+        assert all(row.outcome for row in rows), rows
+        ended = {row.decision_id: row.outcome for row in rows}
+        assert {ended[row.replaces] for row in rows if row.replaces} <= {"lapsed", "failed"}
+        keys = [(row.request_key, row.judgement) for row in rows]
+        assert len(keys) == len(set(keys))
+        for model in (self.registry.good, self.registry.bad):
+            done = [row for row in rows if row.model == model and row.outcome in {"applied", "unattributed"}]
+            assert len(done) == 1, rows
+            moved = "Production" if done[0].verdict == "approve" else "None"
+            assert (self.registry.stage(model), self.registry.is_open(model)) == (moved, False)
 
     def _let_leases_end(self) -> None:
         if not self.url.startswith("sqlite"):

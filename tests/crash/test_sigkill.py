@@ -51,6 +51,16 @@ def test_killed_when_a_failpoint_is_reached_again(case: Case, name: str) -> None
     case.verify()
 
 
+@pytest.mark.parametrize("case", WORLDS[:2], indirect=True, ids="-".join)
+@pytest.mark.parametrize("name", [None, *ALL])
+def test_killed_at_a_failpoint_while_requests_are_judged_again(case: Case, name: str | None) -> None:
+    reached = case.judged_again(None if name is None else (name, 1))
+    case.settle()
+    case.verify_judged_again()
+    if name is None:
+        assert reached >= {"judged again", "lapse to be committed", "lapsed", "looked for a late effect"}
+
+
 def test_every_failpoint_is_reached_and_kills(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> None:
     """A name that no cycle reaches proves nothing."""
     reached = set()
@@ -59,4 +69,8 @@ def test_every_failpoint_is_reached_and_kills(request: pytest.FixtureRequest, zy
         place.mkdir()
         for case in make_case(request, zygote, place, protocol, database):
             reached |= set(case.cycle(die_at)["reached"]) | set(case.cycle()["reached"])
+    place = tmp_path / "judged again"
+    place.mkdir()
+    for case in make_case(request, zygote, place, *WORLDS[0]):
+        reached |= case.judged_again()
     assert sorted(reached) == ALL

@@ -84,6 +84,11 @@ class Histories(RuleBasedStateMachine):
         if (model, "1") in self.registry.accuracy:
             self.registry.delete_version(model, "1")
 
+    @rule(model=MODELS, accuracy=st.sampled_from(["0.95", "0.5"]))
+    def measure_again(self, model: str, accuracy: str) -> None:
+        if (model, "1") in self.registry.accuracy:
+            self.registry.accuracy[model, "1"] = accuracy
+
     @rule(least=st.sampled_from([0.4, 0.9, 0.99]))
     def policy(self, least: float) -> None:
         loaded = parse_policy(accuracy_policy(least), "policy.yaml")
@@ -102,6 +107,15 @@ class Histories(RuleBasedStateMachine):
         faults[k] = raising(Unavailable(f"operation {k}: connection reset"))
         self.cycle("one:1")
         faults.clear()
+
+    @rule(model=MODELS, k=st.integers(4, 6))
+    def judged_otherwise_before_the_retry(self, model: str, k: int) -> None:
+        """An act got no answer, and until none can come any more the version is measured again."""
+        self.file(model, "0.95")
+        self.registry.accuracy[model, "1"] = "0.95"
+        self.cycle_with_a_lost_call(k, after=False)
+        self.registry.accuracy[model, "1"] = "0.3"
+        self.clock(timedelta(hours=1))
 
     @rule(k=st.integers(1, 25), name=st.sampled_from(["one:1", "two:2"]))
     def killed(self, k: int, name: str) -> None:
@@ -146,9 +160,10 @@ class Histories(RuleBasedStateMachine):
             connection.execute(
                 text(
                     f"UPDATE pending_acts SET leased_until = leased_until + {moved}, "
-                    f"next_attempt_at = next_attempt_at + {moved}"
+                    f"next_attempt_at = next_attempt_at + {moved}, answer_by = answer_by + {moved}"
                 )
             )
+            connection.execute(text(f"UPDATE watched_acts SET next_look_at = next_look_at + {moved}"))
 
     # --- promises ------------------------------------------------------------------------------------------
 
@@ -163,9 +178,17 @@ class Histories(RuleBasedStateMachine):
         assert {id for ids in self.registry.shown.values() for id in ids} <= known
 
     @invariant()
-    def at_most_one_decision_for_a_request(self) -> None:
-        keys = [row.request_key for row in self.rows()]
-        assert len(keys) == len(set(keys))
+    def one_decision_after_the_other_about_a_request(self) -> None:
+        """Each but the first replaces the one before it, which lapsed or failed; one at most takes effect."""
+        rows = self.rows()
+        outcomes = {row.decision_id: row.outcome for row in rows}
+        replaced = [row.replaces for row in rows if row.replaces is not None]
+        assert len(replaced) == len(set(replaced))
+        assert {outcomes[id] for id in replaced} <= {"lapsed", "failed"}
+        first = [row.request_key for row in rows if row.replaces is None]
+        assert len(first) == len(set(first))
+        effects = [row.request_key for row in rows if row.effect in {"moved", "refused"}]
+        assert len(effects) == len(set(effects))
 
     @invariant()
     def at_most_one_outcome_for_a_decision(self) -> None:
@@ -215,3 +238,8 @@ def test_no_history_breaks_a_promise(engine: Engine) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+    with engine.begin() as connection:
+        reached = set(connection.scalars(text("SELECT DISTINCT outcome FROM outcomes")))
+        confirmed = connection.scalar(text("SELECT count(*) FROM confirmations"))
+    assert reached >= {"applied", "superseded", "lapsed"}, "the histories prove less than they should"
+    assert confirmed

@@ -35,7 +35,7 @@ def on_a_small_disk(product: Product, place: Path, fill: str, command: str) -> s
     disk = place / "disk"
     disk.mkdir(exist_ok=True)
     product.variables["RECONCILER_AUDIT__URL"] = f"sqlite:///{disk}/audit.db"
-    mount = f"mount -t tmpfs -o size=400k tmpfs {disk}"
+    mount = f"mount -t tmpfs -o size=800k tmpfs {disk}"
     prepare = f"{COMMAND} db upgrade >/dev/null 2>&1"
     return unshared(f"{mount} && {prepare}; {fill.format(disk=disk)}; exec {COMMAND} {command}", product)
 
