@@ -20,9 +20,9 @@ FORMAT: Final = "mlflow-reconciler audit v1"
 Columns = Mapping[str, Any]
 
 
-def row_bytes(table: str, row: Columns) -> bytes:
-    """The canonical bytes of a row of any table but `decisions`."""
-    return _bytes(table, _values(row))
+def row_bytes(table: str, row: Columns, evidence: Sequence[str] | None = None) -> bytes:
+    """The canonical bytes of a row of any table but `decisions`; `evidence`: the digests of what it rests on."""
+    return _bytes(table, _values(row) | ({} if evidence is None else {"evidence": list(evidence)}))
 
 
 def decision_bytes(row: Columns, checks: Sequence[Columns], evidence: Sequence[str]) -> bytes:

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, select
 
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.statements import chunks
-from reconciler.audit.tables import DecisionRow
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.redacted import evidence_left
 from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text
@@ -151,13 +150,6 @@ def damage_of(connection: Connection, keys: Collection[str]) -> dict[str, str]:
     found = stored_evidence(connection, keys)
     missing = {key: "is missing" for key in keys if key not in found}
     return missing | {key: str(damage) for key, damage in found.items() if isinstance(damage, Damaged)}
-
-
-def unowned(connection: Connection, limit: int) -> list[str]:
-    """Keys of evidence that belongs to nothing in the log."""
-    row = EvidenceRow
-    owned = select(DecisionRow.decision_id).where(DecisionRow.decision_id == row.evidence_key)
-    return list(connection.scalars(select(row.evidence_key).where(~owned.exists()).limit(limit)))
 
 
 def _redactions(connection: Connection, keys: Collection[str]) -> dict[str, dict[int, tuple[str, str]]]:

@@ -40,6 +40,9 @@ ENTRIES: dict[type[Base], str] = {
     LogEpochRow: "id",
 }
 
+# The tables whose rows rest on evidence, each with the column that is its key.
+REST_ON_EVIDENCE: dict[type[Base], str] = {DecisionRow: "decision_id"}
+
 
 class Entry(NamedTuple):
     """A row of history as it enters the log."""
@@ -57,10 +60,17 @@ class Recording:
         self.size = size
         self._entries: list[Entry] = []
 
-    def add(self, row: type[Base], values: Mapping[str, object]) -> Columns:
-        """Adds a row to a table of `ENTRIES`, and returns it as it is stored."""
+    def add(self, row: type[Base], values: Mapping[str, object], evidence: str | None = None) -> Columns:
+        """Adds a row to a table of `ENTRIES`, and returns it as it is stored.
+
+        Args:
+            evidence: what it rests on (JSON), where the table is one of `REST_ON_EVIDENCE`.
+        """
         added = self.connection.execute(insert(row).values(values).returning(*row.__table__.columns)).one()
-        return self._entered(row, added)
+        if evidence is None:
+            return self._entered(row, added)
+        key = getattr(added, REST_ON_EVIDENCE[row])
+        return self._entered(row, added, add_evidence(self.connection, key, evidence))
 
     def add_if_new(self, row: type[Base], values: Mapping[str, object]) -> Columns | None:
         """As `add`; None, with nothing added, where a unique key of the table has the row already."""
@@ -88,9 +98,9 @@ class Recording:
         statement = insert(DecisionCheckRow).returning(*DecisionCheckRow.__table__.columns)
         return [row._asdict() for row in self.connection.execute(statement, list(checks))]
 
-    def _entered(self, row: type[Base], added: Row[Any]) -> Columns:
+    def _entered(self, row: type[Base], added: Row[Any], evidence: Sequence[str] | None = None) -> Columns:
         stored = added._asdict()
-        self._entries.append(entry_of(row, stored))
+        self._entries.append(entry_of(row, stored, evidence))
         return stored
 
     def close(self) -> None:
@@ -98,9 +108,9 @@ class Recording:
         append(self.connection, self.size, self._entries)
 
 
-def entry_of(row: type[Base], values: Columns) -> Entry:
+def entry_of(row: type[Base], values: Columns, evidence: Sequence[str] | None = None) -> Entry:
     """The entry of a row of any table but `decisions`."""
-    return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values))
+    return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values, evidence))
 
 
 def add_evidence(connection: Connection, key: str, evidence: str) -> Sequence[str]:
