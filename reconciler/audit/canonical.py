@@ -22,11 +22,7 @@ Columns = Mapping[str, Any]
 
 
 def row_bytes(table: str, row: Columns, evidence: Sequence[str] | None = None) -> bytes:
-    """The canonical bytes of a row of any table but `decisions`.
-
-    Args:
-        evidence: the digests of the fields of the evidence that belongs to the row, if any does.
-    """
+    """The canonical bytes of a row of any table but `decisions`; `evidence`: the digests of what it rests on."""
     return _bytes(table, _values(row) | ({} if evidence is None else {"evidence": list(evidence)}))
 
 

@@ -17,9 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
-from reconciler.audit.judgement_tables import ConfirmationRow
 from reconciler.audit.statements import chunks
-from reconciler.audit.tables import DecisionRow
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.redacted import evidence_left
 from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text
@@ -157,15 +155,6 @@ def damage_of(connection: Connection, keys: Collection[str]) -> dict[str, str]:
     found = stored_evidence(connection, keys)
     missing = {key: "is missing" for key in keys if key not in found}
     return missing | {key: str(damage) for key, damage in found.items() if isinstance(damage, Damaged)}
-
-
-def unowned(connection: Connection, limit: int) -> list[str]:
-    """Keys of evidence that belongs to nothing in the log."""
-    row = EvidenceRow
-    of_decision = select(DecisionRow.decision_id).where(DecisionRow.decision_id == row.evidence_key)
-    of_confirmation = select(ConfirmationRow.id).where(ConfirmationRow.evidence_key == row.evidence_key)
-    nobodys = select(row.evidence_key).where(~of_decision.exists(), ~of_confirmation.exists())
-    return list(connection.scalars(nobodys.limit(limit)))
 
 
 def _redactions(connection: Connection, keys: Collection[str]) -> dict[str, dict[int, tuple[str, str]]]:

@@ -103,7 +103,7 @@ def add_confirmation(recording: Recording, decision_id: str, confirmation: Confi
         "engine": confirmation.engine,
         "daemon": daemon,
     }
-    recording.add_with_evidence(ConfirmationRow, row, confirmation.evidence.to_json())
+    recording.add(ConfirmationRow, row, confirmation.evidence.to_json())
 
 
 # --- late effects ------------------------------------------------------------------------------------------------

@@ -44,6 +44,9 @@ ENTRIES: dict[type[Base], str] = {
     LogEpochRow: "id",
 }
 
+# The tables whose rows rest on evidence, each with the column that is its key.
+REST_ON_EVIDENCE: dict[type[Base], str] = {DecisionRow: "decision_id", ConfirmationRow: "evidence_key"}
+
 
 class Entry(NamedTuple):
     """A row of history as it enters the log."""
@@ -61,16 +64,17 @@ class Recording:
         self.size = size
         self._entries: list[Entry] = []
 
-    def add(self, row: type[Base], values: Mapping[str, object]) -> Columns:
-        """Adds a row to a table of `ENTRIES`, and returns it as it is stored."""
-        added = self.connection.execute(insert(row).values(values).returning(*row.__table__.columns)).one()
-        return self._entered(row, added)
+    def add(self, row: type[Base], values: Mapping[str, object], evidence: str | None = None) -> Columns:
+        """Adds a row to a table of `ENTRIES`, and returns it as it is stored.
 
-    def add_with_evidence(self, row: type[Base], values: Mapping[str, object], evidence: str) -> Columns:
-        """As `add`, with the evidence (JSON) that belongs to it, which is kept by its `evidence_key`."""
-        digests = add_evidence(self.connection, str(values["evidence_key"]), evidence)
+        Args:
+            evidence: what it rests on (JSON), where the table is one of `REST_ON_EVIDENCE`.
+        """
         added = self.connection.execute(insert(row).values(values).returning(*row.__table__.columns)).one()
-        return self._entered(row, added, digests)
+        if evidence is None:
+            return self._entered(row, added)
+        key = getattr(added, REST_ON_EVIDENCE[row])
+        return self._entered(row, added, add_evidence(self.connection, key, evidence))
 
     def add_if_new(self, row: type[Base], values: Mapping[str, object]) -> Columns | None:
         """As `add`; None, with nothing added, where a unique key of the table has the row already."""
@@ -109,7 +113,7 @@ class Recording:
 
 
 def entry_of(row: type[Base], values: Columns, evidence: Sequence[str] | None = None) -> Entry:
-    """The entry of a row of any table but `decisions`, with the digests of the evidence that belongs to it."""
+    """The entry of a row of any table but `decisions`."""
     return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values, evidence))
 
 

@@ -15,7 +15,7 @@ from reconciler.audit.tables import Base, DecisionRow
 
 TAKEN_IN_TOGETHER = 2_000
 # Decisions whose evidence has to be moved: about 8 kB each, to be compressed and hashed within the transaction.
-MOVED_TOGETHER = 50
+MOVED_TOGETHER = 40
 
 # Is told how many rows are in the log, and how many there are.
 Progress = Callable[[int, int], None]

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, func, not_, or_, select
 
 from reconciler.audit.canonical import Columns
 from reconciler.audit.evidence import Damaged, Stored, stored_evidence
-from reconciler.audit.judgement_tables import ConfirmationRow
-from reconciler.audit.log import ENTRIES, Entry, entry_of, entry_of_decision
+from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.log import ENTRIES, REST_ON_EVIDENCE, Entry, entry_of, entry_of_decision
 from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow
 
@@ -63,15 +63,16 @@ def _cell(row: type[Base], row_key: str) -> str | int:
 
 def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:
     found = [dict(stored._mapping) for stored in connection.execute(query)]
-    if row is ConfirmationRow:
-        evidence = stored_evidence(connection, [stored["evidence_key"] for stored in found])
-        return [entry_of(row, stored, _digests(evidence.get(stored["evidence_key"]))) for stored in found]
-    if row is not DecisionRow:
+    if row not in REST_ON_EVIDENCE:
         return [entry_of(row, stored) for stored in found]
-    ids = [stored["decision_id"] for stored in found]
-    checks, evidence = _checks(connection, ids), stored_evidence(connection, ids)
+    keys = [stored[REST_ON_EVIDENCE[row]] for stored in found]
+    evidence = stored_evidence(connection, keys)
+    digests = [_digests(evidence.get(key)) for key in keys]
+    if row is not DecisionRow:
+        return [entry_of(row, stored, of_it) for stored, of_it in zip(found, digests, strict=True)]
+    checks = _checks(connection, keys)
     return [
-        entry_of_decision(stored, checks[id], _digests(evidence.get(id))) for id, stored in zip(ids, found, strict=True)
+        entry_of_decision(stored, checks[id], of_it) for stored, id, of_it in zip(found, keys, digests, strict=True)
     ]
 
 
@@ -93,6 +94,14 @@ def keys_not_in_log(connection: Connection, row: type[Base], limit: int) -> list
     key = row.__table__.columns[ENTRIES[row]]
     known = select(LogLeafRow.row_key).where(LogLeafRow.entry == row.__tablename__, LogLeafRow.row_key == _as_text(key))
     return [str(found) for found in connection.scalars(select(key).where(~known.exists()).limit(limit))]
+
+
+def evidence_of_nobody(connection: Connection, limit: int) -> list[str]:
+    """Keys of evidence that no row rests on."""
+    key = EvidenceRow.evidence_key
+    owners = [row.__table__.columns[name] for row, name in REST_ON_EVIDENCE.items()]
+    owned = [select(owner).where(owner == key).exists() for owner in owners]
+    return list(connection.scalars(select(key).where(not_(or_(*owned))).limit(limit)))
 
 
 def _as_text(key: Column[Any]) -> ColumnElement[str]:

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, select
 
 from reconciler.audit.database import audit_errors, one_state
-from reconciler.audit.evidence import damage_of, unowned
+from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.log import ENTRIES, State, tree_of
 from reconciler.audit.log_filling import Progress, unseen
-from reconciler.audit.log_reading import TABLES, entries_of, keys_not_in_log
+from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log
 from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.merkle import Node, Tree, leaf_hash
@@ -64,8 +64,8 @@ def verify(engine: Engine, progress: Progress = unseen) -> Verified:
         for row in ENTRIES:
             for key in keys_not_in_log(connection, row, MOST_TOLD):
                 found.add(f"{row.__tablename__} {key}: the row is not in the log: it was added by another way")
-        for key in unowned(connection, MOST_TOLD):
-            found.add(f"evidence {key}: it belongs to no decision: it was added by another way")
+        for key in evidence_of_nobody(connection, MOST_TOLD):
+            found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
         redacted = connection.scalar(select(func.count()).select_from(RedactionRow.__table__)) or 0
         return Verified(tree.size, tree.root().hex(), tuple(found.told), redacted)
 

@@ -63,7 +63,7 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
     [
         (["nonsense"], f"no such command 'nonsense': use {COMMANDS}", ""),
         (["--log-level", "debug"], f"missing command: use {COMMANDS}", ""),
-        (["audit", "lits"], "no such command 'lits': use list, show, report or verify", "audit"),
+        (["audit", "lits"], "no such command 'lits': use list, show, report, verify or redact", "audit"),
         (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
          "--help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
@@ -221,7 +221,8 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
     assert codes == {
         "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "NoEndpoint": 69, "Unreached": 69, "Refused": 69,
         "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69, "SchemaMismatch": 78,
-        "NoSuchDecision": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78, "PolicyError": 78,
+        "NoSuchDecision": 4, "NoSuchField": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78,
+        "PolicyError": 78,
         "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "run": "runs until a signal: tests/acceptance/test_daemon.py",
     "demo": "needs a minute of its own: tests/acceptance/test_demo.py",
     "db copy": "needs two databases: tests/operations/test_handles.py",
+    "audit redact": "needs a decision's id: tests/cli/test_redact.py",
     "audit show": "needs a decision's id: tests/acceptance/test_loop.py",
 }
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

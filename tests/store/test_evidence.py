@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from reconciler.audit import schema, transfer
 from reconciler.audit.database import make_engine
 from reconciler.audit.evidence_tables import EvidenceRow
 from reconciler.audit.judgements import add_confirmation
+from reconciler.audit.log import REST_ON_EVIDENCE
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.redacting import empty_write_ahead_log, redact
 from reconciler.audit.session import Session
-from reconciler.audit.tables import DecisionCheckRow
+from reconciler.audit.tables import DecisionCheckRow, PauseEventRow, db_now
 from reconciler.audit.verifying import verify
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.judgements import Confirmation
@@ -99,8 +101,6 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     told = {}
     for name, value in row.items():
         if hasattr(value, "strftime"):
-            from datetime import UTC
-
             value = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03}Z"
         if name in {"acts", "archive_existing"}:
             value = bool(value)
@@ -356,7 +356,9 @@ def test_evidence_that_nobody_decided_on_is_told(engine: Engine, decision: str) 
     row = row_of(engine, decision)
     with engine.begin() as connection:
         connection.execute(EvidenceRow.__table__.insert(), {**row._asdict(), "evidence_key": "of nobody"})
-    assert verify(engine).differences == ("evidence of nobody: it belongs to no decision: it was added by another way",)
+    assert verify(engine).differences == (
+        "evidence of nobody: no row of history rests on it: it was added by another way",
+    )
 
 
 def test_missing_and_broken_evidence_is_told_apart_from_a_changed_row(engine: Engine, decision: str) -> None:
@@ -370,3 +372,16 @@ def test_missing_and_broken_evidence_is_told_apart_from_a_changed_row(engine: En
         connection.execute(text("DELETE FROM evidence WHERE evidence_key = :key"), {"key": decision})
     [told] = verify(engine).differences
     assert told.endswith("its evidence is missing")
+
+
+def test_a_row_of_another_table_can_rest_on_evidence_as_well(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REST_ON_EVIDENCE, PauseEventRow, "person")
+    with Session(engine).recording() as recording:
+        pause = {"action": "pause", "reason": "", "person": "a key", "at": db_now()}
+        recording.add(PauseEventRow, pause, '{"run":{"status":"FINISHED"}}')
+    assert verify(engine).differences == ()
+    assert entries_in(row_of(engine, "a key")) == [["run.status", "FINISHED"]]
+    without_triggers(engine, "evidence")
+    with engine.begin() as connection:
+        put(connection, "a key", {"content": packed([["run.status", "FAILED"]])})
+    assert verify(engine).differences == ("pause_events 1 (entry 0 of the log): the row was changed",)
