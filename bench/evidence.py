@@ -89,7 +89,7 @@ def main() -> None:
         for number in range(asked.decisions):
             one = judged(number, chance)
             told += len(one.evidence.to_json())
-            assert log.record(one) is not None
+            assert log.record(one)
             [pending] = log.claim(1, (), True)
             assert log.conclude(pending, Outcome(OutcomeKind.APPLIED, "the registry shows it"))
         took = (size_of(engine) - before) / asked.decisions

@@ -59,11 +59,12 @@ class Claims:
         self._served = served
         self._lease = lease
 
-    def add(self, connection: Connection, decision_id: str) -> int:
-        """Claims a decision in the transaction that records it, and returns the fence."""
-        now = now_in(connection)
-        leased = {"leased_by": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
-        connection.execute(insert(PendingActRow).values(_not_tried(decision_id, now) | leased))
+    def add(self, connection: Connection, decision_ids: Collection[str]) -> int:
+        """Claims decisions in the transaction that records them, and returns the fence."""
+        if decision_ids:
+            now = now_in(connection)
+            leased = {"leased_by": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
+            connection.execute(insert(PendingActRow), [_not_tried(id, now) | leased for id in decision_ids])
         return _FIRST_FENCE
 
     def claim(self, connection: Connection, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:

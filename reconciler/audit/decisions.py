@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import Connection, select
 
-from reconciler.audit.log import Recording
+from reconciler.audit.canonical import Columns
+from reconciler.audit.log import DecisionToAdd, Recording
 from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
 from reconciler.audit.tables import OutcomeRow, PolicyVersionRow, db_now
 from reconciler.domain.decision import Decision, Judged, Outcome
@@ -27,19 +30,24 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
 
 
-def add_decision(recording: Recording, judged: Judged, daemon: str) -> Decision | None:
-    """Inserts a decision with its checks. None: another daemon decided this request first, or again."""
-    new = NewDecision.of(judged, daemon)
+def add_decisions(recording: Recording, judged: Sequence[Judged], daemon: str) -> list[Decision]:
+    """Inserts decisions with their checks. What another daemon decided first, or again, is left out."""
+    named = [(NewDecision.of(one, daemon), one) for one in judged]
+    rows = recording.add_decisions([_to_add(new, one) for new, one in named])
+    failpoint("decision inserted")
+    return [_decision(new, one, rows[new.decision_id]) for new, one in named if new.decision_id in rows]
+
+
+def _to_add(new: NewDecision, judged: Judged) -> DecisionToAdd:
     values = RequestColumns.of(judged.request)._asdict() | new._asdict()
     checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
-    evidence = judged.evidence.to_json()
-    added = recording.add_decision(values | {"decided_at": db_now()}, checks, evidence)
-    if added is None:
-        return None
-    failpoint("decision inserted")
+    return DecisionToAdd(values, checks, judged.evidence.to_json())
+
+
+def _decision(new: NewDecision, judged: Judged, row: Columns) -> Decision:
     return Decision(
         decision_id=new.decision_id,
-        decided_at=added["decided_at"],
+        decided_at=row["decided_at"],
         request=judged.request,
         verdict=judged.verdict.kind,
         reason=new.reason,
@@ -53,6 +61,10 @@ def add_decision(recording: Recording, judged: Judged, daemon: str) -> Decision 
     )
 
 
-def add_outcome(recording: Recording, decision_id: str, outcome: Outcome) -> None:
-    values = {"decision_id": decision_id, "outcome": str(outcome.kind), "detail": visible(outcome.detail)}
-    recording.add(OutcomeRow, values | {"at": db_now()})
+def add_outcomes(recording: Recording, outcomes: Mapping[str, Outcome]) -> None:
+    """Inserts what became of decisions, by their ids."""
+    rows = [
+        {"decision_id": id, "outcome": str(outcome.kind), "detail": visible(outcome.detail)}
+        for id, outcome in outcomes.items()
+    ]
+    recording.add_many(OutcomeRow, rows)

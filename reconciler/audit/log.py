@@ -7,6 +7,7 @@ other daemons and commands write too.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from reconciler.audit.canonical import Columns, decision_bytes, row_bytes
-from reconciler.audit.evidence import salted
+from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
@@ -26,6 +27,7 @@ from reconciler.audit.tables import (
     OutcomeRow,
     PauseEventRow,
     PolicyVersionRow,
+    db_now,
 )
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
@@ -56,6 +58,18 @@ class Entry(NamedTuple):
     content: bytes
 
 
+class DecisionToAdd(NamedTuple):
+    """A decision of now as it is to be stored, with its checks and its evidence (JSON)."""
+
+    values: Mapping[str, object]
+    checks: Sequence[Mapping[str, object]]
+    evidence: str
+
+    @property
+    def decision_id(self) -> str:
+        return str(self.values["decision_id"])
+
+
 class Recording:
     """A transaction that adds rows to history. What is added through it is in the log when it is committed."""
 
@@ -63,6 +77,14 @@ class Recording:
         self.connection = connection
         self.size = size
         self._entries: list[Entry] = []
+
+    def add_many(self, row: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
+        """As `add`, of rows of now that rest on no evidence: it takes as many statements for all of them as for one."""
+        if not rows:
+            return
+        statement = insert(row).values(at=db_now()).returning(*row.__table__.columns, sort_by_parameter_order=True)
+        for added in self.connection.execute(statement, rows):
+            self._entered(row, added)
 
     def add(self, row: type[Base], values: Mapping[str, object], evidence: str | None = None) -> Columns:
         """Adds a row to a table of `ENTRIES`, and returns it as it is stored.
@@ -82,25 +104,34 @@ class Recording:
         added = self.connection.execute(statement).one_or_none()
         return None if added is None else self._entered(row, added)
 
-    def add_decision(
-        self, values: Mapping[str, object], checks: Sequence[Mapping[str, object]], evidence: str
-    ) -> Columns | None:
-        """Adds a decision with its checks and its evidence (JSON); None where another decision stands in its place."""
-        columns = DecisionRow.__table__.columns
-        statement = insert_new(self.connection, DecisionRow).values(values).returning(*columns)
-        added = self.connection.execute(statement).one_or_none()
-        if added is None:
-            return None
-        row = added._asdict()
-        digests = add_evidence(self.connection, row["decision_id"], evidence)
-        self._entries.append(entry_of_decision(row, self._add_checks(checks), digests))
-        return row
+    def add_decisions(self, decisions: Sequence[DecisionToAdd]) -> dict[str, Columns]:
+        """Adds decisions, and returns their rows by id. Where another decision stands in its place, one is left out.
 
-    def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> list[Columns]:
-        if not checks:
-            return []
+        It takes as many statements for all of them as for one.
+        """
+        columns = DecisionRow.__table__.columns
+        statement = insert_new(self.connection, DecisionRow).values(decided_at=db_now()).returning(*columns)
+        found = self.connection.execute(statement, [new.values for new in decisions])
+        rows: dict[str, Columns] = {row.decision_id: row._asdict() for row in found}
+        added = [new for new in decisions if new.decision_id in rows]
+        kept = {new.decision_id: salted(new.evidence) for new in added}
+        checks = self._add_checks([check for new in added for check in new.checks])
+        self._add_evidence(kept)
+        for id in kept:
+            self._entries.append(entry_of_decision(rows[id], checks[id], kept[id].digests))
+        return rows
+
+    def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> Mapping[str, list[Columns]]:
+        added: dict[str, list[Columns]] = defaultdict(list)
         statement = insert(DecisionCheckRow).returning(*DecisionCheckRow.__table__.columns)
-        return [row._asdict() for row in self.connection.execute(statement, list(checks))]
+        for row in self.connection.execute(statement, checks) if checks else []:
+            added[row.decision_id].append(row._asdict())
+        return added
+
+    def _add_evidence(self, kept: Mapping[str, Salted]) -> None:
+        rows = [{"evidence_key": key, **evidence.columns} for key, evidence in kept.items()]
+        if rows:
+            self.connection.execute(insert(EvidenceRow), rows)
 
     def _entered(self, row: type[Base], added: Row[Any], evidence: Sequence[str] | None = None) -> Columns:
         stored = added._asdict()

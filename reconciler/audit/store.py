@@ -84,22 +84,20 @@ class SqlAuditLog:
         with self._session.snapshot() as connection:
             return judgements.findings(connection, decision_ids)
 
-    def record(self, judged: Judged) -> Recorded | None:
+    def record(self, *judged: Judged) -> Sequence[Recorded]:
         with self._session.recording() as recording:
             recorded = self._record(recording, judged)
-            if recorded is not None:
-                failpoint("decision to be committed")
+            failpoint("decision to be committed")
         return recorded
 
-    def _record(self, recording: Recording, judged: Judged) -> Recorded | None:
-        decision = decisions.add_decision(recording, judged, self._daemon)
-        if decision is None:
-            return None
-        if judged.acts:
-            return Recorded(decision, self._claims.add(recording.connection, decision.decision_id))
-        observed = Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[judged.mode])
-        decisions.add_outcome(recording, decision.decision_id, observed)
-        return Recorded(decision, None)
+    def _record(self, recording: Recording, judged: Sequence[Judged]) -> list[Recorded]:
+        added = decisions.add_decisions(recording, judged, self._daemon)
+        fence = self._claims.add(recording.connection, [one.decision_id for one in added if one.acts])
+        observed = {
+            one.decision_id: Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[one.mode]) for one in added if not one.acts
+        }
+        decisions.add_outcomes(recording, observed)
+        return [Recorded(one, fence if one.acts else None) for one in added]
 
     # --- claims ----------------------------------------------------------------------------------------------
 
@@ -165,7 +163,7 @@ class SqlAuditLog:
     def _end(self, recording: Recording, pending: Pending, outcome: Outcome, in_doubt: bool) -> bool:
         if not self._claims.end(recording.connection, pending):
             return False
-        decisions.add_outcome(recording, pending.decision.decision_id, outcome)
+        decisions.add_outcomes(recording, {pending.decision.decision_id: outcome})
         if in_doubt:
             judgements.watch(recording.connection, pending.decision.decision_id)
         return True
@@ -175,9 +173,9 @@ class SqlAuditLog:
         with self._session.recording() as recording:
             if not self._end(recording, pending, lapsed, pending.answer_by is not None):
                 return None
-            recorded = None if successor is None else self._record(recording, successor)
+            recorded = [] if successor is None else self._record(recording, [successor])
             failpoint("lapse to be committed")
-        return Lapsed(recorded)
+        return Lapsed(recorded[0] if recorded else None)
 
     # --- late effects ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from reconciler.cycle.judging_again import JudgingAgain
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.cycle.retries import FIRST_RETRY
 from reconciler.domain.codes import ReasonCode
-from reconciler.domain.decision import Judged, Mode, conditional
+from reconciler.domain.decision import Decision, Judged, Mode, conditional
 from reconciler.domain.judgements import Findings, LastDecision, findings_of
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict, VerdictKind
@@ -21,6 +21,8 @@ from reconciler.judging import Judgement, judge_batch
 from reconciler.ports import AuditLog, Listed, Pending, Recorded, Registry, Waiting
 
 Last = Mapping[str, LastDecision]
+# What is to be recorded: a judgement, and the decision that it follows; None: the first about its request.
+New = tuple[Judgement, LastDecision | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Deciding:
         Raises:
             RegistryError: the evidence could not be requested; nothing in this batch is decided.
         """
-        recorded: list[Recorded] = []
+        new: list[New] = []
         waiting: list[Waiting] = []
         now = self._audit.now()
         found = self._findings(batch, last)
@@ -62,13 +64,12 @@ class Deciding:
             before = last.get(judgement.listed.request.key)
             if judgement.verdict.kind is VerdictKind.ABSTAIN:
                 waiting.append(self._abstain(judgement, before))
-            elif before is None:
-                recorded += self._record(self._judged(judgement, None))
-            else:
-                recorded += self._record_again(judgement, before, found.get(before.decision_id), now)
-        happened = [Happening(verdict=past_tense(new.decision.verdict, new.decision.acts)) for new in recorded]
+            elif before is None or self._is_new(judgement, before, found.get(before.decision_id), now):
+                new.append((judgement, before))
+        recorded = self._record(new) if new else []
+        happened = [Happening(verdict=past_tense(one.decision.verdict, one.decision.acts)) for one in recorded]
         happened += [Happening(abstained=wait.code, in_error=wait.failed) for wait in waiting]
-        pending = [Pending(new.decision, 0, new.fence) for new in recorded if new.fence is not None]
+        pending = [Pending(one.decision, 0, one.fence) for one in recorded if one.fence is not None]
         return BatchDecided(pending, waiting, happened)
 
     def _findings(self, batch: Sequence[Listed], last: Last) -> Mapping[str, Findings]:
@@ -100,31 +101,29 @@ class Deciding:
             replaces=None if before is None else before.replaced_by_next,
         )
 
-    def _record(self, judged: Judged) -> list[Recorded]:
-        """The recorded decision; empty where another daemon decided this request first."""
-        recorded = self._audit.record(judged)
-        if recorded is None:
-            return []
-        failpoint("decision committed")
-        self._tell_decision(judged, recorded)
-        return [recorded]
-
-    def _record_again(
-        self, judgement: Judgement, before: LastDecision, found: Findings | None, now: datetime
-    ) -> list[Recorded]:
-        """As `_record`; empty also where the judgement is the one that is recorded already."""
+    def _is_new(self, judgement: Judgement, before: LastDecision, found: Findings | None, now: datetime) -> bool:
+        """Whether a request that was judged again needs a new decision. If not, it is judged again later."""
         verdict = judgement.verdict
         differs = findings_of(verdict.checks) != found
-        recorded = None
         if before.must_be_followed(verdict.kind, self._mode, differs=differs, now=now):
-            recorded = self._audit.record(self._judged(judgement, before))
-        self.again.judged(judgement.listed, recorded=recorded is not None)
-        if recorded is None:
-            return []
-        failpoint("judged again")
-        self._tell_decision(self._judged(judgement, before), recorded)
-        return [recorded]
+            return True
+        self.again.judged(judgement.listed, recorded=False)
+        return False
 
-    def _tell_decision(self, judged: Judged, recorded: Recorded) -> None:
-        decision, action = recorded.decision, conditional(recorded.decision.verdict, judged.acts)
-        self._tell(event("decided", judged.request, f"{action}: {decision.reason}", decision))
+    def _record(self, new: Sequence[New]) -> list[Recorded]:
+        """The recorded decisions: all but those of requests that another daemon decided first, or again."""
+        judged = [self._judged(judgement, before) for judgement, before in new]
+        recorded = {one.decision.request.key: one for one in self._audit.record(*judged)}
+        failpoint("decision committed")
+        for judgement, before in new:
+            one = recorded.get(judgement.listed.request.key)
+            if before is not None:
+                self.again.judged(judgement.listed, recorded=one is not None)
+                failpoint("judged again")
+            if one is not None:
+                self._tell_decision(one.decision)
+        return list(recorded.values())
+
+    def _tell_decision(self, decision: Decision) -> None:
+        action = conditional(decision.verdict, decision.acts)
+        self._tell(event("decided", decision.request, f"{action}: {decision.reason}", decision))

@@ -130,10 +130,11 @@ class Decisions(Protocol):
     def findings(self, decision_ids: Collection[str]) -> Mapping[str, Findings]:
         """What the checks of these decisions found, by decision id."""
 
-    def record(self, judged: Judged) -> Recorded | None:
-        """Commits the decision with its checks, and claims it; with outcome `observed` where the mode does not act.
+    def record(self, *judged: Judged) -> Sequence[Recorded]:
+        """Commits decisions with their checks, all or none, and claims them.
 
-        None: another daemon decided this request first, or again.
+        Where the mode does not act, the outcome is `observed`. Requests that another daemon decided meanwhile are left
+        out.
         """
 
 

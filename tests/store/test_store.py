@@ -85,7 +85,7 @@ def claimed(log: SqlAuditLog, *, everything: bool = True) -> list[Pending]:
 
 
 def test_a_recorded_decision_is_ours_to_carry_out_until_it_is_concluded(audit: Audit) -> None:
-    recorded = audit.log.record(audit.judged())
+    [recorded] = audit.log.record(audit.judged())
     assert recorded is not None
     [pending] = claimed(audit.log)
     assert pending.decision == recorded.decision
@@ -200,8 +200,7 @@ def test_on_postgresql_a_claim_is_taken_over_when_its_lease_is_over(postgres: Po
     audit = _audit(url)
     second = SqlAuditLog(audit.engine, "test:2", REGISTRY)
     third = SqlAuditLog(audit.engine, "test:3", REGISTRY)
-    recorded = second.record(audit.judged())
-    assert recorded is not None
+    assert second.record(audit.judged())
     assert claimed(third) == []
     with audit.engine.begin() as connection:
         connection.execute(text("UPDATE pending_acts SET leased_until = leased_until - interval '90 seconds'"))
@@ -237,13 +236,13 @@ def test_replicas_that_serve_one_registry_share_its_requests(audit: Audit) -> No
 
 
 def test_a_request_is_decided_once_whatever_the_mode_until_it_is_judged_again(audit: Audit) -> None:
-    assert audit.log.record(audit.judged(mode=Mode.OBSERVE)) is not None
-    assert audit.log.record(audit.judged(mode=Mode.OBSERVE)) is None
-    assert audit.log.record(audit.judged(mode=Mode.ENFORCE)) is None
+    assert audit.log.record(audit.judged(mode=Mode.OBSERVE))
+    assert not audit.log.record(audit.judged(mode=Mode.OBSERVE))
+    assert not audit.log.record(audit.judged(mode=Mode.ENFORCE))
     again = replace(audit.judged(mode=Mode.ENFORCE), judgement=2)
-    assert audit.log.record(again) is not None
-    assert audit.log.record(again) is None
-    assert audit.log.record(replace(again, judgement=3)) is None, "two that act, and neither replaces the other"
+    assert audit.log.record(again)
+    assert not audit.log.record(again)
+    assert not audit.log.record(replace(again, judgement=3)), "two that act, and neither replaces the other"
     assert len(audit.reader.decisions(DecisionFilter())) == 2
 
 
@@ -299,7 +298,7 @@ def test_on_sqlite_a_replacing_insert_does_not_find_a_decision_by_its_request(tm
     url = f"sqlite:///{tmp_path}/audit.db"
     schema.upgrade(url)
     audit = _audit(url)
-    recorded = audit.log.record(audit.judged())
+    [recorded] = audit.log.record(audit.judged())
     assert recorded is not None
     decision = recorded.decision
     columns = [column["name"] for column in inspect(audit.engine).get_columns("decisions")]
@@ -314,7 +313,7 @@ def test_on_sqlite_a_replacing_insert_does_not_find_a_decision_by_its_request(tm
 
 def test_hostile_text_is_stored_and_comes_back_exactly(audit: Audit) -> None:
     model = "=cmd|calc\n\x1b[31m\0\u202e\ud800"
-    recorded = audit.log.record(audit.judged(model, comment="\0" * 10))
+    [recorded] = audit.log.record(audit.judged(model, comment="\0" * 10))
     assert recorded is not None
     decision = recorded.decision
     [pending] = claimed(audit.log)
@@ -347,7 +346,7 @@ def test_a_typed_request_is_forgotten_with_its_outcome_so_that_the_same_words_as
 ) -> None:
     judged = audit.judged(requester=Requester("", Assurance.UNKNOWN))
     first = audit.log.first_seen([judged.request])[judged.request.key]
-    recorded = audit.log.record(replace(judged, request=judged.request.seen_first(first.id, first.at)))
+    [recorded] = audit.log.record(replace(judged, request=judged.request.seen_first(first.id, first.at)))
     assert recorded is not None
     assert recorded.fence is not None
     assert audit.log.conclude(Pending(recorded.decision, 0, recorded.fence), Outcome(outcome, "told"))
@@ -378,7 +377,7 @@ def test_the_register_is_filtered_by_each_field(audit: Audit) -> None:
 
 
 def test_one_decision_is_shown_whole_by_the_beginning_of_its_id(audit: Audit) -> None:
-    recorded = audit.log.record(audit.judged(accuracy="0.85"))
+    [recorded] = audit.log.record(audit.judged(accuracy="0.85"))
     assert recorded is not None
     decision = recorded.decision
     whole = audit.reader.decision(decision.decision_id[:8])
@@ -493,7 +492,7 @@ def test_a_full_disk_records_nothing_and_is_over_when_there_is_room(tmp_path: Pa
         _fill(audit)
     before = len(audit.reader.decisions(DecisionFilter()))
     _pragma(audit.engine, "PRAGMA max_page_count = 1000000")
-    assert audit.log.record(audit.judged("afterwards")) is not None
+    assert audit.log.record(audit.judged("afterwards"))
     assert len(audit.reader.decisions(DecisionFilter())) == before + 1
 
 
@@ -541,7 +540,7 @@ def test_a_database_that_is_not_there_is_unavailable_and_its_password_not_told()
 
 
 def test_an_approval_is_told_in_one_sentence_with_its_decision(audit: Audit) -> None:
-    recorded = audit.log.record(audit.judged())
+    [recorded] = audit.log.record(audit.judged())
     assert recorded is not None
     decision = recorded.decision
     assert decision.verdict is VerdictKind.APPROVE
