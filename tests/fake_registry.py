@@ -43,12 +43,14 @@ class FakeRegistry:
     stages: dict[tuple[str, str], str] = field(default_factory=dict)
     on_evidence: Callable[[Sequence[tuple[Listed, Needs]]], None] = lambda wanted: None
     operations: int = 0
+    filed: int = 0
 
     # --- people ----------------------------------------------------------------------------------------------
 
     def file(self, model: str, version: str, target: str = "Production", *, accuracy: str = "0.95") -> Request:
         self.accuracy.setdefault((model, version), accuracy)
-        at = START + timedelta(milliseconds=len(self.requests) + self.operations)
+        self.filed += 1
+        at = START + timedelta(milliseconds=self.filed)
         goal = Target.parse(target)
         asked_by = Requester("ada", Assurance.ASSERTED)
         id = f"{model}-{version}-{at.timestamp()}"

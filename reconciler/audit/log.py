@@ -82,8 +82,9 @@ class Recording:
         """As `add`, of rows of now that rest on no evidence: it takes as many statements for all of them as for one."""
         if not rows:
             return
-        statement = insert(row).values(at=db_now()).returning(*row.__table__.columns, sort_by_parameter_order=True)
-        for added in self.connection.execute(statement, rows):
+        statement = insert(row).values(at=db_now()).returning(*row.__table__.columns)
+        # They come back in any order; asked for another, SQLAlchemy sends SQLite one statement a row.
+        for added in sorted(self.connection.execute(statement, rows), key=lambda added: int(added.id)):
             self._entered(row, added)
 
     def add(self, row: type[Base], values: Mapping[str, object], evidence: str | None = None) -> Columns:

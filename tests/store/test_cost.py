@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert, select, text
+from sqlalchemy import Connection, Engine, event, func, insert, select, text
 
 from reconciler.audit.picture import picture_of
 from reconciler.audit.reader import FAILED_SHOWN, AuditReader
@@ -166,6 +166,66 @@ def test_what_waits_unchanged_is_not_written_again(engine: Engine) -> None:
             asked, [Waiting(asked[0], "unreadable", "500", timedelta(minutes=1), failed=True), *waits[1:]], []
         )
     assert written == [1]
+
+
+def test_an_idle_cycle_with_stuck_requests_writes_a_heartbeat_only_however_often_they_were_judged(
+    engine: Engine,
+) -> None:
+    """A daemon that judged them again a moment ago, and waits to do so again."""
+    loaded = parse_policy(POLICY, "policy.yaml")
+    in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    registry = FakeRegistry()
+    cycle = Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY))
+    for number in range(20):
+        registry.file("fraud", str(number), accuracy="0.5")
+    for _ in range(2):
+        cycle.run(in_force, Mode.OBSERVE)
+
+    def idle() -> None:
+        cycle.run(in_force, Mode.OBSERVE)
+
+    # Enough that PostgreSQL does not read the table as a whole.
+    add_judgements(engine, 100)
+    asked, before = statements(engine, idle), cost(engine, idle)
+    [written] = [statement for statement, rows in asked if not statement.startswith(("SELECT", "WITH")) and rows]
+    assert written.startswith("UPDATE daemons ")
+    add_judgements(engine, 500)
+    assert len(statements(engine, idle)) == len(asked)
+    assert cost(engine, idle) <= before * 2
+
+
+def add_judgements(engine: Engine, many: int) -> None:
+    """As many decisions more about each request, each observed."""
+    with engine.begin() as connection:
+        last = select(DecisionRow.request_key, func.max(DecisionRow.judgement).label("last"))
+        at = {row.request_key: row.last for row in connection.execute(last.group_by(DecisionRow.request_key))}
+        known = {row["request_key"]: row for row in connection.execute(select(DecisionRow.__table__)).mappings()}
+        rows = [
+            {**known[key], "decision_id": str(uuid.uuid4()), "judgement": number + 1 + more}
+            for key, number in at.items()
+            for more in range(many)
+        ]
+        for row in rows:
+            del row["id"]
+        connection.execute(insert(DecisionRow), rows)
+        done = {"outcome": "observed", "at": rows[0]["decided_at"], "detail": "shown"}
+        connection.execute(insert(OutcomeRow), [{"decision_id": row["decision_id"], **done} for row in rows])
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
+
+
+def statements(engine: Engine, act: Callable[[], object]) -> list[tuple[str, int]]:
+    """Each statement, and how many rows it read or wrote."""
+    heard: list[tuple[str, int]] = []
+
+    def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        heard.append((statement, cursor.rowcount))
+
+    event.listen(engine, "after_cursor_execute", hear)
+    act()
+    event.remove(engine, "after_cursor_execute", hear)
+    return [(statement, rows) for statement, rows in heard if not statement.startswith("BEGIN")]
 
 
 @contextmanager

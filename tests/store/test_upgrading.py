@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.verifying import verify
-from reconciler.domain.decision import Outcome, OutcomeKind
+from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.ports import SchemaMismatch
 from tests.postgres import PostgresServer
 from tests.store.test_store import REGISTRY, Audit, audit, claimed
@@ -246,3 +246,71 @@ def test_evidence_is_moved_in_parts_and_an_interruption_leaves_each_in_one_place
     if engine.dialect.name == "sqlite":
         # Nor in free pages, where a redaction would not reach it.
         assert b'"current_stage":"None"' not in Path(str(engine.url.database)).read_bytes()
+
+
+@pytest.mark.parametrize("earlier", ["0001_decisions", "0010_unread_lists"], indirect=True)
+def test_decisions_of_one_request_are_numbered_and_of_several_outcomes_the_last_one_counts(
+    audit: Audit, earlier: Earlier
+) -> None:
+    audit.log.record(audit.judged(mode=Mode.OBSERVE))
+    audit.log.record(replace(audit.judged(mode=Mode.ENFORCE), judgement=2))
+    [pending] = claimed(audit.log)
+    audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+    put = copied(audit.url, earlier.url, earlier.revision)
+    id = pending.decision.decision_id
+    old = create_engine(earlier.url)
+    with old.begin() as connection:
+        # As the first release could, before leases had fences.
+        at = "2026-01-01T00:00:00.000Z"
+        later = [
+            {"id": 98, "outcome": "failed", "detail": "403"},
+            {"id": 99, "outcome": "superseded", "detail": "gone"},
+        ]
+        insert = text(
+            "INSERT INTO outcomes (id, decision_id, outcome, at, detail) VALUES (:id, :of, :outcome, :at, :detail)"
+        )
+        connection.execute(insert, [{**row, "of": id, "at": at} for row in later])
+    old.dispose()
+    schema.upgrade(earlier.url)
+    engine = make_engine(earlier.url)
+    reader = AuditReader(engine)
+    rows = sorted(reader.decisions(DecisionFilter()), key=lambda row: row["judgement"])
+    assert [(row["judgement"], row["mode"], row["outcome"]) for row in rows] == [
+        (1, "observe", "observed"),
+        (2, "enforce", "superseded"),
+    ]
+    whole = reader.decision(id)
+    assert [row["outcome"] for row in whole["earlier_outcomes"]] == ["applied", "failed"]
+    assert [row["outcome"] for row in whole["outcomes"]] == ["superseded"]
+    assert as_text(held(earlier.url, {"decisions": put["decisions"]}, earlier.revision)) == as_text(
+        {"decisions": put["decisions"]}
+    )
+    assert schema.check(earlier.url) == []
+    assert not verify(engine).differences
+    for change in (
+        "DELETE FROM earlier_outcomes",
+        "UPDATE outcomes SET detail = ''",
+        "UPDATE decisions SET judgement = 3",
+    ):
+        with pytest.raises(DBAPIError), engine.begin() as connection:
+            connection.execute(text(change))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("earlier", ["0010_unread_lists"], indirect=True)
+def test_a_decision_whose_child_rows_are_there_is_rebuilt_with_every_reference_intact(
+    audit: Audit, earlier: Earlier
+) -> None:
+    audit.log.record(audit.judged())
+    copied(audit.url, earlier.url, earlier.revision)
+    schema.upgrade(earlier.url)
+    engine = make_engine(earlier.url)
+    orphan = text("INSERT INTO outcomes (decision_id, outcome, at, detail) VALUES ('none', 'failed', :at, '')")
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(orphan, {"at": "2026-01-01T00:00:00.000Z"})
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            assert list(connection.execute(text("PRAGMA foreign_key_check"))) == []
+            assert connection.scalar(text("PRAGMA integrity_check")) == "ok"
+            assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+    engine.dispose()
