@@ -19,7 +19,7 @@ from reconciler.audit.reader import only_one
 from reconciler.audit.repeating import columns_that_repeat, decisions_about_the_same
 from reconciler.audit.session import Session
 from reconciler.audit.tables import db_now
-from reconciler.domain.salted import KEPT
+from reconciler.domain.salted import KEPT, shown_path
 from reconciler.domain.text import quoted, visible, visible_name
 from reconciler.ports import AuditUnavailable, NoSuchField
 
@@ -66,7 +66,7 @@ def redact(engine: Engine, id: str, paths: Sequence[str], reason: str, person: s
         values = [stored.slots[at].field.value for at in positions]  # type: ignore[union-attr]
         return Redaction(
             decision_id=decision_id,
-            removed=tuple((visible(stored.slots[at].path), stored.slots[at].digest) for at in positions),
+            removed=tuple((shown_path(stored.slots[at].path), stored.slots[at].digest) for at in positions),
             repeated_in=tuple(columns_that_repeat(recording.connection, decision_id, values)),
             others=tuple(decisions_about_the_same(recording.connection, decision_id)),
         )
@@ -93,9 +93,9 @@ def _position(stored: Stored, path: str) -> int:
     """Where a field stands. A path is taken as it is, or as it is shown."""
     if path in KEPT or path.endswith((".answer", ".code")):
         raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
-    found = [at for at, slot in enumerate(stored.slots) if path in {slot.path, visible(slot.path)}]
+    found = [at for at, slot in enumerate(stored.slots) if path in {slot.path, shown_path(slot.path)}]
     if not found:
-        left = ", ".join(visible(slot.path) for slot in stored.slots if slot.field is not None)
+        left = ", ".join(shown_path(slot.path) for slot in stored.slots if slot.field is not None)
         raise NoSuchField(f"the evidence has no field {quoted(path)}: it has {left}")
     if stored.slots[found[0]].field is None:
         raise NoSuchField(f"{quoted(path)} is redacted already")
@@ -105,7 +105,7 @@ def _position(stored: Stored, path: str) -> int:
 def _removed(recording: Recording, key: str, stored: Stored, position: int, why: dict[str, str]) -> Stored:
     """Puts the removal on record, and removes: the triggers allow the second after the first only."""
     slot = stored.slots[position]
-    named = {"evidence_key": key, "position": position, "field": visible(slot.path), "digest": slot.digest}
+    named = {"evidence_key": key, "position": position, "field": shown_path(slot.path), "digest": slot.digest}
     recording.add(RedactionRow, {**named, **why, "at": db_now()})
     left = Stored((*stored.slots[:position], Slot(slot.path, slot.digest, None, None), *stored.slots[position + 1 :]))
     changed = update(EvidenceRow).where(EvidenceRow.evidence_key == key).values(packed(left.slots))
