@@ -20,10 +20,11 @@ from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.statements import chunks
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text
-from reconciler.domain.text import visible
+from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text, shown_path
 
 _LEVEL = 9
+# Far more than any evidence has: texts are cut at 4,096 characters.
+_MOST_BYTES = 64 * 1024 * 1024
 
 
 class Salted(NamedTuple):
@@ -81,9 +82,8 @@ class Stored:
         left = [at for at, entry in enumerate(entries) if len(entry) > 1]
         if len(entries) != row["fields"] or len(salts) != len(left):
             raise Damaged("has not the fields that it had")
-        if {at: visible(entries[at][0]) for at in set(range(len(entries))) - set(left)} != {
-            at: field for at, (field, _) in redacted.items()
-        }:
+        gone = {at: shown_path(entry[0]) for at, entry in enumerate(entries) if len(entry) == 1}
+        if gone != {at: field for at, (field, _) in redacted.items()}:
             raise Damaged("lacks other fields than were redacted")
         salt_of = dict(zip(left, salts, strict=True))
         return cls(tuple(_slot(entry, salt_of.get(at), redacted.get(at)) for at, entry in enumerate(entries)))
@@ -111,11 +111,13 @@ class Stored:
 
 
 def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
-    salts = bytes(row["salts"])
+    salts, unpacking = bytes(row["salts"]), zlib.decompressobj()
     try:
-        entries = json.loads(zlib.decompress(bytes(row["content"])))
+        # A forged row must not keep a verification busy, nor fill its memory.
+        entries = json.loads(unpacking.decompress(bytes(row["content"]), _MOST_BYTES))
         readable = all(isinstance(path, str) and len(value) < 2 for path, *value in entries)
-    except (zlib.error, ValueError, TypeError):
+        readable = readable and unpacking.eof and not unpacking.unused_data
+    except (zlib.error, ValueError, TypeError, RecursionError):
         readable = False
     if not readable:
         raise Damaged("cannot be read")

@@ -20,7 +20,7 @@ from reconciler.audit.reader import only_one
 from reconciler.audit.repeating import columns_that_repeat, decisions_about_the_same
 from reconciler.audit.session import Session
 from reconciler.audit.tables import db_now
-from reconciler.domain.salted import KEPT
+from reconciler.domain.salted import KEPT, shown_path
 from reconciler.domain.text import quoted, visible, visible_name
 from reconciler.ports import AuditUnavailable, NoSuchField
 
@@ -65,7 +65,7 @@ def redact(engine: Engine, id: str, paths: Sequence[str], reason: str, person: s
             evidence[key] = _removed(recording, key, evidence[key], position, why)
         return Redaction(
             decision_id=decision_id,
-            removed=tuple((visible(slot.path), slot.digest) for slot in slots),
+            removed=tuple((shown_path(slot.path), slot.digest) for slot in slots),
             repeated_in=tuple(columns_that_repeat(recording.connection, decision_id, values)),
             others=tuple(decisions_about_the_same(recording.connection, decision_id)),
         )
@@ -107,9 +107,9 @@ def _named(evidence: Mapping[str, Stored], path: str) -> list[tuple[str, int]]:
     if path in KEPT or path.endswith((".answer", ".code")):
         raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
     slots = [(key, at, slot) for key, stored in evidence.items() for at, slot in enumerate(stored.slots)]
-    found = [named for named in slots if path in {named[2].path, visible(named[2].path)}]
+    found = [named for named in slots if path in {named[2].path, shown_path(named[2].path)}]
     if not found:
-        left = ", ".join(dict.fromkeys(visible(slot.path) for *_, slot in slots if slot.field is not None))
+        left = ", ".join(dict.fromkeys(shown_path(slot.path) for *_, slot in slots if slot.field is not None))
         raise NoSuchField(f"the evidence has no field {quoted(path)}: it has {left}")
     there = [(key, at) for key, at, slot in found if slot.field is not None]
     if not there:
@@ -120,7 +120,7 @@ def _named(evidence: Mapping[str, Stored], path: str) -> list[tuple[str, int]]:
 def _removed(recording: Recording, key: str, stored: Stored, position: int, why: dict[str, str]) -> Stored:
     """Puts the removal on record, and removes: the triggers allow the second after the first only."""
     slot = stored.slots[position]
-    named = {"evidence_key": key, "position": position, "field": visible(slot.path), "digest": slot.digest}
+    named = {"evidence_key": key, "position": position, "field": shown_path(slot.path), "digest": slot.digest}
     recording.add(RedactionRow, {**named, **why, "at": db_now()})
     left = Stored((*stored.slots[:position], Slot(slot.path, slot.digest, None, None), *stored.slots[position + 1 :]))
     changed = update(EvidenceRow).where(EvidenceRow.evidence_key == key).values(packed(left.slots))

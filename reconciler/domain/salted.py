@@ -58,5 +58,10 @@ def digest_of(field: Field, salt: bytes) -> str:
     return hashlib.sha256(salt + json_text(field).encode()).hexdigest()
 
 
+def shown_path(path: str) -> str:
+    """A path as every database takes it and every terminal shows it; the same in each release and on each Python."""
+    return path if path.isascii() and path.isprintable() else json_text(path)[1:-1]
+
+
 def json_text(data: Any) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

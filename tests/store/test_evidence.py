@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema, transfer
 from reconciler.audit.database import make_engine
+from reconciler.audit.evidence import Stored, salted, stored_evidence
 from reconciler.audit.evidence_tables import EvidenceRow
 from reconciler.audit.judgements import add_confirmation
 from reconciler.audit.log import REST_ON_EVIDENCE
@@ -28,11 +29,13 @@ from reconciler.audit.tables import DecisionCheckRow, PauseEventRow, db_now
 from reconciler.audit.verifying import verify
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.judgements import Confirmation
+from reconciler.domain.request import Request
 from reconciler.domain.salted import document_of, fields_of
 from reconciler.domain.verdict import Verdict, VerdictKind
+from reconciler.judging import judge_again
 from reconciler.ports import NoSuchField
 from tests.postgres import PostgresServer
-from tests.store.test_log import decide, leaves, without_triggers
+from tests.store.test_log import LOADED, decide, leaves, without_triggers
 
 FIELD = "version.description"
 
@@ -363,11 +366,13 @@ def test_evidence_that_nobody_decided_on_is_told(engine: Engine, decision: str) 
 
 def test_missing_and_broken_evidence_is_told_apart_from_a_changed_row(engine: Engine, decision: str) -> None:
     without_triggers(engine, "evidence")
-    with engine.begin() as connection:
-        put(connection, decision, {"content": b"not zlib"})
-    [told] = verify(engine).differences
-    assert told.startswith(f"decisions {decision} ")
-    assert told.endswith("its evidence cannot be read")
+    content = row_of(engine, decision).content
+    for broken in (b"not zlib", content[:-1], content + b"x", zlib.compress(b"[" * 10_000), zlib.compress(b"{}x")):
+        with engine.begin() as connection:
+            put(connection, decision, {"content": broken})
+        [told] = verify(engine).differences
+        assert told.startswith(f"decisions {decision} ")
+        assert told.endswith("its evidence cannot be read")
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM evidence WHERE evidence_key = :key"), {"key": decision})
     [told] = verify(engine).differences
@@ -385,3 +390,47 @@ def test_a_row_of_another_table_can_rest_on_evidence_as_well(engine: Engine, mon
     with engine.begin() as connection:
         put(connection, "a key", {"content": packed([["run.status", "FAILED"]])})
     assert verify(engine).differences == ("pause_events 1 (entry 0 of the log): the row was changed",)
+
+
+def test_a_tag_of_any_name_can_be_redacted(engine: Engine) -> None:
+    name = "who.ist \u00e4\0\u202e\ud800"
+    evidence = {"version": {"tags": {name: {"head": "ada"}, "b": 1}}}
+    decide(engine, 1)
+    [row] = AuditReader(engine).decisions(DecisionFilter())
+    replaced(engine, row["decision_id"], json.dumps(evidence))
+    told = "version.tags.who.ist \\u00e4\\u0000\\u202e\\ud800"
+    assert redact(engine, row["decision_id"], [told], "a test", "ada").removed[0][0] == told
+    shown = AuditReader(engine).decision(row["decision_id"])["evidence"]
+    assert shown == {"version": {"tags": {name: {"redacted": True}, "b": 1}}}
+
+
+def replaced(engine: Engine, key: str, evidence: str) -> None:
+    without_triggers(engine, "evidence")
+    with engine.begin() as connection:
+        put(connection, key, dict(salted(evidence).columns))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("ALTER TABLE evidence ENABLE TRIGGER ALL"))
+
+
+def test_a_stored_decision_is_judged_again_from_its_evidence_until_a_needed_field_is_gone(engine: Engine) -> None:
+    decide(engine, 1)
+    [row] = AuditReader(engine).decisions(DecisionFilter())
+    id = row["decision_id"]
+
+    def again() -> tuple[str, str]:
+        with engine.connect() as connection:
+            stored = stored_evidence(connection, [id])[id]
+            assert isinstance(stored, Stored)
+            request = json.loads(
+                connection.scalar(text("SELECT request FROM decisions WHERE decision_id = :id"), {"id": id}) or ""
+            )
+        verdict = judge_again(1, LOADED.policy, Request.from_data(request), stored.evidence())
+        return str(verdict.kind), str(verdict.reason_code)
+
+    as_decided = (row["verdict"], row["reason_code"])
+    assert again() == as_decided
+    redact(engine, id, [FIELD], "a test", "ada")
+    assert again() == as_decided
+    redact(engine, id, ["run.metrics.validation_accuracy"], "a test", "ada")
+    assert again() == ("abstain", "withheld")
