@@ -186,10 +186,13 @@ def _is_explained(connection: Connection, decision: Decision) -> bool:
     return connection.scalar(query.limit(1)) is not None
 
 
-def took_effect_late(connection: Connection, request_key: str) -> bool:
+def overtaken(connection: Connection, decision: Decision) -> bool:
+    """As `ports.audit.Watches.overtaken`. Asks the database only where there is an earlier decision."""
+    if decision.replaces is None:
+        return False
     earlier = (
         select(LateEffectRow.id)
         .join(DecisionRow.__table__, DecisionRow.decision_id == LateEffectRow.decision_id)
-        .where(DecisionRow.request_key == request_key)
+        .where(DecisionRow.request_key == decision.request.key, LateEffectRow.at > decision.decided_at)
     )
     return connection.scalar(earlier.limit(1)) is not None

@@ -136,7 +136,7 @@ class SqlAuditLog:
         decision = pending.decision
         if paused_for(connection) is not None:
             return GoAhead.PAUSED
-        if decision.replaces is not None and judgements.took_effect_late(connection, decision.request.key):
+        if judgements.overtaken(connection, decision):
             return GoAhead.OVERTAKEN
         if self._claims.has_older(connection, decision):
             return GoAhead.WAITS
@@ -191,9 +191,9 @@ class SqlAuditLog:
         with self._session.recording() as recording:
             return judgements.note_late_effect(recording, decision, detail)
 
-    def took_effect_late(self, request_key: str) -> bool:
+    def overtaken(self, decision: Decision) -> bool:
         with self._session.snapshot() as connection:
-            return judgements.took_effect_late(connection, request_key)
+            return judgements.overtaken(connection, decision)
 
     # --- open requests ---------------------------------------------------------------------------------------
 

@@ -238,7 +238,7 @@ class Acting:
         if standing.open:
             return []
         kind, detail = conclusion(decision, standing, acted)
-        if kind is not OutcomeKind.APPLIED and decision.replaces and self._audit.took_effect_late(decision.request.key):
+        if kind is not OutcomeKind.APPLIED and decision.replaces and self._audit.overtaken(decision):
             kind, detail = OutcomeKind.LAPSED, _OVERTAKEN
         return self._conclude(pending, kind, detail)
 

@@ -202,8 +202,8 @@ class Watches(Protocol):
         False, with nothing recorded: it is known already, or a later approval of ours explains what is shown.
         """
 
-    def took_effect_late(self, request_key: str) -> bool:
-        """Whether an earlier decision about this request did."""
+    def overtaken(self, decision: Decision) -> bool:
+        """Whether an earlier decision about the same request took effect late, after this one was recorded."""
 
 
 class OpenRequests(Protocol):
