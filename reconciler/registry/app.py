@@ -17,7 +17,7 @@ from reconciler.ports import Listed, Listing, Standing
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
-from reconciler.registry.tag_reading import TagSearch, by_target, place_of, standing_by_itself, standing_of
+from reconciler.registry.tag_reading import TagSearch, by_target, place, place_of, standing_by_itself, standing_of
 from reconciler.registry.transition_requests import CALLS, TransitionRequests
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, works
@@ -26,6 +26,7 @@ from reconciler.registry.versions import quotable
 
 _LONGEST_GOVERNED = 4000
 _DONE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+_NO_DECISION = "00000000-0000-0000-0000-000000000000"
 _PAGES = (10_000, 1000, 50, 1)
 
 
@@ -62,7 +63,8 @@ class AppRegistry(TransitionRequests):
 
     def _try_batch(self, scope: Scope) -> TrialResult:
         sample, targets = Sample(self._transport), sorted(scope.targets)
-        self._list({"model": [place_of(sample.row or {})[0] or "a"], "target": [str(target) for target in targets]})
+        models = [place_of(sample.row or {})[0] or "a"]
+        self._list({"model": models, "target": [str(target) for target in targets], "decision": [_NO_DECISION]})
         return batches_by_tags(self._tag_search, sample, [decision_tag(target) for target in targets])
 
     def _list(self, query: Mapping[str, Any]) -> list[Listed]:
@@ -151,11 +153,11 @@ class _Now:
 
     def _shows(self, decision: Decision) -> bool:
         row = (self.history or {}).get(decision.decision_id)
+        if row is None:
+            return False
         # Whoever may decide may write any id into a comment: it counts for its own place, target and verdict only.
-        return row is not None and (row.get("to_stage"), row.get("what")) == (
-            str(decision.request.target),
-            _DONE[decision.verdict],
-        )
+        shown = (*place_of(row), row.get("to_stage"), row.get("what"))
+        return shown == (*place(decision.request), str(decision.request.target), _DONE[decision.verdict])
 
 
 def _by_decision(answer: Any) -> dict[str, Row] | None:
