@@ -15,7 +15,7 @@ from mlflow.server import app as mlflow_flask_app
 from mlflow.utils.logging_utils import eprint
 from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
-from reconciler.mlflow_app import tables
+from reconciler.mlflow_app import creating
 from reconciler.mlflow_app.artifact_wall import ArtifactWall
 from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.guard import Guard
@@ -74,7 +74,7 @@ def create_app(app: Flask = mlflow_flask_app) -> Any:
 def build_walls(options: Options, identity: Identity, refusals: Refusals) -> None:
     """Install the walls: after the stores have created their tables, and before anything is served."""
     registry, tracking = registry_store().engine, tracking_engine()
-    tables.create(registry)
+    creating.create(registry)
     origins = Origins(options.targets, _places(), registry, tracking)
     origins.catch_up()
     Wall(options.targets, identity, refusals, origins).install()

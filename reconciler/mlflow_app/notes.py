@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final
 
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersionTag
@@ -10,43 +9,34 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from reconciler.domain.tag_format import decision_tag
-from reconciler.domain.text import visible_name
 from reconciler.domain.told import keeping_ids
+from reconciler.mlflow_app import history
 from reconciler.mlflow_app.carrying_out import LONGEST_TAG
 from reconciler.mlflow_app.changes import Change
 from reconciler.mlflow_app.errors import unrecorded
 from reconciler.mlflow_app.holders import OURS
-from reconciler.mlflow_app.tables import history
 
 _OURS: Final = {OURS: True}
 _TAG: Any = SqlModelVersionTag.__table__
 
 
-def write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:
+def write(connection: Connection, change: Change, decider: str, sentence: str) -> None:
     """Write a row that stays, and a tag on the version, if one is left, where MLflow's UI shows it.
 
     Raises:
         MlflowException: the change cannot be recorded, so it must not be made (503).
     """
     try:
-        _write(connection, change, decider, at, sentence)
+        _write(connection, change, decider, sentence)
     except SQLAlchemyError as error:
         raise unrecorded() from error
 
 
-def _write(connection: Connection, change: Change, decider: str, at: datetime, sentence: str) -> None:
-    row = {
-        "at_ms": round(at.timestamp() * 1000),
-        "workspace": change.workspace,
-        "model": change.model,
-        "version": change.version,
-        "target": None if change.target is None else str(change.target),
-        "decider": visible_name(decider),
-        "sentence": sentence,
-    }
-    connection.execute(insert(history).values(row), execution_options=_OURS)
+def _write(connection: Connection, change: Change, decider: str, sentence: str) -> None:
     if change.version is not None and change.target is not None:
         _tag(connection, change, decision_tag(change.target), sentence)
+    place = (change.workspace, change.model, change.version, change.target)
+    history.write(connection, history.Event(history.What.CHANGED, *place, history.by_caller(decider), sentence))
 
 
 def _tag(connection: Connection, change: Change, key: str, value: str) -> None:

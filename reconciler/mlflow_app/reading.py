@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from flask import Request
 
+from reconciler.domain.decision import DECISION_ID
 from reconciler.domain.text import quoted
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import is_daemon
 from reconciler.mlflow_app.errors import invalid
 from reconciler.mlflow_app.wire import Call
 
+_ID: Final = re.compile(DECISION_ID)
+_MOST_DECISIONS: Final = 100
 _PLACE: Final = frozenset({"name", "version", "stage", "comment"})
 FIELDS: Final = {
     "create": _PLACE | {"requester"},
@@ -24,14 +28,17 @@ FIELDS: Final = {
 
 
 def read_query(request: Request) -> Call:
-    """The call of a GET. `target` and `model` may be repeated; `governed` is read from daemons only."""
+    """The call of a GET. `target`, `model` and `decision` may be repeated; `governed` is read from daemons only."""
     if not all(wire.is_text(value) for value in (*request.args.getlist("model"), *request.args.getlist("target"))):
         raise invalid("Invalid value for parameter 'model' or 'target': it must be valid text.")
     arguments = request.args.to_dict()
     if not is_daemon(request):
         arguments.pop("governed", None)
     targets = [wire.parse_target(text) for text in request.args.getlist("target")]
-    return Call(arguments, targets, request.args.getlist("model"))
+    decisions = request.args.getlist("decision")
+    if len(decisions) > _MOST_DECISIONS or not all(_ID.fullmatch(decision) for decision in decisions):
+        raise invalid(f"Invalid value for parameter 'decision': give at most {_MOST_DECISIONS} ids of decisions.")
+    return Call(arguments, targets, request.args.getlist("model"), decisions)
 
 
 def read_body(request: Request, name: str) -> Call:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
@@ -17,7 +16,8 @@ from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, write_decision
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
 from reconciler.mlflow_app.governed import Governed, is_covered, warning_of_no_rule
-from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
+from reconciler.mlflow_app.history import What, by_caller
+from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal, seal_in
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
@@ -71,6 +71,8 @@ class TransitionRequests:
             raise exists(f"Version {version} of {quoted(model)} already has the maximum of {_MOST_OPEN} open requests.")
         with self._registry.transaction(model) as within:
             filed = within.add_tag(model, version, request_tag(target), value)
+            if filed:
+                within.tell(What.FILED, request, requester, comment)
         if not filed:
             raise self._open_already(model, version, target)
         actions = self._actions(request, caller)
@@ -88,10 +90,18 @@ class TransitionRequests:
         readable = self._readable(call, caller, limit + 1)
         page = readable[:limit]
         answer: dict[str, Any] = {"requests": self._listed(page, caller, call.flag("expand_model_version"))}
+        if call.decisions:
+            answer["decided"] = self._decided(call.decisions, caller)
         if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
         return answer
+
+    def _decided(self, decision_ids: Sequence[str], caller: Caller) -> list[dict[str, Any]]:
+        """What the history has of these decisions, as far as the caller may read it."""
+        rows = self._registry.told_of(decision_ids)
+        levels = self._levels({row["model"] for row in rows}, caller)
+        return [wire.told(row) for row in rows if levels[row["model"]] >= Level.READ]
 
     def _readable(self, call: Call, caller: Caller, wanted: int) -> list[Found]:
         """Up to `wanted` requests that the caller may read: a page and its token reveal no others."""
@@ -209,6 +219,7 @@ class TransitionRequests:
                 sentence = sentence_of(kind, now, caller, request, call.comment)
                 write_decision(within, request.model, request.version, request.target, sentence)
             version = wire.version_data(within.mlflow.get_model_version(request.model, request.version))
+            within.tell(What.of(kind), request, by_caller(caller.name), call.comment)
         at = round(now.timestamp() * 1000)
         done = wire.activity(kind, request, caller.name, call.comment, at, pending.found.stage)
         return {"activity": done, "model_version": version}
@@ -226,7 +237,7 @@ class TransitionRequests:
             return None
         request, stamped = read_request("", self._registry.workspace, found.model, found.version, target, found.value)
         request = replace(request, is_prompt=is_prompt)
-        if stamped and self._seal.holds(request, _seal_in(found.value)):
+        if stamped and self._seal.holds(request, seal_in(found.value)):
             request = replace(request, requester=Requester(request.requester.name, Assurance.AUTHENTICATED))
         return Open(request, stamped, found)
 
@@ -278,14 +289,6 @@ def _requester(claimed: str | None, caller: Caller) -> Requester:
 def _nothing_open(model: str, version: str, target: Target, id: str | None = None) -> Answered:
     which = f"request {quoted(id)}" if id else "request"
     return missing(f"No open {which} for version {version} of {quoted(model)} to {target}.")
-
-
-def _seal_in(value: str) -> object:
-    try:
-        data = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    return data.get("seal") if isinstance(data, dict) else None
 
 
 def _millis(moment: datetime) -> datetime:

@@ -20,8 +20,10 @@ from sqlalchemy import Engine, and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from reconciler.domain.request import Request, Requester
 from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
 from reconciler.domain.target import STAGES, Target
+from reconciler.mlflow_app import history
 from reconciler.mlflow_app.holders import OURS, PERMIT, Model, Permit, chunks, lock
 
 # MLflow's name for the stage of a deleted version; its tags stay behind.
@@ -158,6 +160,19 @@ class Registry:
         gone = delete(tag).where(self._here(), *same, tag.value == found.value)
         result: Any = self._inside().execute(gone.execution_options(synchronize_session=False, **_OURS))
         return bool(result.rowcount == 1)
+
+    def tell(self, what: history.What, request: Request, by: Requester, said: str) -> None:
+        """Write it into the history, after all that this transaction does: who tells waits for who has told."""
+        session, place = self._inside(), (self.mlflow._get_active_workspace(), request.model, int(request.version))
+        session.flush()
+        event = history.Event(what, *place, request.target, by, said, request.id or None)
+        history.write(session.connection(), event)
+
+    def told_of(self, decision_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of the history that name these decisions of the daemon, the oldest first."""
+        with self._reading() as session:
+            workspace = self.mlflow._get_active_workspace()
+            return history.rows_of_decisions(session.connection(), workspace, decision_ids)
 
     def prompts(self, models: Iterable[str]) -> frozenset[str]:
         """Those of these models that are prompts: MLflow keeps both in the same tables."""

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_STATE
-from sqlalchemy import BigInteger, Column, Engine, Index, Integer, MetaData, String, Table, Text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text
 
 PREFIX: Final = "transition_requests_"
-_ATTEMPTS = 5
 
 metadata = MetaData()
 
@@ -31,18 +27,42 @@ origins = Table(
     Index(f"{PREFIX}origins_of", "workspace", "name", "version"),
 )
 
-# What administrators changed without a request. Append-only.
+# What became of requests, and what administrators changed without one. Append-only. Never the source of what is open:
+# that is what the versions' tags say. The columns behind `sentence` came with version 2.
 history = Table(
     f"{PREFIX}history",
     metadata,
+    # Given under the lock of `counter`, so that numbers commit in order.
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("at_ms", BigInteger, nullable=False),  # UTC, milliseconds since 1970
+    Column("at_ms", BigInteger, nullable=False),  # the database's clock, UTC, milliseconds since 1970
     Column("workspace", String(63), nullable=False),
     Column("model", String(256), nullable=False),
     Column("version", Integer),
     Column("target", String(256)),
     Column("decider", String(256), nullable=False),
     Column("sentence", Text, nullable=False),
+    Column("what", String(16), nullable=False, server_default="changed"),
+    Column("assurance", String(16), nullable=False, server_default="authenticated"),
+    Column("request_id", String(64)),
+    # Our daemon's decision that the comment names.
+    Column("decision_id", String(36)),
+)
+Index(f"{PREFIX}history_decisions", history.c.decision_id)
+
+# One row: the number of the newest row of history. Whoever writes history holds it until the commit.
+counter = Table(
+    f"{PREFIX}counter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+)
+
+# One row: which version these tables have. MLflow's own `alembic_version` knows nothing of them.
+schema = Table(
+    f"{PREFIX}schema",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
 )
 
 # What each daemon states that its policy governs, so that requesters of anything else are warned at once.
@@ -54,29 +74,3 @@ governed = Table(
     Column("told", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
-
-
-def create(engine: Engine) -> None:
-    """Create the tables that are missing. Several workers and servers may do so at once.
-
-    Raises:
-        MlflowException: the database does not let this user create them.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            metadata.create_all(engine, checkfirst=True)
-            return
-        except DBAPIError as error:
-            # Another worker created them between the check and the statement: the next check finds them.
-            if attempt == _ATTEMPTS:
-                raise _cannot_create(error) from error
-
-
-def _cannot_create(error: SQLAlchemyError) -> MlflowException:
-    reason = str(error.__cause__ or error).splitlines()[0]
-    names = " and ".join(sorted(metadata.tables))
-    return MlflowException(
-        f"transition requests: cannot create {names} in MLflow's database ({reason}): "
-        "allow the server's database user to create tables, at least for the first start",
-        INVALID_STATE,
-    )

@@ -152,7 +152,7 @@ class Wall:
                 sentence = (
                     f"{change.what.rstrip(',')} {iso(at)} by administrator {visible_name(caller.name)}, directly."
                 )
-                notes.write(registry, change, caller.name, at, sentence)
+                notes.write(registry, change, caller.name, sentence)
 
     def _remember(self, connection: Connection, change: Change, permit: Permit | None) -> None:
         assert change.version is not None

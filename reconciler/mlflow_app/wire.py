@@ -39,6 +39,7 @@ class Call:
     arguments: Mapping[str, Any]
     targets: Sequence[Target] = ()
     models: Sequence[str] = ()
+    decisions: Sequence[str] = ()
 
     def text(self, name: str) -> str:
         value = self.optional(name)
@@ -177,6 +178,23 @@ def activity(kind: str, request: Request, by: str, comment: str, at: int, from_s
         "to_stage": str(request.target),
     }
     return shown | ({"comment": comment} if comment else {})
+
+
+def told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the history, in the words of an Activity where it has one."""
+    return {
+        "number": row["number"],
+        "what": row["what"],
+        "name": row["model"],
+        "version": str(row["version"]),
+        "to_stage": row["target"],
+        "id": row["request_id"],
+        "user_id": row["decider"],
+        "user_assurance": row["assurance"],
+        "comment": row["sentence"],
+        "creation_timestamp": row["at_ms"],
+        "decision_id": row["decision_id"],
+    }
 
 
 def version_data(version: ModelVersion) -> dict[str, Any]:

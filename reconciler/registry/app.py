@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.domain.decision import Decision
@@ -11,17 +12,21 @@ from reconciler.domain.evidence import Needs
 from reconciler.domain.request import Assurance
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
+from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Listed, Listing, Standing
 from reconciler.registry.errors import TooLarge
-from reconciler.registry.paging import Row, rows_in_pages
+from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
-from reconciler.registry.tag_reading import TagSearch, by_target, place_of, standing_by_itself, standing_of
+from reconciler.registry.tag_reading import TagSearch, by_target, place, place_of, standing_by_itself, standing_of
 from reconciler.registry.transition_requests import CALLS, TransitionRequests
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, works
 from reconciler.registry.trying import Sample, batches_by_tags
+from reconciler.registry.versions import quotable
 
 _LONGEST_GOVERNED = 4000
+_DONE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
+_NO_DECISION = "00000000-0000-0000-0000-000000000000"
 _PAGES = (10_000, 1000, 50, 1)
 
 
@@ -34,6 +39,7 @@ class AppRegistry(TransitionRequests):
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
         self._tag_search = TagSearch(transport, told_first=False)
+        self._decided: dict[str, Row] | None = None
 
     def open_requests(self, scope: Scope) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
@@ -57,7 +63,8 @@ class AppRegistry(TransitionRequests):
 
     def _try_batch(self, scope: Scope) -> TrialResult:
         sample, targets = Sample(self._transport), sorted(scope.targets)
-        self._list({"model": [place_of(sample.row or {})[0] or "a"], "target": [str(target) for target in targets]})
+        models = [place_of(sample.row or {})[0] or "a"]
+        self._list({"model": models, "target": [str(target) for target in targets], "decision": [_NO_DECISION]})
         return batches_by_tags(self._tag_search, sample, [decision_tag(target) for target in targets])
 
     def _list(self, query: Mapping[str, Any]) -> list[Listed]:
@@ -74,7 +81,12 @@ class AppRegistry(TransitionRequests):
         return [listed for row in rows if (listed := self._format.read(row, *place_of(row))) is not None]
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
-        return rows_in_pages(lambda more: self._transport.get(f"{CALLS}/list", {**query, **more}), "requests")
+        def page(more: Mapping[str, str]) -> Any:
+            answer = self._transport.get(f"{CALLS}/list", {**query, **more})
+            self._decided = _by_decision(answer)
+            return answer
+
+        return rows_in_pages(page, "requests")
 
     def _body(self, decision: Decision, approves: bool) -> dict[str, Any]:
         # The app decides the request that was read, or none.
@@ -91,32 +103,70 @@ class AppRegistry(TransitionRequests):
         return standing_of(version, decision.request.target, open=False, told_first=False)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
-        """One list finds those still open, one search per target those decided, and one call each of the rest."""
-        open_keys = self._open_keys(decisions)
-        still_open = [decision for decision in decisions if decision.request.key in open_keys]
-        standings = {decision.decision_id: Standing(open=True) for decision in still_open}
-        closed = [decision for decision in decisions if decision.decision_id not in standings]
-        for target, group in by_target(closed).items():
+        """One list finds those still open, and those that the history of the app knows.
+
+        Those that it does not know may be older than the history: one search per target finds them on their versions.
+        An app without a history answers for the others version by version.
+        """
+        now = self._now(decisions)
+        standings = {decision.decision_id: now.standing(decision) for decision in decisions if now.knows(decision)}
+        rest = [decision for decision in decisions if decision.decision_id not in standings]
+        for target, group in by_target(rest).items():
             standings |= self._tag_search.decided(target, group)
             for decision in group:
                 if decision.decision_id not in standings:
-                    request = decision.request
-                    standing = standing_by_itself(self._transport, request, lambda _: False, told_first=False)
-                    standings[decision.decision_id] = standing
+                    standings[decision.decision_id] = self._not_shown(decision, now)
         return standings
 
     def standing(self, decision: Decision) -> Standing:
         return self.standings([decision])[decision.decision_id]
 
-    def _open_keys(self, decisions: Sequence[Decision]) -> set[str]:
+    def _not_shown(self, decision: Decision, now: _Now) -> Standing:
+        if now.history is not None and self._tag_search.takes_names and quotable(decision.request.model):
+            return Standing(open=False)
+        return standing_by_itself(self._transport, decision.request, lambda _: False, told_first=False)
+
+    def _now(self, decisions: Sequence[Decision]) -> _Now:
         requests = [decision.request for decision in decisions]
-        models = sorted({request.model for request in requests})
-        targets = sorted({str(request.target) for request in requests})
-        listed = self._list({"model": models, "target": targets})
+        query = {
+            "model": sorted({request.model for request in requests}),
+            "target": sorted({str(request.target) for request in requests}),
+            "decision": [decision.decision_id for decision in decisions],
+        }
+        listed = self._list(query)
         # A value typed by hand before the server had the app got its id and time from us.
         fingerprints = {entry.request.fingerprint for entry in listed}
         known = {request.key for request in requests if request.fingerprint in fingerprints}
-        return {entry.request.key for entry in listed} | known
+        return _Now({entry.request.key for entry in listed} | known, self._decided)
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """The keys of open requests, and the rows of the app's history by decision; None: this app keeps no history."""
+
+    open_keys: Set[str]
+    history: Mapping[str, Row] | None
+
+    def knows(self, decision: Decision) -> bool:
+        return decision.request.key in self.open_keys or self._shows(decision)
+
+    def standing(self, decision: Decision) -> Standing:
+        ids = (decision.decision_id,) if self._shows(decision) else ()
+        return Standing(open=decision.request.key in self.open_keys, decision_ids=ids)
+
+    def _shows(self, decision: Decision) -> bool:
+        row = (self.history or {}).get(decision.decision_id)
+        if row is None:
+            return False
+        # Whoever may decide may write any id into a comment: it counts for its own place, target and verdict only.
+        shown = (*place_of(row), row.get("to_stage"), row.get("what"))
+        return shown == (*place(decision.request), str(decision.request.target), _DONE[decision.verdict])
+
+
+def _by_decision(answer: Any) -> dict[str, Row] | None:
+    if not isinstance(answer, dict) or "decided" not in answer:
+        return None
+    return {str(row.get("decision_id")): row for row in rows_of(answer, "decided")}
 
 
 def _governed(scope: Scope) -> dict[str, str]:

@@ -373,7 +373,7 @@ class Trial:
         """The models of the administrator's acts that the app has recorded since the last call of this method."""
         if not self._has_history:
             return set()
-        new = f"number > {self._last} AND decider = '{ADMINISTRATOR}'"
+        new = f"number > {self._last} AND decider = '{ADMINISTRATOR}' AND what = 'changed'"
         rows = self._witness.rows(f"SELECT number, workspace, model FROM {HISTORY} WHERE {new}")
         self._last = max((number for number, _, _ in rows), default=self._last)
         return {(workspace, model) for _, workspace, model in rows}

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine
 
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.target import Target
-from reconciler.mlflow_app import tables
+from reconciler.mlflow_app import creating
 from reconciler.mlflow_app.governed import Governed
 from tests.acceptance.conftest import Product
 from tests.command import COMMAND
@@ -95,7 +95,7 @@ def clock() -> Clock:
 @pytest.fixture
 def governed(tmp_path: Path, clock: Clock) -> Governed:
     engine = create_engine(f"sqlite:///{tmp_path}/mlflow.db")
-    tables.create(engine)
+    creating.create(engine)
     return Governed(engine, clock)
 
 

@@ -33,7 +33,7 @@ from mlflow.utils.workspace_context import WorkspaceContext
 from sqlalchemy import Engine, bindparam, delete, event, insert, literal, make_url, select, text, update
 
 from reconciler.domain.target import Target
-from reconciler.mlflow_app import tables
+from reconciler.mlflow_app import creating
 from reconciler.mlflow_app.artifact_wall import ArtifactWall
 from reconciler.mlflow_app.carrying_out import move
 from reconciler.mlflow_app.digests import digests_of_removal, digests_of_write
@@ -72,7 +72,7 @@ class World:
         self.tracking = TrackingStore(runs or url, str(artifacts))
         self.store = store(url)
         self.somebody = Somebody()
-        tables.create(self.store.engine)
+        creating.create(self.store.engine)
         self.origins = Origins(TARGETS, Places(str(artifacts)), self.store.engine, self.tracking.engine)
         self.wall = Wall(TARGETS, self.somebody, Refusals(observe=False), self.origins)
 
