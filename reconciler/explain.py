@@ -91,6 +91,7 @@ _AFTER_ABSTENTION = {
     ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",
     ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
     ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to mend the policy or evidence.exclude",
+    ReasonCode.UNDETERMINED: "no daemon decides such a request: a person must, or its operator must change the policy",
     ReasonCode.UNREADABLE: "the evidence could not be read; try again: {explain}",
 }
 

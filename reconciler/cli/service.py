@@ -41,6 +41,7 @@ rules:
     require:
       - metric: validation_accuracy
         min: 0.90
+      - run: {linked: true}            # the metric was measured on this very model
 """
 UNITS = (
     "mlflow-reconciler.service", "mlflow-reconciler@.service",

@@ -17,6 +17,7 @@ rules:
     require:
       - metric: validation_accuracy
         min: 0.90
+      - run: {linked: true}
 """
 
 # A person types this into the MLflow UI; the command line writes JSON instead.

@@ -39,6 +39,7 @@ class ReasonCode(_Explained):
     UNREADABLE = "unreadable", "abstain: something could not be read; it is tried again"
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
     WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
+    UNDETERMINED = "undetermined", "abstain: the registry does not show what a check asks for"
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 
 
@@ -57,6 +58,7 @@ class CommonCode(FindingCode):
     UNREADABLE = "unreadable", "could not be read: an abstention, tried again"
     WAITING = "waiting", "missing, but `grace` is not over: an abstention"
     WITHHELD = "withheld", "kept out of the evidence by `evidence.exclude`, or redacted: an abstention"
+    UNDETERMINED = "undetermined", "the registry does not show what the check asks for: an abstention"
 
 
 class AbsenceCode(FindingCode):
@@ -65,5 +67,22 @@ class AbsenceCode(FindingCode):
     VERSION_MISSING = "version_missing", "the registry no longer has this version"
     NO_RUN = "no_run", "the version names no run"
     RUN_NOT_FOUND = "run_not_found", "the version names a run that does not exist"
-    NO_LOGGED_MODEL = "no_logged_model", "the version was not made from a logged model, or it is gone"
+    NO_LOGGED_MODEL = "no_logged_model", "the version was not made from a logged model"
+    LOGGED_MODEL_GONE = "logged_model_gone", "the version was made from a logged model that is deleted"
+    ORIGIN_GONE = "origin_gone", "the version is a copy of one that is deleted or renamed"
+    ORIGIN_REPLACED = "origin_replaced", "the version is a copy, and what it was copied from now has another model"
+    ORIGIN_UNCLEAR = "origin_unclear", "the version's `models:` source names neither a logged model nor a version"
+    COPIES_TOO_DEEP = "copies_too_deep", "the version is a copy of a copy, more than 5 deep"
     NOT_ASKED = "not_asked", "no rule asks for it, so it was not read"
+
+
+# The version names what it was made from, and that cannot be followed to its end.
+BROKEN_LINEAGE = frozenset(
+    {
+        AbsenceCode.LOGGED_MODEL_GONE,
+        AbsenceCode.ORIGIN_GONE,
+        AbsenceCode.ORIGIN_REPLACED,
+        AbsenceCode.ORIGIN_UNCLEAR,
+        AbsenceCode.COPIES_TOO_DEEP,
+    }
+)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 
+from reconciler.domain import first_engine
 from reconciler.domain.checks.base import Check, Finding, OnMissing
 from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
 from reconciler.domain.engine import ENGINE
@@ -17,7 +20,19 @@ from reconciler.domain.verdict import CheckResult, Result, Verdict, VerdictKind
 from reconciler.domain.withheld import Withheld
 
 
-def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What checks mean to an engine: what each finds, and what passes, for people."""
+
+    find: Callable[[Check, Evidence, datetime], Finding]
+    expected: Callable[[Check], str]
+
+
+_TODAY = Meaning(lambda check, evidence, now: check.find(evidence, now), lambda check: check.expected)
+_FIRST = Meaning(first_engine.find, first_engine.expected)
+
+
+def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime, meaning: Meaning = _TODAY) -> Verdict:
     """Every check of every rule that matches, and the strictest reading of them all.
 
     A single check that could not be judged makes the whole an abstention: nothing is rejected on half the evidence.
@@ -27,21 +42,23 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
         return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
     waited = now - request.requested_at
     checks = tuple(
-        _judged(rule, check, _found(check, evidence, now), waited) for rule in rules for check in rule.require
+        _judged(rule, check, meaning.expected(check), _found(meaning, check, evidence, now), waited)
+        for rule in rules
+        for check in rule.require
     )
     kind, code = _strictest(checks)
     archive = any(rule.archive_existing for rule in rules) and request.target.may_archive
     return Verdict(kind, code, checks, tuple(rule.name for rule in rules), archive)
 
 
-def _found(check: Check, evidence: Evidence, now: datetime) -> Finding:
+def _found(meaning: Meaning, check: Check, evidence: Evidence, now: datetime) -> Finding:
     try:
-        return check.find(evidence, now)
+        return meaning.find(check, evidence, now)
     except Withheld as withheld:
         return Finding(CommonCode.WITHHELD, str(withheld), unreadable=True)
 
 
-def _judged(rule: Rule, check: Check, finding: Finding, waited: timedelta) -> CheckResult:
+def _judged(rule: Rule, check: Check, expected: str, finding: Finding, waited: timedelta) -> CheckResult:
     """The result of one check of one rule; texts come out visible."""
     result, code = _result(check, finding, waited)
     return CheckResult(
@@ -49,16 +66,20 @@ def _judged(rule: Rule, check: Check, finding: Finding, waited: timedelta) -> Ch
         check=visible(check.title, 300),
         result=result,
         code=code,
-        expected=visible(check.expected, 500),
+        expected=visible(expected, 500),
         observed=visible(finding.observed, 500),
         observed_number=finding.number,
         source=visible(finding.source, 500),
     )
 
 
+# Reading once more helps no more: they are told apart from what could not be read.
+_NOT_SHOWN = frozenset({CommonCode.WITHHELD, CommonCode.UNDETERMINED})
+
+
 def _result(check: Check, finding: Finding, waited: timedelta) -> tuple[Result, FindingCode]:
     if finding.unreadable:
-        return Result.UNKNOWN, finding.code if finding.code == CommonCode.WITHHELD else CommonCode.UNREADABLE
+        return Result.UNKNOWN, finding.code if finding.code in _NOT_SHOWN else CommonCode.UNREADABLE
     if finding.code == CommonCode.OK:
         return Result.PASSED, CommonCode.OK
     if finding.missing and waited < check.grace:
@@ -74,6 +95,8 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
         return VerdictKind.ABSTAIN, ReasonCode.UNREADABLE
     if CommonCode.WITHHELD in unknown:
         return VerdictKind.ABSTAIN, ReasonCode.WITHHELD
+    if CommonCode.UNDETERMINED in unknown:
+        return VerdictKind.ABSTAIN, ReasonCode.UNDETERMINED
     if unknown:
         return VerdictKind.ABSTAIN, ReasonCode.WAITING if CommonCode.WAITING in unknown else ReasonCode.MISSING
     if any(check.result is Result.FAILED for check in checks):
@@ -83,5 +106,5 @@ def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
 
 Evaluate = Callable[[Policy, Request, Evidence, datetime], Verdict]
 
-# By the number that is stored with a decision. The function above is engine `ENGINE`; earlier ones stay here.
-ENGINES: Mapping[int, Evaluate] = MappingProxyType({ENGINE: evaluate})
+# By the number that is stored with a decision. The last is engine `ENGINE`, of today.
+ENGINES: Mapping[int, Evaluate] = MappingProxyType({1: partial(evaluate, meaning=_FIRST), ENGINE: evaluate})

@@ -8,142 +8,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.text import Text
+from reconciler.domain.facts import (
+    Absent,
+    Fact,
+    LoggedModelFacts,
+    OriginFacts,
+    Reading,
+    RunFacts,
+    Unreadable,
+    VersionFacts,
+    number,
+)
 from reconciler.domain.times import iso, parse_iso
-from reconciler.domain.withheld import EXCLUDED, REDACTED, Withheld, without
+from reconciler.domain.withheld import EXCLUDED, without
+
+__all__ = [
+    "FACTS",
+    "FORMAT",
+    "Absent",
+    "Answer",
+    "Evidence",
+    "Fact",
+    "LoggedModelFacts",
+    "Needs",
+    "OriginFacts",
+    "Reading",
+    "RunFacts",
+    "Unreadable",
+    "VersionFacts",
+    "number",
+]
 
 # The number of the format that `Evidence.to_json` writes, stored in the JSON.
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One metric value: `text` as the registry wrote it, `value` its float, or None if it is not a number.
-
-    `timestamp` is in milliseconds since 1970 (UTC), as the registry gave it.
-    """
-
-    text: str
-    value: float | None
-    step: int
-    timestamp: int
-    run_id: str = ""
-    dataset_name: str = ""
-    dataset_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The registry says definitely that there is none. `code` is stable, `detail` is for people."""
-
-    code: AbsenceCode
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Could not be read; never judged."""
-
-    detail: str
-
-
-class Fact:
-    """One thing that the registry shows of a version. A kind of fact has a key, under which evidence keeps it."""
-
-    __slots__ = ()
-
-    key: ClassVar[str]
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Only asked for what is not there: a member that was redacted."""
-            if name in {member.name for member in fields(self)}:
-                raise Withheld(f"{self.key}.{name}", REDACTED)
-            raise AttributeError(f"{type(self).__name__} has no {name}")
-
-    def to_data(self) -> dict[str, Any]:
-        """The fact as JSON data; all of it, except what can be computed again."""
-        raise NotImplementedError
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_data`."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFacts(Fact):
-    """A model version as the registry shows it. `tags` holds only those that a rule asks for, or all as listed."""
-
-    key: ClassVar[str] = "version"
-
-    run_id: str
-    source: str
-    status: str
-    current_stage: str
-    description: Text
-    tags: Mapping[str, Text] = field(default_factory=dict)
-
-    def to_data(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Self:
-        tags = {key: Text(**value) for key, value in data["tags"].items()}
-        return cls(**data | {"description": Text(**data["description"]), "tags": tags})
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts(Fact):
-    """A run with the latest reading of each metric that a rule asks for. Times in milliseconds since 1970."""
-
-    key: ClassVar[str] = "run"
-
-    run_id: str
-    status: str
-    lifecycle_stage: str
-    end_time: int | None
-    artifact_uri: str
-    metrics: Mapping[str, Reading]
-
-    def to_data(self) -> dict[str, Any]:
-        return asdict(self) | {"metrics": {name: _reading_data(reading) for name, reading in self.metrics.items()}}
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Self:
-        return cls(**data | {"metrics": {name: _reading(reading) for name, reading in data["metrics"].items()}})
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedModelFacts(Fact):
-    """A logged model (MLflow 3) with every reading of each metric that a rule asks for."""
-
-    key: ClassVar[str] = "logged_model"
-
-    model_id: str
-    source_run_id: str
-    status: str
-    metrics: Mapping[str, tuple[Reading, ...]]
-
-    def to_data(self) -> dict[str, Any]:
-        metrics = {name: [_reading_data(reading) for reading in readings] for name, readings in self.metrics.items()}
-        return asdict(self) | {"metrics": metrics}
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Self:
-        metrics = {name: tuple(_reading(reading) for reading in readings) for name, readings in data["metrics"].items()}
-        return cls(**data | {"metrics": metrics})
-
-
 # Every kind of fact that is kept; stored evidence is read by it.
-FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts)
+FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts)
 
 Answer = Fact | Absent | Unreadable
 F = TypeVar("F", bound=Fact)
@@ -268,22 +175,3 @@ def _answer(kind: type[Fact], data: dict[str, Any]) -> Answer:
     if data["answer"] == "unreadable":
         return Unreadable(values["detail"])
     return kind.from_data(values)
-
-
-def _reading_data(reading: Reading) -> dict[str, Any]:
-    """Without the float: it is read again from the text, since JSON has neither NaN nor infinity."""
-    data = asdict(reading)
-    del data["value"]
-    return data
-
-
-def number(text: str) -> float | None:
-    """The float that `text` says ("0.93", "NaN", "Infinity"), or None if it is not a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _reading(data: dict[str, Any]) -> Reading:
-    return Reading(value=number(data["text"]), **data)

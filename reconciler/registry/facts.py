@@ -8,8 +8,12 @@ from reconciler.domain.evidence import LoggedModelFacts, Needs, Reading, RunFact
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.understanding import Number
 
+# A run may log any number of models; more than one is all that is judged, beside whether the version's is one.
+_KEPT_OUTPUTS = 10
 
-def run_facts(row: Row, needs: Needs) -> RunFacts:
+
+def run_facts(row: Row, needs: Needs, model: str = "") -> RunFacts:
+    """`model`: the id of the version's logged model, kept among the run's outputs if it is one."""
     info = info_of(row)
     id = str(info.get("run_id"))
     readings = [(str(metric.get("key")), _reading(metric, id)) for metric in _metrics(row)]
@@ -20,7 +24,22 @@ def run_facts(row: Row, needs: Needs) -> RunFacts:
         end_time=_int(info["end_time"]) if info.get("end_time") else None,
         artifact_uri=str(info.get("artifact_uri") or ""),
         metrics={key: reading for key, reading in readings if key in needs.metrics},
+        experiment_id=str(info.get("experiment_id") or ""),
+        outputs=_outputs(row, model),
     )
+
+
+def shows_outputs(row: Row) -> bool:
+    """Whether the row says which models the run logged; servers with logged models say so also if it is none."""
+    return isinstance(row.get("outputs"), dict)
+
+
+def _outputs(row: Row, model: str) -> tuple[str, ...] | None:
+    if not shows_outputs(row):
+        return None
+    ids = {str(output.get("model_id") or "") for output in rows_of(row["outputs"], "model_outputs")} - {""}
+    first = [model] if model in ids else []
+    return tuple((first + sorted(ids - {model}))[:_KEPT_OUTPUTS])
 
 
 def logged_model_facts(row: Row, needs: Needs) -> LoggedModelFacts:
@@ -35,6 +54,7 @@ def logged_model_facts(row: Row, needs: Needs) -> LoggedModelFacts:
         source_run_id=str(info.get("source_run_id") or ""),
         status=str(info.get("status") or ""),
         metrics=metrics,
+        experiment_id=str(info.get("experiment_id") or ""),
     )
 
 

@@ -83,6 +83,15 @@ def get_version(transport: Transport, model: str, version: str) -> Row:
     return row
 
 
+def download_uri(transport: Transport, model: str, version: str) -> str:
+    """Where the files of a version lie. Raises NotFound if there is no such model or version."""
+    answer = transport.get(f"{API}/model-versions/get-download-uri", {"name": model, "version": version})
+    uri = answer.get("artifact_uri") if isinstance(answer, dict) else None
+    if not isinstance(uri, str):
+        raise Unavailable("the registry's answer lacks the place of the version's files")
+    return uri
+
+
 def tags_of(row: Row) -> dict[str, str]:
     """Tags by key; a tag without a value has the value ""."""
     return {str(tag.get("key", "")): str(tag.get("value", "")) for tag in row.get("tags") or [] if tag}

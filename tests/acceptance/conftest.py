@@ -44,6 +44,11 @@ class Server:
         return self._at_least(3, 0)
 
     @property
+    def shows_outputs_in_searches(self) -> bool:
+        """Which models a run logged, without reading the run by itself."""
+        return self._at_least(3, 17)
+
+    @property
     def has_workspaces(self) -> bool:
         return self._at_least(3, 10)
 

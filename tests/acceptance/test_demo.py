@@ -16,9 +16,9 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
     assert done.returncode == 0, done.stderr
     for line in (
         "fraud-detector version 1 to Production: approve: validation_accuracy 0.94, at least 0.9 required",
-        "churn version 1 to Production: reject: validation_accuracy 0.85, at least 0.9 required",
-        "recommender version 1 to Production: reject: validation_accuracy: NaN",
-        "legacy-scorer version 1 to Production: reject: validation_accuracy: the version",
+        "churn version 1 to Production: reject: 1 of 2 checks failed: validation_accuracy 0.85, at least 0.9 required",
+        "recommender version 1 to Production: reject: 1 of 2 checks failed: validation_accuracy: NaN",
+        "legacy-scorer version 1 to Production: reject: 2 of 2 checks failed: validation_accuracy: the version",
         "vision version 1 to @champion: approve",
         "side-project version 1 to Production: abstain (no_policy)",
         "explain fraud-detector version 1 to Staging: abstain",

@@ -86,7 +86,7 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
 def test_what_can_never_match_or_pass_is_a_warning() -> None:
     text = (
         "version: 1\nrules:\n  - name: r\n    models: ['a/b']\n    targets: ['@champion', '@champion']\n"
-        "    archive_existing: true\n    require:\n      - {metric: f1, min: 1.5}\n"
+        "    archive_existing: true\n    require:\n      - {metric: f1, min: 1.5}\n      - run: {linked: true}\n"
     )
     warnings = [str(one.in_file("p")) for one in parse_policy(text, "p").warnings]
     assert [line.split(": ")[1] for line in warnings] == [
@@ -103,13 +103,13 @@ def test_shares_are_bounded_by_their_name(metric: str, bounded: bool) -> None:
     policy = parse_policy(RULE + f"      - {{metric: {metric}, min: 0.1}}\n", "p").policy
     check = policy.rules[0].require[0]
     assert isinstance(check, MetricCheck)
-    assert check.bounds == ((0.0, 1.0) if bounded else None)
+    assert check.limits == ((0.0, 1.0) if bounded else None)
 
 
 def test_bounds_can_be_taken_away() -> None:
     check = parse_policy(RULE + "      - {metric: accuracy, min: 50, bounds: null}\n", "p").policy.rules[0].require[0]
     assert isinstance(check, MetricCheck)
-    assert check.bounds is None
+    assert check.limits is None
 
 
 def test_the_schema_names_every_check() -> None:

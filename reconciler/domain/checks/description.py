@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar
 
@@ -11,6 +12,11 @@ from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import Value
+from reconciler.domain.text import TEXT_LIMIT, Text
+
+# Letters that show nothing: those with Unicode's Default_Ignorable (Hangul fillers), and blanks among hieroglyphs. What
+# else shows nothing, such as U+200B, U+00AD or U+2800, is neither a letter nor a digit.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\U00013441\U00013442")
 
 
 class DescriptionCode(FindingCode):
@@ -19,7 +25,7 @@ class DescriptionCode(FindingCode):
 
 
 class DescriptionTerms(Value):
-    min_length: int = Field(1, ge=1, strict=True, description="Characters, not counting blanks around the text.")
+    min_length: int = Field(1, ge=1, strict=True, description="Letters and digits, of any script.")
 
 
 class DescriptionCheck(Check):
@@ -27,6 +33,9 @@ class DescriptionCheck(Check):
 
     kind: ClassVar[str] = "description"
     codes: ClassVar[type[FindingCode]] = DescriptionCode
+    notes: ClassVar[str] = """\
+`min_length` counts letters and digits of any script; blanks, punctuation, symbols and invisible characters count
+nothing. Of a description over 4,096 characters the first 4,096 are judged."""
 
     description: DescriptionTerms
 
@@ -36,19 +45,33 @@ class DescriptionCheck(Check):
 
     @property
     def expected(self) -> str:
-        return f"at least {self.description.min_length} characters"
+        return f"at least {_counted(self.description.min_length)}"
 
     def needs(self) -> Needs:
         return Needs()
+
+    def doubts(self) -> Iterator[str]:
+        if self.description.min_length > TEXT_LIMIT:
+            yield f"can never pass: only the first {TEXT_LIMIT:,} characters of a description are judged"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
         version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         text = version.description
-        length = len(text.head.strip()) if text.whole else text.length
-        if not length:
+        if not text.length or (text.whole and not text.head.strip()):
             return Finding(DescriptionCode.DESCRIPTION_MISSING, "none", source="version", missing=True)
-        long_enough = length >= self.description.min_length
-        code = CommonCode.OK if long_enough else DescriptionCode.DESCRIPTION_TOO_SHORT
-        return Finding(code, f"{length} characters", float(length), "version")
+        count = letters_and_digits(text)
+        code = CommonCode.OK if count >= self.description.min_length else DescriptionCode.DESCRIPTION_TOO_SHORT
+        # What is beyond the head is not kept, so it could not be judged again: it counts nothing.
+        where = "" if text.whole else f" in the first {TEXT_LIMIT:,} of {text.length:,} characters"
+        return Finding(code, _counted(count) + where, float(count), "version")
+
+
+def letters_and_digits(text: Text) -> int:
+    """How many the text shows, as far as it is kept."""
+    return sum(character.isalnum() and character not in _BLANK_LETTERS for character in text.head)
+
+
+def _counted(count: int) -> str:
+    return "1 letter or digit" if count == 1 else f"{count} letters and digits"

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Evidence, LoggedModelFacts, Needs, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
 from reconciler.domain.fields import DurationField, Value
+from reconciler.domain.lineage import Unproven, doubt_about_link
 from reconciler.domain.times import duration_text, from_millis, iso
 
-Problem = tuple[FindingCode, str]
+
+class Problem(NamedTuple):
+    code: FindingCode
+    text: str
 
 
 class RunCode(FindingCode):
     RUN_DELETED = "run_deleted", "the run is deleted"
     RUN_NOT_FINISHED = "run_not_finished", "the run's status is not FINISHED, or it has no end time"
     RUN_TOO_OLD = "run_too_old", "the run ended longer ago than `max_age`"
-    LINK_UNPROVEN = "link_unproven", "nothing proves that the version comes from the run"
+    LINK_UNPROVEN = "link_unproven", "it is not proven that the version comes from the run"
 
 
 class RunTerms(Value):
@@ -36,9 +40,16 @@ class RunCheck(Check):
 
     kind: ClassVar[str] = "run"
     codes: ClassVar[type[FindingCode]] = RunCode
-    notes: ClassVar[str] = (
-        "`linked` is proven by the run of the version's logged model, or by a source under the run's artifacts."
-    )
+    notes: ClassVar[str] = """\
+`linked` is proven in one of two ways; what anybody may write, such as the run's id in a version, proves nothing.
+
+- The version was made from a logged model (MLflow 3), the run names it as its only output, and both are of one
+  experiment. A run that logged several models proves none of them: take the metric from the logged model instead.
+- The version's source lies under the run's artifacts: `runs:/<run id>/…`, or the run's own artifact address. An address
+  that could lead elsewhere (`..` or `//` in any spelling) proves nothing.
+
+A copy is followed to what it was copied from, 5 deep. Where the registry does not show the run's outputs, the check
+abstains."""
 
     run: RunTerms
 
@@ -61,42 +72,41 @@ class RunCheck(Check):
         run = evidence.fact(RunFacts)
         if not isinstance(run, RunFacts):
             return nothing_to_judge(run)
-        model = evidence.fact(LoggedModelFacts)
-        if self.run.linked and isinstance(model, Unreadable):
-            return nothing_to_judge(model)
-        problems = [*self._state_problems(run), *self._age_problems(run, now), *self._link_problems(run, evidence)]
-        if not problems:
-            return Finding(CommonCode.OK, f"{run.status}, {run.lifecycle_stage}", source=f"run {run.run_id}")
-        first_code = problems[0][0]
-        return Finding(first_code, "; ".join(text for _, text in problems), source=f"run {run.run_id}")
+        doubt = doubt_about_link(run, evidence) if self.run.linked else None
+        if isinstance(doubt, Unreadable):
+            return nothing_to_judge(doubt)
+        problems = list(self.problems_of(run, now))
+        if isinstance(doubt, Unproven):
+            problems.append(Problem(RunCode.LINK_UNPROVEN, doubt.detail))
+        elif isinstance(doubt, Absent):
+            if not problems:
+                return nothing_to_judge(doubt)
+            problems.append(Problem(doubt.code, doubt.detail))
+        elif doubt is not None and not problems:
+            return Finding(CommonCode.UNDETERMINED, doubt.detail, source=f"run {run.run_id}", unreadable=True)
+        return self.found(run, problems)
 
-    def _state_problems(self, run: RunFacts) -> Iterator[Problem]:
+    def problems_of(self, run: RunFacts, now: datetime) -> Iterator[Problem]:
+        """What the run itself is not as it must be; not whether it is the version's."""
         if self.run.not_deleted and run.lifecycle_stage == "deleted":
-            yield RunCode.RUN_DELETED, "deleted"
+            yield Problem(RunCode.RUN_DELETED, "deleted")
         if self.run.finished and run.status != "FINISHED":
-            yield RunCode.RUN_NOT_FINISHED, f"status {run.status or 'unknown'}"
+            yield Problem(RunCode.RUN_NOT_FINISHED, f"status {run.status or 'unknown'}")
+        if self.run.max_age is not None:
+            yield from self._age_problems(run, self.run.max_age, now)
 
-    def _age_problems(self, run: RunFacts, now: datetime) -> Iterator[Problem]:
-        if self.run.max_age is None:
-            return
+    @staticmethod
+    def _age_problems(run: RunFacts, max_age: timedelta, now: datetime) -> Iterator[Problem]:
         ended = from_millis(run.end_time) if run.end_time is not None else None
         if ended is None:
-            yield RunCode.RUN_NOT_FINISHED, "has no end time"
-        elif now - ended > self.run.max_age:
-            yield RunCode.RUN_TOO_OLD, f"ended {iso(ended)}, {duration_text(now - ended)} ago"
+            yield Problem(RunCode.RUN_NOT_FINISHED, "has no end time")
+        elif now - ended > max_age:
+            yield Problem(RunCode.RUN_TOO_OLD, f"ended {iso(ended)}, {duration_text(now - ended)} ago")
 
-    def _link_problems(self, run: RunFacts, evidence: Evidence) -> Iterator[Problem]:
-        if self.run.linked and not _is_linked(run, evidence):
-            yield RunCode.LINK_UNPROVEN, "nothing proves that the version comes from this run"
-
-
-def _is_linked(run: RunFacts, evidence: Evidence) -> bool:
-    """By the logged model's own run, or by a source under the run's artifacts, which the registrant cannot fake."""
-    model, version = evidence.fact(LoggedModelFacts), evidence.fact(VersionFacts)
-    if isinstance(model, LoggedModelFacts):
-        return model.source_run_id == run.run_id
-    if not isinstance(version, VersionFacts):
-        return False
-    source, root = version.source, run.artifact_uri.rstrip("/")
-    under_root = bool(root) and (source == root or source.startswith(root + "/"))
-    return under_root or source.startswith(f"runs:/{run.run_id}/")
+    @staticmethod
+    def found(run: RunFacts, problems: Sequence[Problem]) -> Finding:
+        """The finding about a run with these problems; the first one gives its code."""
+        source = f"run {run.run_id}"
+        if not problems:
+            return Finding(CommonCode.OK, f"{run.status}, {run.lifecycle_stage}", source=source)
+        return Finding(problems[0].code, "; ".join(problem.text for problem in problems), source=source)

@@ -1,0 +1,77 @@
+"""Read many runs or logged models at once, by searches for their ids."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from reconciler.domain.evidence import Absent, Unreadable
+from reconciler.ports import Invalid, NotFound, RegistryError
+from reconciler.registry.errors import TooLarge
+from reconciler.registry.paging import rows_in_pages
+from reconciler.registry.transport import Transport
+from reconciler.registry.versions import API
+
+# A page of logged models holds at most 50.
+_CHUNK = 50
+# With more experiments than this, their ids alone make a search heavier than single reads.
+_MANY_EXPERIMENTS = 2000
+
+Found = Mapping[str, Any] | Absent | Unreadable
+# Finds rows by ids and the ids of experiments.
+Search = Callable[[Sequence[str], Sequence[str]], dict[str, Found]]
+
+
+class Many:
+    """Searches in every experiment, whose ids it remembers."""
+
+    def __init__(self, tracking: Transport) -> None:
+        self._tracking = tracking
+        self._experiments: list[str] | None = None
+
+    def found(self, ids: Sequence[str], search: Search) -> dict[str, Found]:
+        """What searches find of `ids`. The ids that are missing from the result must be read one by one."""
+        if len(ids) < 2:
+            return {}
+        found: dict[str, Found] = {}
+        try:
+            # A run may be newer than the remembered experiments; then they are read once more.
+            for refresh in (False, True):
+                missing = [id for id in ids if id not in found]
+                known = self._experiments is not None
+                experiments = self._experiment_ids(refresh) if missing else []
+                if not experiments or len(experiments) > _MANY_EXPERIMENTS:
+                    break
+                for chunk in _chunks(missing):
+                    found |= search(chunk, experiments)
+                if not known:
+                    break
+        except (TooLarge, Invalid, NotFound):
+            return found
+        except RegistryError as error:
+            return {id: Unreadable(str(error)) for id in ids} | found
+        return found
+
+    def _experiment_ids(self, refresh: bool) -> list[str]:
+        """Every experiment's id, remembered: a search for runs must name the experiments to search."""
+        if self._experiments is None or refresh:
+            self._experiments = self.read_experiments()
+        return self._experiments
+
+    def read_experiments(self) -> list[str]:
+        everything = {"view_type": "ALL", "max_results": 1000}
+        rows = rows_in_pages(
+            lambda more: self._tracking.search(f"{API}/experiments/search", {**everything, **more}), "experiments"
+        )
+        # One more than the limit for searches: above it, each run is read by itself.
+        return [str(row.get("experiment_id")) for row in itertools.islice(rows, _MANY_EXPERIMENTS + 1)]
+
+
+def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+
+
+def quoted(ids: Sequence[str]) -> str:
+    """Ids as a filter takes them."""
+    return ", ".join(f"'{id}'" for id in ids)

@@ -1,0 +1,79 @@
+"""Read runs, with the logged models that each names as its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Any
+
+from reconciler.domain.codes import AbsenceCode
+from reconciler.domain.evidence import Absent
+from reconciler.domain.text import visible_name
+from reconciler.ports import Unavailable
+from reconciler.registry.facts import info_of, shows_outputs
+from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.origins import answered
+from reconciler.registry.paging import rows_of
+from reconciler.registry.transport import Transport
+from reconciler.registry.versions import API
+
+
+class _Outputs(Enum):
+    """Where a server shows which logged models a run made, as far as is known."""
+
+    UNKNOWN = auto()
+    # Early releases of MLflow 3 leave them out of searches.
+    READ_ONE_BY_ONE = auto()
+    NOWHERE = auto()
+
+
+class Runs:
+    """Reads runs from the tracking server; how it shows outputs is found out once and remembered."""
+
+    def __init__(self, tracking: Transport, many: Many) -> None:
+        self._tracking = tracking
+        self._many = many
+        self._outputs = _Outputs.UNKNOWN
+
+    def all(self, ids: Sequence[str], *, has_logged_models: bool) -> dict[str, Found]:
+        """Each run by its id.
+
+        Args:
+            has_logged_models: some version was made from one, so the server is none of those that know no outputs.
+        """
+        if has_logged_models and self._outputs is _Outputs.NOWHERE:
+            self._outputs = _Outputs.UNKNOWN
+        found = {} if self._outputs is _Outputs.READ_ONE_BY_ONE else self._many.found(ids, self.search)
+        for id in [id for id, row in found.items() if isinstance(row, Mapping) and not shows_outputs(row)]:
+            if self._outputs is _Outputs.NOWHERE:
+                break
+            found[id] = row = self._get(id)
+            if isinstance(row, Mapping):
+                self._outputs = _Outputs.READ_ONE_BY_ONE if shows_outputs(row) else _Outputs.NOWHERE
+        # A search shows only what the account may see, so it cannot prove that a run does not exist. A read can.
+        return found | {id: self._get(id) for id in ids if id not in found}
+
+    def search(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+        body = {
+            "experiment_ids": experiments,
+            "filter": f"attributes.run_id IN ({quoted(ids)})",
+            "run_view_type": "ALL",
+            "max_results": len(ids),
+        }
+        rows = rows_of(self._tracking.search(f"{API}/runs/search", body), "runs")
+        return {str(info_of(row).get("run_id")): row for row in rows}
+
+    def _get(self, id: str) -> Found:
+        absent = Absent(AbsenceCode.RUN_NOT_FOUND, f"run {visible_name(id)} does not exist")
+        return answered(lambda: self.get(id), absent)
+
+    def get(self, id: str) -> Found:
+        """Raises NotFound if it does not exist."""
+        return member_of(self._tracking.get(f"{API}/runs/get", {"run_id": id}), "run")
+
+
+def member_of(answer: Any, field: str) -> Mapping[str, Any]:
+    member = answer.get(field) if isinstance(answer, dict) else None
+    if not isinstance(member, dict):
+        raise Unavailable(f"the registry's answer lacks {field!r}")
+    return member
