@@ -165,7 +165,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     servers = [_TAGS]
     if metafunc.definition.get_closest_marker("either_protocol"):
         servers.append(_APP)
-    if "server" in inspect.signature(metafunc.function).parameters:
+    if {"server", "lab", "lab3"} & inspect.signature(metafunc.function).parameters.keys():
         servers += tried()
     metafunc.parametrize("tried_server", servers, ids=label, indirect=True)
 
