@@ -13,10 +13,10 @@ import pytest
 from reconciler.cycle import Cycle
 from reconciler.cycle.acting import Acting, Standings
 from reconciler.cycle.acting import Attempt as ActAttempt
-from reconciler.cycle.deciding import Deciding
+from reconciler.cycle.deciding import Deciding, New
 from reconciler.cycle.happening import Happening
 from reconciler.cycle.one_pass import Pass
-from reconciler.domain.decision import Decision, Judged, OutcomeKind
+from reconciler.domain.decision import Decision, OutcomeKind
 from reconciler.ports import Pending, Recorded, RegistryError, Standing
 from reconciler.registry.transport import Transport
 from tests.crash.explore import Attempt, explore
@@ -30,13 +30,14 @@ def test_no_fault_at_any_step_breaks_a_promise(tmp_path: Path) -> None:
 
 
 class ActsBeforeItRecords(Deciding):
-    def _record(self, judged: Judged) -> list[Recorded]:
-        early = Decision(
-            str(uuid.uuid4()), datetime.now(UTC), judged.request, judged.verdict.kind, "", judged.mode,
-            judged.policy_digest, "", False,
-        )  # fmt: skip
-        self._registry.act(early)
-        return super()._record(judged)
+    def _record(self, new: Sequence[New]) -> list[Recorded]:
+        for judged in (self._judged(judgement, before) for judgement, before in new):
+            early = Decision(
+                str(uuid.uuid4()), datetime.now(UTC), judged.request, judged.verdict.kind, "", judged.mode,
+                judged.policy_digest, "", False,
+            )  # fmt: skip
+            self._registry.act(early)
+        return super()._record(new)
 
 
 class RetriesPosts(Transport):
