@@ -23,6 +23,7 @@ from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.policy.file import parse_policy
+from reconciler.ports import Ending
 
 REGISTRY = "https://mlflow.example.com"
 POLICY = """\
@@ -91,7 +92,7 @@ def main() -> None:
             told += len(one.evidence.to_json())
             assert log.record(one)
             [pending] = log.claim(1, (), True)
-            assert log.conclude(pending, Outcome(OutcomeKind.APPLIED, "the registry shows it"))
+            assert log.conclude(Ending(pending, Outcome(OutcomeKind.APPLIED, "the registry shows it")))
         took = (size_of(engine) - before) / asked.decisions
         of_evidence = told / asked.decisions
         print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -109,11 +109,12 @@ def add_confirmation(recording: Recording, decision_id: str, confirmation: Confi
 # --- late effects ------------------------------------------------------------------------------------------------
 
 
-def watch(connection: Connection, decision_id: str) -> None:
-    """The decision has ended, and the registry may show it later."""
-    now = now_in(connection)
-    until = {"next_look_at": now + _FIRST_LOOK, "watched_until": now + _WATCHED_FOR}
-    connection.execute(insert(WatchedActRow).values({"decision_id": decision_id, "looks": 0} | until))
+def watch(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """These decisions have ended, and the registry may show them later."""
+    if decision_ids:
+        now = now_in(connection)
+        until = {"looks": 0, "next_look_at": now + _FIRST_LOOK, "watched_until": now + _WATCHED_FOR}
+        connection.execute(insert(WatchedActRow), [{"decision_id": id} | until for id in decision_ids])
 
 
 def watched(connection: Connection, served: Served, everything: bool) -> list[Decision]:

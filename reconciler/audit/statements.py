@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Float, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
-from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow, PendingActRow, UnreadListRow
+from reconciler.audit.tables import (
+    Base,
+    DaemonRow,
+    DecisionRow,
+    OpenRequestRow,
+    PendingActRow,
+    UnreadListRow,
+    UtcMillis,
+)
 
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
@@ -33,6 +44,28 @@ def decision_of_pending(decision_id: ColumnElement[str] = DecisionRow.decision_i
     decision looks for its act.
     """
     return decision_id == PendingActRow.decision_id.op("||")("")
+
+
+class now_after(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is
+    """A time later than now by the database's clock, in milliseconds."""
+
+    type = UtcMillis()
+    inherit_cache = True
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__(literal(wait.total_seconds(), Float()))
+
+
+@compiles(now_after, "sqlite")
+def _sqlite_after(element: now_after, compiler: Any, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {seconds} || ' seconds')"
+
+
+@compiles(now_after, "postgresql")
+def _postgresql_after(element: now_after, compiler: Any, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"date_trunc('milliseconds', clock_timestamp() + make_interval(secs => {seconds}))"
 
 
 def insert_new(connection: Connection, row: type[Base]) -> Any:

@@ -23,13 +23,11 @@ from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.audit import CycleNote, FirstSeen, GoAhead, Lapsed, Pending, Recorded, Stuck, Waiting
+from reconciler.ports.audit import CycleNote, Ending, FirstSeen, GoAhead, Lapsed, Pending, Recorded, Stuck, Waiting
 from reconciler.ports.registry import Unread
 
 LEASE = timedelta(seconds=90)
 
-# The request is still there after these.
-_STAY_OPEN = {OutcomeKind.FAILED, OutcomeKind.LAPSED}
 _NOT_ACTED = {
     Mode.OBSERVE: "mode observe: nothing was done",
     Mode.APPROVE_ONLY: "mode approve-only: left for a person",
@@ -151,27 +149,25 @@ class SqlAuditLog:
         with self._session.transaction() as connection:
             self._claims.release(connection, pending, detail, retry_in, Answer.NOT_ASKED)
 
-    def conclude(self, pending: Pending, outcome: Outcome, *, in_doubt: bool = False) -> bool:
+    def conclude(self, *endings: Ending) -> Sequence[Ending]:
         with self._session.recording() as recording:
-            if not self._end(recording, pending, outcome, in_doubt):
-                return False
-            if outcome.kind not in _STAY_OPEN:
-                self._open.forget(recording.connection, pending.decision.request)
-            failpoint("outcome to be committed")
-        return True
+            ended = self._end(recording, endings)
+            resolved = [ending.decision.request for ending in ended if not ending.outcome.kind.leaves_open]
+            self._open.forget(recording.connection, resolved)
+            failpoint("outcomes to be committed")
+        return ended
 
-    def _end(self, recording: Recording, pending: Pending, outcome: Outcome, in_doubt: bool) -> bool:
-        if not self._claims.end(recording.connection, pending):
-            return False
-        decisions.add_outcomes(recording, {pending.decision.decision_id: outcome})
-        if in_doubt:
-            judgements.watch(recording.connection, pending.decision.decision_id)
-        return True
+    def _end(self, recording: Recording, endings: Sequence[Ending]) -> Sequence[Ending]:
+        mine = self._claims.end(recording.connection, [ending.pending for ending in endings])
+        ended = [ending for ending in endings if ending.decision.decision_id in mine]
+        decisions.add_outcomes(recording, {ending.decision.decision_id: ending.outcome for ending in ended})
+        judgements.watch(recording.connection, [ending.decision.decision_id for ending in ended if ending.in_doubt])
+        return ended
 
     def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
-        lapsed = Outcome(OutcomeKind.LAPSED, detail)
+        lapsed = Ending(pending, Outcome(OutcomeKind.LAPSED, detail), in_doubt=pending.answer_by is not None)
         with self._session.recording() as recording:
-            if not self._end(recording, pending, lapsed, pending.answer_by is not None):
+            if not self._end(recording, [lapsed]):
                 return None
             recorded = [] if successor is None else self._record(recording, [successor])
             failpoint("lapse to be committed")

@@ -5,6 +5,7 @@ from reconciler.ports.audit import Claims as Claims
 from reconciler.ports.audit import Clock as Clock
 from reconciler.ports.audit import CycleNote as CycleNote
 from reconciler.ports.audit import Decisions as Decisions
+from reconciler.ports.audit import Ending as Ending
 from reconciler.ports.audit import FirstSeen as FirstSeen
 from reconciler.ports.audit import GoAhead as GoAhead
 from reconciler.ports.audit import Heartbeats as Heartbeats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from reconciler.cycle.acting import Attempt as ActAttempt
 from reconciler.cycle.deciding import Deciding, New
 from reconciler.cycle.happening import Happening
 from reconciler.cycle.one_pass import Pass
-from reconciler.domain.decision import Decision, OutcomeKind
-from reconciler.ports import Pending, Recorded, RegistryError, Standing
+from reconciler.domain.decision import Decision, Outcome, OutcomeKind
+from reconciler.ports import Ending, Pending, Recorded, RegistryError, Standing
 from reconciler.registry.transport import Transport
 from tests.crash.explore import Attempt, explore
 from tests.databricks_double import workspace
@@ -49,8 +50,9 @@ class RetriesPosts(Transport):
 
 
 class CallsEverythingApplied(Acting):
-    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
-        return super()._conclude(pending, OutcomeKind.APPLIED, detail)
+    def _conclude(self, endings: Sequence[Ending]) -> list[Happening]:
+        applied = [replace(one, outcome=replace(one.outcome, kind=OutcomeKind.APPLIED)) for one in endings]
+        return super()._conclude(applied)
 
 
 class SkipsTheReRead(Acting):
@@ -66,7 +68,7 @@ class SkipsTheReRead(Acting):
 
 class TakesAnErrorForAnEnd(Acting):
     def _again(self, attempt: ActAttempt, detail: str) -> Happening:
-        [concluded] = self._conclude(attempt.pending, OutcomeKind.SUPERSEDED, detail)
+        [concluded] = self._conclude([Ending(attempt.pending, Outcome(OutcomeKind.SUPERSEDED, detail))])
         return concluded
 
 

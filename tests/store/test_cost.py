@@ -194,6 +194,21 @@ def test_an_idle_cycle_with_stuck_requests_writes_a_heartbeat_only_however_often
     assert cost(engine, idle) <= before * 2
 
 
+def test_a_batch_of_decisions_is_recorded_and_concluded_in_few_statements(engine: Engine) -> None:
+    loaded = parse_policy(POLICY, "policy.yaml")
+    in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    registry = FakeRegistry()
+    cycle = Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY))
+    cycle.run(in_force, Mode.ENFORCE)
+    decided = 50
+    for number in range(decided):
+        registry.file(f"model-{number}", "1")
+    asked = statements(engine, lambda: cycle.run(in_force, Mode.ENFORCE))
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(OutcomeRow.__table__)) == decided
+    assert len(asked) <= 5 * decided
+
+
 def add_judgements(engine: Engine, many: int) -> None:
     """As many decisions more about each request, each observed."""
     with engine.begin() as connection:
