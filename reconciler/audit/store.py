@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from reconciler.audit import decisions, judgements
 from reconciler.audit.claims import Answer, Claims
 from reconciler.audit.daemons import Daemons
+from reconciler.audit.decisions import Prepared
 from reconciler.audit.log import Recording
 from reconciler.audit.open_requests import OpenRequests
 from reconciler.audit.pauses import paused_for
@@ -83,13 +84,14 @@ class SqlAuditLog:
             return judgements.findings(connection, decision_ids)
 
     def record(self, *judged: Judged) -> Sequence[Recorded]:
+        ready = [decisions.prepared(one, self._daemon) for one in judged]
         with self._session.recording() as recording:
-            recorded = self._record(recording, judged)
+            recorded = self._record(recording, ready)
             failpoint("decision to be committed")
         return recorded
 
-    def _record(self, recording: Recording, judged: Sequence[Judged]) -> list[Recorded]:
-        added = decisions.add_decisions(recording, judged, self._daemon)
+    def _record(self, recording: Recording, ready: Sequence[Prepared]) -> list[Recorded]:
+        added = decisions.add_decisions(recording, ready)
         fence = self._claims.add(recording.connection, [one.decision_id for one in added if one.acts])
         observed = {
             one.decision_id: Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[one.mode]) for one in added if not one.acts
@@ -166,10 +168,11 @@ class SqlAuditLog:
 
     def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
         lapsed = Ending(pending, Outcome(OutcomeKind.LAPSED, detail), in_doubt=pending.answer_by is not None)
+        ready = [] if successor is None else [decisions.prepared(successor, self._daemon)]
         with self._session.recording() as recording:
             if not self._end(recording, [lapsed]):
                 return None
-            recorded = [] if successor is None else self._record(recording, [successor])
+            recorded = self._record(recording, ready) if ready else []
             failpoint("lapse to be committed")
         return Lapsed(recorded[0] if recorded else None)
 
