@@ -27,7 +27,7 @@ from bench.costs import cost, statements
 from bench.evidence import POLICY, REGISTRY, judged, size_of
 from bench.pages import replace_section
 from reconciler.audit import schema
-from reconciler.audit.database import Access, make_engine, opened
+from reconciler.audit.database import SNAPSHOT, Access, make_engine, opened
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.picture import picture_of
 from reconciler.audit.reader import AuditReader
@@ -159,7 +159,7 @@ def writing(engine: Engine) -> Iterator[list[float]]:
     began: dict[int, float] = {}
 
     def begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get("snapshot"):
+        if not connection.get_execution_options().get(SNAPSHOT):
             began[id(connection)] = time.perf_counter()
 
     def end(connection: Connection) -> None:

@@ -18,6 +18,7 @@ from reconciler.ports.audit import Waiting as Waiting
 from reconciler.ports.audit import Watches as Watches
 from reconciler.ports.errors import AlreadyServed as AlreadyServed
 from reconciler.ports.errors import AmbiguousDecision as AmbiguousDecision
+from reconciler.ports.errors import AuditLocked as AuditLocked
 from reconciler.ports.errors import AuditUnavailable as AuditUnavailable
 from reconciler.ports.errors import Conflict as Conflict
 from reconciler.ports.errors import Invalid as Invalid
