@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, literal
+from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -78,6 +79,16 @@ def insert_new(connection: Connection, row: type[Base]) -> Any:
     from sqlalchemy.dialects import postgresql
 
     return postgresql.insert(row.__table__).on_conflict_do_nothing()
+
+
+def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
+    """The texts as rows with one column, `value`, from one parameter: the statement is the same however many there are,
+    so SQLAlchemy compiles it once."""
+    if connection.dialect.name == "sqlite":
+        return func.json_each(json.dumps(texts)).table_valued("value", name="asked")
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
 
 
 def chunks(keys: Collection[str]) -> Iterator[list[str]]:
