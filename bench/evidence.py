@@ -16,13 +16,24 @@ from sqlalchemy import Engine, text
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
+from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Absent, Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence import (
+    Absent,
+    Answer,
+    Evidence,
+    Fact,
+    LoggedModelFacts,
+    Reading,
+    RunFacts,
+    VersionFacts,
+)
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.policy.file import parse_policy
+from reconciler.ports import Ending
 
 REGISTRY = "https://mlflow.example.com"
 POLICY = """\
@@ -48,7 +59,8 @@ def judged(number: int, chance: random.Random) -> Judged:
     version = VersionFacts(run_id, source, "READY", "None", described, tags)
     metrics = {f"validation_metric_{at}": _reading(chance, run_id) for at in range(METRICS)}
     run = RunFacts(run_id, "FINISHED", "active", 1_790_000_000_000 + number, source, metrics)
-    answers = {VersionFacts: version, RunFacts: run, LoggedModelFacts: Absent("no_logged_model", "none")}
+    no_model = Absent(AbsenceCode.NO_LOGGED_MODEL, "none")
+    answers: dict[type[Fact], Answer] = {VersionFacts: version, RunFacts: run, LoggedModelFacts: no_model}
     evidence = Evidence.of(now, answers)
     asker = Requester(f"person-{number % 50}@example.com", Assurance.AUTHENTICATED)
     id = f"{chance.getrandbits(64):x}"
@@ -91,7 +103,7 @@ def main() -> None:
             told += len(one.evidence.to_json())
             assert log.record(one)
             [pending] = log.claim(1, (), True)
-            assert log.conclude(pending, Outcome(OutcomeKind.APPLIED, "the registry shows it"))
+            assert log.conclude(Ending(pending, Outcome(OutcomeKind.APPLIED, "the registry shows it")))
         took = (size_of(engine) - before) / asked.decisions
         of_evidence = told / asked.decisions
         print(

@@ -22,10 +22,11 @@ from sqlalchemy import (
     literal,
     select,
     true,
+    tuple_,
     update,
 )
 
-from reconciler.audit.statements import Served, decision_of_pending, insert_new
+from reconciler.audit.statements import Served, decision_of_pending, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow, UtcMillis, now_in
 from reconciler.domain.decision import Decision, Mode
 from reconciler.domain.request import Request
@@ -137,7 +138,7 @@ class Claims:
 
     def renew(self, connection: Connection, pending: Pending) -> bool:
         """Renews the lease before an act, which ends before the lease does. False: another daemon holds it."""
-        until = now_in(connection) + self._lease
+        until = now_after(self._lease)
         renewed = update(PendingActRow).where(_is_claimed_as(pending)).values(leased_until=until, answer_by=until)
         return connection.execute(renewed).rowcount == 1
 
@@ -177,9 +178,12 @@ class Claims:
         }
         connection.execute(update(row).where(_is_claimed_as(pending)).values(released))
 
-    def end(self, connection: Connection, pending: Pending) -> bool:
-        """Removes the claim: nothing is left to do. False: another daemon holds it."""
-        return connection.execute(delete(PendingActRow).where(_is_claimed_as(pending))).rowcount == 1
+    def end(self, connection: Connection, pending: Sequence[Pending]) -> set[str]:
+        """Removes claims: nothing is left to do. Returns their decisions' ids, without what another daemon holds."""
+        claim = PendingActRow
+        claimed = [(one.decision.decision_id, one.fence) for one in pending]
+        among = tuple_(claim.decision_id, claim.fence).in_(claimed)
+        return set(connection.scalars(delete(claim).where(among).returning(claim.decision_id)))
 
 
 def _not_tried(decision_id: str, now: datetime) -> dict[str, object]:

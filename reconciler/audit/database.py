@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from reconciler.domain.text import visible
-from reconciler.ports import AuditUnavailable, SchemaMismatch
+from reconciler.ports import AuditLocked, AuditUnavailable, SchemaMismatch
 
 _ACCESS: Final = "access"
 # An option of a connection: what follows only reads.
@@ -194,9 +194,11 @@ def _translated(error: SQLAlchemyError, engine: Engine) -> Exception:
     if "file is not a database" in message or "malformed" in message:
         remedy = "move the file away and run `mlflow-reconciler db upgrade`, or restore a backup"
         return SchemaMismatch(f"{where} is not an audit database ({first_line}): {remedy}")
-    return AuditUnavailable(f"audit database {where}: {first_line}" + _remedy(message))
+    kind = AuditLocked if _LOCKED in message else AuditUnavailable
+    return kind(f"audit database {where}: {first_line}" + _remedy(message))
 
 
+_LOCKED = "database is locked"
 _NOT_POSTGRESQL = "that port speaks another protocol: is the port in audit.url the one of PostgreSQL?"
 _REMEDIES = {
     "unable to open database file": "does its folder exist, and may this user write there?",
@@ -209,7 +211,7 @@ _REMEDIES = {
     "failed to resolve host": "is the host in audit.url correct, and does DNS work here?",
     "response to SSL negotiation": _NOT_POSTGRESQL,
     "expected authentication request": _NOT_POSTGRESQL,
-    "database is locked": "another program has locked it",
+    _LOCKED: "another program has locked it",
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
 from reconciler.audit.canonical import Columns
+from reconciler.audit.evidence import salted
 from reconciler.audit.log import DecisionToAdd, Recording
 from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
 from reconciler.audit.tables import OutcomeRow, PolicyVersionRow, db_now
@@ -30,18 +32,26 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\\u0000").encode("utf-8", "replace").decode()
 
 
-def add_decisions(recording: Recording, judged: Sequence[Judged], daemon: str) -> list[Decision]:
-    """Inserts decisions with their checks. What another daemon decided first, or again, is left out."""
-    named = [(NewDecision.of(one, daemon), one) for one in judged]
-    rows = recording.add_decisions([_to_add(new, one) for new, one in named])
-    failpoint("decision inserted")
-    return [_decision(new, one, rows[new.decision_id]) for new, one in named if new.decision_id in rows]
+class Prepared(NamedTuple):
+    """A decision that is ready to be stored: what takes time is done before the transaction, which others wait for."""
+
+    judged: Judged
+    new: NewDecision
+    to_add: DecisionToAdd
 
 
-def _to_add(new: NewDecision, judged: Judged) -> DecisionToAdd:
+def prepared(judged: Judged, daemon: str) -> Prepared:
+    new = NewDecision.of(judged, daemon)
     values = RequestColumns.of(judged.request)._asdict() | new._asdict()
     checks = [NewCheck.of(new.decision_id, at, check)._asdict() for at, check in enumerate(judged.verdict.checks)]
-    return DecisionToAdd(values, checks, judged.evidence.to_json())
+    return Prepared(judged, new, DecisionToAdd(values, checks, salted(judged.evidence.to_json())))
+
+
+def add_decisions(recording: Recording, ready: Sequence[Prepared]) -> list[Decision]:
+    """Inserts decisions with their checks. What another daemon decided first, or again, is left out."""
+    rows = recording.add_decisions([one.to_add for one in ready])
+    failpoint("decision inserted")
+    return [_decision(one.new, one.judged, rows[one.new.decision_id]) for one in ready if one.new.decision_id in rows]
 
 
 def _decision(new: NewDecision, judged: Judged, row: Columns) -> Decision:

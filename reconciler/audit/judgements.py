@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, column, delete, exists, insert, literal, select, update, values
-from sqlalchemy.types import String
+from sqlalchemy import Connection, Row, delete, exists, insert, literal, select, update
 
 from reconciler.audit.claims import decision_in
 from reconciler.audit.judgement_tables import ConfirmationRow, LateEffectRow, WatchedActRow
 from reconciler.audit.log import Recording
-from reconciler.audit.statements import Served, chunks
+from reconciler.audit.statements import Served, as_rows, chunks
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow, PendingActRow, db_now, now_in
 from reconciler.domain.decision import Decision, OutcomeKind
 from reconciler.domain.judgements import Confirmation, Findings, LastDecision
@@ -34,17 +33,17 @@ def last_decisions(connection: Connection, keys: Collection[str]) -> dict[str, L
     """As `ports.audit.Decisions.last_decisions`: an index is probed once for each request, however often judged."""
     found: dict[str, LastDecision] = {}
     for chunk in chunks(keys):
-        ids = [id for id in connection.scalars(_last_ids(chunk)) if id is not None]
+        ids = [id for id in connection.scalars(_last_ids(connection, chunk)) if id is not None]
         for row in connection.execute(_LAST.where(DecisionRow.decision_id.in_(ids))) if ids else []:
             found[row.request_key] = _last(row)
     return found
 
 
-def _last_ids(keys: Collection[str]) -> Any:
-    asked = values(column("key", String), name="asked").data([(key,) for key in keys]).cte()
+def _last_ids(connection: Connection, keys: Sequence[str]) -> Any:
+    asked = as_rows(connection, keys)
     last = (
         select(DecisionRow.decision_id)
-        .where(DecisionRow.request_key == asked.c.key)
+        .where(DecisionRow.request_key == asked.c.value)
         .order_by(DecisionRow.judgement.desc())
         .limit(1)
     )
@@ -109,11 +108,12 @@ def add_confirmation(recording: Recording, decision_id: str, confirmation: Confi
 # --- late effects ------------------------------------------------------------------------------------------------
 
 
-def watch(connection: Connection, decision_id: str) -> None:
-    """The decision has ended, and the registry may show it later."""
-    now = now_in(connection)
-    until = {"next_look_at": now + _FIRST_LOOK, "watched_until": now + _WATCHED_FOR}
-    connection.execute(insert(WatchedActRow).values({"decision_id": decision_id, "looks": 0} | until))
+def watch(connection: Connection, decision_ids: Sequence[str]) -> None:
+    """These decisions have ended, and the registry may show them later."""
+    if decision_ids:
+        now = now_in(connection)
+        until = {"looks": 0, "next_look_at": now + _FIRST_LOOK, "watched_until": now + _WATCHED_FOR}
+        connection.execute(insert(WatchedActRow), [{"decision_id": id} | until for id in decision_ids])
 
 
 def watched(connection: Connection, served: Served, everything: bool) -> list[Decision]:

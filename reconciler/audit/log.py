@@ -59,11 +59,11 @@ class Entry(NamedTuple):
 
 
 class DecisionToAdd(NamedTuple):
-    """A decision of now as it is to be stored, with its checks and its evidence (JSON)."""
+    """A decision of now as it is to be stored, with its checks and its evidence."""
 
     values: Mapping[str, object]
     checks: Sequence[Mapping[str, object]]
-    evidence: str
+    evidence: Salted
 
     @property
     def decision_id(self) -> str:
@@ -115,7 +115,7 @@ class Recording:
         found = self.connection.execute(statement, [new.values for new in decisions])
         rows: dict[str, Columns] = {row.decision_id: row._asdict() for row in found}
         added = [new for new in decisions if new.decision_id in rows]
-        kept = {new.decision_id: salted(new.evidence) for new in added}
+        kept = {new.decision_id: new.evidence for new in added}
         checks = self._add_checks([check for new in added for check in new.checks])
         self._add_evidence(kept)
         for id in kept:

@@ -70,8 +70,10 @@ class OpenRequests:
             connection.execute(statement, rows)
 
     @staticmethod
-    def forget(connection: Connection, request: Request) -> None:
-        connection.execute(delete(OpenRequestRow).where(OpenRequestRow.place == place_of(request)))
+    def forget(connection: Connection, requests: Sequence[Request]) -> None:
+        if requests:
+            places = [place_of(request) for request in requests]
+            connection.execute(delete(OpenRequestRow).where(OpenRequestRow.place.in_(places)))
 
 
 def _new(request: Request, now: datetime, key: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, inspect, text
 
 from reconciler.audit.clocks import clocks_that_ran_backwards
-from reconciler.audit.database import Access, audit_errors, is_read_only, one_state, opened, shown_url
+from reconciler.audit.database import SNAPSHOT, Access, audit_errors, is_read_only, one_state, opened, shown_url
 from reconciler.audit.log_filling import Progress, is_complete, take_in, unseen
 from reconciler.audit.tables import Base
 from reconciler.ports import AuditUnavailable, SchemaMismatch
@@ -146,7 +146,8 @@ def require_head(engine: Engine, remedy: str = _UPGRADE) -> None:
     if is_read_only(engine):
         _require_file(engine)
     if not _is_missing_file(engine):
-        with audit_errors(engine), engine.connect() as connection:
+        # What only reads waits for no writer.
+        with audit_errors(engine), engine.connect().execution_options(**{SNAPSHOT: True}) as connection:
             revision = _revision(connection)
             _refuse_unknown(connection, revision, where)
             log_is_complete = revision == head() and is_complete(connection)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
-from reconciler.audit.tables import Base, DaemonRow, DecisionRow, OpenRequestRow, PendingActRow, UnreadListRow
+from reconciler.audit.tables import (
+    Base,
+    DaemonRow,
+    DecisionRow,
+    OpenRequestRow,
+    PendingActRow,
+    UnreadListRow,
+    UtcMillis,
+)
 
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
@@ -35,6 +47,28 @@ def decision_of_pending(decision_id: ColumnElement[str] = DecisionRow.decision_i
     return decision_id == PendingActRow.decision_id.op("||")("")
 
 
+class now_after(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is
+    """A time later than now by the database's clock, in milliseconds."""
+
+    type = UtcMillis()
+    inherit_cache = True
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__(literal(wait.total_seconds(), Float()))
+
+
+@compiles(now_after, "sqlite")
+def _sqlite_after(element: now_after, compiler: Any, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {seconds} || ' seconds')"
+
+
+@compiles(now_after, "postgresql")
+def _postgresql_after(element: now_after, compiler: Any, **options: Any) -> str:
+    seconds = compiler.process(element.clauses, **options)
+    return f"date_trunc('milliseconds', clock_timestamp() + make_interval(secs => {seconds}))"
+
+
 def insert_new(connection: Connection, row: type[Base]) -> Any:
     """INSERT … ON CONFLICT DO NOTHING: the database settles the race."""
     # Only the dialect in use is imported: each loads all its drivers.
@@ -45,6 +79,16 @@ def insert_new(connection: Connection, row: type[Base]) -> Any:
     from sqlalchemy.dialects import postgresql
 
     return postgresql.insert(row.__table__).on_conflict_do_nothing()
+
+
+def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
+    """The texts as rows with one column, `value`, from one parameter: the statement is the same however many there are,
+    so SQLAlchemy compiles it once."""
+    if connection.dialect.name == "sqlite":
+        return func.json_each(json.dumps(texts)).table_valued("value", name="asked")
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
 
 
 def chunks(keys: Collection[str]) -> Iterator[list[str]]:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from reconciler.audit import decisions, judgements
 from reconciler.audit.claims import Answer, Claims
 from reconciler.audit.daemons import Daemons
+from reconciler.audit.decisions import Prepared
 from reconciler.audit.log import Recording
 from reconciler.audit.open_requests import OpenRequests
 from reconciler.audit.pauses import paused_for
@@ -23,13 +24,11 @@ from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.audit import CycleNote, FirstSeen, GoAhead, Lapsed, Pending, Recorded, Stuck, Waiting
+from reconciler.ports.audit import CycleNote, Ending, FirstSeen, GoAhead, Lapsed, Pending, Recorded, Stuck, Waiting
 from reconciler.ports.registry import Unread
 
 LEASE = timedelta(seconds=90)
 
-# The request is still there after these.
-_STAY_OPEN = {OutcomeKind.FAILED, OutcomeKind.LAPSED}
 _NOT_ACTED = {
     Mode.OBSERVE: "mode observe: nothing was done",
     Mode.APPROVE_ONLY: "mode approve-only: left for a person",
@@ -85,13 +84,14 @@ class SqlAuditLog:
             return judgements.findings(connection, decision_ids)
 
     def record(self, *judged: Judged) -> Sequence[Recorded]:
+        ready = [decisions.prepared(one, self._daemon) for one in judged]
         with self._session.recording() as recording:
-            recorded = self._record(recording, judged)
+            recorded = self._record(recording, ready)
             failpoint("decision to be committed")
         return recorded
 
-    def _record(self, recording: Recording, judged: Sequence[Judged]) -> list[Recorded]:
-        added = decisions.add_decisions(recording, judged, self._daemon)
+    def _record(self, recording: Recording, ready: Sequence[Prepared]) -> list[Recorded]:
+        added = decisions.add_decisions(recording, ready)
         fence = self._claims.add(recording.connection, [one.decision_id for one in added if one.acts])
         observed = {
             one.decision_id: Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[one.mode]) for one in added if not one.acts
@@ -151,29 +151,28 @@ class SqlAuditLog:
         with self._session.transaction() as connection:
             self._claims.release(connection, pending, detail, retry_in, Answer.NOT_ASKED)
 
-    def conclude(self, pending: Pending, outcome: Outcome, *, in_doubt: bool = False) -> bool:
+    def conclude(self, *endings: Ending) -> Sequence[Ending]:
         with self._session.recording() as recording:
-            if not self._end(recording, pending, outcome, in_doubt):
-                return False
-            if outcome.kind not in _STAY_OPEN:
-                self._open.forget(recording.connection, pending.decision.request)
-            failpoint("outcome to be committed")
-        return True
+            ended = self._end(recording, endings)
+            resolved = [ending.decision.request for ending in ended if not ending.outcome.kind.leaves_open]
+            self._open.forget(recording.connection, resolved)
+            failpoint("outcomes to be committed")
+        return ended
 
-    def _end(self, recording: Recording, pending: Pending, outcome: Outcome, in_doubt: bool) -> bool:
-        if not self._claims.end(recording.connection, pending):
-            return False
-        decisions.add_outcomes(recording, {pending.decision.decision_id: outcome})
-        if in_doubt:
-            judgements.watch(recording.connection, pending.decision.decision_id)
-        return True
+    def _end(self, recording: Recording, endings: Sequence[Ending]) -> Sequence[Ending]:
+        mine = self._claims.end(recording.connection, [ending.pending for ending in endings])
+        ended = [ending for ending in endings if ending.decision.decision_id in mine]
+        decisions.add_outcomes(recording, {ending.decision.decision_id: ending.outcome for ending in ended})
+        judgements.watch(recording.connection, [ending.decision.decision_id for ending in ended if ending.in_doubt])
+        return ended
 
     def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
-        lapsed = Outcome(OutcomeKind.LAPSED, detail)
+        lapsed = Ending(pending, Outcome(OutcomeKind.LAPSED, detail), in_doubt=pending.answer_by is not None)
+        ready = [] if successor is None else [decisions.prepared(successor, self._daemon)]
         with self._session.recording() as recording:
-            if not self._end(recording, pending, lapsed, pending.answer_by is not None):
+            if not self._end(recording, [lapsed]):
                 return None
-            recorded = [] if successor is None else self._record(recording, [successor])
+            recorded = self._record(recording, ready) if ready else []
             failpoint("lapse to be committed")
         return Lapsed(recorded[0] if recorded else None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from reconciler.audit.pauses import Pause, Running
 
 _POLL_SECONDS = 0.5
+# Each attempt waits for SQLite's lock for ten seconds.
+_LOCKED_FOR = 60.0
 
 
 def pause(
@@ -45,7 +47,7 @@ def pause(
         raise typer.BadParameter("is empty: give a reason; it is shown until acts resume", param_hint="--reason")
     patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
     with _database(url) as engine:
-        changed = note_pause(engine, PAUSE, reason, person or getpass.getuser())
+        changed = _noted(lambda: note_pause(engine, PAUSE, reason, person or getpass.getuser()))
         where = shown_url(url)
         say(f"paused in {where}" if changed else f"acts are already paused in {where}{_since(pause_in_force(engine))}")
         daemons = running(engine)
@@ -65,11 +67,25 @@ def resume(
 
     url = settings().audit.url.get_secret_value()
     with _database(url) as engine:
-        changed = note_pause(engine, RESUME, reason, person or getpass.getuser())
+        changed = _noted(lambda: note_pause(engine, RESUME, reason, person or getpass.getuser()))
         daemons = running(engine)
     where = shown_url(url)
     say(f"resumed in {where}: {_named(daemons)}" if changed else f"acts are not paused in {where}")
     return DONE if changed else NEGATIVE
+
+
+def _noted(note: Callable[[], bool]) -> bool:
+    """Notes a pause or its end, and keeps on trying for a minute while another program holds the database's lock."""
+    from reconciler.ports import AuditLocked
+
+    ends = time.monotonic() + _LOCKED_FOR
+    while True:
+        try:
+            return note()
+        except AuditLocked as error:
+            if time.monotonic() >= ends:
+                raise
+            say(f"{error}; trying again")
 
 
 def _since(pause: Pause | None) -> str:

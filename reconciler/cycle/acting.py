@@ -17,7 +17,7 @@ from reconciler.domain.decision import Decision, Outcome, OutcomeKind, effect_of
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
-from reconciler.ports import AuditLog, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
+from reconciler.ports import AuditLog, Ending, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
 
 # How many decisions are read again, acted on and confirmed together: fewer narrows the window, more saves calls.
 ACTED_ON_TOGETHER = 10
@@ -52,6 +52,15 @@ class Attempt:
     def acted(self) -> Acted:
         # A standing may also show that the request was gone, and nothing was done about it.
         return Acted.ACCEPTED if self.error is None and self.standing is None else Acted.MAYBE
+
+    @property
+    def detail(self) -> str:
+        """Why the request is still open, once the registry was read."""
+        return str(self.error or "the registry accepted the act, and still shows the request")
+
+    @property
+    def is_last(self) -> bool:
+        return self.pending.attempts + 1 >= _MAX_ATTEMPTS
 
     @property
     def in_doubt(self) -> bool:
@@ -97,15 +106,20 @@ class Acting:
         standings, happened = self._read_again(batch)
         failpoint("read again")
         read = [pending for pending in batch if pending.decision.decision_id in standings]
-        for pending in read:
-            happened += self._conclude_what_is_gone(pending, standings, Acted.NO if fresh else Acted.MAYBE)
+        before = Acted.NO if fresh else Acted.MAYBE
+        happened += self._conclude([ending for pending in read for ending in self._gone(pending, standings, before)])
         still_open = [pending for pending in read if standings[pending.decision.decision_id].open]
         # A decision of a stricter mode is left as it is while the mode does not allow the act.
         allowed = [pending for pending in still_open if self._mode.acts_on(pending.decision.verdict)]
         ready = self._lapsing.before_acts(self._one_per_place(allowed), now)
         happened += ready.happened + [self._not_read(pending, error) for pending, error in ready.unread]
-        for pending, standing in ready.gone:
-            happened += self._conclude_what_is_gone(pending, {pending.decision.decision_id: standing}, Acted.MAYBE)
+        happened += self._conclude(
+            [
+                ending
+                for pending, standing in ready.gone
+                for ending in self._gone(pending, {pending.decision.decision_id: standing}, Acted.MAYBE)
+            ]
+        )
         happened += self._confirm([self._act(pending, confirmation) for pending, confirmation in ready.to_act])
         return happened + self.carry_out(ready.successors, fresh=True)
 
@@ -189,18 +203,21 @@ class Acting:
         sent = [attempt for attempt in attempts if attempt.sent]
         standings, happened = self._shown_or_read(sent)
         failpoint("confirmed")
-        for attempt in attempts:
-            if attempt.overtaken:
-                happened += self._conclude(attempt.pending, OutcomeKind.LAPSED, _OVERTAKEN)
+        endings = [
+            _ending(attempt.pending, OutcomeKind.LAPSED, _OVERTAKEN) for attempt in attempts if attempt.overtaken
+        ]
         for attempt in sent:
             standing = standings.get(attempt.decision.decision_id)
             if standing is None:
                 happened.append(self._in_doubt(attempt))
-            elif standing.open:
-                happened += self._not_done(attempt)
+            elif not standing.open:
+                endings += self._gone(attempt.pending, standings, attempt.acted)
+            elif attempt.is_last:
+                happened.append(Happening(in_error=True))
+                endings.append(self._given_up(attempt))
             else:
-                happened += self._conclude_what_is_gone(attempt.pending, standings, attempt.acted)
-        return happened
+                happened.append(self._again(attempt, attempt.detail))
+        return happened + self._conclude(endings)
 
     def _shown_or_read(self, sent: Sequence[Attempt]) -> tuple[Standings, list[Happening]]:
         standings = {item.decision.decision_id: item.standing for item in sent if item.standing is not None}
@@ -214,16 +231,6 @@ class Acting:
         """The registry could not be read: the act may have happened, and the next cycle finds out."""
         return Happening(in_doubt=True) if attempt.error is None else self._again(attempt, str(attempt.error))
 
-    def _not_done(self, attempt: Attempt) -> list[Happening]:
-        """The registry was read, and still shows the request."""
-        detail = str(attempt.error or "the registry accepted the act, and still shows the request")
-        attempts = attempt.pending.attempts + 1
-        if attempts < _MAX_ATTEMPTS:
-            return [self._again(attempt, detail)]
-        given_up = f"given up after {attempts} attempts: {detail}"
-        in_doubt = attempt.in_doubt or attempt.pending.answer_by is not None
-        return [Happening(in_error=True), *self._conclude(attempt.pending, OutcomeKind.FAILED, given_up, in_doubt)]
-
     def _again(self, attempt: Attempt, detail: str) -> Happening:
         retry_in = retry_after(attempt.pending.attempts)
         self._audit.attempted(attempt.pending, detail, retry_in, in_doubt=attempt.in_doubt)
@@ -233,32 +240,42 @@ class Acting:
 
     # --- conclude --------------------------------------------------------------------------------------------
 
-    def _conclude_what_is_gone(self, pending: Pending, standings: Standings, acted: Acted) -> list[Happening]:
+    def _gone(self, pending: Pending, standings: Standings, acted: Acted) -> list[Ending]:
+        """How the decision ends, where its request is no longer open."""
         decision, standing = pending.decision, standings[pending.decision.decision_id]
         if standing.open:
             return []
         kind, detail = conclusion(decision, standing, acted)
         if kind is not OutcomeKind.APPLIED and decision.replaces and self._audit.overtaken(decision):
             kind, detail = OutcomeKind.LAPSED, _OVERTAKEN
-        return self._conclude(pending, kind, detail)
+        return [_ending(pending, kind, detail)]
 
-    def _conclude(
-        self, pending: Pending, kind: OutcomeKind, detail: str, in_doubt: bool | None = None
-    ) -> list[Happening]:
-        """Records the outcome; does nothing where another daemon has taken the decision over, and will conclude it."""
-        stays_open = kind in {OutcomeKind.FAILED, OutcomeKind.LAPSED}
-        if in_doubt is None:
-            in_doubt = stays_open and pending.answer_by is not None
-        if not self._audit.conclude(pending, Outcome(kind, detail), in_doubt=in_doubt):
+    @staticmethod
+    def _given_up(attempt: Attempt) -> Ending:
+        detail = f"given up after {attempt.pending.attempts + 1} attempts: {attempt.detail}"
+        in_doubt = attempt.in_doubt or attempt.pending.answer_by is not None
+        return Ending(attempt.pending, Outcome(OutcomeKind.FAILED, detail), in_doubt)
+
+    def _conclude(self, endings: Sequence[Ending]) -> list[Happening]:
+        """Records the outcomes, but of what another daemon has taken over, and will conclude."""
+        if not endings:
             return []
+        recorded = self._audit.conclude(*endings)
         failpoint("concluded")
-        decision, effect = pending.decision, effect_of(pending.decision.verdict, kind)
-        text = f"{kind}{f' ({effect})' if effect else ''}: {detail}"
+        return [self._concluded(ending.decision, ending.outcome) for ending in recorded]
+
+    def _concluded(self, decision: Decision, outcome: Outcome) -> Happening:
+        kind, effect = outcome.kind, effect_of(decision.verdict, outcome.kind)
+        text = f"{kind}{f' ({effect})' if effect else ''}: {outcome.detail}"
         self._tell_outcome(decision, text, Weight.STUCK if kind is OutcomeKind.FAILED else NORMAL)
-        return [Happening(outcome=kind, resolved=None if stays_open else decision.request.key)]
+        return Happening(outcome=kind, resolved=None if kind.leaves_open else decision.request.key)
 
     def _tell_outcome(self, decision: Decision, text: str, weight: Weight) -> None:
         self._tell(event("outcome", decision.request, text, decision, weight))
+
+
+def _ending(pending: Pending, kind: OutcomeKind, detail: str) -> Ending:
+    return Ending(pending, Outcome(kind, detail), in_doubt=kind.leaves_open and pending.answer_by is not None)
 
 
 def _must_follow(later: Pending, earlier: Pending) -> bool:

@@ -117,8 +117,8 @@ class Deciding:
         failpoint("decision committed")
         for judgement, before in new:
             one = recorded.get(judgement.listed.request.key)
+            self.again.judged(judgement.listed, recorded=one is not None)
             if before is not None:
-                self.again.judged(judgement.listed, recorded=one is not None)
                 failpoint("judged again")
             if one is not None:
                 self._tell_decision(one.decision)

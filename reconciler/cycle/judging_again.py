@@ -36,7 +36,7 @@ class _Judged:
 
 
 class Backoff:
-    """What this process remembers of the requests that it judged again, from pass to pass.
+    """What this process remembers of the requests that it judged, from pass to pass.
 
     Nothing of it is stored: after a start each is judged again once, within the budget.
     """

@@ -38,6 +38,11 @@ class OutcomeKind(StrEnum):
     LAPSED = "lapsed"  # not carried out in time, and judged otherwise since
     OBSERVED = "observed"  # this mode does not act on it
 
+    @property
+    def leaves_open(self) -> bool:
+        """Whether a decision that was to be acted on ends so with its request still open."""
+        return self in {OutcomeKind.FAILED, OutcomeKind.LAPSED}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -5,6 +5,7 @@ from reconciler.ports.audit import Claims as Claims
 from reconciler.ports.audit import Clock as Clock
 from reconciler.ports.audit import CycleNote as CycleNote
 from reconciler.ports.audit import Decisions as Decisions
+from reconciler.ports.audit import Ending as Ending
 from reconciler.ports.audit import FirstSeen as FirstSeen
 from reconciler.ports.audit import GoAhead as GoAhead
 from reconciler.ports.audit import Heartbeats as Heartbeats
@@ -17,6 +18,7 @@ from reconciler.ports.audit import Waiting as Waiting
 from reconciler.ports.audit import Watches as Watches
 from reconciler.ports.errors import AlreadyServed as AlreadyServed
 from reconciler.ports.errors import AmbiguousDecision as AmbiguousDecision
+from reconciler.ports.errors import AuditLocked as AuditLocked
 from reconciler.ports.errors import AuditUnavailable as AuditUnavailable
 from reconciler.ports.errors import Conflict as Conflict
 from reconciler.ports.errors import Invalid as Invalid

@@ -62,6 +62,19 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A claimed decision, and what became of it. `in_doubt`: its act may still take effect, so it is watched."""
+
+    pending: Pending
+    outcome: Outcome
+    in_doubt: bool = False
+
+    @property
+    def decision(self) -> Decision:
+        return self.pending.decision
+
+
+@dataclass(frozen=True, slots=True)
 class Lapsed:
     """A decision that was ended as `lapsed`. `successor`: the one recorded in its place, or None."""
 
@@ -173,15 +186,16 @@ class Claims(Protocol):
     def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         """As `attempted`, where the decision's standing could not even be read: no act is counted."""
 
-    def conclude(self, pending: Pending, outcome: Outcome, *, in_doubt: bool = False) -> bool:
-        """Records a decision's outcome and forgets its request. False: another daemon has taken it over, and will.
+    def conclude(self, *endings: Ending) -> Sequence[Ending]:
+        """Records the outcomes of decisions and forgets their requests, all in one transaction.
 
-        A request whose decision failed or lapsed stays open, and is not forgotten. `in_doubt`: its act may still take
-        effect, so the decision is watched.
+        A request whose decision failed or lapsed stays open, and is not forgotten.
+
+        Returns: those that were recorded. Another daemon has taken the others over, and will record them.
         """
 
     def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
-        """Ends the decision as `lapsed` and records its successor, both or neither. None: as `conclude`'s False.
+        """Ends the decision as `lapsed` and records its successor, both or neither. None: another daemon has it.
 
         It is watched where an act of it got no definite answer.
         """

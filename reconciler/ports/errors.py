@@ -52,6 +52,10 @@ class AuditUnavailable(ReconcilerError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class AuditLocked(AuditUnavailable):
+    """Another program holds the database's lock; nothing was written, and trying again may help."""
+
+
 class SchemaMismatch(ReconcilerError):
     """The audit database has another revision, or is not an audit database; the message names the remedy."""
 

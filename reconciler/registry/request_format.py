@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Final
 
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.target import Target
@@ -16,7 +17,8 @@ from reconciler.ports import Listed
 from reconciler.registry.paging import Row
 from reconciler.registry.versions import version_facts
 
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+_ASSURANCES: Final = {str(member): member for member in Assurance}
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RequestFormat:
@@ -51,9 +53,7 @@ class RequestFormat:
     def _requester(self, row: Row, name: str) -> Requester:
         if not name:
             return NOBODY
-        assurance = row.get("requester_assurance")
-        known = assurance in {str(member) for member in Assurance}
-        return Requester(name, Assurance(str(assurance)) if known else self._assurance)
+        return Requester(name, _ASSURANCES.get(str(row.get("requester_assurance")), self._assurance))
 
 
 def target_in(text: object) -> Target | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import pytest
 from reconciler.cycle import Cycle
 from reconciler.cycle.acting import Acting, Standings
 from reconciler.cycle.acting import Attempt as ActAttempt
-from reconciler.cycle.deciding import Deciding
+from reconciler.cycle.deciding import Deciding, New
 from reconciler.cycle.happening import Happening
 from reconciler.cycle.one_pass import Pass
-from reconciler.domain.decision import Decision, Judged, OutcomeKind
-from reconciler.ports import Pending, Recorded, RegistryError, Standing
+from reconciler.domain.decision import Decision, Outcome, OutcomeKind
+from reconciler.ports import Ending, Pending, Recorded, RegistryError, Standing
 from reconciler.registry.transport import Transport
 from tests.crash.explore import Attempt, explore
 from tests.databricks_double import workspace
@@ -30,13 +31,14 @@ def test_no_fault_at_any_step_breaks_a_promise(tmp_path: Path) -> None:
 
 
 class ActsBeforeItRecords(Deciding):
-    def _record(self, judged: Judged) -> list[Recorded]:
-        early = Decision(
-            str(uuid.uuid4()), datetime.now(UTC), judged.request, judged.verdict.kind, "", judged.mode,
-            judged.policy_digest, "", False,
-        )  # fmt: skip
-        self._registry.act(early)
-        return super()._record(judged)
+    def _record(self, new: Sequence[New]) -> list[Recorded]:
+        for judged in (self._judged(judgement, before) for judgement, before in new):
+            early = Decision(
+                str(uuid.uuid4()), datetime.now(UTC), judged.request, judged.verdict.kind, "", judged.mode,
+                judged.policy_digest, "", False,
+            )  # fmt: skip
+            self._registry.act(early)
+        return super()._record(new)
 
 
 class RetriesPosts(Transport):
@@ -48,8 +50,9 @@ class RetriesPosts(Transport):
 
 
 class CallsEverythingApplied(Acting):
-    def _conclude(self, pending: Pending, kind: OutcomeKind, detail: str) -> list[Happening]:
-        return super()._conclude(pending, OutcomeKind.APPLIED, detail)
+    def _conclude(self, endings: Sequence[Ending]) -> list[Happening]:
+        applied = [replace(one, outcome=replace(one.outcome, kind=OutcomeKind.APPLIED)) for one in endings]
+        return super()._conclude(applied)
 
 
 class SkipsTheReRead(Acting):
@@ -65,7 +68,7 @@ class SkipsTheReRead(Acting):
 
 class TakesAnErrorForAnEnd(Acting):
     def _again(self, attempt: ActAttempt, detail: str) -> Happening:
-        [concluded] = self._conclude(attempt.pending, OutcomeKind.SUPERSEDED, detail)
+        [concluded] = self._conclude([Ending(attempt.pending, Outcome(OutcomeKind.SUPERSEDED, detail))])
         return concluded
 
 

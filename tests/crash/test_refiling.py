@@ -1,7 +1,7 @@
 """Daemons killed while they tell, move and close, and people who withdraw and ask again at once.
 
-What was really applied is read from triggers in MLflow's own database. 20 SIGKILLs for each database, 200 with
-LONG_TESTS=1; REFILING_KILLS says how many.
+What was really applied is read from triggers in MLflow's own database. 10 SIGKILLs for each protocol on each database,
+100 with LONG_TESTS=1; REFILING_KILLS says how many.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +29,9 @@ from tests.acceptance.conftest import DECISION, REQUEST, Server
 from tests.crash.conftest import LONG
 from tests.crash.test_nemesis import LEASE, Replicas, one_gapless_log, replicas, until
 from tests.mlflow_app.witness import Change, Witness
+from tests.postgres import PostgresServer
 
-KILLS = int(os.environ.get("REFILING_KILLS", "200" if LONG else "20"))
+KILLS = int(os.environ.get("REFILING_KILLS", "100" if LONG else "10"))
 MODELS = 24
 _ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
 
@@ -52,14 +53,21 @@ class People:
     def ask(self, models: Iterable[str]) -> None:
         for model in models:
             self.asked += 1
-            _until_taken(partial(self.server.tag, model, f"please {self.asked}"))
+            _until_taken(partial(self.server.ask, model, f"please {self.asked}"))
 
     def ask_again_for_all_that_is_open(self) -> None:
+        """Each is withdrawn first, or, where a request is a tag that anybody may write, sometimes overwritten."""
         for model in self.open():
-            if self.chance.random() < 0.5:
-                body = {"name": model, "version": "1", "key": REQUEST}
-                _until_taken(partial(self.server.call, "DELETE", "model-versions/delete-tag", json=body))
+            if self.server.protocol != "tags" or self.chance.random() < 0.5:
+                _until_taken(partial(self._withdraw, model))
             self.ask([model])
+
+    def _withdraw(self, model: str) -> None:
+        body = {"name": model, "version": "1"}
+        if self.server.protocol == "tags":
+            self.server.call("DELETE", "model-versions/delete-tag", json=body | {"key": REQUEST})
+        else:
+            self.server.call("DELETE", "transition-requests/delete", json=body | {"stage": "Production"})
 
     def open(self) -> list[str]:
         query = {"filter": f"tags.`{REQUEST}` LIKE '%'", "max_results": 1000}
@@ -68,12 +76,13 @@ class People:
 
 
 def _until_taken(change: Callable[[], object]) -> None:
-    """A server that writes the same tag for somebody else at this moment answers 400; a tag may have gone: 404."""
+    """A server that writes the same tag for somebody else at this moment answers 400; what is gone, or was asked for
+    already, is left."""
     for _ in range(20):
         try:
             change()
         except requests.HTTPError as error:
-            if error.response.status_code == 404:
+            if error.response.json().get("error_code") in {"RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}:
                 return
             time.sleep(0.1)
         else:
@@ -82,21 +91,31 @@ def _until_taken(change: Callable[[], object]) -> None:
 
 
 @contextmanager
-def watched_server(place: Path) -> Iterator[tuple[Server, Witness]]:
-    with mlflow_server(place) as uri, closing(Witness(f"sqlite:///{place}/mlflow.db")) as witness:
+def watched_server(place: Path, protocol: str, database: str) -> Iterator[tuple[Server, Witness]]:
+    """MLflow, plain or with the app, on a database that is watched."""
+    app = [] if protocol == "tags" else ["--app-name", "transition-requests"]
+    variables = {"TRANSITION_REQUESTS_TARGETS": "Production"}
+    started = mlflow_server(place, "--backend-store-uri", database, *app, variables=variables if app else {})
+    with started as uri, closing(Witness(database)) as witness:
         witness.install()
-        yield Server(uri), witness
+        yield Server(uri, protocol), witness
 
 
 @pytest.mark.timeout(KILLS * 20 + 300)
+@pytest.mark.parametrize("protocol", ["tags", "transition-requests"])
 @pytest.mark.parametrize(("database", "count"), [("sqlite", 1), ("postgresql", 3)])
 def test_what_is_recorded_is_what_mlflows_own_database_saw(
-    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str], database: str, count: int
+    made: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    database: str,
+    count: int,
+    protocol: str,
 ) -> None:
-    url = f"sqlite:///{tmp_path}/audit.db" if database == "sqlite" else _postgres(request)
+    url = made("audit")
     schema.upgrade(url)
     chance = random.Random(20261126)
-    with watched_server(tmp_path / "mlflow") as (server, witness):
+    with watched_server(tmp_path / "mlflow", protocol, made("mlflow")) as (server, witness):
         people = People(server, chance)
         people.begin()
         with replicas(tmp_path, url, server.uri, count, interval=0.2) as daemons:
@@ -107,15 +126,20 @@ def test_what_is_recorded_is_what_mlflows_own_database_saw(
             until(lambda: all(row["outcome"] for row in _rows(reader)), "every outcome", 3 * LEASE + 120)
         rows, changes = _rows(reader), witness.changes()
     with capsys.disabled():
-        print(f"\n{database}, {count} daemons, {KILLS} SIGKILL: {people.asked} requests, {len(rows)} decisions, "
-              f"{dict(Counter(row['outcome'] for row in rows))}")  # fmt: skip
-    assert _wrong(rows, _applied(changes)) == []
+        ended = dict(Counter(row["outcome"] for row in rows))
+        print(f"\n{protocol}, {database}, {count} daemons, {KILLS} SIGKILL: "
+              f"{people.asked} requests, {len(rows)} decisions, {ended}")  # fmt: skip
+    assert _wrong(rows, (_applied if protocol == "tags" else _committed)(changes)) == []
     one_gapless_log(url)
 
 
-def _postgres(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue("postgres").new_database()
-    return url
+@pytest.fixture
+def made(request: pytest.FixtureRequest, tmp_path: Path, database: str) -> Callable[[str], str]:
+    """Gives a new database its address."""
+    if database == "sqlite":
+        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return lambda name: postgres.new_database()
 
 
 def _rows(reader: AuditReader) -> list[dict[str, Any]]:
@@ -152,6 +176,25 @@ def _applied(changes: list[Change]) -> set[str]:
             told[change.name] = change.became
         elif change.what == REQUEST and change.kind != "insert" and _in_effect(says, change.name in holders):
             applied.add(_id_in(says))
+    return applied
+
+
+def _committed(changes: list[Change]) -> set[str]:
+    """As `_applied`, with the app, which writes the decision, the move and the request's end in one transaction."""
+    applied: set[str] = set()
+    holders: set[str] = set()
+    of_model: dict[str, list[Change]] = defaultdict(list)
+    for change in changes:
+        of_model[change.name].append(change)
+        if change.thing == "version" and change.became == "Production":
+            holders.add(change.name)
+        if change.what == DECISION:
+            assert _in_effect(change.became, change.name in holders), f"nothing moved: {change}"
+            applied.add(_id_in(change.became))
+    for seen in of_model.values():
+        ends = [change.what for change in seen if change.kind == "delete" or change.what == DECISION]
+        told = [at for at, what in enumerate(ends) if what == DECISION]
+        assert all(REQUEST in ends[max(at - 1, 0) : at + 2] for at in told), f"no request ended: {seen}"
     return applied
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,19 @@ def test_a_pause_says_why_and_a_second_one_says_who_paused_when_and_why(product:
         second = product.run("pause", "--reason", "mine", "--by", "bob")
         assert f"since {at} by ada: release freeze; this call changed nothing" in second.stderr
         assert owner.execute("SELECT person, reason FROM pause_events").fetchall() == [("ada", "release freeze")]
+
+
+def test_a_pause_waits_for_another_programs_lock_longer_than_one_attempt(product: Product, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "audit.db", isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        paused = pool.submit(product.run, "pause", "--reason", "release freeze", "--by", "ada")
+        # One attempt waits for ten seconds.
+        with pytest.raises(TimeoutError):
+            paused.result(11)
+        other.execute("ROLLBACK")
+        done = paused.result()
+    assert (done.returncode, "database is locked" in done.stderr) == (0, True), done.stderr
+    assert "acts are paused since" in product.ok("status")
 
 
 def test_status_is_a_monitoring_check(held: Workspace, product: Product) -> None:

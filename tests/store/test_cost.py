@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, func, insert, select, text
+from sqlalchemy import Connection, Engine, func, insert, select, text
 
+from bench.costs import cost, statements
 from reconciler.audit.picture import picture_of
 from reconciler.audit.reader import FAILED_SHOWN, AuditReader
 from reconciler.audit.store import SqlAuditLog
@@ -53,43 +53,6 @@ def add_history(engine: Engine, many: int, outcome: str = "applied") -> None:
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
-
-
-@contextmanager
-def counted(engine: Engine) -> Iterator[list[int]]:
-    """How many steps SQLite's machine makes, or how many blocks PostgreSQL touches, in the block."""
-    total = [0]
-    engine.dispose()
-    if engine.dialect.name == "sqlite":
-
-        def step() -> int:
-            total[0] += 1
-            return 0
-
-        def watch(connection: Any, record: Any) -> None:
-            connection.set_progress_handler(step, 1)
-
-        event.listen(engine, "connect", watch)
-        yield total
-        event.remove(engine, "connect", watch)
-        engine.dispose()
-        return
-
-    def ended(connection: Connection) -> None:
-        blocks = (
-            "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        )
-        total[0] += int(connection.exec_driver_sql(blocks).scalar() or 0)
-
-    event.listen(engine, "commit", ended)
-    yield total
-    event.remove(engine, "commit", ended)
-
-
-def cost(engine: Engine, act: Callable[[], object]) -> int:
-    with counted(engine) as total:
-        act()
-    return total[0]
 
 
 def test_an_idle_cycle_costs_the_same_whatever_was_decided_before(engine: Engine, cycle: Callable[[], object]) -> None:
@@ -194,6 +157,21 @@ def test_an_idle_cycle_with_stuck_requests_writes_a_heartbeat_only_however_often
     assert cost(engine, idle) <= before * 2
 
 
+def test_a_batch_of_decisions_is_recorded_and_concluded_in_few_statements(engine: Engine) -> None:
+    loaded = parse_policy(POLICY, "policy.yaml")
+    in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    registry = FakeRegistry()
+    cycle = Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY))
+    cycle.run(in_force, Mode.ENFORCE)
+    decided = 50
+    for number in range(decided):
+        registry.file(f"model-{number}", "1")
+    asked = statements(engine, lambda: cycle.run(in_force, Mode.ENFORCE))
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(OutcomeRow.__table__)) == decided
+    assert len(asked) <= 5 * decided
+
+
 def add_judgements(engine: Engine, many: int) -> None:
     """As many decisions more about each request, each observed."""
     with engine.begin() as connection:
@@ -213,19 +191,6 @@ def add_judgements(engine: Engine, many: int) -> None:
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
-
-
-def statements(engine: Engine, act: Callable[[], object]) -> list[tuple[str, int]]:
-    """Each statement, and how many rows it read or wrote."""
-    heard: list[tuple[str, int]] = []
-
-    def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        heard.append((statement, cursor.rowcount))
-
-    event.listen(engine, "after_cursor_execute", hear)
-    act()
-    event.remove(engine, "after_cursor_execute", hear)
-    return [(statement, rows) for statement, rows in heard if not statement.startswith("BEGIN")]
 
 
 @contextmanager

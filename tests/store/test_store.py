@@ -34,6 +34,7 @@ from reconciler.ports import (
     AlreadyServed,
     AuditUnavailable,
     CycleNote,
+    Ending,
     GoAhead,
     NoSuchDecision,
     Pending,
@@ -89,7 +90,7 @@ def test_a_recorded_decision_is_ours_to_carry_out_until_it_is_concluded(audit: A
     assert recorded is not None
     [pending] = claimed(audit.log)
     assert pending.decision == recorded.decision
-    assert audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert audit.log.conclude(Ending(pending, Outcome(OutcomeKind.APPLIED, "shown")))
     assert claimed(audit.log) == []
     [row] = audit.reader.decisions(DecisionFilter())
     assert (row["verdict"], row["outcome"], row["outcome_detail"]) == ("approve", "applied", "shown")
@@ -101,10 +102,10 @@ def test_whoever_was_overtaken_can_neither_renew_nor_count_nor_conclude(audit: A
     [second] = claimed(audit.log)
     assert second.fence == first.fence + 1
     assert audit.log.go_ahead(first) is GoAhead.TAKEN_OVER
-    assert not audit.log.conclude(first, Outcome(OutcomeKind.APPLIED, "stale"))
+    assert not audit.log.conclude(Ending(first, Outcome(OutcomeKind.APPLIED, "stale")))
     audit.log.attempted(first, "stale", timedelta(hours=1), in_doubt=False)
     assert audit.log.go_ahead(second) is GoAhead.YES
-    assert audit.log.conclude(second, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert audit.log.conclude(Ending(second, Outcome(OutcomeKind.APPLIED, "shown")))
     assert [row["outcome_detail"] for row in audit.reader.decisions(DecisionFilter())] == ["shown"]
 
 
@@ -131,7 +132,7 @@ def test_what_fails_in_the_same_way_three_times_is_stuck(audit: Audit) -> None:
     assert [row["decision_id"] for row in audit.reader.stuck()] == [stuck.decision_id]
     assert SqlAuditLog(audit.engine, "test:2", "http://other.test").stuck() == []
     [last] = claimed(audit.log)
-    audit.log.conclude(last, Outcome(OutcomeKind.APPLIED, "shown"))
+    audit.log.conclude(Ending(last, Outcome(OutcomeKind.APPLIED, "shown")))
     assert audit.log.stuck() == []
 
 
@@ -191,7 +192,7 @@ def test_working_state_that_was_lost_is_made_again(audit: Audit) -> None:
     assert claimed(audit.log) == []
     audit.log.restore_claims(lambda: False)
     [pending] = claimed(audit.log)
-    assert audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert audit.log.conclude(Ending(pending, Outcome(OutcomeKind.APPLIED, "shown")))
 
 
 def test_on_postgresql_a_claim_is_taken_over_when_its_lease_is_over(postgres: PostgresServer) -> None:
@@ -349,7 +350,7 @@ def test_a_typed_request_is_forgotten_with_its_outcome_so_that_the_same_words_as
     [recorded] = audit.log.record(replace(judged, request=judged.request.seen_first(first.id, first.at)))
     assert recorded is not None
     assert recorded.fence is not None
-    assert audit.log.conclude(Pending(recorded.decision, 0, recorded.fence), Outcome(outcome, "told"))
+    assert audit.log.conclude(Ending(Pending(recorded.decision, 0, recorded.fence), Outcome(outcome, "told")))
     assert (audit.log.first_seen([judged.request])[judged.request.key] != first) is is_forgotten
 
 
@@ -597,7 +598,7 @@ def test_an_older_decision_for_the_same_alias_is_settled_first_whichever_replica
     assert audit.log.go_ahead(newer) is GoAhead.WAITS
     holder = audit.log if audit.engine.dialect.name == "sqlite" else other
     assert holder.go_ahead(older) is GoAhead.YES
-    assert holder.conclude(older, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert holder.conclude(Ending(older, Outcome(OutcomeKind.APPLIED, "shown")))
     assert audit.log.go_ahead(newer) is GoAhead.YES
 
 

@@ -19,7 +19,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
-from reconciler.ports import SchemaMismatch
+from reconciler.ports import Ending, SchemaMismatch
 from tests.postgres import PostgresServer
 from tests.store.test_store import REGISTRY, Audit, audit, claimed
 
@@ -153,7 +153,7 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
         audit.log.record(audit.judged(model, accuracy=accuracy))
         [pending] = [one for one in claimed(audit.log) if one.decision.request.model == model]
         if outcome is not None:
-            audit.log.conclude(pending, Outcome(outcome, "shown"))
+            audit.log.conclude(Ending(pending, Outcome(outcome, "shown")))
     put = copied(audit.url, earlier.url, earlier.revision)
     assert {"decisions", "outcomes", "pending_acts", "policy_versions"} <= {name for name, rows in put.items() if rows}
     schema.upgrade(earlier.url)
@@ -201,7 +201,7 @@ def test_who_had_leased_an_act_has_leased_it_still_and_concludes_it(audit: Audit
         # A SQLite file is served by one process: there whoever asks has it.
         assert claimed(another) == []
     [pending] = claimed(same)
-    assert same.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+    assert same.conclude(Ending(pending, Outcome(OutcomeKind.APPLIED, "shown")))
     engine.dispose()
 
 
@@ -255,7 +255,7 @@ def test_decisions_of_one_request_are_numbered_and_of_several_outcomes_the_last_
     audit.log.record(audit.judged(mode=Mode.OBSERVE))
     audit.log.record(replace(audit.judged(mode=Mode.ENFORCE), judgement=2))
     [pending] = claimed(audit.log)
-    audit.log.conclude(pending, Outcome(OutcomeKind.APPLIED, "shown"))
+    audit.log.conclude(Ending(pending, Outcome(OutcomeKind.APPLIED, "shown")))
     put = copied(audit.url, earlier.url, earlier.revision)
     id = pending.decision.decision_id
     old = create_engine(earlier.url)

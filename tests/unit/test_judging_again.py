@@ -15,7 +15,7 @@ from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, Times
-from reconciler.cycle.judging_again import LONGEST_WAIT, READ_AGAIN_TOGETHER, Backoff
+from reconciler.cycle.judging_again import FIRST_WAIT, LONGEST_WAIT, READ_AGAIN_TOGETHER, Backoff
 from reconciler.domain.decision import Mode, OutcomeKind
 from reconciler.domain.judgements import LastDecision
 from reconciler.domain.verdict import VerdictKind
@@ -138,9 +138,9 @@ def test_what_the_list_shows_triggers_at_once_and_other_evidence_by_backoff(benc
     bench.registry.file("fraud", "1", accuracy="0.5")
     bench.cycle(Mode.OBSERVE)
     minute = timedelta(minutes=1)
-    # Read once after the decision; then after 1, 2, 4, 8 and each 15 minutes.
+    # At first after 1, 2, 4 and 8 minutes, then each 15.
     reads = [bench.reads_of_evidence(Mode.OBSERVE, minute) for _ in range(46)]
-    assert [at for at, read in enumerate(reads) if read] == [0, 1, 3, 7, 15, 30, 45]
+    assert [at for at, read in enumerate(reads) if read] == [0, 2, 6, 14, 29, 44]
     bench.registry.stages["fraud", "1"] = "Staging"
     assert bench.reads_of_evidence(Mode.OBSERVE, timedelta()) == 1
     assert bench.reads_of_evidence(Mode.OBSERVE, timedelta()) == 0
@@ -152,7 +152,8 @@ def test_a_pass_reads_the_evidence_of_only_so_many_stuck_requests_again(bench: B
     bench.cycle(Mode.OBSERVE)
     read: list[int] = []
     bench.registry.on_evidence = lambda wanted: read.append(len(wanted))
-    for _ in range(3):
+    bench.cycle(Mode.OBSERVE, FIRST_WAIT)
+    for _ in range(2):
         bench.cycle(Mode.OBSERVE)
     assert read == [READ_AGAIN_TOGETHER, 10]
 
