@@ -18,10 +18,19 @@ from reconciler.audit.database import Access, make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.verifying import verify
-from reconciler.domain.decision import Mode, Outcome, OutcomeKind
+from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
+from reconciler.domain.evaluate import ENGINES
+from reconciler.domain.evidence import Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.request import Request
+from reconciler.domain.text import Text
+from reconciler.domain.verdict import VerdictKind
+from reconciler.judging import judge_again
+from reconciler.policy.file import parse_policy
 from reconciler.ports import Ending, SchemaMismatch
+from tests.builders import a_request
+from tests.builders import evidence_of as an_evidence
 from tests.postgres import PostgresServer
-from tests.store.test_store import REGISTRY, Audit, audit, claimed
+from tests.store.test_store import NOW, REGISTRY, Audit, audit, claimed
 
 __all__ = ["audit"]  # a fixture
 
@@ -187,6 +196,45 @@ def test_what_an_earlier_version_decided_was_judged_by_the_first_engine(audit: A
     assert reader.decision(row["decision_id"])["engine"] == 1
     with pytest.raises(DBAPIError), engine.begin() as connection:
         connection.execute(text("UPDATE decisions SET engine = 2"))
+    engine.dispose()
+
+
+# Each was approved by the first release, and none of it would be today.
+BELIEVED = """\
+version: 1
+rules:
+  - name: r
+    targets: [Production]
+    require:
+      - {metric: val_acc, min: 0.9}
+      - {run: {linked: true}}
+      - {description: {min_length: 20}}
+"""
+
+
+@pytest.mark.parametrize("earlier", ["0001_decisions", "0007_engine"], indirect=True)
+def test_what_the_first_engine_believed_it_still_believes_after_the_upgrade(audit: Audit, earlier: Earlier) -> None:
+    run = RunFacts("r1", "FINISHED", "active", 1, "s3://b/r1", {"val_acc": Reading("94", 94.0, 0, 0)})
+    model = LoggedModelFacts("m-1", "r1", "READY", {})
+    version = VersionFacts("r1", "models:/m-1", "READY", "None", Text.of("\u200b" * 20))
+    request = a_request("fraud", NOW)
+    evidence, loaded = an_evidence(NOW, version, run, model), parse_policy(BELIEVED, "p")
+    assert not {"experiment_id", "outputs"} & json.loads(evidence.to_json())["run"].keys()
+    verdict = ENGINES[1](loaded.policy, request, evidence, NOW)
+    audit.log.keep_policy(loaded.digest, loaded.text)
+    audit.log.record(Judged(request, verdict, evidence, Mode.ENFORCE, loaded.digest, engine=1))
+    copied(audit.url, earlier.url, earlier.revision)
+    schema.upgrade(earlier.url)
+    engine = make_engine(earlier.url)
+    reader = AuditReader(engine)
+    [row] = reader.decisions(DecisionFilter())
+    stored = reader.decision(row["decision_id"])
+    assert (row["verdict"], stored["engine"]) == ("approve", 1)
+    policy, shown = parse_policy(stored["policy"], "p").policy, Evidence.from_json(json.dumps(stored["evidence"]))
+    asked = Request.from_data(stored["request"])
+    again = judge_again(stored["engine"], policy, asked, shown)
+    assert (again.kind, again.reason) == ("approve", stored["reason"])
+    assert judge_again(2, policy, asked, shown).kind is not VerdictKind.APPROVE
     engine.dispose()
 
 
