@@ -23,12 +23,14 @@ from urllib.parse import parse_qs, urlsplit
 
 Reply = tuple[int, dict[str, Any]]
 START = 1_700_000_000_000
+LOGGED_MODEL = "m-1"
 
 
 @dataclass
 class Version:
     stage: str = "None"
     run_id: str = ""
+    source: str = ""
 
 
 @dataclass
@@ -207,7 +209,8 @@ class Workspace:
     def _row(self, name: str, number: str) -> dict[str, Any]:
         version = self.models[name][number]
         row = {"name": name, "version": number, "current_stage": version.stage, "status": "READY"}
-        return row | ({"run_id": version.run_id, "source": f"runs:/{version.run_id}/model"} if version.run_id else {})
+        source = version.source or f"runs:/{version.run_id}/model"
+        return row | ({"run_id": version.run_id, "source": source} if version.run_id else {})
 
     def list_requests(self, arguments: dict[str, Any]) -> Reply:
         if "name" not in arguments or "version" not in arguments:
@@ -284,7 +287,13 @@ class Workspace:
         run = arguments["run_id"]
         return (200, {"run": self._run(run)}) if run in self.runs else _gone()
 
+    def get_logged_model(self, arguments: dict[str, Any]) -> Reply:
+        """The one logged model there is, of the first run."""
+        info = {"model_id": LOGGED_MODEL, "source_run_id": next(iter(self.runs)), "experiment_id": "1"}
+        return 200, {"model": {"info": info, "data": {}}}
+
     def _run(self, run: str) -> dict[str, Any]:
+        """No document says that a run shows its outputs."""
         info = {"run_id": run, "status": "FINISHED", "lifecycle_stage": "active", "end_time": START, "artifact_uri": ""}
         value = float(self.runs[run])
         metric = {"key": "validation_accuracy", "value": value, "timestamp": START, "step": 0}
@@ -318,6 +327,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Workspace, dict[str, Any]], Reply]] = {
     ("POST", f"{API}experiments/search"): Workspace.search_experiments,
     ("POST", f"{API}runs/search"): Workspace.search_runs,
     ("GET", f"{API}runs/get"): Workspace.get_run,
+    ("GET", f"{API}logged-models/{LOGGED_MODEL}"): Workspace.get_logged_model,
 }
 
 

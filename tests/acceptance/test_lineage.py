@@ -7,12 +7,17 @@ proves none of them. What cannot be followed fails, each in a way of its own.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import mlflow
 import pytest
 
 from tests.acceptance.conftest import Product, Server
 from tests.acceptance.laboratory import LINKED, METRIC, OWN_METRIC, Laboratory
+from tests.servers import python_of
 
 Name = Callable[[str], str]
 
@@ -49,6 +54,17 @@ def test_a_logged_model_that_its_run_names_needs_no_claim_of_its_own(lab3: Labor
     model = lab3.logged_model()
     lab3.output(run, model)
     assert lab3.codes(lab3.of_logged_model("m", model, run), METRIC, LINKED) == ["ok", "ok"]
+
+
+def test_whatever_mlflows_own_client_registers_is_the_runs(lab: Laboratory) -> None:
+    release = lab.server.release
+    python = sys.executable if release == mlflow.__version__ else str(python_of(release))
+    subprocess.run([python, Path(__file__).with_name("trained.py"), lab.server.uri], capture_output=True, check=True)
+    found = {
+        model: lab.codes(model, METRIC, LINKED)
+        for model in ("logged", "registered", "created", "copied", "copied-again")
+    }
+    assert found == {model: ["ok", "ok"] for model in found}
 
 
 # --- a good run's id -----------------------------------------------------------------------------------------

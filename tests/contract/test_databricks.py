@@ -12,12 +12,16 @@ import pytest
 from reconciler.domain.decision import COMMENT_BYTES, Decision, Mode
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
+from reconciler.judging import judge_batch
+from reconciler.policy.file import parse_policy
+from reconciler.ports import Listed
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Transport
+from tests.builders import a_request
 from tests.contract.conftest import Daemon, OnDatabricks
-from tests.databricks_double import Throttle, workspace
+from tests.databricks_double import LOGGED_MODEL, Throttle, workspace
 from tests.databricks_simulation import SCOPE, Clock, Simulation, Size
 
 PRODUCTION = Target.parse("Production")
@@ -250,3 +254,27 @@ def test_a_server_that_refuses_is_left_alone_for_as_long_as_it_asks(pause: float
     asked = simulation.held.ask("m7", "50")
     assert simulation.cycles_until("m7") <= 15
     simulation.held.withdraw(asked)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("", ("approve", "ok")),
+        (f"models:/{LOGGED_MODEL}", ("abstain", "undetermined")),
+        ("dbfs:/elsewhere/model", ("abstain", "undetermined")),
+    ],
+    ids=["under the run", "a logged model", "files elsewhere"],
+)
+@pytest.mark.parametrize("together", [1, 3])
+def test_what_the_workspace_does_not_show_of_a_run_refutes_no_link(
+    world: OnDatabricks, source: str, expected: tuple[str, str], together: int
+) -> None:
+    models = [f"m{at}" for at in range(together)]
+    for model in models:
+        world.version(model, 0.95)
+    world.workspace.models["m0"]["1"].source = source
+    rule = "  - name: r\n    targets: [Production]\n    require: [{run: {linked: true}}]\n"
+    policy, now = parse_policy(f"version: 1\nrules:\n{rule}", "p").policy, datetime.now(UTC)
+    listed = [Listed(a_request(model, now), None) for model in models]
+    verdict = next(judge_batch(world.registry, policy, listed, now)).verdict
+    assert (str(verdict.kind), str(verdict.checks[0].code)) == expected

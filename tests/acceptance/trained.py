@@ -1,0 +1,31 @@
+"""Trains and registers as people do, by MLflow's own client of whatever release runs this: `trained.py URI`."""
+
+import logging
+import sys
+
+import mlflow
+
+
+class Same(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        return model_input
+
+
+def train(uri: str) -> None:
+    logging.disable(logging.CRITICAL)
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    place = {"name": "model"} if mlflow.__version__.startswith("3.") else {"artifact_path": "model"}
+    with mlflow.start_run() as run:
+        mlflow.log_metric("validation_accuracy", 0.95)
+        mlflow.pyfunc.log_model(python_model=Same(), registered_model_name="logged", pip_requirements=[], **place)
+    source = f"runs:/{run.info.run_id}/model"
+    mlflow.register_model(source, "registered")
+    client.create_registered_model("created")
+    client.create_model_version("created", source, run.info.run_id)
+    client.copy_model_version("models:/logged/1", "copied")
+    client.copy_model_version("models:/copied/1", "copied-again")
+
+
+if __name__ == "__main__":
+    train(sys.argv[1])
