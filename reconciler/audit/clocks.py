@@ -34,12 +34,16 @@ TIMES: dict[type[Base], str] = {
 }
 
 
-def clocks_that_ran_backwards(connection: Connection) -> Iterator[str]:
-    """A sentence for each entry of the log whose time is more than `TOLERATED` before that of an earlier one."""
+def clocks_that_ran_backwards(connection: Connection, first: int = 0) -> Iterator[str]:
+    """A sentence for each entry of the log whose time is more than `TOLERATED` before that of an earlier one.
+
+    Args:
+        first: the number of the first entry that is looked at.
+    """
     for row, column in TIMES.items():
         told = 0
         latest: tuple[int, datetime] | None = None
-        for leaf, at in _times(connection, row, column):
+        for leaf, at in _times(connection, row, column, first):
             if latest is not None and at < latest[1] - TOLERATED:
                 told += 1
                 if told <= MOST_TOLD:
@@ -49,15 +53,15 @@ def clocks_that_ran_backwards(connection: Connection) -> Iterator[str]:
             latest = max(latest or (leaf, at), (leaf, at), key=lambda one: one[1])
 
 
-def _times(connection: Connection, row: type[Base], column: str) -> Iterator[Row[int, datetime]]:
+def _times(connection: Connection, row: type[Base], column: str, first: int) -> Iterator[Row[int, datetime]]:
     leaf, columns = LogLeafRow, row.__table__.columns
     is_one: ColumnElement[bool] = leaf.entry == row.__tablename__
     named: ColumnElement[Any] = leaf.row_key
     if ENTRIES[row] == "id":
         # PostgreSQL may look at the key of an entry before it looks at its table, and not every key is a number.
         named = case((is_one, cast(leaf.row_key, BigInteger)))
-    query = select(leaf.leaf, columns[column]).where(is_one, columns[ENTRIES[row]] == named).order_by(leaf.leaf)
-    streamed = connection.execution_options(stream_results=True).execute(query)
+    query = select(leaf.leaf, columns[column]).where(leaf.leaf >= first, is_one, columns[ENTRIES[row]] == named)
+    streamed = connection.execution_options(stream_results=True).execute(query.order_by(leaf.leaf))
     for part in streamed.partitions(_READ_TOGETHER):
         yield from part
 

@@ -209,13 +209,20 @@ def append(connection: Connection, size: int, entries: Sequence[Entry]) -> None:
 
 def tree_of(connection: Connection, size: int) -> Tree:
     """The tree over the first `size` entries, from the stored hashes of its peaks."""
+    hashes = stored_peaks(connection, size)
+    return Tree(size, [hashes[node] for node in peaks(size)])
+
+
+def stored_peaks(connection: Connection, size: int) -> dict[Node, bytes]:
+    """The hashes of the peaks of the tree over the first `size` entries; one that is gone is missing."""
     wanted = peaks(size)
     hashes = _stored(connection, [node for node in wanted if node.level])
     for node in wanted:
         if node.level == 0:
-            leaf = select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position)
-            hashes[node] = connection.execute(leaf).scalar_one()
-    return Tree(size, [hashes[node] for node in wanted])
+            leaf = connection.scalar(select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position))
+            if leaf is not None:
+                hashes[node] = bytes(leaf)
+    return hashes
 
 
 def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:

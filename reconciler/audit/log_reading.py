@@ -19,6 +19,9 @@ TABLES: dict[str, type[Base]] = {row.__tablename__: row for row in ENTRIES}
 # The column in whose order a table's rows from before the log are taken in.
 _ORDER = {row: "digest" if name == "digest" else "id" for row, name in ENTRIES.items()}
 
+# All numbers of as many digits fit into 64 bits.
+_MOST_DIGITS = 18
+
 
 def rows_in_history(connection: Connection) -> int:
     """How many rows should be in the log."""
@@ -29,7 +32,7 @@ def entries_of(connection: Connection, table: str, row_keys: Collection[str]) ->
     """The entries of these rows, by key; a key whose row is gone is missing."""
     row = TABLES[table]
     key = row.__table__.columns[ENTRIES[row]]
-    query = select(row.__table__).where(key.in_([_cell(row, row_key) for row_key in row_keys]))
+    query = select(row.__table__).where(key.in_([cell_of(row, row_key) for row_key in row_keys]))
     return {entry.row_key: entry for entry in _entries(connection, row, query)}
 
 
@@ -54,11 +57,14 @@ def _behind(query: Select[Any], row: type[Base], after: str | None, limit: int) 
     query = query.order_by(order).limit(limit)
     if after is None:
         return query
-    return query.where(order > select(order).where(key == _cell(row, after)).scalar_subquery())
+    return query.where(order > select(order).where(key == cell_of(row, after)).scalar_subquery())
 
 
-def _cell(row: type[Base], row_key: str) -> str | int:
-    return int(row_key) if ENTRIES[row] == "id" else row_key
+def cell_of(row: type[Base], row_key: str) -> str | int:
+    """A key as its column has it; one that no column can have, since somebody forged it, names no row."""
+    if ENTRIES[row] != "id":
+        return row_key
+    return int(row_key) if row_key.isdecimal() and len(row_key) <= _MOST_DIGITS else -1
 
 
 def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:

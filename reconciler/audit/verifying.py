@@ -12,12 +12,12 @@ from sqlalchemy import Connection, Engine, Row, func, select
 from reconciler.audit.database import audit_errors, one_state
 from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
-from reconciler.audit.log import ENTRIES, State, tree_of
+from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log
 from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.tables import DecisionRow
-from reconciler.domain.merkle import Node, Tree, leaf_hash
+from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 
 _READ_TOGETHER = 1_000
 # Differences that are told; the first one proves as much as all.
@@ -37,7 +37,7 @@ class Verified:
     redacted: int = 0
 
 
-class _Differences:
+class Differences:
     """Collects what differs, at most `MOST_TOLD`."""
 
     def __init__(self) -> None:
@@ -55,25 +55,46 @@ def verify(engine: Engine, progress: Progress = unseen) -> Verified:
         AuditUnavailable: the database cannot be read.
     """
     with audit_errors(engine), one_state(engine) as connection:
-        state = State(*connection.execute(select(LogStateRow.size, LogStateRow.complete)).one())
-        found = _Differences()
-        tree = _recomputed(connection, state.size, found, progress)
-        if tree.size != state.size:
-            found.add(f"the log says that it has {state.size} entries, and has {tree.size}")
-        _compare_peaks(connection, tree, found)
-        for row in ENTRIES:
-            for key in keys_not_in_log(connection, row, MOST_TOLD):
-                found.add(f"{row.__tablename__} {key}: the row is not in the log: it was added by another way")
-        for key in evidence_of_nobody(connection, MOST_TOLD):
-            found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
+        found = Differences()
+        tree = compare_log(connection, 0, found, progress)
+        compare_all_rows(connection, found)
         redacted = connection.scalar(select(func.count()).select_from(RedactionRow.__table__)) or 0
         return Verified(tree.size, tree.root().hex(), tuple(found.told), redacted)
 
 
-def _recomputed(connection: Connection, size: int, found: _Differences, progress: Progress) -> Tree:
-    """The tree over the leaves as they are stored, each compared with its row."""
-    tree, expected = Tree(), 0
-    for leaves in _parts(connection):
+def compare_log(connection: Connection, first: int, found: Differences, progress: Progress = unseen) -> Tree:
+    """Compares the entries of the log from the first one on with their rows, and with the nodes above them."""
+    size: int = connection.execute(select(LogStateRow.size)).scalar_one()
+    tree = _recomputed(connection, _begun(connection, first), size, found, progress)
+    if tree.size != size:
+        found.add(f"the log says that it has {size} entries, and has {tree.size}")
+    _compare_peaks(connection, tree, found)
+    return tree
+
+
+def compare_all_rows(connection: Connection, found: Differences) -> None:
+    """Looks for rows, in all of history, that no entry of the log is about."""
+    for row in ENTRIES:
+        for key in keys_not_in_log(connection, row, MOST_TOLD):
+            found.add(not_in_log(row.__tablename__, key))
+    for key in evidence_of_nobody(connection, MOST_TOLD):
+        found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
+
+
+def not_in_log(table: str, key: str) -> str:
+    return f"{table} {key}: the row is not in the log: it was added by another way"
+
+
+def _begun(connection: Connection, first: int) -> Tree:
+    """The tree over the entries before the first one, as it is stored; an empty one where it is not stored whole."""
+    hashes = stored_peaks(connection, first)
+    return Tree(first, [hashes[node] for node in peaks(first)]) if len(hashes) == len(peaks(first)) else Tree()
+
+
+def _recomputed(connection: Connection, tree: Tree, size: int, found: Differences, progress: Progress) -> Tree:
+    """The tree with the leaves behind it as they are stored, each compared with its row."""
+    expected = tree.size
+    for leaves in leaves_from(connection, tree.size):
         progress(tree.size, size)
         _compare_rows(connection, leaves, found)
         nodes: dict[Node, bytes] = {}
@@ -89,8 +110,9 @@ def _recomputed(connection: Connection, size: int, found: _Differences, progress
     return tree
 
 
-def _parts(connection: Connection) -> Iterator[list[Row[Any]]]:
-    last = -1
+def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
+    """The entries of the log from the first one on, in parts."""
+    last = first - 1
     while True:
         query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
         leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
@@ -100,7 +122,7 @@ def _parts(connection: Connection) -> Iterator[list[Row[Any]]]:
         last = leaves[-1].leaf
 
 
-def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: _Differences) -> None:
+def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: Differences) -> None:
     keys: dict[str, list[str]] = defaultdict(list)
     for leaf in leaves:
         keys[leaf.entry].append(leaf.row_key)
@@ -126,7 +148,7 @@ def _what_was_changed(connection: Connection, leaf: Row[Any]) -> str:
     return f"its evidence {damage}" if damage else "the row, its checks or its evidence was changed"
 
 
-def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: _Differences) -> None:
+def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Differences) -> None:
     """Compares the interior nodes that these leaves complete with those that are stored."""
     row = LogNodeRow
     by_level: dict[int, list[int]] = defaultdict(list)
@@ -144,7 +166,7 @@ def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: _Dif
             found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
 
 
-def _compare_peaks(connection: Connection, tree: Tree, found: _Differences) -> None:
+def _compare_peaks(connection: Connection, tree: Tree, found: Differences) -> None:
     """What the next entry would be built on."""
     if not found.told and tree_of(connection, tree.size).root() != tree.root():
         found.add("the stored nodes of the log do not give its root")

@@ -148,8 +148,7 @@ def test_a_clock_that_ran_backwards_is_told_with_both_entries_and_times(
             value = f"2026-11-26T{at}.000Z"
             connection.execute(text(f"UPDATE pause_events SET at = '{value}' WHERE id = {number}"))
     engine.dispose()
-    assert "clock" not in "".join(run("db", "check").stdout.splitlines()[1:])
-    assert run("db", "check").stdout.splitlines()[0] == (
+    assert [line for line in run("db", "check", "--all").stdout.splitlines() if "clock" in line] == [
         "the clock ran backwards by 1h: entry 3 of the log (pause_events) is of 2026-11-26T09:00:00.000Z, "
         "entry 1 before it of 2026-11-26T10:00:10.000Z"
-    )
+    ]

@@ -1,0 +1,123 @@
+"""The newest part of history, found from its end by indexes: what is older is not read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from reconciler.audit.clocks import TIMES
+from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
+from reconciler.audit.log import ENTRIES
+from reconciler.audit.log_reading import TABLES, cell_of, keys_not_in_log
+from reconciler.audit.log_tables import LogLeafRow
+from reconciler.audit.tables import Base, DecisionRow, PolicyVersionRow
+
+# The column that tells when a row was added.
+_TIMES: Mapping[type[Base], str] = {
+    **TIMES,
+    PolicyVersionRow: "first_used_at",
+    EarlierOutcomeRow: "at",
+    ConfirmationRow: "at",
+    LateEffectRow: "at",
+}
+# Rows are read from the end in parts that grow, until a whole part is older: one clock that was wrong ends nothing.
+_FIRST_PART, _LARGEST_PART = 20, 1_000
+
+
+def _parts() -> Iterator[int]:
+    size = _FIRST_PART
+    while True:
+        yield size
+        size = min(size * 2, _LARGEST_PART)
+
+
+# --- entries of the log --------------------------------------------------------------------------------------
+
+
+def first_entry_since(connection: Connection, since: datetime) -> int:
+    """The number of the first entry whose row is not older.
+
+    An entry whose row is gone counts as new. Rows from before the log entered it table by table, decisions before what
+    became of them: that is why they are looked for by their own times too.
+    """
+    last = connection.scalar(select(func.max(LogLeafRow.leaf)))
+    before = 0 if last is None else last + 1
+    first = min(_entry_of_first_decision(connection, since, before), before)
+    for size in _parts():
+        leaves = _entries_before(connection, before, size)
+        new = _not_older(connection, leaves, since)
+        if not new:
+            return first
+        first, before = min(first, *new), leaves[-1].leaf
+    raise AssertionError("the parts never end")
+
+
+def _entry_of_first_decision(connection: Connection, since: datetime, otherwise: int) -> int:
+    row, leaf = DecisionRow, LogLeafRow
+    earliest = select(row.decision_id).where(row.decided_at >= since).order_by(row.decided_at).limit(1)
+    entry = select(leaf.leaf).where(leaf.entry == row.__tablename__, leaf.row_key == earliest.scalar_subquery())
+    found = connection.scalar(entry)
+    return otherwise if found is None else int(found)
+
+
+def _entries_before(connection: Connection, before: int, limit: int) -> Sequence[Row[Any]]:
+    leaf = LogLeafRow
+    query: Any = select(leaf.leaf, leaf.entry, leaf.row_key).where(leaf.leaf < before).order_by(leaf.leaf.desc())
+    return connection.execute(query.limit(limit)).all()
+
+
+def _not_older(connection: Connection, leaves: Sequence[Row[Any]], since: datetime) -> list[int]:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for leaf in leaves:
+        keys[leaf.entry].add(leaf.row_key)
+    times = {
+        (table, key): at
+        for table, wanted in keys.items()
+        if table in TABLES
+        for key, at in _times_of(connection, TABLES[table], wanted).items()
+    }
+    return [leaf.leaf for leaf in leaves if times.get((leaf.entry, leaf.row_key), since) >= since]
+
+
+def _times_of(connection: Connection, row: type[Base], keys: Collection[str]) -> dict[str, datetime]:
+    columns = row.__table__.columns
+    key = columns[ENTRIES[row]]
+    query = select(key, columns[_TIMES[row]]).where(key.in_([cell_of(row, one) for one in keys]))
+    return {str(found): at for found, at in connection.execute(query)}
+
+
+# --- rows ----------------------------------------------------------------------------------------------------
+
+
+def new_keys_not_in_log(connection: Connection, row: type[Base], since: datetime, limit: int) -> list[str]:
+    """As `keys_not_in_log`, of rows that are not older. Of a table that is not in order, which is small, of all."""
+    if "id" not in row.__table__.columns:
+        return keys_not_in_log(connection, row, limit)
+    missing: list[str] = []
+    before: int | None = None
+    for size in _parts():
+        rows = _rows_before(connection, row, before, size)
+        missing += _unknown(connection, row, [str(found.key) for found in rows])
+        if len(missing) >= limit or not any(found.at >= since for found in rows):
+            break
+        before = rows[-1].id
+    return missing[:limit]
+
+
+def _rows_before(connection: Connection, row: type[Base], before: int | None, limit: int) -> Sequence[Row[Any]]:
+    columns = row.__table__.columns
+    query: Any = select(columns["id"], columns[ENTRIES[row]].label("key"), columns[_TIMES[row]].label("at"))
+    if before is not None:
+        query = query.where(columns["id"] < before)
+    return connection.execute(query.order_by(columns["id"].desc()).limit(limit)).all()
+
+
+def _unknown(connection: Connection, row: type[Base], keys: Sequence[str]) -> list[str]:
+    leaf = LogLeafRow
+    query = select(leaf.row_key).where(leaf.entry == row.__tablename__, leaf.row_key.in_(keys))
+    known = set(connection.scalars(query))
+    return [key for key in keys if key not in known]
