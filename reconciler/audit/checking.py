@@ -15,17 +15,11 @@ from reconciler.audit.comparing import differences
 from reconciler.audit.database import audit_errors, one_state
 from reconciler.audit.log import ENTRIES
 from reconciler.audit.log_filling import Progress, unseen
+from reconciler.audit.log_reading import leaves_from
 from reconciler.audit.recent import first_entry_since, new_keys_not_in_log
 from reconciler.audit.row_checks import RowChecks, checks_without_decision
 from reconciler.audit.tables import now_in
-from reconciler.audit.verifying import (
-    MOST_TOLD,
-    Differences,
-    compare_all_rows,
-    compare_log,
-    leaves_from,
-    not_in_log,
-)
+from reconciler.audit.verifying import MOST_TOLD, Differences, compare_all_rows, compare_log, not_in_log
 
 # What is checked where nothing else is asked for.
 RECENT = timedelta(days=1)

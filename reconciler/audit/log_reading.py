@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, func, not_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, String, cast, func, not_, or_, select
 
 from reconciler.audit.canonical import Columns
 from reconciler.audit.evidence import Damaged, Stored, stored_evidence
@@ -19,6 +19,7 @@ TABLES: dict[str, type[Base]] = {row.__tablename__: row for row in ENTRIES}
 # The column in whose order a table's rows from before the log are taken in.
 _ORDER = {row: "digest" if name == "digest" else "id" for row, name in ENTRIES.items()}
 
+_READ_TOGETHER = 500
 # All numbers of as many digits fit into 64 bits.
 _MOST_DIGITS = 18
 
@@ -34,6 +35,18 @@ def entries_of(connection: Connection, table: str, row_keys: Collection[str]) ->
     key = row.__table__.columns[ENTRIES[row]]
     query = select(row.__table__).where(key.in_([cell_of(row, row_key) for row_key in row_keys]))
     return {entry.row_key: entry for entry in _entries(connection, row, query)}
+
+
+def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
+    """The rows of `log_leaves` from the entry with this number on, in parts."""
+    last = first - 1
+    while True:
+        query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
+        leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
+        if not leaves:
+            return
+        yield leaves
+        last = leaves[-1].leaf
 
 
 def next_entries(connection: Connection, row: type[Base], after: str | None, limit: int) -> list[Entry]:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from reconciler.audit.clocks import TIMES
-from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log import ENTRIES
-from reconciler.audit.log_reading import TABLES, cell_of, keys_not_in_log
+from reconciler.audit.log_reading import keys_not_in_log
 from reconciler.audit.log_tables import LogLeafRow
-from reconciler.audit.tables import Base, DecisionRow, PolicyVersionRow
+from reconciler.audit.moments import MOMENTS, moments_of
+from reconciler.audit.tables import Base, DecisionRow
 
-# The column that tells when a row was added.
-_TIMES: Mapping[type[Base], str] = {
-    **TIMES,
-    PolicyVersionRow: "first_used_at",
-    EarlierOutcomeRow: "at",
-    ConfirmationRow: "at",
-    LateEffectRow: "at",
-}
 # Rows are read from the end in parts that grow, until a whole part is older: one clock that was wrong ends nothing.
-_FIRST_PART, _LARGEST_PART = 20, 1_000
+_FIRST_PART, _LARGEST_PART = 20, 500
 
 
 def _parts() -> Iterator[int]:
@@ -71,23 +61,8 @@ def _entries_before(connection: Connection, before: int, limit: int) -> Sequence
 
 
 def _not_older(connection: Connection, leaves: Sequence[Row[Any]], since: datetime) -> list[int]:
-    keys: dict[str, set[str]] = defaultdict(set)
-    for leaf in leaves:
-        keys[leaf.entry].add(leaf.row_key)
-    times = {
-        (table, key): at
-        for table, wanted in keys.items()
-        if table in TABLES
-        for key, at in _times_of(connection, TABLES[table], wanted).items()
-    }
-    return [leaf.leaf for leaf in leaves if times.get((leaf.entry, leaf.row_key), since) >= since]
-
-
-def _times_of(connection: Connection, row: type[Base], keys: Collection[str]) -> dict[str, datetime]:
-    columns = row.__table__.columns
-    key = columns[ENTRIES[row]]
-    query = select(key, columns[_TIMES[row]]).where(key.in_([cell_of(row, one) for one in keys]))
-    return {str(found): at for found, at in connection.execute(query)}
+    moments = moments_of(connection, leaves)
+    return [leaf.leaf for leaf in leaves if moments.get(leaf.leaf, since) >= since]
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -110,7 +85,7 @@ def new_keys_not_in_log(connection: Connection, row: type[Base], since: datetime
 
 def _rows_before(connection: Connection, row: type[Base], before: int | None, limit: int) -> Sequence[Row[Any]]:
     columns = row.__table__.columns
-    query: Any = select(columns["id"], columns[ENTRIES[row]].label("key"), columns[_TIMES[row]].label("at"))
+    query: Any = select(columns["id"], columns[ENTRIES[row]].label("key"), columns[MOMENTS[row]].label("at"))
     if before is not None:
         query = query.where(columns["id"] < before)
     return connection.execute(query.order_by(columns["id"].desc()).limit(limit)).all()

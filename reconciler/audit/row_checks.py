@@ -124,7 +124,7 @@ def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
 
 # --- all of history ------------------------------------------------------------------------------------------
 
-_CHECKS_TOGETHER = 1_000
+_CHECKS_TOGETHER = 500
 
 
 def checks_without_decision(connection: Connection) -> Iterator[str]:

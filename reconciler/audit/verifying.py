@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +13,11 @@ from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
 from reconciler.audit.log_filling import Progress, unseen
-from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log
-from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log, leaves_from
+from reconciler.audit.log_tables import LogNodeRow, LogStateRow
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 
-_READ_TOGETHER = 1_000
 # Differences that are told; the first one proves as much as all.
 MOST_TOLD = 100
 
@@ -108,18 +106,6 @@ def _recomputed(connection: Connection, tree: Tree, size: int, found: Difference
             _compare_nodes(connection, nodes, found)
     progress(size, size)
     return tree
-
-
-def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
-    """The entries of the log from the first one on, in parts."""
-    last = first - 1
-    while True:
-        query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
-        leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
-        if not leaves:
-            return
-        yield leaves
-        last = leaves[-1].leaf
 
 
 def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: Differences) -> None:

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from tests import command
 from tests.postgres import PostgresServer
+from tests.roles import daemon_role
 from tests.store.test_log import decide
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 METRIC = "run.metrics.validation_accuracy"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def running(url: str) -> Run:
@@ -81,15 +81,7 @@ def test_the_daemons_role_may_not_redact_and_the_owner_may(postgres: PostgresSer
     engine = make_engine(owner)
     decide(engine, 1)
     engine.dispose()
-    role = str(make_url(owner).database)
-    grants = (ROOT / "docs/operating.md").read_text().partition("```sql\n")[2].partition("```")[0]
-    admin = create_engine(owner, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        for grant in filter(None, grants.replace("TO reconciler", f"TO {role}").strip().split(";")):
-            connection.execute(text(grant))
-    admin.dispose()
-    daemon = running(make_url(owner).set(username=role).render_as_string(hide_password=False))
+    daemon = running(daemon_role(owner))
     id = one_decision(daemon)
     redact = ("audit", "redact", id, "--field", METRIC, "--reason", "x")
     refused = daemon(*redact)
