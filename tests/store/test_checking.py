@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit.checking import Checked, check
 from reconciler.audit.comparing import EXPECTED
@@ -292,3 +293,20 @@ def test_a_removed_row_is_told_by_the_log_the_last_one_too(engine: Engine, which
     assert faults_in_rows(engine, "outcomes", f"DELETE FROM outcomes WHERE id = {id}") == (
         f"outcomes {id} (entry {entry} of the log): the row is missing: compare it with a backup",
     )
+
+
+# --- one outcome ---------------------------------------------------------------------------------------------
+
+
+def test_a_decision_has_one_outcome_and_the_database_refuses_another(engine: Engine) -> None:
+    decide(engine, 1)
+    another = (
+        "INSERT INTO outcomes (decision_id, outcome, at, detail) SELECT decision_id, 'failed', at, '' FROM outcomes"
+    )
+    with pytest.raises(DBAPIError, match="append-only|uq_outcomes_decision_id"):
+        change(engine, another)
+    # Not by a trigger alone: the index refuses it as well.
+    without_triggers(engine, "outcomes")
+    with pytest.raises(DBAPIError, match=r"outcomes\.decision_id|uq_outcomes_decision_id"):
+        change(engine, another)
+    assert only(engine, "SELECT count(*) FROM outcomes") == "1"
