@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, select
 from reconciler.audit.log import ENTRIES
 from reconciler.audit.log_reading import keys_not_in_log
 from reconciler.audit.log_tables import LogLeafRow
-from reconciler.audit.moments import MOMENTS, moments_of
+from reconciler.audit.moments import moments_in, moments_of
 from reconciler.audit.tables import Base, DecisionRow
 
 # Rows are read from the end in parts that grow, until a whole part is older: one clock that was wrong ends nothing.
@@ -76,8 +76,10 @@ def new_keys_not_in_log(connection: Connection, row: type[Base], since: datetime
     before: int | None = None
     for size in _parts():
         rows = _rows_before(connection, row, before, size)
-        missing += _unknown(connection, row, [str(found.key) for found in rows])
-        if len(missing) >= limit or not any(found.at >= since for found in rows):
+        keys = [str(found.key) for found in rows]
+        missing += _unknown(connection, row, keys)
+        moments = moments_in(connection, row, keys) if keys else {}
+        if len(missing) >= limit or not any(moments.get(key, since) >= since for key in keys):
             break
         before = rows[-1].id
     return missing[:limit]
@@ -85,7 +87,7 @@ def new_keys_not_in_log(connection: Connection, row: type[Base], since: datetime
 
 def _rows_before(connection: Connection, row: type[Base], before: int | None, limit: int) -> Sequence[Row[Any]]:
     columns = row.__table__.columns
-    query: Any = select(columns["id"], columns[ENTRIES[row]].label("key"), columns[MOMENTS[row]].label("at"))
+    query: Any = select(columns["id"], columns[ENTRIES[row]].label("key"))
     if before is not None:
         query = query.where(columns["id"] < before)
     return connection.execute(query.order_by(columns["id"].desc()).limit(limit)).all()

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Integer, Row, cast, select
 
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_reading import cell_of
@@ -51,6 +51,7 @@ class RowChecks:
     def _decisions(self, ids: Collection[str]) -> list[Row[Any]]:
         row = DecisionRow
         columns: Any = select(row.decision_id, row.verdict, row.reason_code, row.engine, row.policy_digest)
+        columns = columns.add_columns(row.acts, cast(row.acts, Integer).label("kept"))
         return [
             found
             for some in chunks(ids)
@@ -77,7 +78,7 @@ class RowChecks:
             for digest in wanted:
                 if digest not in texts:
                     yield f"policy_versions {digest}: the policy is missing"
-                elif hashlib.sha256(texts[digest].encode()).hexdigest() != digest:
+                elif _digest_of(texts[digest]) != digest:
                     yield f"policy_versions {digest}: the policy was changed, its text has another digest"
 
     def _without_decision(self, table: type[Any], keys: Collection[str]) -> Iterator[str]:
@@ -89,6 +90,10 @@ class RowChecks:
             )
             for found in self._connection.execute(query.order_by(table.id)):
                 yield f"{table.__tablename__} {found.id}: its decision {found.decision_id} is missing"
+
+
+def _digest_of(policy: object) -> str | None:
+    return hashlib.sha256(policy.encode()).hexdigest() if isinstance(policy, str) else None
 
 
 # --- verdicts ------------------------------------------------------------------------------------------------
@@ -103,6 +108,9 @@ class _Recorded(NamedTuple):
 
 def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
     name = f"decisions {row.decision_id}"
+    # SQLite keeps any value, and a condition of its own reads it in another way.
+    if row.kept != int(row.acts):
+        yield f"{name}: acts is neither true nor false"
     if not checks:
         yield f"{name}: it has no checks"
         return

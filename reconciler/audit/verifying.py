@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, select
 
+from reconciler.audit.canonical import bytes_of
 from reconciler.audit.database import audit_errors, one_state
 from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
@@ -66,6 +67,7 @@ def compare_log(connection: Connection, first: int, found: Differences, progress
     tree = _recomputed(connection, _begun(connection, first), size, found, progress)
     if tree.size != size:
         found.add(f"the log says that it has {size} entries, and has {tree.size}")
+    _find_nodes_beyond(connection, size, found)
     _compare_peaks(connection, tree, found)
     return tree
 
@@ -100,7 +102,7 @@ def _recomputed(connection: Connection, tree: Tree, size: int, found: Difference
             if leaf.leaf != expected:
                 found.add(f"the log has nothing between its entries {expected - 1} and {leaf.leaf}")
             expected = leaf.leaf + 1
-            nodes.update(tree.add(bytes(leaf.hash)))
+            nodes.update(tree.add(bytes_of(leaf.hash)))
         # Behind a gap no entry has its number any more, so no node can agree.
         if tree.size == expected:
             _compare_nodes(connection, nodes, found)
@@ -119,11 +121,13 @@ def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: Differe
         for key, entry in entries_of(connection, table, wanted).items()
     }
     for leaf in leaves:
-        entry = entries.get((leaf.entry, leaf.row_key))
+        named = (leaf.entry, leaf.row_key)
         where = f"{leaf.entry} {leaf.row_key} (entry {leaf.leaf} of the log)"
-        if entry is None:
+        if named not in entries:
             found.add(f"{where}: the row is missing")
-        elif leaf_hash(entry.content) != bytes(leaf.hash):
+            continue
+        entry = entries[named]
+        if entry is None or leaf_hash(entry.content) != bytes_of(leaf.hash):
             found.add(f"{where}: {_what_was_changed(connection, leaf)}")
 
 
@@ -141,7 +145,7 @@ def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Diff
     for node in nodes:
         by_level[node.level].append(node.position)
     stored = {
-        Node(level, stored.position): bytes(stored.hash)
+        Node(level, stored.position): bytes_of(stored.hash)
         for level, positions in by_level.items()
         for stored in connection.execute(
             select(row.position, row.hash).where(row.level == level, row.position.between(positions[0], positions[-1]))
@@ -150,6 +154,16 @@ def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Diff
     for node, hash_ in nodes.items():
         if stored.get(node) != hash_:
             found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
+
+
+def _find_nodes_beyond(connection: Connection, size: int, found: Differences) -> None:
+    """Nodes over entries that the log has not: it was longer. One probe of an index for each level."""
+    row = LogNodeRow
+    for level in range(1, size.bit_length() + 2):
+        last = select(func.max(row.position)).where(row.level == level)
+        position = connection.scalar(last)
+        if isinstance(position, int) and (position + 1) << level > size:
+            found.add(f"node {level}/{position} of the log stands for entries that are gone: it had more than {size}")
 
 
 def _compare_peaks(connection: Connection, tree: Tree, found: Differences) -> None:
