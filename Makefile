@@ -16,7 +16,7 @@ UV_INSTALL = index="$(PIP_INDEX)"; $(UV) pip install --quiet $${index:+--default
 TRIED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/2.22.*.txt requirements/servers/3.1.*.txt))
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
-.PHONY: docs install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
+.PHONY: docs schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
   lock-servers wheel wheelhouse clean
 
 install: $(STAMP)
@@ -82,6 +82,10 @@ coverage: install servers
 # The pages that are generated from the code.
 docs: install
 	$(BIN)/python docs/generate.py
+
+# What a new database looks like, for `db check`: after a new migration.
+schema: install
+	$(BIN)/python -m tests.store.describe
 
 # Pins for every platform and Python, with hashes and without index addresses.
 PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

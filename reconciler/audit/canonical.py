@@ -21,6 +21,15 @@ FORMAT: Final = "mlflow-reconciler audit v1"
 Columns = Mapping[str, Any]
 
 
+class Damaged(Exception):
+    """The row cannot have been written so."""
+
+
+def bytes_of(cell: object) -> bytes:
+    """What a column of bytes holds; nothing where it holds something else, as a column of SQLite can."""
+    return bytes(cell) if isinstance(cell, bytes | memoryview) else b""
+
+
 def row_bytes(table: str, row: Columns, evidence: Sequence[str] | None = None) -> bytes:
     """The canonical bytes of a row of any table but `decisions`; `evidence`: the digests of what it rests on."""
     return _bytes(table, _values(row) | ({} if evidence is None else {"evidence": list(evidence)}))
@@ -45,4 +54,6 @@ def _values(row: Columns) -> dict[str, object]:
 def _value(cell: object) -> object:
     if isinstance(cell, datetime):
         return iso(cell)
+    if not isinstance(cell, str | int | float):
+        raise Damaged("holds bytes in a column of another kind")
     return repr(cell) if isinstance(cell, float) else cell

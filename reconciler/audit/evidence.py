@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
+from reconciler.audit.canonical import Damaged, bytes_of
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.statements import chunks
 from reconciler.domain.evidence import Evidence
@@ -56,10 +57,6 @@ def packed(slots: Sequence[Slot]) -> dict[str, bytes]:
     entries = [[slot.path] if slot.field is None else slot.field for slot in slots]
     salts = b"".join(slot.salt for slot in slots if slot.salt is not None)
     return {"salts": salts, "content": zlib.compress(json_text(entries).encode(), _LEVEL)}
-
-
-class Damaged(Exception):
-    """The row cannot have been written so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +108,10 @@ class Stored:
 
 
 def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
-    salts, unpacking = bytes(row["salts"]), zlib.decompressobj()
+    salts, unpacking = bytes_of(row["salts"]), zlib.decompressobj()
     try:
         # A forged row must not keep a verification busy, nor fill its memory.
-        entries = json.loads(unpacking.decompress(bytes(row["content"]), _MOST_BYTES))
+        entries = json.loads(unpacking.decompress(bytes_of(row["content"]), _MOST_BYTES))
         readable = all(isinstance(path, str) and len(value) < 2 for path, *value in entries)
         readable = readable and unpacking.eof and not unpacking.unused_data
     except (zlib.error, ValueError, TypeError, RecursionError):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
-from reconciler.audit.canonical import Columns, decision_bytes, row_bytes
+from reconciler.audit.canonical import Columns, Damaged, bytes_of, decision_bytes, row_bytes
 from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
@@ -158,9 +158,16 @@ def add_evidence(connection: Connection, key: str, evidence: str) -> Sequence[st
 
 def entry_of_decision(decision: Columns, checks: Iterable[Columns], evidence: Sequence[str]) -> Entry:
     """The entry of a decision, which holds its checks without its own id, and the digests of its evidence."""
-    ordered = sorted(checks, key=lambda check: int(check["position"]))
+    ordered = sorted(checks, key=_position)
     bare = [{name: cell for name, cell in check.items() if name != "decision_id"} for check in ordered]
     return Entry(DecisionRow.__tablename__, decision["decision_id"], decision_bytes(decision, bare, evidence))
+
+
+def _position(check: Columns) -> int:
+    position = check["position"]
+    if not isinstance(position, int):
+        raise Damaged("holds no number as its position")
+    return position
 
 
 @contextmanager
@@ -209,13 +216,20 @@ def append(connection: Connection, size: int, entries: Sequence[Entry]) -> None:
 
 def tree_of(connection: Connection, size: int) -> Tree:
     """The tree over the first `size` entries, from the stored hashes of its peaks."""
+    hashes = stored_peaks(connection, size)
+    return Tree(size, [hashes[node] for node in peaks(size)])
+
+
+def stored_peaks(connection: Connection, size: int) -> dict[Node, bytes]:
+    """The hashes of the peaks of the tree over the first `size` entries; one that is gone is missing."""
     wanted = peaks(size)
     hashes = _stored(connection, [node for node in wanted if node.level])
     for node in wanted:
         if node.level == 0:
-            leaf = select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position)
-            hashes[node] = connection.execute(leaf).scalar_one()
-    return Tree(size, [hashes[node] for node in wanted])
+            leaf = connection.scalar(select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position))
+            if leaf is not None:
+                hashes[node] = bytes_of(leaf)
+    return hashes
 
 
 def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
@@ -224,4 +238,4 @@ def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
     row = LogNodeRow
     named = [and_(row.level == node.level, row.position == node.position) for node in nodes]
     found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
-    return {Node(level, position): bytes(hash_) for level, position, hash_ in found}
+    return {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}

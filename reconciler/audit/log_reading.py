@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, String, cast, func, not_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, String, cast, func, not_, or_, select
 
-from reconciler.audit.canonical import Columns
-from reconciler.audit.evidence import Damaged, Stored, stored_evidence
+from reconciler.audit.canonical import Columns, Damaged
+from reconciler.audit.evidence import Stored, stored_evidence
 from reconciler.audit.evidence_tables import EvidenceRow
 from reconciler.audit.log import ENTRIES, REST_ON_EVIDENCE, Entry, entry_of, entry_of_decision
 from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow
 
+T = TypeVar("T")
+
 TABLES: dict[str, type[Base]] = {row.__tablename__: row for row in ENTRIES}
 # The column in whose order a table's rows from before the log are taken in.
 _ORDER = {row: "digest" if name == "digest" else "id" for row, name in ENTRIES.items()}
+
+_READ_TOGETHER = 500
+# All numbers of as many digits fit into 64 bits.
+_MOST_DIGITS = 18
 
 
 def rows_in_history(connection: Connection) -> int:
@@ -25,12 +31,39 @@ def rows_in_history(connection: Connection) -> int:
     return sum(connection.scalar(select(func.count()).select_from(row.__table__)) or 0 for row in ENTRIES)
 
 
-def entries_of(connection: Connection, table: str, row_keys: Collection[str]) -> dict[str, Entry]:
-    """The entries of these rows, by key; a key whose row is gone is missing."""
+def entries_of(connection: Connection, table: str, row_keys: Collection[str]) -> dict[str, Entry | None]:
+    """The entries of these rows, by key; a key whose row is gone is missing, and that of a damaged one has None."""
     row = TABLES[table]
     key = row.__table__.columns[ENTRIES[row]]
-    query = select(row.__table__).where(key.in_([_cell(row, row_key) for row_key in row_keys]))
-    return {entry.row_key: entry for entry in _entries(connection, row, query)}
+
+    def read(some: Sequence[str]) -> dict[str, Entry]:
+        query = select(row.__table__).where(key.in_([cell_of(row, row_key) for row_key in some]))
+        return {entry.row_key: entry for entry in _entries(connection, row, query)}
+
+    return damaged_apart(list(row_keys), read)
+
+
+def damaged_apart(keys: Sequence[str], read: Callable[[Sequence[str]], Mapping[str, T]]) -> dict[str, T | None]:
+    """What is read, by key, with None for a row that cannot have been written so: found by halving the keys."""
+    try:
+        return dict(read(keys))
+    except Damaged:
+        if len(keys) == 1:
+            return {keys[0]: None}
+    half = len(keys) // 2
+    return damaged_apart(keys[:half], read) | damaged_apart(keys[half:], read)
+
+
+def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
+    """The rows of `log_leaves` from the entry with this number on, in parts."""
+    last = first - 1
+    while True:
+        query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
+        leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
+        if not leaves:
+            return
+        yield leaves
+        last = leaves[-1].leaf
 
 
 def next_entries(connection: Connection, row: type[Base], after: str | None, limit: int) -> list[Entry]:
@@ -54,11 +87,14 @@ def _behind(query: Select[Any], row: type[Base], after: str | None, limit: int) 
     query = query.order_by(order).limit(limit)
     if after is None:
         return query
-    return query.where(order > select(order).where(key == _cell(row, after)).scalar_subquery())
+    return query.where(order > select(order).where(key == cell_of(row, after)).scalar_subquery())
 
 
-def _cell(row: type[Base], row_key: str) -> str | int:
-    return int(row_key) if ENTRIES[row] == "id" else row_key
+def cell_of(row: type[Base], row_key: str) -> str | int:
+    """A key as its column has it; one that no column can have, since somebody forged it, names no row."""
+    if ENTRIES[row] != "id":
+        return row_key
+    return int(row_key) if row_key.isdecimal() and len(row_key) <= _MOST_DIGITS else -1
 
 
 def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:

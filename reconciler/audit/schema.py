@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from reconciler.audit.clocks import clocks_that_ran_backwards
-from reconciler.audit.database import SNAPSHOT, Access, audit_errors, is_read_only, one_state, opened, shown_url
+from reconciler.audit.database import SNAPSHOT, Access, audit_errors, is_read_only, opened, shown_url
 from reconciler.audit.log_filling import Progress, is_complete, take_in, unseen
-from reconciler.audit.tables import Base
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
 __all__ = [
-    "check",
     "current",
     "head",
     "migrations_path",
@@ -175,24 +171,3 @@ def _require_file(engine: Engine) -> None:
             f"audit database {where}: no such file: set audit.url to the daemon's database, or create one with "
             "`mlflow-reconciler db upgrade`"
         )
-
-
-def check(url: str) -> list[str]:
-    """How the database differs from what this version expects; empty when it does not."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    with opened_at_head(url, Access.READ) as engine, audit_errors(engine), engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": False})
-        return [_difference(found) for found in compare_metadata(context, Base.metadata)]
-
-
-def clocks(url: str) -> list[str]:
-    """Where the database's clock ran backwards, by its log; empty where it did not."""
-    with opened_at_head(url, Access.READ) as engine, audit_errors(engine), one_state(engine) as connection:
-        return list(clocks_that_ran_backwards(connection))
-
-
-def _difference(difference: Any) -> str:
-    parts = difference if isinstance(difference, tuple) else difference[0]
-    return " ".join(str(getattr(part, "name", part)) for part in parts if part is not None)

@@ -33,6 +33,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
+from reconciler.audit.canonical import Damaged
 from reconciler.domain.times import iso, parse_iso
 
 
@@ -58,7 +59,12 @@ class UtcMillis(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        return parse_iso(value) if isinstance(value, str) else value.astimezone(UTC)
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        try:
+            return parse_iso(value)
+        except (TypeError, ValueError):
+            raise Damaged("holds no time in a column of times") from None
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is

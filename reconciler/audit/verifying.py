@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, select
 
+from reconciler.audit.canonical import bytes_of
 from reconciler.audit.database import audit_errors, one_state
 from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
-from reconciler.audit.log import ENTRIES, State, tree_of
+from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
 from reconciler.audit.log_filling import Progress, unseen
-from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log
-from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log, leaves_from
+from reconciler.audit.log_tables import LogNodeRow, LogStateRow
 from reconciler.audit.tables import DecisionRow
-from reconciler.domain.merkle import Node, Tree, leaf_hash
+from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 
-_READ_TOGETHER = 1_000
 # Differences that are told; the first one proves as much as all.
 MOST_TOLD = 100
 
@@ -37,7 +36,7 @@ class Verified:
     redacted: int = 0
 
 
-class _Differences:
+class Differences:
     """Collects what differs, at most `MOST_TOLD`."""
 
     def __init__(self) -> None:
@@ -55,25 +54,47 @@ def verify(engine: Engine, progress: Progress = unseen) -> Verified:
         AuditUnavailable: the database cannot be read.
     """
     with audit_errors(engine), one_state(engine) as connection:
-        state = State(*connection.execute(select(LogStateRow.size, LogStateRow.complete)).one())
-        found = _Differences()
-        tree = _recomputed(connection, state.size, found, progress)
-        if tree.size != state.size:
-            found.add(f"the log says that it has {state.size} entries, and has {tree.size}")
-        _compare_peaks(connection, tree, found)
-        for row in ENTRIES:
-            for key in keys_not_in_log(connection, row, MOST_TOLD):
-                found.add(f"{row.__tablename__} {key}: the row is not in the log: it was added by another way")
-        for key in evidence_of_nobody(connection, MOST_TOLD):
-            found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
+        found = Differences()
+        tree = compare_log(connection, 0, found, progress)
+        compare_all_rows(connection, found)
         redacted = connection.scalar(select(func.count()).select_from(RedactionRow.__table__)) or 0
         return Verified(tree.size, tree.root().hex(), tuple(found.told), redacted)
 
 
-def _recomputed(connection: Connection, size: int, found: _Differences, progress: Progress) -> Tree:
-    """The tree over the leaves as they are stored, each compared with its row."""
-    tree, expected = Tree(), 0
-    for leaves in _parts(connection):
+def compare_log(connection: Connection, first: int, found: Differences, progress: Progress = unseen) -> Tree:
+    """Compares the entries of the log from the first one on with their rows, and with the nodes above them."""
+    size: int = connection.execute(select(LogStateRow.size)).scalar_one()
+    tree = _recomputed(connection, _begun(connection, first), size, found, progress)
+    if tree.size != size:
+        found.add(f"the log says that it has {size} entries, and has {tree.size}")
+    _find_nodes_beyond(connection, size, found)
+    _compare_peaks(connection, tree, found)
+    return tree
+
+
+def compare_all_rows(connection: Connection, found: Differences) -> None:
+    """Looks for rows, in all of history, that no entry of the log is about."""
+    for row in ENTRIES:
+        for key in keys_not_in_log(connection, row, MOST_TOLD):
+            found.add(not_in_log(row.__tablename__, key))
+    for key in evidence_of_nobody(connection, MOST_TOLD):
+        found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
+
+
+def not_in_log(table: str, key: str) -> str:
+    return f"{table} {key}: the row is not in the log: it was added by another way"
+
+
+def _begun(connection: Connection, first: int) -> Tree:
+    """The tree over the entries before the first one, as it is stored; an empty one where it is not stored whole."""
+    hashes = stored_peaks(connection, first)
+    return Tree(first, [hashes[node] for node in peaks(first)]) if len(hashes) == len(peaks(first)) else Tree()
+
+
+def _recomputed(connection: Connection, tree: Tree, size: int, found: Differences, progress: Progress) -> Tree:
+    """The tree with the leaves behind it as they are stored, each compared with its row."""
+    expected = tree.size
+    for leaves in leaves_from(connection, tree.size):
         progress(tree.size, size)
         _compare_rows(connection, leaves, found)
         nodes: dict[Node, bytes] = {}
@@ -81,7 +102,7 @@ def _recomputed(connection: Connection, size: int, found: _Differences, progress
             if leaf.leaf != expected:
                 found.add(f"the log has nothing between its entries {expected - 1} and {leaf.leaf}")
             expected = leaf.leaf + 1
-            nodes.update(tree.add(bytes(leaf.hash)))
+            nodes.update(tree.add(bytes_of(leaf.hash)))
         # Behind a gap no entry has its number any more, so no node can agree.
         if tree.size == expected:
             _compare_nodes(connection, nodes, found)
@@ -89,18 +110,7 @@ def _recomputed(connection: Connection, size: int, found: _Differences, progress
     return tree
 
 
-def _parts(connection: Connection) -> Iterator[list[Row[Any]]]:
-    last = -1
-    while True:
-        query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
-        leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
-        if not leaves:
-            return
-        yield leaves
-        last = leaves[-1].leaf
-
-
-def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: _Differences) -> None:
+def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: Differences) -> None:
     keys: dict[str, list[str]] = defaultdict(list)
     for leaf in leaves:
         keys[leaf.entry].append(leaf.row_key)
@@ -111,11 +121,13 @@ def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: _Differ
         for key, entry in entries_of(connection, table, wanted).items()
     }
     for leaf in leaves:
-        entry = entries.get((leaf.entry, leaf.row_key))
+        named = (leaf.entry, leaf.row_key)
         where = f"{leaf.entry} {leaf.row_key} (entry {leaf.leaf} of the log)"
-        if entry is None:
+        if named not in entries:
             found.add(f"{where}: the row is missing")
-        elif leaf_hash(entry.content) != bytes(leaf.hash):
+            continue
+        entry = entries[named]
+        if entry is None or leaf_hash(entry.content) != bytes_of(leaf.hash):
             found.add(f"{where}: {_what_was_changed(connection, leaf)}")
 
 
@@ -126,14 +138,14 @@ def _what_was_changed(connection: Connection, leaf: Row[Any]) -> str:
     return f"its evidence {damage}" if damage else "the row, its checks or its evidence was changed"
 
 
-def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: _Differences) -> None:
+def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Differences) -> None:
     """Compares the interior nodes that these leaves complete with those that are stored."""
     row = LogNodeRow
     by_level: dict[int, list[int]] = defaultdict(list)
     for node in nodes:
         by_level[node.level].append(node.position)
     stored = {
-        Node(level, stored.position): bytes(stored.hash)
+        Node(level, stored.position): bytes_of(stored.hash)
         for level, positions in by_level.items()
         for stored in connection.execute(
             select(row.position, row.hash).where(row.level == level, row.position.between(positions[0], positions[-1]))
@@ -144,7 +156,17 @@ def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: _Dif
             found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
 
 
-def _compare_peaks(connection: Connection, tree: Tree, found: _Differences) -> None:
+def _find_nodes_beyond(connection: Connection, size: int, found: Differences) -> None:
+    """Nodes over entries that the log has not: it was longer. One probe of an index for each level."""
+    row = LogNodeRow
+    for level in range(1, size.bit_length() + 2):
+        last = select(func.max(row.position)).where(row.level == level)
+        position = connection.scalar(last)
+        if isinstance(position, int) and (position + 1) << level > size:
+            found.add(f"node {level}/{position} of the log stands for entries that are gone: it had more than {size}")
+
+
+def _compare_peaks(connection: Connection, tree: Tree, found: Differences) -> None:
     """What the next entry would be built on."""
     if not found.told and tree_of(connection, tree.size).root() != tree.root():
         found.add("the stored nodes of the log do not give its root")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import ByOption
 from reconciler.cli.terminal import progress_bar
-from reconciler.domain.text import counted
+from reconciler.domain.text import counted, visible
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")
 
@@ -46,19 +47,35 @@ def current() -> int:
     return DONE
 
 
-@app.command(epilog="Example: mlflow-reconciler db check")
-def check() -> int:
-    """Compare the database with what this version expects."""
-    from reconciler.audit import schema
+AllOption = Annotated[bool, typer.Option("--all", help="Check every row, not only those of the last day.")]
 
-    differences = schema.check(_url())
-    for difference in differences:
-        print(difference)
-    say("the schema differs" if differences else f"the schema is at {schema.head()}, as expected")
-    # What a clock did is past: it is told, and nothing can be mended.
-    for told in schema.clocks(_url()):
-        print(told)
-    return NEGATIVE if differences else DONE
+
+@app.command(epilog="Example: mlflow-reconciler db check --all")
+def check(everything: AllOption = False) -> int:
+    """Compare the schema with a new database's, and the rows of the last day with the log, their checks and policies.
+
+    Exit 1 with a line for each difference. A clock that ran backwards is told too, and is no difference.
+    """
+    from reconciler.audit import checking, schema
+    from reconciler.audit.database import Access
+
+    with schema.opened_at_head(_url(), Access.READ) as engine, progress_bar("checking rows") as progress:
+        found = checking.check(engine, everything, progress)
+    for told in (*found.faults, *found.clocks):
+        print(visible(told, 1_000))
+    say(_told_of_schema(found.schema, schema.head()) + "; " + _told_of_rows(found.rows, found.entries, everything))
+    return NEGATIVE if found.faults else DONE
+
+
+def _told_of_schema(differences: Sequence[str], head: str) -> str:
+    return f"the schema differs from {head}" if differences else f"the schema is at {head}, as expected"
+
+
+def _told_of_rows(differences: Sequence[str], entries: int | None, everything: bool) -> str:
+    if entries is None:
+        return "no row was checked, since columns are missing"
+    which = "all rows" if everything else "the rows of the last day"
+    return f"{which} {'differ' if differences else 'are in order'} ({counted(entries, 'entry', 'entries')} of the log)"
 
 
 FromOption = Annotated[str, typer.Option("--from", help="The database to copy; a URL as in audit.url.")]

@@ -10,22 +10,15 @@ from sqlalchemy import ColumnElement, Connection, Delete, Engine, Table, Update,
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
+from reconciler.audit.comparing import differences
 from reconciler.audit.database import Access, audit_errors, opened
+from reconciler.audit.rights import Right, rights
 from reconciler.audit.tables import APPEND_ONLY, Base
 from reconciler.doctor.findings import Finding, fail, ok, skip
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 from reconciler.settings.model import Settings
 
-_UNTRIED = ("rights", "append-only")
-_WORKING_STATE = ("SELECT", "INSERT", "UPDATE", "DELETE")
-# Epochs and redactions are made by people, an upgrade filled the earlier outcomes, and the state of the log is one row
-# that stays.
-_NEEDED = {
-    "log_epochs": ("SELECT",),
-    "redactions": ("SELECT",),
-    "earlier_outcomes": ("SELECT",),
-    "log_state": ("SELECT", "UPDATE"),
-}
+_UNTRIED = ("schema", "rights", "append-only")
 
 
 def database(settings: Settings) -> list[Finding]:
@@ -34,13 +27,26 @@ def database(settings: Settings) -> list[Finding]:
         try:
             schema.require_head(engine)
             at_head = f"{schema.shown_url(url)} is at revision {schema.head()}"
-            return [ok("database", at_head), _rights(engine), _append_only(engine)]
+            return [ok("database", at_head), _schema(engine), _rights(engine), _append_only(engine)]
         except SchemaMismatch as error:
             untried = "not tried: the database is not at this version's revision: run `mlflow-reconciler db upgrade`"
             return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
         except AuditUnavailable as error:
             untried = "not tried: the database cannot be read (see database)"
             return [fail("database", str(error)), *(skip(name, untried) for name in _UNTRIED)]
+
+
+# --- schema --------------------------------------------------------------------------------------------------
+
+
+def _schema(engine: Engine) -> Finding:
+    """Whether tables, triggers, indexes and views are as a new database has them."""
+    with audit_errors(engine), engine.connect() as connection:
+        found = differences(connection)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return fail("schema", f"{found[0]}{more}; `mlflow-reconciler db check` tells every difference")
+    return ok("schema", "tables, triggers, indexes and views are as a new database has them")
 
 
 # --- rights --------------------------------------------------------------------------------------------------
@@ -51,21 +57,26 @@ def _rights(engine: Engine) -> Finding:
     if engine.dialect.name == "sqlite":
         path = Path(engine.url.database or "")
         lacking = [str(needed) for needed in (path, path.parent) if not os.access(needed, os.W_OK)]
-        remedy = "run as the service's user, or grant it write permission"
+        lacks, remedy = "cannot write", "run as the service's user, or grant it write permission"
     else:
         with audit_errors(engine), engine.connect() as connection:
-            lacking = [table for table in Base.metadata.tables if not _may_write(connection, table)]
-        remedy = "grant the daemon's role the rights listed in docs/operating.md"
+            lacking = list(dict.fromkeys(right.table for right in rights() if not _has(connection, right)))
+        lacks, remedy = "lacks rights on", "grant the daemon's role the rights listed in docs/operating.md"
     if lacking:
-        return fail("rights", f"this user cannot write {', '.join(lacking)}: {remedy}")
+        return fail("rights", f"this user {lacks} {', '.join(lacking)}: {remedy}")
     return ok("rights", "this user can record decisions")
 
 
-def _may_write(connection: Connection, table: str) -> bool:
-    """Whether this user has the rights that a daemon needs: history is append-only, working state is also changed."""
-    needed = _NEEDED.get(table) or (("SELECT", "INSERT") if table in APPEND_ONLY else _WORKING_STATE)
-    query = text("SELECT has_table_privilege(current_user, :name, :privilege)")
-    return all(connection.scalar(query, {"name": table, "privilege": privilege}) for privilege in needed)
+def _has(connection: Connection, right: Right) -> bool:
+    """Whether this user has a right: a right on the table is one on each of its columns."""
+    if not right.columns:
+        query = text("SELECT has_table_privilege(:table, :privilege)")
+        return connection.scalar(query, {"table": right.table, "privilege": right.privilege}) is True
+    query = text(
+        "SELECT bool_and(has_column_privilege(:table, name, :privilege)) FROM unnest(CAST(:columns AS text[])) AS name"
+    )
+    asked = {"table": right.table, "privilege": right.privilege, "columns": list(right.columns)}
+    return connection.scalar(query, asked) is True
 
 
 # --- append-only ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol
 
 from reconciler.domain import first_engine
 from reconciler.domain.checks.base import Check, Finding, OnMissing
@@ -89,7 +90,17 @@ def _result(check: Check, finding: Finding, waited: timedelta) -> tuple[Result, 
     return Result.FAILED, finding.code
 
 
-def _strictest(checks: Sequence[CheckResult]) -> tuple[VerdictKind, ReasonCode]:
+class Judged(Protocol):
+    """A check as far as the verdict depends on it: of now, or as it was recorded."""
+
+    @property
+    def result(self) -> Result: ...
+
+    @property
+    def code(self) -> str: ...
+
+
+def _strictest(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
     unknown = {check.code for check in checks if check.result is Result.UNKNOWN}
     if CommonCode.UNREADABLE in unknown:
         return VerdictKind.ABSTAIN, ReasonCode.UNREADABLE
@@ -108,3 +119,8 @@ Evaluate = Callable[[Policy, Request, Evidence, datetime], Verdict]
 
 # By the number that is stored with a decision. The last is engine `ENGINE`, of today.
 ENGINES: Mapping[int, Evaluate] = MappingProxyType({1: partial(evaluate, meaning=_FIRST), ENGINE: evaluate})
+
+Combine = Callable[[Sequence[Judged]], tuple[VerdictKind, ReasonCode]]
+
+# How each engine makes the verdict of its checks. All of them so far read them in the same way.
+COMBINED: Mapping[int, Combine] = MappingProxyType(dict.fromkeys(ENGINES, _strictest))

@@ -20,7 +20,7 @@ from reconciler.audit.log_filling import TAKEN_IN_TOGETHER, take_in
 from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.tables import OutcomeRow
+from reconciler.audit.tables import Base, OutcomeRow
 from reconciler.audit.verifying import verify
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
@@ -147,7 +147,7 @@ def test_a_row_added_behind_the_product_is_found(engine: Engine) -> None:
     decide(engine, 1)
     with engine.begin() as connection:
         added = {"action": "resume", "reason": "", "person": "nobody", "at": datetime.now(UTC)}
-        connection.execute(insert(schema.Base.metadata.tables["pause_events"]), added)
+        connection.execute(insert(Base.metadata.tables["pause_events"]), added)
     assert any("pause_events 1: the row is not in the log" in found for found in verify(engine).differences)
 
 

@@ -1,0 +1,87 @@
+"""The schema of a PostgreSQL database, as its catalogue tells it: PostgreSQL writes these texts itself.
+
+Constraints NOT NULL are told by their columns: only PostgreSQL 18 and later keep them as constraints too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from reconciler.audit.catalogue import Item, normalised
+
+# Where the audit's tables are, whatever the search path is.
+_SCHEMA: Final = (
+    "SELECT n.oid, quote_ident(n.nspname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.oid = to_regclass('alembic_version')"
+)
+# What an extension brought is none of ours.
+_OURS: Final = (
+    "NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.objid = c.oid AND e.classid = c.tableoid AND e.deptype = 'e')"
+)
+
+# Each gives name, table (empty where there is none) and what is to be compared. OURS stands for `_OURS`.
+_QUERIES: Final = {
+    "table": """
+SELECT c.relname AS name, c.relname AS table,
+       concat_ws(' ', CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' ELSE 'foreign table' END,
+                 CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,
+                 CASE WHEN c.relrowsecurity THEN 'with row security' END,
+                 CASE WHEN EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) THEN 'with child tables' END,
+                 CASE WHEN EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid) THEN 'of a parent table' END)
+FROM pg_class c WHERE c.relnamespace = :schema AND c.relkind IN ('r', 'p', 'f') AND OURS""",
+    "column": """
+SELECT a.attname, c.relname,
+       concat_ws(' ', format_type(a.atttypid, a.atttypmod),
+                 CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END,
+                 CASE WHEN a.attnotnull THEN 'not null' END,
+                 CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END,
+                 CASE WHEN a.attgenerated <> '' THEN 'generated' END, 'default ' || pg_get_expr(d.adbin, d.adrelid))
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE c.relnamespace = :schema AND c.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND OURS""",
+    "constraint": """
+SELECT k.conname, c.relname,
+       concat_ws(' ', pg_get_constraintdef(k.oid, true),
+                 CASE WHEN EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled = 'D')
+                      THEN 'switched off' END)
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+WHERE c.relnamespace = :schema AND k.contype NOT IN ('n', 't') AND OURS""",
+    "index": """
+SELECT x.relname, c.relname,
+       concat_ws(' ', pg_get_indexdef(i.indexrelid, 0, true), CASE WHEN NOT i.indisvalid THEN 'invalid' END)
+FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
+WHERE c.relnamespace = :schema AND OURS
+AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))""",
+    "trigger": """
+SELECT t.tgname, c.relname,
+       concat_ws(' ', pg_get_triggerdef(t.oid, true),
+                 CASE t.tgenabled WHEN 'A' THEN 'always' WHEN 'R' THEN 'on replicas' WHEN 'D' THEN 'switched off' END)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = :schema AND NOT t.tgisinternal AND OURS""",
+    "rule": """
+SELECT r.rulename, c.relname, pg_get_ruledef(r.oid, true) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+WHERE c.relnamespace = :schema AND r.rulename <> '_RETURN' AND OURS""",
+    "policy": """
+SELECT p.polname, c.relname, concat_ws(' ', p.polcmd, pg_get_expr(p.polqual, p.polrelid))
+FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = :schema AND OURS""",
+    "view": """
+SELECT c.relname, '', concat_ws(' ', c.relkind, pg_get_viewdef(c.oid, true)) FROM pg_class c
+WHERE c.relnamespace = :schema AND c.relkind IN ('v', 'm') AND OURS""",
+    "function": """
+SELECT c.proname || '(' || pg_get_function_identity_arguments(c.oid) || ')', '', pg_get_functiondef(c.oid)
+FROM pg_proc c WHERE c.pronamespace = :schema AND c.prokind IN ('f', 'p') AND OURS""",
+}
+
+
+def items(connection: Connection) -> Iterator[tuple[Item, str]]:
+    schema = connection.execute(text(_SCHEMA)).one()
+    # Some texts name the schema and some do not.
+    qualified = re.compile(rf"(?<![\w\"]){re.escape(schema.name)}\.")
+    for kind, query in _QUERIES.items():
+        # Catalogues have names of a type of their own, and codes of one byte.
+        for name, table, told in connection.execute(text(query.replace("OURS", _OURS)), {"schema": schema.oid}):
+            yield Item(kind, str(name), str(table)), normalised(qualified.sub("", str(told)))

@@ -1,0 +1,93 @@
+"""`db check`: the schema against the migrations, and rows against the log and against what they say of themselves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+
+from sqlalchemy import Connection, Engine
+
+from reconciler.audit.clocks import clocks_that_ran_backwards
+from reconciler.audit.comparing import differences
+from reconciler.audit.database import audit_errors, one_state
+from reconciler.audit.log import ENTRIES
+from reconciler.audit.log_filling import Progress, unseen
+from reconciler.audit.log_reading import leaves_from
+from reconciler.audit.recent import first_entry_since, new_keys_not_in_log
+from reconciler.audit.row_checks import RowChecks, checks_without_decision
+from reconciler.audit.tables import now_in
+from reconciler.audit.verifying import MOST_TOLD, Differences, compare_all_rows, compare_log, not_in_log
+
+# What is checked where nothing else is asked for.
+RECENT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found, a sentence each: `MOST_TOLD` of a kind at most.
+
+    `entries` is how many entries of the log were compared with their rows; None where rows cannot be read. What a clock
+    did is past: it is told, and is no fault of the database.
+    """
+
+    schema: tuple[str, ...]
+    rows: tuple[str, ...]
+    clocks: tuple[str, ...]
+    entries: int | None
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return self.schema + self.rows
+
+
+def check(engine: Engine, everything: bool = False, progress: Progress = unseen) -> Checked:
+    """Compares the schema, and the rows of the last day, or all of them, in one state of the database.
+
+    Raises:
+        AuditUnavailable: the database cannot be read.
+    """
+    with audit_errors(engine), one_state(engine) as connection:
+        found = differences(connection)
+        schema = tuple(str(difference) for difference in found)
+        if any(difference.hides_rows for difference in found):
+            return Checked(schema, (), (), None)
+        first = 0 if everything else first_entry_since(connection, now_in(connection) - RECENT)
+        rows = Differences()
+        entries = compare_log(connection, first, rows, progress).size - first
+        if everything:
+            compare_all_rows(connection, rows)
+        else:
+            _compare_new_rows(connection, rows)
+        told = [*rows.told, *_at_most(_what_rows_say(connection, first, everything))]
+        restore = "compare it with a backup"
+        return Checked(
+            schema,
+            tuple(f"{sentence}: {restore}" for sentence in told),
+            tuple(clocks_that_ran_backwards(connection, first)),
+            entries,
+        )
+
+
+def _at_most(sentences: Iterable[str]) -> Iterator[str]:
+    return islice(sentences, MOST_TOLD)
+
+
+def _compare_new_rows(connection: Connection, found: Differences) -> None:
+    since = now_in(connection) - RECENT
+    for row in ENTRIES:
+        for key in new_keys_not_in_log(connection, row, since, MOST_TOLD):
+            found.add(not_in_log(row.__tablename__, key))
+
+
+def _what_rows_say(connection: Connection, first: int, everything: bool) -> Iterator[str]:
+    checks = RowChecks(connection)
+    for leaves in leaves_from(connection, first):
+        keys: dict[str, list[str]] = defaultdict(list)
+        for leaf in leaves:
+            keys[leaf.entry].append(leaf.row_key)
+        yield from checks.check(keys)
+    if everything:
+        yield from checks_without_decision(connection)

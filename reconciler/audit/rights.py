@@ -1,0 +1,55 @@
+"""What the daemon's role on PostgreSQL needs, and no more: docs/operating.md grants it, `check` asks for it.
+
+History is inserted column by column: what the database sets itself, the numbers of rows, cannot be chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from sqlalchemy import Table
+
+from reconciler.audit.evidence_tables import RedactionRow
+from reconciler.audit.judgement_tables import EarlierOutcomeRow
+from reconciler.audit.log_tables import LogEpochRow, LogStateRow
+from reconciler.audit.reader import REGISTER
+from reconciler.audit.tables import APPEND_ONLY, Base
+
+# People add epochs and redactions, as owners, and an upgrade filled the earlier outcomes.
+_READ: Final = ("alembic_version", REGISTER.name, *(
+    row.__tablename__ for row in (EarlierOutcomeRow, LogEpochRow, RedactionRow)
+))  # fmt: skip
+_STATE: Final = LogStateRow.__tablename__
+
+
+class Right(NamedTuple):
+    """A right on a table, or on some of its columns."""
+
+    privilege: str
+    table: str
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.privilege} ({', '.join(self.columns)})" if self.columns else self.privilege
+
+
+def rights() -> Iterator[Right]:
+    """Every right that a daemon needs, table by table."""
+    for name, table in Base.metadata.tables.items():
+        yield Right("SELECT", name)
+        if name in _READ:
+            continue
+        if name == _STATE:
+            # Its lock is the log's lock, and its size grows.
+            yield Right("UPDATE", name, ("size",))
+        elif name in APPEND_ONLY:
+            yield Right("INSERT", name, _written(table))
+        else:
+            yield from (Right(privilege, name) for privilege in ("INSERT", "UPDATE", "DELETE"))
+    yield from (Right("SELECT", name) for name in _READ if name not in Base.metadata.tables)
+
+
+def _written(table: Table) -> tuple[str, ...]:
+    """The columns that the database does not set by itself."""
+    return tuple(column.name for column in table.columns if column.identity is None)
