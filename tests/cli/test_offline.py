@@ -220,7 +220,8 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
     codes = {kind.__name__: int(kind.exit_code) for kind in kinds_of(ReconcilerError)}
     assert codes == {
         "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "NoEndpoint": 69, "Unreached": 69, "Refused": 69,
-        "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69, "AuditLocked": 69, "SchemaMismatch": 78,
+        "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69,
+        "AuditLocked": 69, "SchemaMismatch": 78,
         "NoSuchDecision": 4, "NoSuchField": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78,
         "PolicyError": 78,
         "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
