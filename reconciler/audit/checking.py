@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import Connection, Engine
@@ -54,14 +54,15 @@ def check(engine: Engine, everything: bool = False, progress: Progress = unseen)
         schema = tuple(str(difference) for difference in found)
         if any(difference.hides_rows for difference in found):
             return Checked(schema, (), (), None)
-        first = 0 if everything else first_entry_since(connection, now_in(connection) - RECENT)
+        since = now_in(connection) - RECENT
+        first = 0 if everything else first_entry_since(connection, since)
         rows = Differences()
         entries = compare_log(connection, first, rows, progress).size - first
         if everything:
             compare_all_rows(connection, rows)
         else:
-            _compare_new_rows(connection, rows)
-        told = [*rows.told, *_at_most(_what_rows_say(connection, first, everything))]
+            _compare_new_rows(connection, rows, since)
+        told = [*rows.told, *islice(_what_rows_say(connection, first, everything), MOST_TOLD)]
         restore = "compare it with a backup"
         return Checked(
             schema,
@@ -71,12 +72,7 @@ def check(engine: Engine, everything: bool = False, progress: Progress = unseen)
         )
 
 
-def _at_most(sentences: Iterable[str]) -> Iterator[str]:
-    return islice(sentences, MOST_TOLD)
-
-
-def _compare_new_rows(connection: Connection, found: Differences) -> None:
-    since = now_in(connection) - RECENT
+def _compare_new_rows(connection: Connection, found: Differences, since: datetime) -> None:
     for row in ENTRIES:
         for key in new_keys_not_in_log(connection, row, since, MOST_TOLD):
             found.add(not_in_log(row.__tablename__, key))

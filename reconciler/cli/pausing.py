@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -40,14 +40,14 @@ def pause(
     timeout: Annotated[str, typer.Option(help="How long --wait waits, such as 90s, 10m or 1h.")] = "5m",
 ) -> int:
     """Stop all daemons on this database from acting; they go on listing and judging."""
-    from reconciler.audit.pauses import PAUSE, note_pause, pause_in_force, running
+    from reconciler.audit.pauses import PAUSE, pause_in_force, running
     from reconciler.audit.schema import shown_url
 
     if not reason.strip():
         raise typer.BadParameter("is empty: give a reason; it is shown until acts resume", param_hint="--reason")
     patience, url = duration_of(timeout), settings().audit.url.get_secret_value()
     with _database(url) as engine:
-        changed = _noted(lambda: note_pause(engine, PAUSE, reason, person or getpass.getuser()))
+        changed = _noted(engine, PAUSE, reason, person)
         where = shown_url(url)
         say(f"paused in {where}" if changed else f"acts are already paused in {where}{_since(pause_in_force(engine))}")
         daemons = running(engine)
@@ -62,26 +62,27 @@ def resume(
     person: ByOption = None,
 ) -> int:
     """Let daemons act again."""
-    from reconciler.audit.pauses import RESUME, note_pause, running
+    from reconciler.audit.pauses import RESUME, running
     from reconciler.audit.schema import shown_url
 
     url = settings().audit.url.get_secret_value()
     with _database(url) as engine:
-        changed = _noted(lambda: note_pause(engine, RESUME, reason, person or getpass.getuser()))
+        changed = _noted(engine, RESUME, reason, person)
         daemons = running(engine)
     where = shown_url(url)
     say(f"resumed in {where}: {_named(daemons)}" if changed else f"acts are not paused in {where}")
     return DONE if changed else NEGATIVE
 
 
-def _noted(note: Callable[[], bool]) -> bool:
+def _noted(engine: Engine, action: str, reason: str, person: str | None) -> bool:
     """Notes a pause or its end, and keeps on trying for a minute while another program holds the database's lock."""
+    from reconciler.audit.pauses import note_pause
     from reconciler.ports import AuditLocked
 
     ends = time.monotonic() + _LOCKED_FOR
     while True:
         try:
-            return note()
+            return note_pause(engine, action, reason, person or getpass.getuser())
         except AuditLocked as error:
             if time.monotonic() >= ends:
                 raise

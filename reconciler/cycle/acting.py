@@ -107,19 +107,13 @@ class Acting:
         failpoint("read again")
         read = [pending for pending in batch if pending.decision.decision_id in standings]
         before = Acted.NO if fresh else Acted.MAYBE
-        happened += self._conclude([ending for pending in read for ending in self._gone(pending, standings, before)])
+        happened += self._conclude(self._gone([(one, standings[one.decision.decision_id]) for one in read], before))
         still_open = [pending for pending in read if standings[pending.decision.decision_id].open]
         # A decision of a stricter mode is left as it is while the mode does not allow the act.
         allowed = [pending for pending in still_open if self._mode.acts_on(pending.decision.verdict)]
         ready = self._lapsing.before_acts(self._one_per_place(allowed), now)
         happened += ready.happened + [self._not_read(pending, error) for pending, error in ready.unread]
-        happened += self._conclude(
-            [
-                ending
-                for pending, standing in ready.gone
-                for ending in self._gone(pending, {pending.decision.decision_id: standing}, Acted.MAYBE)
-            ]
-        )
+        happened += self._conclude(self._gone(ready.gone, Acted.MAYBE))
         happened += self._confirm([self._act(pending, confirmation) for pending, confirmation in ready.to_act])
         return happened + self.carry_out(ready.successors, fresh=True)
 
@@ -211,7 +205,7 @@ class Acting:
             if standing is None:
                 happened.append(self._in_doubt(attempt))
             elif not standing.open:
-                endings += self._gone(attempt.pending, standings, attempt.acted)
+                endings += self._gone([(attempt.pending, standing)], attempt.acted)
             elif attempt.is_last:
                 happened.append(Happening(in_error=True))
                 endings.append(self._given_up(attempt))
@@ -240,15 +234,16 @@ class Acting:
 
     # --- conclude --------------------------------------------------------------------------------------------
 
-    def _gone(self, pending: Pending, standings: Standings, acted: Acted) -> list[Ending]:
-        """How the decision ends, where its request is no longer open."""
-        decision, standing = pending.decision, standings[pending.decision.decision_id]
-        if standing.open:
-            return []
+    def _gone(self, read: Sequence[tuple[Pending, Standing]], acted: Acted) -> list[Ending]:
+        """How those decisions end whose requests are no longer open."""
+        return [self._ending_of(pending, standing, acted) for pending, standing in read if not standing.open]
+
+    def _ending_of(self, pending: Pending, standing: Standing, acted: Acted) -> Ending:
+        decision = pending.decision
         kind, detail = conclusion(decision, standing, acted)
         if kind is not OutcomeKind.APPLIED and decision.replaces and self._audit.overtaken(decision):
             kind, detail = OutcomeKind.LAPSED, _OVERTAKEN
-        return [_ending(pending, kind, detail)]
+        return _ending(pending, kind, detail)
 
     @staticmethod
     def _given_up(attempt: Attempt) -> Ending:

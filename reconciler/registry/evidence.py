@@ -25,10 +25,10 @@ from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.many import Found, Many, quoted
 from reconciler.registry.origins import Origin, Origins, answered
-from reconciler.registry.paging import rows_of
-from reconciler.registry.runs import Runs, member_of
+from reconciler.registry.paging import Row, rows_of
+from reconciler.registry.runs import Runs
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, get_version, version_facts
+from reconciler.registry.versions import API, get_version, member_of, version_facts
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Ids that do not exist.
@@ -120,7 +120,8 @@ class EvidenceReader:
 
     def read_logged_model(self, id: str) -> Found:
         """Raises NotFound if it does not exist."""
-        return member_of(self._tracking.get(f"{API}/logged-models/{id}"), "model")
+        model: Row = member_of(self._tracking.get(f"{API}/logged-models/{id}"), "model", dict, "'model'")
+        return model
 
 
 def _run_ids(versions: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
-from typing import Any
 
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import Absent
 from reconciler.domain.text import visible_name
-from reconciler.ports import Unavailable
 from reconciler.registry.facts import info_of, shows_outputs
 from reconciler.registry.many import Found, Many, quoted
 from reconciler.registry.origins import answered
-from reconciler.registry.paging import rows_of
+from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API
+from reconciler.registry.versions import API, member_of
 
 
 class _Outputs(Enum):
@@ -69,11 +67,6 @@ class Runs:
 
     def get(self, id: str) -> Found:
         """Raises NotFound if it does not exist."""
-        return member_of(self._tracking.get(f"{API}/runs/get", {"run_id": id}), "run")
-
-
-def member_of(answer: Any, field: str) -> Mapping[str, Any]:
-    member = answer.get(field) if isinstance(answer, dict) else None
-    if not isinstance(member, dict):
-        raise Unavailable(f"the registry's answer lacks {field!r}")
-    return member
+        answer = self._tracking.get(f"{API}/runs/get", {"run_id": id})
+        run: Row = member_of(answer, "run", dict, "'run'")
+        return run

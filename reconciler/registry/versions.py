@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from reconciler.domain.evidence import VersionFacts
 from reconciler.domain.text import Text
@@ -13,6 +14,7 @@ from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.transport import Transport
 
 API = "/api/2.0/mlflow"
+T = TypeVar("T")
 
 # Tags are unbounded in number, so a page of versions can be of any size. Pages shrink when one is too large.
 _PAGE_SIZES = (1000, 50, 1)
@@ -77,19 +79,22 @@ def has_workspaces(transport: Transport) -> bool:
 def get_version(transport: Transport, model: str, version: str) -> Row:
     """Raises NotFound if there is no such model or version."""
     answer = transport.get(f"{API}/model-versions/get", {"name": model, "version": version})
-    row = answer.get("model_version") if isinstance(answer, dict) else None
-    if not isinstance(row, dict):
-        raise Unavailable("the registry's answer lacks the model version")
+    row: Row = member_of(answer, "model_version", dict, "the model version")
     return row
 
 
 def download_uri(transport: Transport, model: str, version: str) -> str:
     """Where the files of a version lie. Raises NotFound if there is no such model or version."""
     answer = transport.get(f"{API}/model-versions/get-download-uri", {"name": model, "version": version})
-    uri = answer.get("artifact_uri") if isinstance(answer, dict) else None
-    if not isinstance(uri, str):
-        raise Unavailable("the registry's answer lacks the place of the version's files")
-    return uri
+    return member_of(answer, "artifact_uri", str, "the place of the version's files")
+
+
+def member_of(answer: Any, field: str, kind: type[T], what: str) -> T:
+    """A member that the answer must have. Raises Unavailable, which says `what`, if it has none of this kind."""
+    member = answer.get(field) if isinstance(answer, dict) else None
+    if not isinstance(member, kind):
+        raise Unavailable(f"the registry's answer lacks {what}")
+    return member
 
 
 def tags_of(row: Row) -> dict[str, str]:
