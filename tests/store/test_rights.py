@@ -23,7 +23,7 @@ from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.domain.judgements import Confirmation
 from reconciler.policy.file import parse_policy
-from reconciler.ports import GoAhead, Unread
+from reconciler.ports import Ending, GoAhead, Unread
 from tests.builders import REGISTRY
 from tests.postgres import PostgresServer
 from tests.roles import daemon_role, granted
@@ -74,7 +74,7 @@ def work(engine: Engine) -> None:
     judged = audit.judged()
     again = Confirmation(judged.verdict, policy.digest, judged.evidence, judged.engine)
     assert log.go_ahead(pending, again) is GoAhead.YES
-    assert log.conclude(pending, Outcome(OutcomeKind.FAILED, "no answer"), in_doubt=True)
+    assert log.conclude(Ending(pending, Outcome(OutcomeKind.FAILED, "no answer"), in_doubt=True))
     assert log.note_late_effect(pending.decision, "shown after all")
     log.reconcile_open([], [], [Unread(judged.request.target, "403")])
     log.sign_off()
