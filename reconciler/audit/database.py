@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from reconciler.audit.canonical import Damaged
 from reconciler.domain.text import visible
 from reconciler.ports import AuditLocked, AuditUnavailable, SchemaMismatch
 
@@ -173,6 +174,27 @@ def one_state(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
+@contextlib.contextmanager
+def any_bytes(connection: Connection) -> Iterator[None]:
+    """Reads what is no UTF-8, where SQLite keeps it as text, as bytes: one such cell does not end the reading."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver.text_factory = _text_or_bytes
+    try:
+        yield
+    finally:
+        driver.text_factory = str
+
+
+def _text_or_bytes(cell: bytes) -> str | bytes:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return cell
+
+
 def shown_url(url: str) -> str:
     """The URL without its password."""
     return make_url(url).render_as_string(hide_password=True)
@@ -185,6 +207,9 @@ def audit_errors(engine: Engine) -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         raise _translated(error, engine) from None
+    except Damaged as damage:
+        where = engine.url.render_as_string(hide_password=True)
+        raise AuditUnavailable(f"audit database {where}: a row {damage}: see `mlflow-reconciler db check`") from None
 
 
 def _translated(error: SQLAlchemyError, engine: Engine) -> Exception:

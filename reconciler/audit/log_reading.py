@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, String, cast, func, not_, or_, select
 
@@ -21,6 +21,8 @@ TABLES: dict[str, type[Base]] = {row.__tablename__: row for row in ENTRIES}
 # The column in whose order a table's rows from before the log are taken in.
 _ORDER = {row: "digest" if name == "digest" else "id" for row, name in ENTRIES.items()}
 
+# One less than 64 bits hold: there is a number behind it.
+HIGHEST_LEAF: Final = 2**63 - 2
 _READ_TOGETHER = 500
 # All numbers of as many digits fit into 64 bits.
 _MOST_DIGITS = 18
@@ -58,7 +60,9 @@ def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
     """The rows of `log_leaves` from the entry with this number on, in parts."""
     last = first - 1
     while True:
-        query = select(LogLeafRow.__table__).where(LogLeafRow.leaf > last).order_by(LogLeafRow.leaf)
+        # SQLite orders texts and bytes behind all numbers: an entry with such a number has none.
+        numbered = LogLeafRow.leaf.between(last + 1, HIGHEST_LEAF)
+        query = select(LogLeafRow.__table__).where(numbered).order_by(LogLeafRow.leaf)
         leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
         if not leaves:
             return
@@ -94,7 +98,8 @@ def cell_of(row: type[Base], row_key: str) -> str | int:
     """A key as its column has it; one that no column can have, since somebody forged it, names no row."""
     if ENTRIES[row] != "id":
         return row_key
-    return int(row_key) if row_key.isdecimal() and len(row_key) <= _MOST_DIGITS else -1
+    is_number = isinstance(row_key, str) and row_key.isdecimal() and len(row_key) <= _MOST_DIGITS
+    return int(row_key) if is_number else -1
 
 
 def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:

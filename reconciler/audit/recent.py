@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from reconciler.audit.log import ENTRIES
-from reconciler.audit.log_reading import keys_not_in_log
+from reconciler.audit.log_reading import HIGHEST_LEAF, keys_not_in_log
 from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.moments import moments_in, moments_of
 from reconciler.audit.tables import Base, DecisionRow
@@ -34,7 +34,7 @@ def first_entry_since(connection: Connection, since: datetime) -> int:
     An entry whose row is gone counts as new. Rows from before the log entered it table by table, decisions before what
     became of them: that is why they are looked for by their own times too.
     """
-    last = connection.scalar(select(func.max(LogLeafRow.leaf)))
+    last = connection.scalar(select(func.max(LogLeafRow.leaf)).where(LogLeafRow.leaf <= HIGHEST_LEAF))
     before = 0 if last is None else last + 1
     first = min(_entry_of_first_decision(connection, since, before), before)
     for size in _parts():

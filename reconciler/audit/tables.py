@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -34,6 +33,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from reconciler.audit.canonical import Damaged
+from reconciler.audit.cells import Truth
 from reconciler.domain.times import iso, parse_iso
 
 
@@ -155,12 +155,12 @@ class DecisionRow(Base):
     comment: ColumnElement[str] = Column(Text, nullable=False)
     mode: ColumnElement[str] = Column(String(16), nullable=False)
     verdict: ColumnElement[str] = Column(String(16), nullable=False)
-    acts: ColumnElement[bool] = Column(Boolean, nullable=False)
+    acts: ColumnElement[bool] = Column(Truth, nullable=False)
     reason_code: ColumnElement[str] = Column(String(32), nullable=False)
     reason: ColumnElement[str] = Column(Text, nullable=False)
     rule: ColumnElement[str] = Column(Text, nullable=False)
     policy_digest: ColumnElement[str] = Column(ForeignKey("policy_versions.digest"), nullable=False)
-    archive_existing: ColumnElement[bool] = Column(Boolean, nullable=False)
+    archive_existing: ColumnElement[bool] = Column(Truth, nullable=False)
     request: ColumnElement[str] = Column(Text, nullable=False)
     product_version: ColumnElement[str] = Column(String(32), nullable=False)
     daemon: ColumnElement[str] = Column(Text, nullable=False)
@@ -271,7 +271,7 @@ class DaemonRow(Base):
     started_at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     last_cycle_at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     sentence: ColumnElement[str] = Column(Text, nullable=False)
-    ok: ColumnElement[bool] = Column(Boolean, server_default=false(), nullable=False)
+    ok: ColumnElement[bool] = Column(Truth, server_default=false(), nullable=False)
     mode: ColumnElement[str] = Column(String(16), nullable=False)
     policy_digest: ColumnElement[str] = Column(String(64), nullable=False)
     duration_ms: ColumnElement[int] = Column(Integer, nullable=False)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, select
 
 from reconciler.audit.canonical import bytes_of
-from reconciler.audit.database import audit_errors, one_state
+from reconciler.audit.database import any_bytes, audit_errors, one_state
 from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
@@ -53,7 +53,7 @@ def verify(engine: Engine, progress: Progress = unseen) -> Verified:
     Raises:
         AuditUnavailable: the database cannot be read.
     """
-    with audit_errors(engine), one_state(engine) as connection:
+    with audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
         found = Differences()
         tree = compare_log(connection, 0, found, progress)
         compare_all_rows(connection, found)

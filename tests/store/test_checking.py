@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from reconciler.audit import schema
 from reconciler.audit.checking import Checked, check
 from reconciler.audit.comparing import EXPECTED
 from reconciler.audit.database import Access, make_engine
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode
+from reconciler.ports import AuditUnavailable
+from tests.builders import REGISTRY
 from tests.store.describe import described
 from tests.store.test_log import decide, without_triggers
 
@@ -310,3 +317,61 @@ def test_a_decision_has_one_outcome_and_the_database_refuses_another(engine: Eng
     with pytest.raises(DBAPIError, match=r"outcomes\.decision_id|uq_outcomes_decision_id"):
         change(engine, another)
     assert only(engine, "SELECT count(*) FROM outcomes") == "1"
+
+
+# --- cells of SQLite that hold what no column of this schema can ------------------------------------------------
+
+HISTORY = ("policy_versions", "decisions", "decision_checks", "outcomes", "evidence", "log_leaves", "log_nodes")
+CELLS = ("x'ff00'", "'zz'", "1e300", "-5", "2", "9223372036854775807", "CAST(x'ff41' AS TEXT)")
+
+
+@pytest.mark.parametrize("table", HISTORY)
+def test_a_cell_of_any_kind_is_found_in_each_column_by_both_commands(tmp_path: Path, table: str) -> None:
+    untouched, changed = tmp_path / "untouched.db", tmp_path / "changed.db"
+    schema.upgrade(f"sqlite:///{untouched}")
+    writing = make_engine(f"sqlite:///{untouched}")
+    decide(writing, 2)
+    writing.dispose()
+    with closing(sqlite3.connect(untouched)) as owner:
+        columns = [row[1] for row in owner.execute(f"PRAGMA table_info({table})")]
+    tried = 0
+    for column, cell in ((column, cell) for column in columns for cell in CELLS):
+        shutil.copy(untouched, changed)
+        if not set_as_owner(changed, table, column, cell):
+            continue
+        tried += 1
+        reading = make_engine(f"sqlite:///{changed}", Access.READ)
+        found = (check(reading).rows, check(reading, everything=True).rows, verify(reading).differences)
+        reading.dispose()
+        assert all(found), (column, cell, found)
+    assert tried > 3 * len(columns)
+
+
+def set_as_owner(database: Path, table: str, column: str, cell: str) -> bool:
+    """Changes a cell of the last row behind the triggers; False where the database refuses it, or it is the same."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as owner:
+        triggers = owner.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            owner.execute(f"DROP TRIGGER {name}")
+        last = f"rowid = (SELECT max(rowid) FROM {table}) AND {column} IS NOT {cell}"
+        changed = 0
+        with suppress(sqlite3.Error):
+            changed = owner.execute(f"UPDATE {table} SET {column} = {cell} WHERE {last}").rowcount
+        for _, sql in triggers:
+            owner.execute(sql)
+    return changed > 0
+
+
+def test_a_daemon_that_reads_a_damaged_cell_says_so_in_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    engine = make_engine(url)
+    decide(engine, 1)
+    engine.dispose()
+    assert set_as_owner(tmp_path / "audit.db", "decisions", "acts", "'zz'")
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as owner:
+        [(key,)] = owner.execute("SELECT request_key FROM decisions")
+    again = make_engine(url)
+    with pytest.raises(AuditUnavailable, match="a row holds neither true nor false: see `mlflow-reconciler db check`"):
+        SqlAuditLog(again, "test:1", REGISTRY).last_decisions([key])
+    again.dispose()
