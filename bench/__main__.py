@@ -1,7 +1,7 @@
 """Calls, decisions per second against a plain MlflowClient loop, and memory of the daemon.
 
 `make bench` prints the figures; `make bench BENCH_ARGS=--write` also writes docs/performance.md. `BENCH_ARGS=audit`
-measures an audit database that grows (`bench/audit.py`).
+measures an audit database that grows (`bench/audit.py`), and `BENCH_ARGS=large` many requests and versions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from bench import app, audit, startup
+from bench import app, audit, large, startup
 from bench.pages import replace_top
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -234,8 +234,9 @@ def page(table: list[str], overhead: list[str]) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["audit"]:
-        audit.main(sys.argv[2:])
+    others = {"audit": audit.main, "large": large.main}
+    if sys.argv[1:] and sys.argv[1] in others:
+        others[sys.argv[1]](sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--write", action="store_true", help="also write docs/performance.md")

@@ -137,7 +137,8 @@ class FakeRegistry:
             return evidence_of(now, self._facts(request), Unreadable("the run could not be read"))
         text = self.accuracy[request.model, request.version]
         run = f"run-{request.version}"
-        metrics = {"validation_accuracy": Reading(text, float(text), 0, 0, run)}
+        # An empty text: nothing was logged.
+        metrics = {"validation_accuracy": Reading(text, float(text), 0, 0, run)} if text else {}
         return evidence_of(now, self._facts(request), RunFacts(run, "FINISHED", "active", 1, "", metrics))
 
 

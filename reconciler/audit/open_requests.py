@@ -43,7 +43,12 @@ class OpenRequests:
         return found
 
     def reconcile(
-        self, connection: Connection, listed: Sequence[Request], waiting: Sequence[Waiting], unread: Sequence[Unread]
+        self,
+        connection: Connection,
+        listed: Sequence[Request],
+        waiting: Sequence[Waiting],
+        unread: Sequence[Unread],
+        as_before: Collection[str],
     ) -> None:
         """As `ports.audit.OpenRequests.reconcile_open`. Writes only what changed."""
         keep_unread(connection, self._served, unread)
@@ -60,7 +65,8 @@ class OpenRequests:
         changed = [
             after._asdict()
             for place, request in open_now.items()
-            if (after := (before := known.get(place) or fresh[place]).now(request, waits.get(place), now)) != before
+            if not (place in known and request.key in as_before)
+            and (after := (before := known.get(place) or fresh[place]).now(request, waits.get(place), now)) != before
         ]
         self._write(connection, _CHANGE, [{"at": values.pop("place"), **values} for values in changed])
 

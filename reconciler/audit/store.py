@@ -205,10 +205,14 @@ class SqlAuditLog:
             return self._open.set_aside(connection, keys)
 
     def reconcile_open(
-        self, listed: Sequence[Request], waiting: Sequence[Waiting], unread: Sequence[Unread] = ()
+        self,
+        listed: Sequence[Request],
+        waiting: Sequence[Waiting],
+        unread: Sequence[Unread] = (),
+        as_before: Collection[str] = (),
     ) -> None:
         with self._session.transaction() as connection:
-            self._open.reconcile(connection, listed, waiting, unread)
+            self._open.reconcile(connection, listed, waiting, unread, as_before)
 
     def stuck(self) -> list[Stuck]:
         with self._session.snapshot() as connection:

@@ -16,6 +16,7 @@ from reconciler.cycle.one_pass import Pass, Passed, Stopping, Terms
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.cycle.reconsidering import Reconsidering
 from reconciler.cycle.summary import CycleSummary, summary_of
+from reconciler.cycle.waiting import Abstained, TakingTurns
 from reconciler.domain.decision import Mode
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, CycleNote, Registry
@@ -57,6 +58,7 @@ class Cycle:
         self._times = times
         self._everything_is_due = everything_is_due
         self._backoff = Backoff()
+        self._abstained = Abstained()
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
         self._claims_are_whole = False
@@ -94,7 +96,8 @@ class Cycle:
     def _pass(self, in_force: PolicyInForce, mode: Mode) -> Pass:
         registry, audit, stopping = self._registry, self._audit, Stopping(self._stop)
         terms = Terms(in_force.policy.scope(), mode, self._everything_is_due, self._had_open)
-        judging_again = JudgingAgain(self._backoff, in_force, mode)
+        turns = TakingTurns(self._abstained, in_force, mode)
+        judging_again = JudgingAgain(self._backoff, turns, in_force, mode)
         deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)
         reconsidering = Reconsidering(registry, audit, in_force, mode, self._times.evidence_age)
         acting = self.acting(registry, audit, reconsidering, stopping, self._on_event)

@@ -83,7 +83,10 @@ class Deciding:
         if before is not None:
             retry_in = self.again.judged(judgement.listed, recorded=False)
         self._tell_abstention(request, verdict)
-        return Waiting(request, verdict.reason_code, verdict.reason, retry_in, unreadable)
+        waiting = Waiting(request, verdict.reason_code, verdict.reason, retry_in, unreadable)
+        if before is None:
+            self.again.turns.waits(judgement.listed, waiting)
+        return waiting
 
     def _tell_abstention(self, request: Request, verdict: Verdict) -> None:
         action = conditional(verdict.kind, self._mode is not Mode.OBSERVE)

@@ -12,9 +12,10 @@ from datetime import timedelta
 from time import monotonic
 from typing import Final
 
+from reconciler.cycle.grounds import Grounds
 from reconciler.cycle.policy_in_force import PolicyInForce
+from reconciler.cycle.waiting import TakingTurns
 from reconciler.domain.decision import Mode
-from reconciler.domain.evidence import VersionFacts
 from reconciler.domain.judgements import LastDecision
 from reconciler.ports import Listed
 
@@ -26,11 +27,9 @@ READ_AGAIN_TOGETHER: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """How a request was judged by this process. `shown` stands for what the list showed of its version."""
+    """How a request was judged by this process."""
 
-    shown: int | None
-    policy_digest: str
-    mode: Mode
+    grounds: Grounds
     wait: timedelta
     due: float
 
@@ -57,10 +56,11 @@ class Backoff:
 
 
 class JudgingAgain:
-    """What is judged again in one pass."""
+    """What is judged again in one pass. `turns`: which of those that were never decided are."""
 
-    def __init__(self, backoff: Backoff, in_force: PolicyInForce, mode: Mode) -> None:
+    def __init__(self, backoff: Backoff, turns: TakingTurns, in_force: PolicyInForce, mode: Mode) -> None:
         self._backoff = backoff
+        self.turns = turns
         self._in_force = in_force
         self._mode = mode
 
@@ -91,9 +91,7 @@ class JudgingAgain:
         if before is None:
             now_acts = not last.acts and self._mode.acts_on(last.verdict)
             return now_acts or last.policy_digest != self._in_force.digest
-        shown = self._shown(entry)
-        changed = shown is not None and shown != before.shown
-        return changed or (self._mode, self._in_force.digest) != (before.mode, before.policy_digest)
+        return self._grounds(entry).differ_from(before.grounds)
 
     def _is_due(self, entry: Listed) -> bool:
         return self._due_at(entry) <= self._backoff.clock()
@@ -102,15 +100,8 @@ class JudgingAgain:
         before = self._backoff.of(entry.request.key)
         return float("-inf") if before is None else before.due
 
-    def _shown(self, entry: Listed) -> int | None:
-        """A number that changes with what rules ask for of the listed version; None where the list shows nothing."""
-        facts: VersionFacts | None = entry.version
-        if facts is None:
-            return None
-        wanted = self._in_force.policy.needs(entry.request).tags
-        tags = sorted((key, text) for key, text in facts.tags.items() if key in wanted)
-        shown = (facts.run_id, facts.source, facts.status, facts.current_stage, facts.description, tags)
-        return hash(repr(shown))
+    def _grounds(self, entry: Listed) -> Grounds:
+        return Grounds.of(entry, self._in_force, self._mode)
 
     def judged(self, entry: Listed, *, recorded: bool) -> timedelta:
         """Notes that the request was judged, and returns after how long its evidence is read again.
@@ -121,6 +112,5 @@ class JudgingAgain:
         before = self._backoff.of(entry.request.key)
         wait = FIRST_WAIT if before is None or recorded else min(before.wait * 2, LONGEST_WAIT)
         due = self._backoff.clock() + wait.total_seconds()
-        judged = _Judged(self._shown(entry), self._in_force.digest, self._mode, wait, due)
-        self._backoff.put(entry.request.key, judged)
+        self._backoff.put(entry.request.key, _Judged(self._grounds(entry), wait, due))
         return wait

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -126,7 +126,7 @@ class Pass:
 
     def _decide_and_act(self, listed: Sequence[Listed]) -> None:
         last = self._last_decisions(listed)
-        due = self._due(listed, last)
+        due, later = self._due(listed, last)
         waiting: list[Waiting] = []
         for batch in batches(self._rotated(due), JUDGED_TOGETHER):
             if self._stopping():
@@ -138,19 +138,28 @@ class Pass:
             self._happened += decided.happened
             waiting += decided.waiting
             self._happened += self._acting.carry_out(decided.pending, fresh=True)
-        self._keep_picture(listed, waiting)
+        self._happened += [Happening(abstained=code) for code in later.values()]
+        self._keep_picture(listed, waiting, later)
 
     def _last_decisions(self, listed: Sequence[Listed]) -> Mapping[str, LastDecision]:
         return self._audit.last_decisions([entry.request.key for entry in listed]) if listed else {}
 
-    def _due(self, listed: Sequence[Listed], last: Mapping[str, LastDecision]) -> list[Listed]:
-        """Those that were never decided, or are judged again, in the order in which they were asked for."""
+    def _due(
+        self, listed: Sequence[Listed], last: Mapping[str, LastDecision]
+    ) -> tuple[list[Listed], Mapping[str, str]]:
+        """Those that are judged in this pass, in the order in which they were asked for, and those that wait as before.
+
+        Judged are those that were never decided, or are judged again. The others: by key, the code of what they wait
+        for.
+        """
         everything, aside = self._terms.everything_is_due, set[str]()
         if listed and not everything:
             aside = self._audit.set_aside([entry.request.key for entry in listed])
         undecided = [entry for entry in listed if entry.request.key not in last and entry.request.key not in aside]
         again = self._deciding.again.due(listed, last, aside, everything)
-        return sorted(undecided + again, key=lambda entry: entry.request.order)
+        later = {} if everything else self._deciding.again.turns.not_now(undecided)
+        now = [entry for entry in undecided if entry.request.key not in later]
+        return sorted(now + again, key=lambda entry: entry.request.order), later
 
     def _still_as(self, last: Mapping[str, LastDecision], batch: Sequence[Listed]) -> list[Listed]:
         now = self._last_decisions(batch)
@@ -166,17 +175,17 @@ class Pass:
 
     # --- the picture of open requests ------------------------------------------------------------------------
 
-    def _keep_picture(self, listed: Sequence[Listed], waiting: Sequence[Waiting]) -> None:
+    def _keep_picture(self, listed: Sequence[Listed], waiting: Sequence[Waiting], later: Collection[str]) -> None:
         if not listed and not self._unread and not self._terms.had_open:
             return
         # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
         resolved = {happening.resolved for happening in self._happened}
         still_open = [entry.request for entry in listed if entry.request.key not in resolved]
-        self._audit.reconcile_open(still_open, waiting, self._unread)
+        self._audit.reconcile_open(still_open, waiting, self._unread, later)
         # What was open for an unread target is still in the picture, and so is the target.
         self._still_open = bool(still_open or self._unread)
         if self._terms.mode is not Mode.OBSERVE:
-            self._stamp(listed, {wait.request.key for wait in waiting})
+            self._stamp(listed, {wait.request.key for wait in waiting}.union(later))
 
     def _stamp(self, listed: Sequence[Listed], waiting: set[str]) -> None:
         """Writes the id and time of hand-typed requests that stay open into the registry too."""

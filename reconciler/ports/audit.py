@@ -233,11 +233,16 @@ class OpenRequests(Protocol):
         """The keys whose next attempt is not due yet."""
 
     def reconcile_open(
-        self, listed: Sequence[Request], waiting: Sequence[Waiting], unread: Sequence[Unread] = ()
+        self,
+        listed: Sequence[Request],
+        waiting: Sequence[Waiting],
+        unread: Sequence[Unread] = (),
+        as_before: Collection[str] = (),
     ) -> None:
         """Replaces the working picture: which requests are open, and why the waiting ones wait.
 
-        `unread`: the targets whose list could not be read; what was open for them is kept.
+        `unread`: the targets whose list could not be read; what was open for them is kept. `as_before`: keys of
+        requests that were not judged because they wait as an earlier cycle noted.
         """
 
     def stuck(self) -> list[Stuck]:

@@ -129,6 +129,12 @@ def test_what_waits_unchanged_is_not_written_again(engine: Engine) -> None:
             asked, [Waiting(asked[0], "unreadable", "500", timedelta(minutes=1), failed=True), *waits[1:]], []
         )
     assert written == [1]
+    with rows_written(engine) as written:
+        log.reconcile_open(asked, waits[:1], as_before=[request.key for request in asked[1:]])
+    assert written == [1]
+    with engine.connect() as connection:
+        kept = connection.scalars(text("SELECT DISTINCT waiting_detail FROM open_requests"))
+        assert list(kept) == ["metric is missing"]
 
 
 def test_an_idle_cycle_with_stuck_requests_writes_a_heartbeat_only_however_often_they_were_judged(
