@@ -33,6 +33,8 @@ from tests.builders import accuracy_policy
 from tests.databricks_double import Asked, Workspace, workspace
 
 POLICY = accuracy_policy(keys="archive_existing: true")
+ALIAS_POLICY = accuracy_policy(targets='"@champion"')
+ALIAS_REQUEST = "transition_request.alias.champion"
 ACTS = ("transition-requests/approve", "transition-requests/reject", "model-versions/transition-stage",
         "model-versions/set-tag", "model-versions/delete-tag")  # fmt: skip
 
@@ -140,6 +142,28 @@ class OnMlflow:
 
 
 @dataclass
+class ToAnAlias(OnMlflow):
+    """The same people on a server without the app, who ask for an alias. `stage`: `champion` or `None`."""
+
+    policy: str = ALIAS_POLICY
+
+    def ask(self, model: str, comment: str = "please") -> None:
+        self.server.tag(model, comment, ALIAS_REQUEST)
+
+    def withdraw(self, model: str) -> None:
+        where = {"name": model, "version": "1", "key": ALIAS_REQUEST}
+        self.server.call("DELETE", "model-versions/delete-tag", json=where)
+
+    def approve_by_hand(self, model: str) -> None:
+        where = {"name": model, "alias": "champion", "version": "1"}
+        self.server.call("POST", "registered-models/alias", json=where)
+        self.withdraw(model)
+
+    def stage(self, model: str) -> str:
+        return "champion" if "champion" in self.server.shown(model).get("aliases", []) else "None"
+
+
+@dataclass
 class OnDatabricks:
     workspace: Workspace
     transport: Faulty = field(init=False)
@@ -182,9 +206,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         with workspace() as double:
             yield OnDatabricks(double)
         return
-    protocol, uri = ("tags", "mlflow_uri") if request.param == "tags" else ("transition-requests", "app_uri")
+    protocol, uri = ("tags", "mlflow_uri") if request.param != "app" else ("transition-requests", "app_uri")
     for server in served(request.getfixturevalue(uri), protocol):
-        yield OnMlflow(server)
+        yield ToAnAlias(server) if request.param == "alias" else OnMlflow(server)
 
 
 _numbers = itertools.count(1)
@@ -198,11 +222,11 @@ def model() -> str:
 class Daemon:
     """Cycles over one registry, and what the audit then says."""
 
-    def __init__(self, registry: Speaking, place: Path) -> None:
+    def __init__(self, registry: Speaking, place: Path, policy: str = POLICY) -> None:
         url = f"sqlite:///{place}/audit.db"
         schema.upgrade(url)
         self.engine = make_engine(url)
-        loaded = parse_policy(POLICY, "policy.yaml")
+        loaded = parse_policy(policy, "policy.yaml")
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         self._cycle = Cycle(registry, SqlAuditLog(self.engine, "test:1", registry.uri), everything_is_due=True)
 
@@ -220,6 +244,6 @@ class Daemon:
 
 @pytest.fixture
 def daemon(world: World, tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon(world.registry, tmp_path)
+    daemon = Daemon(world.registry, tmp_path, getattr(world, "policy", POLICY))
     yield daemon
     daemon.engine.dispose()
