@@ -19,6 +19,7 @@ from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import insert_new
 from reconciler.audit.tables import (
     Base,
@@ -42,6 +43,7 @@ ENTRIES: dict[type[Base], str] = {
     ConfirmationRow: "id",
     LateEffectRow: "id",
     PauseEventRow: "id",
+    RunningStateRow: "id",
     RedactionRow: "id",
     LogEpochRow: "id",
 }

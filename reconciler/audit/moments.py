@@ -14,6 +14,7 @@ from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow
 from reconciler.audit.log import ENTRIES
 from reconciler.audit.log_reading import TABLES, cell_of, damaged_apart
 from reconciler.audit.log_tables import LogEpochRow
+from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.tables import Base, DecisionRow, OutcomeRow, PauseEventRow, PolicyVersionRow
 
 # The column with the time at which a row was added, by the database's clock.
@@ -25,6 +26,7 @@ MOMENTS: Mapping[type[Base], str] = {
     ConfirmationRow: "at",
     LateEffectRow: "at",
     PauseEventRow: "at",
+    RunningStateRow: "at",
     RedactionRow: "at",
     LogEpochRow: "at",
 }

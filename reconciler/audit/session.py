@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from reconciler.audit.database import SNAPSHOT, audit_errors
 from reconciler.audit.log import Recording, recorded
+from reconciler.ports.errors import AuditUnavailable
 
 
 def _nothing() -> None:
@@ -29,6 +30,18 @@ class Session:
     def __init__(self, engine: Engine, on_answer: Callable[[], None] = _nothing) -> None:
         self._engine = engine
         self._on_answer = on_answer
+        # A transaction could not begin or end. Whoever keeps account of that sets it to False again.
+        self.failed = False
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        try:
+            with audit_errors(self._engine):
+                yield
+        except AuditUnavailable:
+            self.failed = True
+            raise
+        self._on_answer()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -37,9 +50,8 @@ class Session:
         Raises:
             AuditUnavailable: nothing was changed, or it is not known whether it was.
         """
-        with audit_errors(self._engine), self._engine.begin() as connection:
+        with self._noticing(), self._engine.begin() as connection:
             yield connection
-        self._on_answer()
 
     @contextmanager
     def recording(self) -> Iterator[Recording]:
@@ -59,6 +71,5 @@ class Session:
         Raises:
             AuditUnavailable: it cannot be read.
         """
-        with audit_errors(self._engine), self._engine.connect() as connection, _reads_only(connection).begin():
+        with self._noticing(), self._engine.connect() as connection, _reads_only(connection).begin():
             yield connection
-        self._on_answer()

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, lit
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.tables import (
     Base,
     DaemonRow,
@@ -21,6 +22,8 @@ from reconciler.audit.tables import (
     UnreadListRow,
     UtcMillis,
 )
+
+_OfARegistry = DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow | RunningStateRow
 
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
@@ -33,7 +36,7 @@ class Served:
     registry: str
     workspace: str
 
-    def among(self, row: type[DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow]) -> ColumnElement[bool]:
+    def among(self, row: type[_OfARegistry]) -> ColumnElement[bool]:
         """Only this registry's rows."""
         return (row.registry == self.registry) & (row.workspace == self.workspace)
 

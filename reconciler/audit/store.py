@@ -15,6 +15,7 @@ from reconciler.audit.decisions import Prepared
 from reconciler.audit.log import Recording
 from reconciler.audit.open_requests import OpenRequests
 from reconciler.audit.pauses import paused_for
+from reconciler.audit.running_states import Last, RunningStates
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served
 from reconciler.audit.stuck import stuck
@@ -24,7 +25,18 @@ from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.audit import CycleNote, Ending, FirstSeen, GoAhead, Lapsed, Pending, Recorded, Stuck, Waiting
+from reconciler.ports.audit import (
+    CycleNote,
+    Ending,
+    FirstSeen,
+    GoAhead,
+    Lapsed,
+    Operation,
+    Pending,
+    Recorded,
+    Stuck,
+    Waiting,
+)
 from reconciler.ports.registry import Unread
 
 LEASE = timedelta(seconds=90)
@@ -56,7 +68,11 @@ class SqlAuditLog:
         self._served = Served(visible_name(registry), visible_name(workspace))
         self._claims = Claims(daemon, self._served, lease)
         self._open = OpenRequests(self._served)
-        self._daemons = Daemons(daemon, self._served, resident=self.resident)
+        # Of many processes with one cycle each, each goes on where the last one stopped.
+        name = daemon if self.resident else f"{daemon.rpartition(':')[0]}:once"
+        self._daemons = Daemons(name, self._served, resident=self.resident)
+        self._running = RunningStates(name, self._served)
+        self._operation: Operation | None = None
         self._kept: set[str] = set()
 
     def now(self) -> datetime:
@@ -220,6 +236,15 @@ class SqlAuditLog:
 
     # --- daemons ---------------------------------------------------------------------------------------------
 
+    def operate(self, operation: Operation) -> None:
+        self._operation = operation
+        if self._running.is_as_before(operation):
+            return
+        with self._session.transaction() as connection:
+            said = self._running.begin(connection, operation, self._session.failed)
+            failpoint("running state to be committed")
+        self._heard(said)
+
     def share(self) -> tuple[int, int]:
         with self._session.snapshot() as connection:
             return self._daemons.share(connection)
@@ -227,15 +252,27 @@ class SqlAuditLog:
     def sign_on(self, mode: Mode, policy_digest: str) -> None:
         """This daemon starts: `pause --wait` waits for it too, before its first cycle has ended."""
         with self._session.transaction() as connection:
+            self._running.start(connection)
             self._daemons.sign_on(connection, mode, policy_digest)
 
     def note_cycle(self, note: CycleNote) -> None:
+        said = None
         with self._session.transaction() as connection:
+            if self._operation is not None:
+                failed = self._session.failed
+                said = self._running.end(connection, self._operation, note.registry_down, failed)
             self._daemons.note_cycle(connection, note)
+        if said is not None:
+            self._heard(said)
+
+    def _heard(self, said: Last) -> None:
+        self._running.keep(said)
+        self._session.failed = False
 
     def sign_off(self) -> None:
         """This daemon ends: no pause waits for it, and no work is shared with it."""
         with self._session.transaction() as connection:
+            self._running.stop(connection)
             self._daemons.sign_off(connection)
 
 

@@ -294,6 +294,7 @@ APPEND_ONLY = (
     "confirmations",
     "late_effects",
     "pause_events",
+    "running_states",
     "log_leaves",
     "log_nodes",
     "log_epochs",

@@ -24,6 +24,6 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 
     with audit_log_of_one_cycle(settings, registry) as audit:
-        times = Times(deadline, settings.schedule.evidence_age)
+        times = Times(deadline, settings.schedule.evidence_age, settings.schedule.interval)
         cycle = Cycle(registry, audit, on_event=on_event, times=times, everything_is_due=True)
         return cycle.run(in_force, mode)

@@ -19,15 +19,22 @@ from reconciler.cycle.summary import CycleSummary, summary_of
 from reconciler.cycle.waiting import Abstained, TakingTurns
 from reconciler.domain.decision import Mode
 from reconciler.failpoints import failpoint
-from reconciler.ports import AuditLog, CycleNote, Registry
+from reconciler.ports import AuditLog, CycleNote, Operation, Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a cycle may make calls (None: for ever), and how old a decision may be that is not judged again."""
+    """Times of a cycle.
+
+    Args:
+        deadline: how long it may make calls; None: for ever.
+        evidence_age: how old a decision may be that is carried out without being judged again.
+        interval: from one cycle to the next.
+    """
 
     deadline: timedelta | None = None
     evidence_age: timedelta = timedelta(minutes=5)
+    interval: timedelta = timedelta(minutes=1)
 
 
 class Cycle:
@@ -72,10 +79,11 @@ class Cycle:
         started = monotonic()
         meter = self._registry.begin(self._times.deadline)
         paused = self._audit.paused()
+        self._audit.keep_policy(in_force.digest, in_force.text)
+        self._audit.operate(self._operation(in_force, mode, paused))
         if paused is not None:
             # Listing and judging go on; requests are decided again once acts are allowed.
             mode = Mode.OBSERVE
-        self._audit.keep_policy(in_force.digest, in_force.text)
         if not self._claims_are_whole:
             self._audit.restore_claims(self._stop)
             self._claims_are_whole = True
@@ -92,6 +100,11 @@ class Cycle:
         failpoint("cycle to be noted")
         self._audit.note_cycle(_note(summary, in_force.digest, problem))
         return summary
+
+    def _operation(self, in_force: PolicyInForce, mode: Mode, paused: str | None) -> Operation:
+        longest = self._times.deadline or timedelta()
+        terms = mode, in_force.digest, in_force.file, in_force.loaded_by
+        return Operation(*terms, self._times.interval, longest, paused)
 
     def _pass(self, in_force: PolicyInForce, mode: Mode) -> Pass:
         registry, audit, stopping = self._registry, self._audit, Stopping(self._stop)
@@ -112,4 +125,7 @@ def _summary(passed: Passed, mode: Mode) -> CycleSummary:
 
 
 def _note(summary: CycleSummary, digest: str, problem: str | None) -> CycleNote:
-    return CycleNote(summary.sentence, summary.ok, summary.mode, digest, summary.duration, summary.skew, problem)
+    return CycleNote(
+        summary.sentence, summary.ok, summary.mode, digest, summary.duration, summary.skew, problem,
+        registry_down=summary.unavailable is not None,
+    )  # fmt: skip

@@ -9,6 +9,10 @@ from reconciler.domain.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class PolicyInForce:
+    """`file`: where it was read; `loaded_by`: by which account, on which host."""
+
     policy: Policy
     digest: str
     text: str
+    file: str = ""
+    loaded_by: str = ""

@@ -169,7 +169,10 @@ class Running:
         try:
             settings = load_settings(self._config)
             self._require_same_database(settings)
-            self._put_in_force(_named_by(self._config, settings, self._notifier.progress))
+            named = _named_by(self._config, settings, self._notifier.progress)
+            if _place(named.registry) != _place(self._registry):
+                self.sign_off()
+            self._put_in_force(named)
         except (SettingsError, PolicyError) as error:
             reason = str(error).replace("\n", "; ")
             self._problem = f"reload refused, the old policy stays in force: {reason}"
@@ -187,7 +190,7 @@ class Running:
         settings, registry = named.settings, named.registry
         audit = resident_audit_log(self._engine, settings, registry, self._notifier.progress)
         self._audit = audit
-        times = Times(settings.schedule.deadline, settings.schedule.evidence_age)
+        times = Times(settings.schedule.deadline, settings.schedule.evidence_age, settings.schedule.interval)
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, times=times)
         self._settings, self._in_force, self._registry = settings, named.in_force, registry
         self._measuring.in_force(settings.mode, named.in_force.digest)
@@ -195,3 +198,7 @@ class Running:
     def _require_same_database(self, settings: Settings) -> None:
         if settings.audit.url != self._settings.audit.url:
             raise SettingsError(["audit.url: cannot change while the daemon runs: restart it"])
+
+
+def _place(registry: Speaking) -> tuple[str, str]:
+    return registry.uri, registry.workspace

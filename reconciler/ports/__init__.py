@@ -11,6 +11,7 @@ from reconciler.ports.audit import GoAhead as GoAhead
 from reconciler.ports.audit import Heartbeats as Heartbeats
 from reconciler.ports.audit import Lapsed as Lapsed
 from reconciler.ports.audit import OpenRequests as OpenRequests
+from reconciler.ports.audit import Operation as Operation
 from reconciler.ports.audit import Pending as Pending
 from reconciler.ports.audit import Recorded as Recorded
 from reconciler.ports.audit import Stuck as Stuck

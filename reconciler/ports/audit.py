@@ -111,6 +111,26 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """The terms on which a daemon runs its cycles.
+
+    Args:
+        mode: as configured, whether acts are paused or not.
+        policy_file: where the policy was read; `loaded_by`: by which account, on which host.
+        interval: between two cycles; `longest_cycle`: how long one may take.
+        paused: why acts are paused; None: they are not.
+    """
+
+    mode: Mode
+    policy_digest: str
+    policy_file: str
+    loaded_by: str
+    interval: timedelta
+    longest_cycle: timedelta
+    paused: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CycleNote:
     """What `status` shows of one daemon's last cycle."""
 
@@ -121,6 +141,7 @@ class CycleNote:
     duration: timedelta
     skew: timedelta | None = None
     problem: str | None = None
+    registry_down: bool = False
 
 
 # --- the protocols ---------------------------------------------------------------------------------------------
@@ -250,7 +271,10 @@ class OpenRequests(Protocol):
 
 
 class Heartbeats(Protocol):
-    """Which daemons run, and how their last cycles went."""
+    """Which daemons run, on which terms, and how their last cycles went."""
+
+    def operate(self, operation: Operation) -> None:
+        """A cycle begins on these terms, whose policy is kept already. A change of them is a row of history."""
 
     def share(self) -> tuple[int, int]:
         """This daemon's index (from 0) among those that serve this registry now, and how many there are."""
