@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
+from reconciler.audit.abstention_tables import AbstentionRow
 from reconciler.audit.canonical import Columns, Damaged, bytes_of, decision_bytes, row_bytes
 from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
@@ -44,6 +45,7 @@ ENTRIES: dict[type[Base], str] = {
     LateEffectRow: "id",
     PauseEventRow: "id",
     RunningStateRow: "id",
+    AbstentionRow: "id",
     RedactionRow: "id",
     LogEpochRow: "id",
 }

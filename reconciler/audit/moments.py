@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from reconciler.audit.abstention_tables import AbstentionRow
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log import ENTRIES
@@ -27,6 +28,7 @@ MOMENTS: Mapping[type[Base], str] = {
     LateEffectRow: "at",
     PauseEventRow: "at",
     RunningStateRow: "at",
+    AbstentionRow: "at",
     RedactionRow: "at",
     LogEpochRow: "at",
 }

@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from reconciler.audit import abstentions
+from reconciler.audit.abstentions import Began
+from reconciler.audit.log import Recording, recorded
 from reconciler.audit.rows import Known, NewOpenRequest, RequestColumns, place_of
 from reconciler.audit.statements import Served, chunks, insert_new
 from reconciler.audit.tables import OpenRequestRow, db_now, now_in
 from reconciler.audit.unread_lists import keep_unread
 from reconciler.domain.request import Request
 from reconciler.ports import FirstSeen, Unread, Waiting
+
+
+class Picture(NamedTuple):
+    """What a cycle found: as the arguments of `ports.audit.OpenRequests.reconcile_open`."""
+
+    listed: Sequence[Request]
+    waiting: Sequence[Waiting]
+    unread: Sequence[Unread]
+    as_before: Collection[str]
+
+
+@dataclass
+class Changes:
+    """What is to be written: places to delete, rows to add and to change, and what of that is history.
+
+    `judged`: keys of requests that waited and do not any more; `gone`: of those that waited and are not open any more.
+    """
+
+    deleted: Sequence[str]
+    new: list[dict[str, Any]] = field(default_factory=list)
+    changed: list[Known] = field(default_factory=list)
+    begun: list[Began] = field(default_factory=list)
+    judged: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    @property
+    def are_history(self) -> bool:
+        return bool(self.begun or self.judged or self.gone)
+
+    def note(self, request: Request, before: Known, after: Known) -> None:
+        self.changed.append(after)
+        if after.waiting_code is not None and after.waiting_code != before.waiting_code:
+            self.begun.append(Began(request, after.waiting_code, after.waiting_detail or ""))
+        elif after.waiting_code is None and before.waiting_code is not None:
+            self.judged.append(request.key)
 
 
 class OpenRequests:
@@ -42,32 +81,51 @@ class OpenRequests:
             found |= {key for key in connection.scalars(later) if key is not None}
         return found
 
-    def reconcile(
-        self,
-        connection: Connection,
-        listed: Sequence[Request],
-        waiting: Sequence[Waiting],
-        unread: Sequence[Unread],
-        as_before: Collection[str],
-    ) -> None:
-        """As `ports.audit.OpenRequests.reconcile_open`. Writes only what changed."""
-        keep_unread(connection, self._served, unread)
+    def reconcile(self, connection: Connection, picture: Picture) -> None:
+        """As `ports.audit.OpenRequests.reconcile_open`. Writes only what changed.
+
+        That a request begins or ceases to wait is history. The log's lock comes first then, and what is known is read
+        again: another daemon may have said so meanwhile.
+        """
+        keep_unread(connection, self._served, picture.unread)
+        changes = self._changes(connection, picture)
+        if not changes.are_history:
+            self._apply(connection, changes)
+            return
+        with recorded(connection) as recording:
+            changes = self._changes(connection, picture)
+            abstentions.add_begun(recording, changes.begun)
+            abstentions.add_ended(recording, changes.judged, changes.gone)
+            self._apply(connection, changes)
+
+    def _changes(self, connection: Connection, picture: Picture) -> Changes:
         now = now_in(connection)
         # What is open for a target whose list was not read is not known, so its rows stay as they are.
-        read = OpenRequestRow.target.not_in([str(item.target) for item in unread])
+        read = OpenRequestRow.target.not_in([str(item.target) for item in picture.unread])
         known = {row.place: Known(*row) for row in connection.execute(_KNOWN.where(self._here, read))}
-        open_now = {place_of(request): request for request in listed}
-        waits = {place_of(wait.request): wait for wait in waiting}
-        self._write(connection, _DELETE, [{"at": place} for place in known if place not in open_now])
-        new = [_new(request, now, request.key) for place, request in open_now.items() if place not in known]
-        self._write(connection, insert_new(connection, OpenRequestRow), new)
-        fresh = {row["place"]: Known.fresh(row["place"], row["request_key"], row["requested_at"]) for row in new}
-        changed = [
-            after._asdict()
-            for place, request in open_now.items()
-            if not (place in known and request.key in as_before)
-            and (after := (before := known.get(place) or fresh[place]).now(request, waits.get(place), now)) != before
+        open_now = {place_of(request): request for request in picture.listed}
+        waits = {place_of(wait.request): wait for wait in picture.waiting}
+        changes = Changes([place for place in known if place not in open_now])
+        changes.gone = [
+            before.request_key
+            for place in changes.deleted
+            if (before := known[place]).request_key is not None and before.waiting_code is not None
         ]
+        for place, request in open_now.items():
+            if place in known and request.key in picture.as_before:
+                continue
+            if place not in known:
+                changes.new.append(_new(request, now, request.key))
+            before = known.get(place) or Known.fresh(place, request.key, request.requested_at)
+            after = before.now(request, waits.get(place), now)
+            if after != before:
+                changes.note(request, before, after)
+        return changes
+
+    def _apply(self, connection: Connection, changes: Changes) -> None:
+        self._write(connection, _DELETE, [{"at": place} for place in changes.deleted])
+        self._write(connection, insert_new(connection, OpenRequestRow), changes.new)
+        changed = [after._asdict() for after in changes.changed]
         self._write(connection, _CHANGE, [{"at": values.pop("place"), **values} for values in changed])
 
     @staticmethod
@@ -76,10 +134,13 @@ class OpenRequests:
             connection.execute(statement, rows)
 
     @staticmethod
-    def forget(connection: Connection, requests: Sequence[Request]) -> None:
+    def forget(recording: Recording, requests: Sequence[Request]) -> None:
+        """Requests that were decided, and are open no longer."""
         if requests:
-            places = [place_of(request) for request in requests]
-            connection.execute(delete(OpenRequestRow).where(OpenRequestRow.place.in_(places)))
+            places = OpenRequestRow.place.in_([place_of(request) for request in requests])
+            removed = delete(OpenRequestRow).where(places).returning(OpenRequestRow.waiting_code)
+            if any(recording.connection.scalars(removed)):
+                abstentions.add_ended(recording, [request.key for request in requests], [])
 
 
 def _new(request: Request, now: datetime, key: str | None) -> dict[str, Any]:

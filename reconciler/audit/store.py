@@ -13,7 +13,7 @@ from reconciler.audit.claims import Answer, Claims
 from reconciler.audit.daemons import Daemons
 from reconciler.audit.decisions import Prepared
 from reconciler.audit.log import Recording
-from reconciler.audit.open_requests import OpenRequests
+from reconciler.audit.open_requests import OpenRequests, Picture
 from reconciler.audit.pauses import paused_for
 from reconciler.audit.running_states import Last, RunningStates
 from reconciler.audit.session import Session
@@ -171,7 +171,7 @@ class SqlAuditLog:
         with self._session.recording() as recording:
             ended = self._end(recording, endings)
             resolved = [ending.decision.request for ending in ended if not ending.outcome.kind.leaves_open]
-            self._open.forget(recording.connection, resolved)
+            self._open.forget(recording, resolved)
             failpoint("outcomes to be committed")
         return ended
 
@@ -228,7 +228,7 @@ class SqlAuditLog:
         as_before: Collection[str] = (),
     ) -> None:
         with self._session.transaction() as connection:
-            self._open.reconcile(connection, listed, waiting, unread, as_before)
+            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before))
 
     def stuck(self) -> list[Stuck]:
         with self._session.snapshot() as connection:

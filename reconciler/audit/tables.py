@@ -295,6 +295,7 @@ APPEND_ONLY = (
     "late_effects",
     "pause_events",
     "running_states",
+    "abstentions",
     "log_leaves",
     "log_nodes",
     "log_epochs",
