@@ -13,7 +13,18 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Listed, Listing, Measured, Meter, NotFound, RegistryError, Standing, Unread
+from reconciler.ports import (
+    History,
+    Listed,
+    Listing,
+    Measured,
+    Meter,
+    NotFound,
+    RegistryError,
+    Resolved,
+    Standing,
+    Unread,
+)
 from tests.builders import evidence_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,6 +53,8 @@ class FakeRegistry:
     unlisted: dict[str, str] = field(default_factory=dict)
     stages: dict[tuple[str, str], str] = field(default_factory=dict)
     on_evidence: Callable[[Sequence[tuple[Listed, Needs]]], None] = lambda wanted: None
+    keeps_history: bool = False
+    history: list[Resolved] = field(default_factory=list)
     operations: int = 0
     filed: int = 0
 
@@ -70,14 +83,17 @@ class FakeRegistry:
     def begin(self, deadline: timedelta | None) -> Meter:
         return lambda: Measured(self.operations)
 
-    def open_requests(self, scope: Scope) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
         with _Operation(self):
             unread = [
                 Unread(target, self.unlisted[str(target)]) for target in scope.targets if str(target) in self.unlisted
             ]
             targets = scope.targets - {item.target for item in unread}
             wanted = [one for one in self.requests.values() if one.target in targets]
-            return Listing([Listed(one, self._facts(one)) for one in wanted], unread=unread)
+            listed = [Listed(one, self._facts(one)) for one in wanted]
+            entries = self.history[history_after : history_after + 2]
+            history = History(entries, history_after + len(entries)) if self.keeps_history else None
+            return Listing(listed, unread=unread, history=history)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         self.on_evidence(wanted)
@@ -90,6 +106,10 @@ class FakeRegistry:
 
     def standing(self, decision: Decision) -> Standing:
         return self.standings([decision])[decision.decision_id]
+
+    def standing_of(self, request: Request) -> Standing:
+        with _Operation(self):
+            return self._standing(request)
 
     def stamp(self, request: Request) -> None:
         self._write("stamp", request)

@@ -20,6 +20,7 @@ from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import insert_new
 from reconciler.audit.tables import (
@@ -46,6 +47,7 @@ ENTRIES: dict[type[Base], str] = {
     PauseEventRow: "id",
     RunningStateRow: "id",
     AbstentionRow: "id",
+    ResolutionRow: "id",
     RedactionRow: "id",
     LogEpochRow: "id",
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from reconciler.audit import abstentions
+from reconciler.audit import abstentions, resolutions
 from reconciler.audit.abstentions import Began
 from reconciler.audit.log import Recording, recorded
 from reconciler.audit.rows import Known, NewOpenRequest, RequestColumns, place_of
@@ -17,7 +17,7 @@ from reconciler.audit.statements import Served, chunks, insert_new
 from reconciler.audit.tables import OpenRequestRow, db_now, now_in
 from reconciler.audit.unread_lists import keep_unread
 from reconciler.domain.request import Request
-from reconciler.ports import FirstSeen, Unread, Waiting
+from reconciler.ports import FirstSeen, Inferred, Unread, Waiting
 
 
 class Picture(NamedTuple):
@@ -27,6 +27,7 @@ class Picture(NamedTuple):
     waiting: Sequence[Waiting]
     unread: Sequence[Unread]
     as_before: Collection[str]
+    inferred: Sequence[Inferred]
 
 
 @dataclass
@@ -42,10 +43,11 @@ class Changes:
     begun: list[Began] = field(default_factory=list)
     judged: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    inferred: Sequence[Inferred] = ()
 
     @property
     def are_history(self) -> bool:
-        return bool(self.begun or self.judged or self.gone)
+        return bool(self.begun or self.judged or self.gone or self.inferred)
 
     def note(self, request: Request, before: Known, after: Known) -> None:
         self.changed.append(after)
@@ -96,6 +98,7 @@ class OpenRequests:
             changes = self._changes(connection, picture)
             abstentions.add_begun(recording, changes.begun)
             abstentions.add_ended(recording, changes.judged, changes.gone)
+            resolutions.add_inferred(recording, changes.inferred)
             self._apply(connection, changes)
 
     def _changes(self, connection: Connection, picture: Picture) -> Changes:
@@ -111,6 +114,8 @@ class OpenRequests:
             for place in changes.deleted
             if (before := known[place]).request_key is not None and before.waiting_code is not None
         ]
+        removed = {known[place].request_key for place in changes.deleted}
+        changes.inferred = [one for one in picture.inferred if one.key in removed]
         for place, request in open_now.items():
             if place in known and request.key in picture.as_before:
                 continue

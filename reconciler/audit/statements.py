@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, lit
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.tables import (
     Base,
@@ -23,7 +24,9 @@ from reconciler.audit.tables import (
     UtcMillis,
 )
 
-_OfARegistry = DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow | RunningStateRow
+_OfARegistry = (
+    DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow | RunningStateRow | ResolutionRow | HistoryCursorRow
+)
 
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sqlalchemy import Connection, Engine
 
-from reconciler.audit import decisions, judgements
+from reconciler.audit import decisions, judgements, resolutions
 from reconciler.audit.claims import Answer, Claims
 from reconciler.audit.daemons import Daemons
 from reconciler.audit.decisions import Prepared
@@ -25,19 +25,22 @@ from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.audit import (
+from reconciler.ports import (
     CycleNote,
     Ending,
     FirstSeen,
     GoAhead,
+    Gone,
+    History,
+    Inferred,
     Lapsed,
     Operation,
     Pending,
     Recorded,
     Stuck,
+    Unread,
     Waiting,
 )
-from reconciler.ports.registry import Unread
 
 LEASE = timedelta(seconds=90)
 
@@ -172,6 +175,7 @@ class SqlAuditLog:
             ended = self._end(recording, endings)
             resolved = [ending.decision.request for ending in ended if not ending.outcome.kind.leaves_open]
             self._open.forget(recording, resolved)
+            resolutions.add_inferred(recording, [ending.inferred for ending in ended if ending.inferred is not None])
             failpoint("outcomes to be committed")
         return ended
 
@@ -226,9 +230,24 @@ class SqlAuditLog:
         waiting: Sequence[Waiting],
         unread: Sequence[Unread] = (),
         as_before: Collection[str] = (),
+        inferred: Sequence[Inferred] = (),
     ) -> None:
         with self._session.transaction() as connection:
-            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before))
+            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before, inferred))
+
+    def gone(self, listed: Sequence[Request], unread: Sequence[Unread]) -> Sequence[Gone]:
+        with self._session.snapshot() as connection:
+            return resolutions.gone(connection, self._served, listed, unread)
+
+    def history_read_to(self) -> int:
+        with self._session.snapshot() as connection:
+            return resolutions.read_to(connection, self._served)
+
+    def add_history(self, history: History) -> None:
+        with self._session.recording() as recording:
+            resolutions.add_history(recording, self._served, history)
+            resolutions.keep_cursor(recording.connection, self._served, history.read_to)
+            failpoint("history to be committed")
 
     def stuck(self) -> list[Stuck]:
         with self._session.snapshot() as connection:

@@ -296,6 +296,7 @@ APPEND_ONLY = (
     "pause_events",
     "running_states",
     "abstentions",
+    "resolutions",
     "log_leaves",
     "log_nodes",
     "log_epochs",

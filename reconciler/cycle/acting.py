@@ -11,13 +11,24 @@ from reconciler.cycle.conclusions import Acted, conclusion
 from reconciler.cycle.happening import Happening, Tell, event
 from reconciler.cycle.lapsing import Lapsing
 from reconciler.cycle.reconsidering import Reconsidering
+from reconciler.cycle.resolving import inferred
 from reconciler.cycle.retries import retry_after
 from reconciler.cycle.watching import Watching
 from reconciler.domain.decision import Decision, Outcome, OutcomeKind, effect_of
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
-from reconciler.ports import AuditLog, Ending, GoAhead, Pending, Registry, RegistryError, Standing, Unavailable
+from reconciler.ports import (
+    AuditLog,
+    Ending,
+    GoAhead,
+    Inferred,
+    Pending,
+    Registry,
+    RegistryError,
+    Standing,
+    Unavailable,
+)
 
 # How many decisions are read again, acted on and confirmed together: fewer narrows the window, more saves calls.
 ACTED_ON_TOGETHER = 10
@@ -243,7 +254,9 @@ class Acting:
         kind, detail = conclusion(decision, standing, acted)
         if kind is not OutcomeKind.APPLIED and decision.replaces and self._audit.overtaken(decision):
             kind, detail = OutcomeKind.LAPSED, _OVERTAKEN
-        return _ending(pending, kind, detail)
+        by_others = kind is OutcomeKind.SUPERSEDED and not self._registry.keeps_history
+        request = decision.request
+        return _ending(pending, kind, detail, inferred(request.key, request, standing) if by_others else None)
 
     @staticmethod
     def _given_up(attempt: Attempt) -> Ending:
@@ -269,8 +282,9 @@ class Acting:
         self._tell(event("outcome", decision.request, text, decision, weight))
 
 
-def _ending(pending: Pending, kind: OutcomeKind, detail: str) -> Ending:
-    return Ending(pending, Outcome(kind, detail), in_doubt=kind.leaves_open and pending.answer_by is not None)
+def _ending(pending: Pending, kind: OutcomeKind, detail: str, by_others: Inferred | None = None) -> Ending:
+    in_doubt = kind.leaves_open and pending.answer_by is not None
+    return Ending(pending, Outcome(kind, detail), in_doubt, by_others)
 
 
 def _must_follow(later: Pending, earlier: Pending) -> bool:

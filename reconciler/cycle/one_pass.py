@@ -10,6 +10,7 @@ from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
 from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Happening, of_unread
+from reconciler.cycle.resolving import Resolving
 from reconciler.domain.decision import Mode
 from reconciler.domain.judgements import LastDecision
 from reconciler.domain.scope import Scope
@@ -70,6 +71,7 @@ class Pass:
         self._stopping = stopping
         self._deciding = deciding
         self._acting = acting
+        self._resolving = Resolving(registry, audit)
         self._happened: list[Happening] = []
         self._listing: Listing | None = None
         self._unread: Sequence[Unread] = ()
@@ -106,7 +108,9 @@ class Pass:
 
     def _list(self) -> list[Listed]:
         """Every open request; one typed by hand has the id and time that it got when it was first seen."""
-        listing = self._registry.open_requests(self._terms.scope)
+        after = self._resolving.read_to()
+        listing = self._registry.open_requests(self._terms.scope, after)
+        self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]
         first = self._audit.first_seen(typed) if typed else {}
         listed = [entry if entry.stamped else _seen(entry, first[entry.request.key]) for entry in listing.requests]
@@ -181,7 +185,8 @@ class Pass:
         # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
         resolved = {happening.resolved for happening in self._happened}
         still_open = [entry.request for entry in listed if entry.request.key not in resolved]
-        self._audit.reconcile_open(still_open, waiting, self._unread, later)
+        inferred = self._resolving.infer(still_open, self._unread)
+        self._audit.reconcile_open(still_open, waiting, self._unread, later, inferred)
         # What was open for an unread target is still in the picture, and so is the target.
         self._still_open = bool(still_open or self._unread)
         if self._terms.mode is not Mode.OBSERVE:

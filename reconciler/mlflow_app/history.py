@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -25,6 +25,10 @@ _NOW: Final = {
     "mysql": "CAST(unix_timestamp(sysdate(3)) * 1000 AS SIGNED)",
     "mariadb": "CAST(unix_timestamp(sysdate(3)) * 1000 AS SIGNED)",
 }
+
+# Of one part: rows at most, and the characters of a row beside its sentence.
+_MOST_ROWS: Final = 1000
+_ROOM_OF_A_ROW: Final = 500
 
 
 class What(StrEnum):
@@ -85,6 +89,31 @@ def rows_of_decisions(connection: Connection, workspace: str, decision_ids: Sequ
     """The rows that name these decisions, the oldest first."""
     wanted = select(history).where(history.c.workspace == workspace, history.c.decision_id.in_(decision_ids))
     return [dict(row) for row in connection.execute(wanted.order_by(history.c.number)).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the history: rows in order, and up to which number there are no others."""
+
+    rows: Sequence[Mapping[str, Any]]
+    read_to: int
+
+
+def rows_after(connection: Connection, workspace: str, number: int, room: int) -> Part:
+    """The rows behind a number, the oldest first: as many as fit into `room` characters, and one at least.
+
+    What is committed up to the counter's number is complete, since it is held until a commit.
+    """
+    newest: int = connection.execute(select(counter.c.number)).scalar_one()
+    behind = select(history).where(history.c.number > number, history.c.number <= newest)
+    wanted = behind.where(history.c.workspace == workspace).order_by(history.c.number).limit(_MOST_ROWS)
+    rows: list[Mapping[str, Any]] = []
+    for row in connection.execute(wanted).mappings():
+        room -= len(row["sentence"]) + _ROOM_OF_A_ROW
+        if rows and room < 0:
+            return Part(rows, rows[-1]["number"])
+        rows.append(dict(row))
+    return Part(rows, rows[-1]["number"] if len(rows) == _MOST_ROWS else newest)
 
 
 def _next_number(connection: Connection) -> int:

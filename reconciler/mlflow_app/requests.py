@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.tag_format import read_request, request_tag, request_value, target_of_tag
@@ -23,6 +23,8 @@ from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
 
 # Reading a version reads its requests: a caller with READ must not make that slow for everyone.
+# Characters of one part of the history.
+_ROOM_FOR_HISTORY: Final = 1_000_000
 _MOST_OPEN = 20
 
 
@@ -92,6 +94,8 @@ class TransitionRequests:
         answer: dict[str, Any] = {"requests": self._listed(page, caller, call.flag("expand_model_version"))}
         if call.decisions:
             answer["decided"] = self._decided(call.decisions, caller)
+        if call.history_after is not None:
+            answer |= self._history(call.history_after, caller)
         if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
@@ -102,6 +106,13 @@ class TransitionRequests:
         rows = self._registry.told_of(decision_ids)
         levels = self._levels({row["model"] for row in rows}, caller)
         return [wire.told(row) for row in rows if levels[row["model"]] >= Level.READ]
+
+    def _history(self, after: int, caller: Caller) -> dict[str, Any]:
+        """The next part of the history, as far as the caller may read it, and where the part after it begins."""
+        part = self._registry.told_after(after, _ROOM_FOR_HISTORY)
+        levels = self._levels({row["model"] for row in part.rows}, caller)
+        readable = [wire.told(row) for row in part.rows if levels[row["model"]] >= Level.READ]
+        return {"history": readable, "history_to": part.read_to}
 
     def _readable(self, call: Call, caller: Caller, wanted: int) -> list[Found]:
         """Up to `wanted` requests that the caller may read: a page and its token reveal no others."""

@@ -22,6 +22,7 @@ from reconciler.mlflow_app.errors import invalid, missing
 COMMENT_LIMIT = 65_535
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _COUNT = re.compile(r"[1-9][0-9]{0,4}")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 # The column is a 32-bit integer in every database.
 _LARGEST_VERSION = 2**31 - 1
 # The longest tag key that MLflow accepts; an alias follows the longer of our two prefixes.
@@ -98,6 +99,16 @@ class Call:
         if not _COUNT.fullmatch(text) or int(text) > LARGEST_PAGE:
             raise invalid(f"Invalid value for parameter 'max_results': it must be a number from 1 to {LARGEST_PAGE}.")
         return int(text)
+
+    @property
+    def history_after(self) -> int | None:
+        """Behind which number of the history rows are asked for; None: they are not."""
+        given = self.arguments.get("history_after")
+        if given is None:
+            return None
+        if not _NUMBER.fullmatch(str(given)):
+            raise invalid("Invalid value for parameter 'history_after': it must be a number of the history, or 0.")
+        return int(given)
 
     @property
     def after(self) -> tuple[str, int, str] | None:
@@ -186,7 +197,7 @@ def told(row: Mapping[str, Any]) -> dict[str, Any]:
         "number": row["number"],
         "what": row["what"],
         "name": row["model"],
-        "version": str(row["version"]),
+        "version": "" if row["version"] is None else str(row["version"]),
         "to_stage": row["target"],
         "id": row["request_id"],
         "user_id": row["decider"],

@@ -8,7 +8,9 @@ from reconciler.ports.audit import Decisions as Decisions
 from reconciler.ports.audit import Ending as Ending
 from reconciler.ports.audit import FirstSeen as FirstSeen
 from reconciler.ports.audit import GoAhead as GoAhead
+from reconciler.ports.audit import Gone as Gone
 from reconciler.ports.audit import Heartbeats as Heartbeats
+from reconciler.ports.audit import Inferred as Inferred
 from reconciler.ports.audit import Lapsed as Lapsed
 from reconciler.ports.audit import OpenRequests as OpenRequests
 from reconciler.ports.audit import Operation as Operation
@@ -31,10 +33,13 @@ from reconciler.ports.errors import RegistryError as RegistryError
 from reconciler.ports.errors import SchemaMismatch as SchemaMismatch
 from reconciler.ports.errors import Unavailable as Unavailable
 from reconciler.ports.registry import Found as Found
+from reconciler.ports.registry import History as History
 from reconciler.ports.registry import Listed as Listed
 from reconciler.ports.registry import Listing as Listing
 from reconciler.ports.registry import Measured as Measured
 from reconciler.ports.registry import Meter as Meter
 from reconciler.ports.registry import Registry as Registry
+from reconciler.ports.registry import Resolution as Resolution
+from reconciler.ports.registry import Resolved as Resolved
 from reconciler.ports.registry import Standing as Standing
 from reconciler.ports.registry import Unread as Unread

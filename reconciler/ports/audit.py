@@ -11,7 +11,7 @@ from typing import Protocol
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
 from reconciler.domain.judgements import Confirmation, Findings, LastDecision
 from reconciler.domain.request import Request
-from reconciler.ports.registry import Unread
+from reconciler.ports.registry import History, Resolution, Unread
 
 # --- what goes in and comes out --------------------------------------------------------------------------------
 
@@ -63,11 +63,15 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A claimed decision, and what became of it. `in_doubt`: its act may still take effect, so it is watched."""
+    """A claimed decision, and what became of it. `in_doubt`: its act may still take effect, so it is watched.
+
+    `inferred`: what somebody else did with its request; None: nobody did, or the registry itself keeps that.
+    """
 
     pending: Pending
     outcome: Outcome
     in_doubt: bool = False
+    inferred: Inferred | None = None
 
     @property
     def decision(self) -> Decision:
@@ -107,6 +111,24 @@ class Stuck:
     target: str
     since: datetime
     failures: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An open request of an earlier cycle that is not listed any more, and its key. Names are as they may be shown."""
+
+    key: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What somebody unknown did with a request, as far as the registry shows. `said`: what that rests on."""
+
+    key: str
+    request: Request
+    what: Resolution
     said: str
 
 
@@ -259,12 +281,23 @@ class OpenRequests(Protocol):
         waiting: Sequence[Waiting],
         unread: Sequence[Unread] = (),
         as_before: Collection[str] = (),
+        inferred: Sequence[Inferred] = (),
     ) -> None:
         """Replaces the working picture: which requests are open, and why the waiting ones wait.
 
         `unread`: the targets whose list could not be read; what was open for them is kept. `as_before`: keys of
-        requests that were not judged because they wait as an earlier cycle noted.
+        requests that were not judged because they wait as an earlier cycle noted. `inferred`: what became of those
+        that are `gone`; it is history, unless another daemon has recorded it first.
         """
+
+    def gone(self, listed: Sequence[Request], unread: Sequence[Unread]) -> Sequence[Gone]:
+        """What the picture has as open, and is not listed any more; not what a decision is being carried out about."""
+
+    def history_read_to(self) -> int:
+        """Up to which number the registry's own history has been read."""
+
+    def add_history(self, history: History) -> None:
+        """Keeps the entries that are no acts of ours, and up to where the history has been read."""
 
     def stuck(self) -> list[Stuck]:
         """What has failed in this registry for ten minutes, or three times in a row in the same way."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
-from reconciler.domain.request import Request
+from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 
@@ -36,16 +37,56 @@ class Unread:
     said: str
 
 
+class Resolution(StrEnum):
+    """What somebody other than a daemon did. `GONE`: withdrawn or rejected, as far as anything tells."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    GONE = "gone"
+    CHANGED = "changed"  # a governed target, by an administrator, without a request
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An entry of a registry's history: who did what, where and when.
+
+    `version` and `target` are empty where a change was about neither. `decision_id`: the daemon's decision that its
+    comment names.
+    """
+
+    number: int
+    what: Resolution
+    model: str
+    version: str
+    target: str
+    decider: Requester
+    comment: str
+    at: datetime
+    request_id: str
+    decision_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The next entries of a registry's history, and the number up to which there are no others."""
+
+    entries: Sequence[Resolved]
+    read_to: int
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Open requests; `remark`: what an operator should know about this list, such as a late sweep.
 
-    `unread`: the targets whose requests are not in it, where each target has a list of its own.
+    `unread`: the targets whose requests are not in it, where each target has a list of its own. `history`: what was
+    asked for of it; None where the registry keeps none.
     """
 
     requests: Sequence[Listed]
     remark: str | None = None
     unread: Sequence[Unread] = ()
+    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +147,21 @@ class Registry(Protocol):
         `deadline`: how long from now calls are allowed; later ones raise Unavailable.
         """
 
-    def open_requests(self, scope: Scope) -> Listing:
+    @property
+    def keeps_history(self) -> bool:
+        """Whether the registry itself records what people do, so that nothing has to be inferred."""
+
+    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
         """Every open request within the scope, or an error: an incomplete list is never returned.
 
         A registry that is searched target by target names those whose search failed; the others' lists are whole.
         A registry that must be searched version by version lists what it searched; the remark then says whether each
-        version is searched as often as configured. Ungoverned models may be listed too.
+        version is searched as often as configured. Ungoverned models may be listed too. Where the registry keeps
+        history, the listing has what follows the number `history_after`.
         """
+
+    def standing_of(self, request: Request) -> Standing:
+        """How a request that nobody of us has decided stands."""
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key. What cannot be read is `Unreadable` within it, not an error."""

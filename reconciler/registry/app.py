@@ -9,11 +9,12 @@ from typing import Any
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Needs
-from reconciler.domain.request import Assurance
+from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Listed, Listing, Standing
+from reconciler.ports import History, Listed, Listing, Standing
+from reconciler.registry.app_history import history_in
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
@@ -40,10 +41,19 @@ class AppRegistry(TransitionRequests):
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
         self._tag_search = TagSearch(transport, told_first=False)
         self._decided: dict[str, Row] | None = None
+        self._history: History | None = None
+        self._keeps_history = True
 
-    def open_requests(self, scope: Scope) -> Listing:
+    @property
+    def keeps_history(self) -> bool:
+        """An older app keeps none, which its first answer shows."""
+        return self._keeps_history
+
+    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
-        return Listing(self._in_order({"target": targets, "expand_model_version": "true", **_governed(scope)}))
+        query = {"target": targets, "expand_model_version": "true", "history_after": history_after, **_governed(scope)}
+        listed = self._in_order(query)
+        return Listing(listed, history=self._history)
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Every open request, whatever its target: a person must see those that no rule names."""
@@ -84,6 +94,9 @@ class AppRegistry(TransitionRequests):
         def page(more: Mapping[str, str]) -> Any:
             answer = self._transport.get(f"{CALLS}/list", {**query, **more})
             self._decided = _by_decision(answer)
+            if "history_after" in query and not more:
+                self._history = history_in(answer)
+                self._keeps_history = self._history is not None
             return answer
 
         return rows_in_pages(page, "requests")
@@ -120,6 +133,9 @@ class AppRegistry(TransitionRequests):
 
     def standing(self, decision: Decision) -> Standing:
         return self.standings([decision])[decision.decision_id]
+
+    def standing_of(self, request: Request) -> Standing:
+        return standing_by_itself(self._transport, request, lambda _: False, told_first=False)
 
     def _not_shown(self, decision: Decision, now: _Now) -> Standing:
         if now.history is not None and self._tag_search.takes_names and quotable(decision.request.model):

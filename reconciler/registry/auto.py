@@ -64,8 +64,12 @@ class AutoRegistry:
         self._meter = self._chosen.begin(deadline) if self._chosen is not None else Measured
         return lambda: self._meter()
 
-    def open_requests(self, scope: Scope) -> Listing:
-        return self._registry().open_requests(scope)
+    @property
+    def keeps_history(self) -> bool:
+        return self._registry().keeps_history
+
+    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
+        return self._registry().open_requests(scope, history_after)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._registry().evidence(wanted, now)
@@ -75,6 +79,9 @@ class AutoRegistry:
 
     def standing(self, decision: Decision) -> Standing:
         return self._registry().standing(decision)
+
+    def standing_of(self, request: Request) -> Standing:
+        return self._registry().standing_of(request)
 
     def stamp(self, request: Request) -> None:
         self._registry().stamp(request)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.request import Assurance
+from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
 from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing
@@ -52,6 +52,7 @@ class DatabricksRegistry(TransitionRequests):
 
     protocol = "transition-requests"
     shows_decisions = False
+    keeps_history = False
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class DatabricksRegistry(TransitionRequests):
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, scope: Scope) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
         """The open requests on the versions that are due now; versions with open requests are always due."""
         ends = self._clock() + self._sweep_for
         self._discover(scope, ends)
@@ -188,13 +189,20 @@ class DatabricksRegistry(TransitionRequests):
                 open_keys[place] = {listed.request.key for listed in self.requests_of(*place)}
             except NotFound:
                 open_keys[place] = None
-        return {decision.decision_id: self._standing(decision, open_keys) for decision in decisions}
+        return {decision.decision_id: self._standing(decision.request, open_keys) for decision in decisions}
 
     def standing(self, decision: Decision) -> Standing:
         return self.standings([decision])[decision.decision_id]
 
-    def _standing(self, decision: Decision, open_keys: dict[Place, set[str] | None]) -> Standing:
-        request = decision.request
+    def standing_of(self, request: Request) -> Standing:
+        place = request.model, request.version
+        try:
+            open_keys: set[str] | None = {listed.request.key for listed in self.requests_of(*place)}
+        except NotFound:
+            open_keys = None
+        return self._standing(request, {place: open_keys})
+
+    def _standing(self, request: Request, open_keys: dict[Place, set[str] | None]) -> Standing:
         keys = open_keys[request.model, request.version]
         if keys is None:
             return Standing(open=False, exists=False, tells_who=False)

@@ -57,6 +57,7 @@ class TagsRegistry:
 
     protocol = "tags"
     shows_decisions = True
+    keeps_history = False
 
     def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
         self.uri = uri
@@ -71,7 +72,7 @@ class TagsRegistry:
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, scope: Scope) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
         """A search that fails keeps no other target waiting, unless the server gives no answer at all."""
         found: list[Listed] = []
         unread: list[Unread] = []
@@ -173,7 +174,9 @@ class TagsRegistry:
         }
 
     def standing(self, decision: Decision) -> Standing:
-        request = decision.request
+        return self.standing_of(decision.request)
+
+    def standing_of(self, request: Request) -> Standing:
         return standing_by_itself(self._transport, request, lambda row: self._shows(row, request), told_first=True)
 
     def _shows(self, row: Row, request: Request) -> bool:

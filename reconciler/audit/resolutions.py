@@ -1,0 +1,153 @@
+"""What people did: as a registry's own history tells, or as far as it can be inferred from what a registry shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from reconciler.audit.log import Recording
+from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
+from reconciler.audit.rows import RequestColumns, place_of
+from reconciler.audit.statements import Served, chunks
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow
+from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.target import Target
+from reconciler.domain.text import visible, visible_name
+from reconciler.domain.times import in_millis
+from reconciler.domain.verdict import VerdictKind
+from reconciler.ports import Gone, History, Inferred, Resolution, Resolved, Unread
+
+_HISTORY, _SEEN = "history", "seen"
+_VERDICTS: Final = {str(VerdictKind.APPROVE): Resolution.APPROVED, str(VerdictKind.REJECT): Resolution.REJECTED}
+
+
+# --- a registry's history ------------------------------------------------------------------------------------
+
+
+def read_to(connection: Connection, served: Served) -> int:
+    """The number behind which entries have not been read."""
+    cursor, row = HistoryCursorRow, ResolutionRow
+    kept = connection.scalar(select(cursor.number).where(served.among(cursor)))
+    if kept is None:
+        # The working state was lost, or there never was one.
+        kept = connection.scalar(select(func.max(row.source_number)).where(served.among(row)))
+    return kept or 0
+
+
+def add_history(recording: Recording, served: Served, history: History) -> None:
+    """Adds the entries that are not ours and not known. Two daemons may have read the same."""
+    known = _known(recording.connection, served, [entry.number for entry in history.entries])
+    ours = _ours(recording.connection, history.entries)
+    new = [
+        _row_of(entry, served)
+        for entry in history.entries
+        if (entry.number, in_millis(entry.at)) not in known and entry.decision_id not in ours
+    ]
+    recording.add_many(ResolutionRow, new)
+
+
+def keep_cursor(connection: Connection, served: Served, number: int) -> None:
+    cursor = HistoryCursorRow
+    if connection.execute(update(cursor).where(served.among(cursor)).values(number=number)).rowcount == 0:
+        connection.execute(insert(cursor).values(registry=served.registry, workspace=served.workspace, number=number))
+
+
+def _known(connection: Connection, served: Served, numbers: Sequence[int]) -> set[tuple[int, datetime]]:
+    row = ResolutionRow
+    query: Any = select(row.source_number, row.resolved_at).where(served.among(row))
+    if not numbers:
+        return set()
+    # They follow one another, so that an index finds them.
+    between = row.source_number.between(min(numbers), max(numbers))
+    return {(number, at) for number, at in connection.execute(query.where(between))}
+
+
+def _ours(connection: Connection, entries: Sequence[Resolved]) -> set[str]:
+    """Ids of decisions that an entry carried out. Anybody may write an id into a comment: all the rest must agree."""
+    row = DecisionRow
+    named = {entry.decision_id: entry for entry in entries if entry.decision_id is not None}
+    ours: set[str] = set()
+    for some in chunks(named):
+        query: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict)
+        for found in connection.execute(query.where(row.decision_id.in_(some))):
+            entry = named[found.decision_id]
+            place = visible_name(entry.model), entry.version, entry.target
+            if (found.model, found.version, found.target) == place and _VERDICTS.get(found.verdict) == entry.what:
+                ours.add(found.decision_id)
+    return ours
+
+
+def _row_of(entry: Resolved, served: Served) -> dict[str, object]:
+    return {
+        "registry": served.registry,
+        "workspace": served.workspace,
+        "model": visible_name(entry.model),
+        "version": visible_name(entry.version),
+        "target": visible_name(entry.target),
+        "resolution": str(entry.what),
+        "decider": visible_name(entry.decider.name),
+        "decider_assurance": str(entry.decider.assurance),
+        "comment": visible(entry.comment),
+        "resolved_at": in_millis(entry.at),
+        "source": _HISTORY,
+        "source_number": entry.number,
+        "request_id": visible_name(entry.request_id),
+        "request_key": None,
+        "requester": None,
+        "requested_at": None,
+    }
+
+
+# --- what is seen to be gone ---------------------------------------------------------------------------------
+
+
+def gone(connection: Connection, served: Served, listed: Sequence[Request], unread: Sequence[Unread]) -> list[Gone]:
+    """As `ports.audit.OpenRequests.gone`."""
+    row, open_now = OpenRequestRow, {place_of(request) for request in listed}
+    targets = [str(item.target) for item in unread]
+    known: Any = select(row.place).where(served.among(row), row.target.not_in(targets), row.request_key.is_not(None))
+    places = [place for place in connection.scalars(known) if place not in open_now]
+    being_decided = (
+        select(PendingActRow.decision_id)
+        .join(DecisionRow.__table__, DecisionRow.decision_id == PendingActRow.decision_id)
+        .where(DecisionRow.request_key == row.request_key)
+    )
+    return [
+        Gone(found.request_key, _request_of(found))
+        for some in chunks(places)
+        for found in connection.execute(select(row.__table__).where(row.place.in_(some), ~being_decided.exists()))
+    ]
+
+
+def _request_of(found: Any) -> Request:
+    """As far as the picture tells, in which names are as they may be shown."""
+    asker = Requester(found.requester, Assurance.UNKNOWN)
+    asked_at = found.requested_at or found.first_seen_at
+    place = found.registry, found.workspace, found.model, found.version, Target.parse(found.target)
+    return Request(*place, asker, asked_at, found.comment, found.seen_id, "")
+
+
+def add_inferred(recording: Recording, inferred: Sequence[Inferred]) -> None:
+    """Adds what was inferred about requests, whose rows in the picture this transaction removes."""
+    recording.add_many(ResolutionRow, [_inferred_row(one) for one in inferred])
+
+
+def _inferred_row(one: Inferred) -> dict[str, object]:
+    shared = RequestColumns.of(one.request)._asdict()
+    del shared["comment"]
+    return {
+        **shared,
+        "resolution": str(one.what),
+        "decider": "",
+        "decider_assurance": str(Assurance.UNKNOWN),
+        "comment": visible(one.said),
+        "resolved_at": None,
+        "source": _SEEN,
+        "source_number": None,
+        "request_id": visible_name(one.request.id),
+        "request_key": one.key,
+        "requested_at": one.request.requested_at,
+    }

@@ -1,0 +1,63 @@
+"""What people did with requests: told by the registry's own history, or inferred from what the registry shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from reconciler.domain.request import Request
+from reconciler.failpoints import failpoint
+from reconciler.ports import AuditLog, Gone, Inferred, Listing, Registry, RegistryError, Resolution, Standing, Unread
+
+# Each takes one call; of many that are gone at once, the others are recorded without.
+_LOOKED_AT_TOGETHER: Final = 50
+_NOT_LOOKED_AT = "it is not open any more; too many were gone at once to look at each"
+
+
+class Resolving:
+    """Records what others did, in one pass."""
+
+    def __init__(self, registry: Registry, audit: AuditLog) -> None:
+        self._registry = registry
+        self._audit = audit
+
+    def read_to(self) -> int:
+        return self._audit.history_read_to()
+
+    def keep(self, listing: Listing, after: int) -> None:
+        """Records the entries of a registry's history that came with a list."""
+        history = listing.history
+        if history is None or history.read_to == after:
+            return
+        # Numbers that went back are of a registry that was restored: all is read again, and what is known is skipped.
+        begun_again = history.read_to < after
+        self._audit.add_history(replace(history, read_to=0) if begun_again else history)
+        failpoint("history kept")
+
+    def infer(self, listed: Sequence[Request], unread: Sequence[Unread]) -> list[Inferred]:
+        """What became of requests that are gone and that no daemon resolved. A registry with a history tells itself."""
+        if self._registry.keeps_history:
+            return []
+        gone = self._audit.gone(listed, unread)
+        looked_at = [self._look(one) for one in gone[:_LOOKED_AT_TOGETHER]]
+        return looked_at + [
+            Inferred(one.key, one.request, Resolution.GONE, _NOT_LOOKED_AT) for one in gone[_LOOKED_AT_TOGETHER:]
+        ]
+
+    def _look(self, gone: Gone) -> Inferred:
+        try:
+            standing = self._registry.standing_of(gone.request)
+        except RegistryError as error:
+            said = f"it is not open any more, and its version could not be read: {error}"
+            return Inferred(gone.key, gone.request, Resolution.GONE, said)
+        return inferred(gone.key, gone.request, standing)
+
+
+def inferred(key: str, request: Request, standing: Standing) -> Inferred:
+    """Whose version holds the target was approved; of any other, nothing tells whether it was rejected or withdrawn."""
+    if not standing.exists:
+        return Inferred(key, request, Resolution.GONE, "its version or model was deleted")
+    if standing.holds:
+        return Inferred(key, request, Resolution.APPROVED, "it is not open any more, and its version holds the target")
+    return Inferred(key, request, Resolution.GONE, "it is not open any more, and its version does not hold the target")

@@ -1,0 +1,45 @@
+"""The history that the app's list call answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from reconciler.domain.request import Assurance, Requester
+from reconciler.ports import History, Resolution, Resolved, Unavailable
+from reconciler.registry.paging import Row, rows_of
+
+# That a request was filed is not told: it is listed, or resolved in a later entry.
+_FILED: Final = "filed"
+
+
+def history_in(answer: Any) -> History | None:
+    """None where the app keeps no history.
+
+    Raises:
+        Unavailable: what it answered is no history.
+    """
+    if not isinstance(answer, dict) or "history_to" not in answer:
+        return None
+    try:
+        return History(list(_entries(rows_of(answer, "history"))), int(answer["history_to"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise Unavailable(f"transition-requests/list: no history in the answer: {error!r}") from None
+
+
+def _entries(rows: list[Row]) -> Iterator[Resolved]:
+    for row in rows:
+        if row["what"] != _FILED:
+            yield Resolved(
+                int(row["number"]),
+                Resolution(row["what"]),
+                str(row["name"]),
+                str(row["version"]),
+                str(row["to_stage"] or ""),
+                Requester(str(row["user_id"]), Assurance(row["user_assurance"])),
+                str(row["comment"]),
+                datetime.fromtimestamp(int(row["creation_timestamp"]) / 1000, UTC),
+                str(row["id"] or ""),
+                row["decision_id"],
+            )
