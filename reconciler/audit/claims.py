@@ -32,7 +32,7 @@ from reconciler.domain.decision import Decision, Mode
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports.audit import Pending
+from reconciler.ports.audit_values import Pending
 
 _FIRST_FENCE = 1
 # Ids of decisions that are looked at in one transaction.

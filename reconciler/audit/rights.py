@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Table
 
+from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.judgement_tables import EarlierOutcomeRow
 from reconciler.audit.log_tables import LogEpochRow, LogStateRow
 from reconciler.audit.reader import REGISTER
-from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.audit.tables import Base
 
 # People add epochs and redactions, as owners, and an upgrade filled the earlier outcomes.
 _READ: Final = ("alembic_version", REGISTER.name, *(

@@ -14,7 +14,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.domain.times import in_millis
 from reconciler.domain.verdict import CheckResult
-from reconciler.ports.audit import Waiting
+from reconciler.ports.audit_values import Waiting
 
 
 def place_of(request: Request) -> str:

@@ -21,7 +21,7 @@ from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.text import visible, visible_name
-from reconciler.ports.audit import Operation
+from reconciler.ports.audit_values import Operation
 
 # At least one row in this time, however little changes.
 _RESTATED_AFTER: Final = timedelta(days=1)

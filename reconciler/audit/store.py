@@ -293,9 +293,3 @@ class SqlAuditLog:
         with self._session.transaction() as connection:
             self._running.stop(connection)
             self._daemons.sign_off(connection)
-
-
-class OneCycleLog(SqlAuditLog):
-    """The log of one cycle run by hand. It is not a replica: no pause waits for it, and it takes no share of work."""
-
-    resident: ClassVar[bool] = False

@@ -281,23 +281,3 @@ class DaemonRow(Base):
     skew_ms: ColumnElement[int | None] = Column(Integer)
     # When it signed off, or its one cycle run by hand ended; None while it runs, and where it was killed.
     ended_at: ColumnElement[datetime | None] = Column(UtcMillis)
-
-
-APPEND_ONLY = (
-    "policy_versions",
-    "decisions",
-    "decision_checks",
-    "evidence",
-    "redactions",
-    "outcomes",
-    "earlier_outcomes",
-    "confirmations",
-    "late_effects",
-    "pause_events",
-    "running_states",
-    "abstentions",
-    "resolutions",
-    "log_leaves",
-    "log_nodes",
-    "log_epochs",
-)

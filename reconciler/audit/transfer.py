@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, make_url, select
 
 from reconciler.audit import schema
+from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import Access, audit_errors, one_state, shown_url
 from reconciler.audit.log_tables import LogStateRow
-from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.audit.tables import Base
 from reconciler.domain.times import iso
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 

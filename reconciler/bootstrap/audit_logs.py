@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access
-from reconciler.audit.store import OneCycleLog, SqlAuditLog
+from reconciler.audit.one_cycle import OneCycleLog
+from reconciler.audit.store import SqlAuditLog
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.model import Settings
 

@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, Connection, Delete, Engine, Table, Update,
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
+from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.comparing import differences
 from reconciler.audit.database import Access, audit_errors, opened
 from reconciler.audit.rights import Right, rights
-from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.audit.tables import Base
 from reconciler.doctor.findings import Finding, fail, ok, skip
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 from reconciler.settings.model import Settings

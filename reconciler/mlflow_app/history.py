@@ -26,8 +26,9 @@ _NOW: Final = {
     "mariadb": "CAST(unix_timestamp(sysdate(3)) * 1000 AS SIGNED)",
 }
 
-# Of one part: rows at most, and the characters of a row beside its sentence.
+# Of one part: rows and characters at most, and the characters of a row beside its sentence.
 _MOST_ROWS: Final = 1000
+_ROOM: Final = 1_000_000
 _ROOM_OF_A_ROW: Final = 500
 
 
@@ -99,8 +100,8 @@ class Part:
     read_to: int
 
 
-def rows_after(connection: Connection, workspace: str, number: int, room: int) -> Part:
-    """The rows behind a number, the oldest first: as many as fit into `room` characters, and one at least.
+def rows_after(connection: Connection, workspace: str, number: int) -> Part:
+    """The rows behind a number, the oldest first: as many as there is room for, and one at least.
 
     What is committed up to the counter's number is complete, since it is held until a commit.
     """
@@ -108,6 +109,7 @@ def rows_after(connection: Connection, workspace: str, number: int, room: int) -
     behind = select(history).where(history.c.number > number, history.c.number <= newest)
     wanted = behind.where(history.c.workspace == workspace).order_by(history.c.number).limit(_MOST_ROWS)
     rows: list[Mapping[str, Any]] = []
+    room = _ROOM
     for row in connection.execute(wanted).mappings():
         room -= len(row["sentence"]) + _ROOM_OF_A_ROW
         if rows and room < 0:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.tag_format import read_request, request_tag, request_value, target_of_tag
@@ -23,8 +23,6 @@ from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
 
 # Reading a version reads its requests: a caller with READ must not make that slow for everyone.
-# Characters of one part of the history.
-_ROOM_FOR_HISTORY: Final = 1_000_000
 _MOST_OPEN = 20
 
 
@@ -93,26 +91,19 @@ class TransitionRequests:
         page = readable[:limit]
         answer: dict[str, Any] = {"requests": self._listed(page, caller, call.flag("expand_model_version"))}
         if call.decisions:
-            answer["decided"] = self._decided(call.decisions, caller)
+            answer["decided"] = self._told(self._registry.told_of(call.decisions), caller)
         if call.history_after is not None:
-            answer |= self._history(call.history_after, caller)
+            part = self._registry.told_after(call.history_after)
+            answer |= {"history": self._told(part.rows, caller), "history_to": part.read_to}
         if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
         return answer
 
-    def _decided(self, decision_ids: Sequence[str], caller: Caller) -> list[dict[str, Any]]:
-        """What the history has of these decisions, as far as the caller may read it."""
-        rows = self._registry.told_of(decision_ids)
+    def _told(self, rows: Sequence[Mapping[str, Any]], caller: Caller) -> list[dict[str, Any]]:
+        """Rows of the history, as far as the caller may read their models."""
         levels = self._levels({row["model"] for row in rows}, caller)
         return [wire.told(row) for row in rows if levels[row["model"]] >= Level.READ]
-
-    def _history(self, after: int, caller: Caller) -> dict[str, Any]:
-        """The next part of the history, as far as the caller may read it, and where the part after it begins."""
-        part = self._registry.told_after(after, _ROOM_FOR_HISTORY)
-        levels = self._levels({row["model"] for row in part.rows}, caller)
-        readable = [wire.told(row) for row in part.rows if levels[row["model"]] >= Level.READ]
-        return {"history": readable, "history_to": part.read_to}
 
     def _readable(self, call: Call, caller: Caller, wanted: int) -> list[Found]:
         """Up to `wanted` requests that the caller may read: a page and its token reveal no others."""

@@ -174,10 +174,10 @@ class Registry:
             workspace = self.mlflow._get_active_workspace()
             return history.rows_of_decisions(session.connection(), workspace, decision_ids)
 
-    def told_after(self, number: int, room: int) -> history.Part:
+    def told_after(self, number: int) -> history.Part:
         """As `history.rows_after`, of the active workspace."""
         with self._reading() as session:
-            return history.rows_after(session.connection(), self.mlflow._get_active_workspace(), number, room)
+            return history.rows_after(session.connection(), self.mlflow._get_active_workspace(), number)
 
     def prompts(self, models: Iterable[str]) -> frozenset[str]:
         """Those of these models that are prompts: MLflow keeps both in the same tables."""

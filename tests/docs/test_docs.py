@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.reader import REGISTER
-from reconciler.audit.tables import APPEND_ONLY, Base
+from reconciler.audit.tables import Base
 from reconciler.cli.app import app
 from reconciler.domain.checks.kinds import every_code
 from reconciler.settings.model import known_keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,19 +13,19 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
+from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.checking import check
 from reconciler.audit.database import make_engine
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.rights import rights
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.tables import APPEND_ONLY
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.domain.judgements import Confirmation
 from reconciler.policy.file import parse_policy
-from reconciler.ports import Ending, GoAhead, Unread
-from tests.builders import REGISTRY
+from reconciler.ports import Ending, GoAhead, History, Inferred, Resolution, Unread, Waiting
+from tests.builders import REGISTRY, a_request
 from tests.postgres import PostgresServer
 from tests.roles import daemon_role, granted
 from tests.store.test_log import IN_FORCE, decide
@@ -76,7 +77,12 @@ def work(engine: Engine) -> None:
     assert log.go_ahead(pending, again) is GoAhead.YES
     assert log.conclude(Ending(pending, Outcome(OutcomeKind.FAILED, "no answer"), in_doubt=True))
     assert log.note_late_effect(pending.decision, "shown after all")
-    log.reconcile_open([], [], [Unread(judged.request.target, "403")])
+    asked = a_request("churn", datetime(2026, 1, 1, tzinfo=UTC))
+    log.reconcile_open([asked], [Waiting(asked, "missing", "no metric")])
+    log.reconcile_open([asked], [], [Unread(judged.request.target, "403")])
+    [gone] = log.gone([], [])
+    log.reconcile_open([], [], inferred=[Inferred(gone.key, gone.request, Resolution.GONE, "it is not open any more")])
+    log.add_history(History([], 7))
     log.sign_off()
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from reconciler.audit.one_cycle import OneCycleLog
 from reconciler.audit.running_states import Clocks, RunningStates
-from reconciler.audit.store import OneCycleLog, SqlAuditLog
+from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Mode
 from reconciler.ports import AuditUnavailable, CycleNote, Operation
 from tests.store.database_clock import DatabaseClock
