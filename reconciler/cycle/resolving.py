@@ -23,7 +23,7 @@ class Resolving:
         self._audit = audit
 
     def read_to(self) -> int:
-        return self._audit.history_read_to()
+        return self._audit.history_read_to() if self._registry.keeps_history else 0
 
     def keep(self, listing: Listing, after: int) -> None:
         """Records the entries of a registry's history that came with a list."""

@@ -88,6 +88,9 @@ def copied(source: str, target: str, revision: str) -> Rows:
                 row["evidence"] = evidence[row["decision_id"]]
             now = {then: now for now, then in renamed(revision, table.name).items()}
             put[table.name] = [{name: row[now.get(name, name)] for name in columns} for row in rows]
+            if table.name == "log_state":
+                # The state of an empty log, which that of the source replaces.
+                writing.execute(table.delete())
             if put[table.name]:
                 writing.execute(table.insert(), put[table.name])
     there.dispose()
