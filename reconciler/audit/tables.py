@@ -62,9 +62,13 @@ class UtcMillis(TypeDecorator[datetime]):
         if isinstance(value, datetime):
             return value.astimezone(UTC)
         try:
-            return parse_iso(value)
-        except (TypeError, ValueError):
+            moment = parse_iso(value)
+        except (TypeError, ValueError, OverflowError):
             raise Damaged("holds no time in a column of times") from None
+        if iso(moment) != value:
+            # The same moment in other words stands elsewhere among the others, for whoever compares texts.
+            raise Damaged("holds a time that is written in another way")
+        return moment
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is

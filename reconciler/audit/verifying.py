@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
 from reconciler.audit.canonical import bytes_of
 from reconciler.audit.database import any_bytes, audit_errors, one_state
@@ -24,6 +24,7 @@ from reconciler.audit.log_reading import (
     leaves_without_number,
 )
 from reconciler.audit.log_tables import LogNodeRow, LogStateRow
+from reconciler.audit.row_checks import checks_without_decision
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 
@@ -90,6 +91,13 @@ def compare_all_rows(connection: Connection, found: Differences) -> None:
             found.add(not_in_log(row.__tablename__, key))
     for key in evidence_of_nobody(connection, MOST_TOLD):
         found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
+    for sentence in checks_without_decision(connection):
+        found.add(sentence)
+    if connection.dialect.name == "sqlite":
+        # A row that no index has is not found by it, and an index that has none refuses none.
+        for (told,) in connection.execute(text(f"PRAGMA integrity_check({MOST_TOLD})")):
+            if told != "ok":
+                found.add(f"the file is damaged: {told}")
 
 
 def not_in_log(table: str, key: str) -> str:
