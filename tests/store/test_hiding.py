@@ -45,15 +45,15 @@ def test_a_trigger_with_a_name_of_sqlite_s_own_is_told(engine: Engine) -> None:
 def test_a_letter_that_python_takes_for_another_hides_no_column_and_no_index(engine: Engine) -> None:
     """The Kelvin sign is a k to Python once it is lower case, and another letter to SQLite."""
     kelvin = "request_\N{KELVIN SIGN}ey"
-    [definition] = _texts(engine, "uq_decisions_acting")
+    [definition] = _texts(engine, "uq_decisions_first_acting")
     edit(
         engine,
         f"ALTER TABLE decisions ADD COLUMN {kelvin} VARCHAR(64) NOT NULL DEFAULT ''",
-        "DROP INDEX uq_decisions_acting",
+        "DROP INDEX uq_decisions_first_acting",
         definition.replace("(request_key)", f"({kelvin})"),
     )
     told = checked(engine).schema
-    assert any("index uq_decisions_acting of decisions was changed" in one for one in told), told
+    assert any("index uq_decisions_first_acting of decisions was changed" in one for one in told), told
     assert any("is not of this schema" in one for one in told), told
 
 
@@ -100,7 +100,8 @@ def test_a_row_that_is_in_no_index_is_told(engine: Engine) -> None:
         "DROP TABLE kept",
     )
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM decision_register WHERE decision_id = 'forged'")) == 1
+        shown = [row.decision_id for row in connection.execute(text("SELECT * FROM decision_register"))]
+    assert "forged" in shown
     assert any("the file is damaged: row" in told for told in verify(engine).differences)
     assert any("the file is damaged: row" in told for told in checked(engine, everything=True).rows)
 
@@ -145,3 +146,74 @@ def test_a_check_of_no_decision_is_told_by_verify_too(engine: Engine) -> None:
         "observed_number, source FROM decision_checks WHERE position = 0",
     )
     assert "decision_checks of nobody: their decision is missing" in verify(engine).differences
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------
+
+on_postgresql = pytest.mark.parametrize("audit_url", ["postgresql"], indirect=True)
+SHADOW = "CREATE SCHEMA postgres"
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (
+            [SHADOW, "CREATE VIEW postgres.decision_register AS SELECT * FROM public.decision_register WHERE false"],
+            "relation postgres.decision_register is not of this schema",
+        ),
+        (
+            [SHADOW, "CREATE TABLE postgres.outcomes AS TABLE public.outcomes"],
+            "relation postgres.outcomes is not of this schema",
+        ),
+        (
+            [
+                SHADOW,
+                "CREATE FUNCTION postgres.refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN RETURN COALESCE(NEW, OLD); END'",
+                "DROP TRIGGER outcomes_no_change ON outcomes",
+                "CREATE TRIGGER outcomes_no_change BEFORE DELETE OR UPDATE ON outcomes FOR EACH ROW "
+                "EXECUTE FUNCTION postgres.refuse_change()",
+                "ALTER TABLE outcomes ENABLE ALWAYS TRIGGER outcomes_no_change",
+            ],
+            "trigger outcomes_no_change of outcomes was changed",
+        ),
+        (
+            [
+                "CREATE FUNCTION alike(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+                "CREATE OPERATOR = (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = alike)",
+            ],
+            "operator =(character varying,character varying) is not of this schema",
+        ),
+        (["ALTER TABLE outcomes FORCE ROW LEVEL SECURITY"], "table outcomes was changed"),
+        (["ALTER VIEW decision_register SET (security_barrier)"], "view decision_register was changed"),
+        (
+            ["UPDATE pg_index SET indisunique = false WHERE indexrelid = 'uq_decisions_replaces'::regclass"],
+            "constraint uq_decisions_replaces of decisions was changed",
+        ),
+        (
+            ["UPDATE pg_index SET indisready = false WHERE indexrelid = 'uq_outcomes_decision_id'::regclass"],
+            "index uq_outcomes_decision_id of outcomes was changed",
+        ),
+        (
+            [
+                "DO $$ DECLARE one text; BEGIN SELECT tgname INTO one FROM pg_trigger WHERE tgisinternal "
+                "AND tgrelid = 'outcomes'::regclass LIMIT 1; "
+                "EXECUTE format('ALTER TABLE outcomes ENABLE REPLICA TRIGGER %I', one); END $$"
+            ],
+            "constraint outcomes_decision_id_fkey of outcomes was changed",
+        ),
+    ],
+)
+def test_what_hides_on_postgresql_is_told_by_name(engine: Engine, statements: list[str], told: str) -> None:
+    """Roles of PostgreSQL find a schema of their own name first, and these databases are `postgres`'s."""
+    decide(engine, 1)
+    change(engine, *statements)
+    assert any(told in one for one in checked(engine).schema), checked(engine).schema
+
+
+@on_postgresql
+def test_a_search_path_that_puts_postgresql_s_own_names_last_is_told(engine: Engine) -> None:
+    change(engine, f"ALTER DATABASE {engine.url.database} SET search_path = public, pg_catalog")
+    engine.dispose()
+    assert "setting search_path" in checked(engine).schema[0]
