@@ -47,6 +47,9 @@ SELECT a.attname, c.relname,
                  CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END,
                  CASE WHEN a.attnotnull THEN 'not null' END,
                  CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END,
+                 (SELECT 'counted otherwise' FROM pg_sequence s JOIN pg_depend d ON d.objid = s.seqrelid
+                  WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum
+                  AND (s.seqstart, s.seqincrement, s.seqmin, s.seqcycle) <> (1, 1, 1, false)),
                  CASE WHEN a.attgenerated <> '' THEN 'generated' END, 'default ' || pg_get_expr(d.adbin, d.adrelid))
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

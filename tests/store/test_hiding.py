@@ -185,6 +185,10 @@ SHADOW = "CREATE SCHEMA postgres"
             ],
             "operator =(character varying,character varying) is not of this schema",
         ),
+        (
+            ["ALTER SEQUENCE pause_events_id_seq INCREMENT -1 MINVALUE -1000"],
+            "column id of pause_events was changed, it reads `bigint not null identity by default counted otherwise`",
+        ),
         (["ALTER TABLE outcomes FORCE ROW LEVEL SECURITY"], "table outcomes was changed"),
         (["ALTER VIEW decision_register SET (security_barrier)"], "view decision_register was changed"),
         (
