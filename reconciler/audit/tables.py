@@ -31,9 +31,8 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from reconciler.audit.canonical import Damaged
-from reconciler.audit.cells import Real, Truth
-from reconciler.domain.times import iso, parse_iso
+from reconciler.audit.cells import Real, Truth, moment_of
+from reconciler.domain.times import iso
 
 
 class UtcMillis(TypeDecorator[datetime]):
@@ -60,14 +59,7 @@ class UtcMillis(TypeDecorator[datetime]):
             return None
         if isinstance(value, datetime):
             return value.astimezone(UTC)
-        try:
-            moment = parse_iso(value)
-        except (TypeError, ValueError, OverflowError):
-            raise Damaged("holds no time in a column of times") from None
-        if iso(moment) != value:
-            # The same moment in other words stands elsewhere among the others, for whoever compares texts.
-            raise Damaged("holds a time that is written in another way")
-        return moment
+        return moment_of(value)
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is
