@@ -23,7 +23,7 @@ from reconciler.domain.evidence import (
     VersionFacts,
 )
 
-# An experiment may lie anywhere, also in the folder of another's run; what its runs and logged models write is there.
+# An experiment may lie anywhere, also in the folder of somebody else's run: its runs' and models' files are then there.
 _SOMEBODY_ELSE_S = re.compile(r"/(?:[0-9a-f]{32}|m-[^/]+|tr-[^/]+)/artifacts(?:/|\Z)", re.IGNORECASE)
 # A path that is still quoted after this many rounds was made to deceive.
 _ROUNDS_OF_QUOTING = 8

@@ -158,7 +158,7 @@ def test_what_may_lead_elsewhere_does_not_lie_under_a_root(place: str) -> None:
     "place", ["{0}/artifacts", "model/{0}/artifacts/model", "models/{0}/artifacts/", "{0}%2fartifacts"]
 )
 def test_files_of_another_run_in_the_folder_of_a_run_are_not_its_own(owner: str, place: str) -> None:
-    """An experiment may lie anywhere, and MLflow writes there for whoever may write to the experiment's runs."""
+    """An experiment may lie anywhere, also in the folder of somebody else's run."""
     assert not lies_under(f"{ROOT}/{place.format(owner)}", ROOT)
     assert not lies_under(f"runs:/r1/{place.format(owner)}", "runs:/r1")
     assert lies_under(f"{ROOT}/{owner}/model", ROOT)
