@@ -7,7 +7,8 @@ table on SQLite is taken apart: SQLite keeps it as CREATE TABLE wrote it and eac
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -30,17 +31,27 @@ Catalogue = Mapping[Item, str]
 def catalogue(connection: Connection) -> Catalogue:
     """The schema of the audit database, without what belongs to the database itself or to an extension."""
     if connection.dialect.name == "sqlite":
-        return dict(_on_sqlite(connection))
+        return _together(_on_sqlite(connection))
     # Its queries are loaded where they are asked for.
     from reconciler.audit.catalogue_postgresql import items
 
-    return dict(items(connection))
+    return _together(items(connection))
+
+
+def _together(items: Iterable[tuple[Item, str]]) -> Catalogue:
+    """Of two things with one name, which SQLite allows for constraints, none hides the other."""
+    found: dict[Item, str] = {}
+    for item, told in items:
+        found[item] = f"{found[item]} and {told}" if item in found else told
+    return found
 
 
 # --- texts ---------------------------------------------------------------------------------------------------
 
 # Strings, names in quotes of each kind, comments, words; else one character.
 _TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|\w+|[^\w\s]""", re.DOTALL)
+# To a database only these letters are the same in both cases.
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _PLAIN_NAME = re.compile(r'["`\[]([a-z_][a-z0-9_]*)["`\]]')
 
 
@@ -51,7 +62,7 @@ def tokens(sql: str) -> list[str]:
 def _token(found: str) -> str:
     if named := _PLAIN_NAME.fullmatch(found):
         return named[1]
-    return found.lower() if found[0].isalnum() or found[0] == "_" else found
+    return found.translate(_LOWER) if found[0].isalnum() or found[0] == "_" else found
 
 
 def normalised(sql: str) -> str:
@@ -68,7 +79,7 @@ _BEGINS_CONSTRAINT = {"primary", "unique", "check", "foreign"}
 
 def _on_sqlite(connection: Connection) -> Iterator[tuple[Item, str]]:
     for row in connection.execute(text("SELECT type, name, tbl_name, sql FROM sqlite_master")):
-        if _OWN.fullmatch(row.name):
+        if row.type == "table" and _OWN.fullmatch(row.name):
             continue
         if row.type == "table":
             yield from _table(row.name, tokens(row.sql or ""))

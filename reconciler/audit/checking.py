@@ -17,7 +17,7 @@ from reconciler.audit.log import ENTRIES
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import leaves_from
 from reconciler.audit.recent import first_entry_since, new_keys_not_in_log
-from reconciler.audit.row_checks import RowChecks, checks_without_decision
+from reconciler.audit.row_checks import RowChecks
 from reconciler.audit.tables import now_in
 from reconciler.audit.verifying import MOST_TOLD, Differences, compare_all_rows, compare_log, not_in_log
 
@@ -62,7 +62,7 @@ def check(engine: Engine, everything: bool = False, progress: Progress = unseen)
             compare_all_rows(connection, rows)
         else:
             _compare_new_rows(connection, rows, since)
-        told = [*rows.told, *islice(_what_rows_say(connection, first, everything), MOST_TOLD)]
+        told = [*rows.told, *islice(_what_rows_say(connection, first), MOST_TOLD)]
         restore = "compare it with a backup"
         return Checked(
             schema,
@@ -78,7 +78,7 @@ def _compare_new_rows(connection: Connection, found: Differences, since: datetim
             found.add(not_in_log(row.__tablename__, key))
 
 
-def _what_rows_say(connection: Connection, first: int, everything: bool) -> Iterator[str]:
+def _what_rows_say(connection: Connection, first: int) -> Iterator[str]:
     checks = RowChecks(connection)
     for leaves in leaves_from(connection, first):
         keys: dict[str, list[str]] = defaultdict(list)
@@ -87,5 +87,3 @@ def _what_rows_say(connection: Connection, first: int, everything: bool) -> Iter
             if isinstance(leaf.row_key, str):
                 keys[leaf.entry].append(leaf.row_key)
         yield from checks.check(keys)
-    if everything:
-        yield from checks_without_decision(connection)

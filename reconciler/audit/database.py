@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -139,7 +140,13 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
 # --- PostgreSQL ----------------------------------------------------------------------------------------------
 
 
+# Else a time near the ends of the calendar, which any request may give, leaves it in the zone of the server; and dates
+# may come in any order. Sent as libpq starts a session, which pgbouncer passes on, unlike `options`.
+_STARTING = {"PGTZ": "UTC", "PGDATESTYLE": "ISO"}
+
+
 def _postgresql(url: str, access: Access) -> Engine:
+    os.environ.update(_STARTING)
     # No prepared statements and no session state: pgbouncer in transaction mode hands sessions around.
     arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": "mlflow-reconciler"}
     engine = create_engine(
@@ -150,6 +157,11 @@ def _postgresql(url: str, access: Access) -> Engine:
         connect_args=arguments,
         execution_options={_ACCESS: access},
     )
+
+    @event.listens_for(engine, "connect")
+    def times(connection: Any, record: Any) -> None:
+        connection.adapters.register_loader("timestamptz", _loader_of_times())
+
     if access is Access.READ:
 
         @event.listens_for(engine, "connect")
@@ -158,6 +170,23 @@ def _postgresql(url: str, access: Access) -> Engine:
             connection.read_only = True
 
     return engine
+
+
+@functools.cache
+def _loader_of_times() -> type[Any]:
+    """Reads what Python has no time for, such as `infinity`, as text: one such cell does not end the reading."""
+    # The driver is loaded where it is asked for.
+    from psycopg import DataError
+    from psycopg.types.datetime import TimestamptzLoader
+
+    class TimeOrText(TimestamptzLoader):
+        def load(self, data: Any) -> Any:
+            try:
+                return super().load(data)
+            except DataError:
+                return bytes(data).decode()
+
+    return TimeOrText
 
 
 # --- what both have in common --------------------------------------------------------------------------------

@@ -83,7 +83,11 @@ class Stored:
         if gone != {at: field for at, (field, _) in redacted.items()}:
             raise Damaged("lacks other fields than were redacted")
         salt_of = dict(zip(left, salts, strict=True))
-        return cls(tuple(_slot(entry, salt_of.get(at), redacted.get(at)) for at, entry in enumerate(entries)))
+        try:
+            return cls(tuple(_slot(entry, salt_of.get(at), redacted.get(at)) for at, entry in enumerate(entries)))
+        except (ValueError, RecursionError):
+            # What JSON has no text for, such as a number without an end.
+            raise Damaged("cannot be read") from None
 
     def digests(self) -> tuple[str, ...]:
         return tuple(slot.digest for slot in self.slots)

@@ -70,6 +70,16 @@ def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
         last = leaves[-1].leaf
 
 
+def leaves_without_number(connection: Connection, limit: int) -> list[Row[Any]]:
+    """Rows of `log_leaves` that `leaves_from` never reads: each would make a row that nobody logged look logged."""
+    leaf = LogLeafRow.leaf
+    # SQLite keeps texts and bytes in any column, and orders them behind all numbers.
+    outside = (leaf < 0, leaf > HIGHEST_LEAF)
+    return [
+        row for where in outside for row in connection.execute(select(LogLeafRow.__table__).where(where).limit(limit))
+    ]
+
+
 def next_entries(connection: Connection, row: type[Base], after: str | None, limit: int) -> list[Entry]:
     """The entries of the next rows of a table, in its order.
 

@@ -6,6 +6,7 @@ even a comparison with every value that it might have been.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from reconciler.audit.tables import db_now
 from reconciler.domain.salted import KEPT, shown_path
 from reconciler.domain.text import quoted, visible, visible_name
 from reconciler.ports import AuditUnavailable, NoSuchField
+
+# How an answer turned out. A tag may end in such a word too, and is deeper.
+_OF_OURS = re.compile(r"[^.]+\.(?:answer|code)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def _require_right(connection: Connection) -> None:
 
 def _named(evidence: Mapping[str, Stored], path: str) -> list[tuple[str, int]]:
     """Where a field stands: key and position, wherever it is left. A path is taken as it is, or as it is shown."""
-    if path in KEPT or path.endswith((".answer", ".code")):
+    if path in KEPT or _OF_OURS.fullmatch(path):
         raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
     slots = [(key, at, slot) for key, stored in evidence.items() for at, slot in enumerate(stored.slots)]
     found = [named for named in slots if path in {named[2].path, shown_path(named[2].path)}]

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Dialect,
-    Double,
     ForeignKey,
     Identity,
     Index,
@@ -32,9 +31,8 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from reconciler.audit.canonical import Damaged
-from reconciler.audit.cells import Truth
-from reconciler.domain.times import iso, parse_iso
+from reconciler.audit.cells import Real, Truth, moment_of
+from reconciler.domain.times import iso
 
 
 class UtcMillis(TypeDecorator[datetime]):
@@ -61,10 +59,7 @@ class UtcMillis(TypeDecorator[datetime]):
             return None
         if isinstance(value, datetime):
             return value.astimezone(UTC)
-        try:
-            return parse_iso(value)
-        except (TypeError, ValueError):
-            raise Damaged("holds no time in a column of times") from None
+        return moment_of(value)
 
 
 class db_now(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is
@@ -180,7 +175,7 @@ class DecisionCheckRow(Base):
     code: ColumnElement[str] = Column(String(32), nullable=False)
     expected: ColumnElement[str] = Column(Text, nullable=False)
     observed: ColumnElement[str] = Column(Text, nullable=False)
-    observed_number: ColumnElement[float | None] = Column(Double)
+    observed_number: ColumnElement[float | None] = Column(Real)
     source: ColumnElement[str] = Column(Text, nullable=False)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select, text
 
 from reconciler.audit.canonical import bytes_of
 from reconciler.audit.database import any_bytes, audit_errors, one_state
@@ -14,8 +15,16 @@ from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
 from reconciler.audit.log_filling import Progress, unseen
-from reconciler.audit.log_reading import TABLES, entries_of, evidence_of_nobody, keys_not_in_log, leaves_from
+from reconciler.audit.log_reading import (
+    TABLES,
+    entries_of,
+    evidence_of_nobody,
+    keys_not_in_log,
+    leaves_from,
+    leaves_without_number,
+)
 from reconciler.audit.log_tables import LogNodeRow, LogStateRow
+from reconciler.audit.row_checks import checks_without_decision
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 
@@ -63,11 +72,14 @@ def verify(engine: Engine, progress: Progress = unseen) -> Verified:
 
 def compare_log(connection: Connection, first: int, found: Differences, progress: Progress = unseen) -> Tree:
     """Compares the entries of the log from the first one on with their rows, and with the nodes above them."""
-    size: int = connection.execute(select(LogStateRow.size)).scalar_one()
-    tree = _recomputed(connection, _begun(connection, first), size, found, progress)
-    if tree.size != size:
-        found.add(f"the log says that it has {size} entries, and has {tree.size}")
-    _find_nodes_beyond(connection, size, found)
+    sizes = list(connection.scalars(select(LogStateRow.size)))
+    shown = next((size for size in sizes if isinstance(size, int)), 0)
+    tree = _recomputed(connection, _begun(connection, first), shown, found, progress)
+    if sizes != [tree.size]:
+        found.add(f"the log says that it has {_listed(sizes)} entries, and has {tree.size}")
+    for leaf in leaves_without_number(connection, MOST_TOLD):
+        found.add(f"{leaf.entry} {leaf.row_key}: its entry has a number that no entry has: it was added by another way")
+    _find_nodes_beyond(connection, tree.size, found)
     _compare_peaks(connection, tree, found)
     return tree
 
@@ -79,6 +91,13 @@ def compare_all_rows(connection: Connection, found: Differences) -> None:
             found.add(not_in_log(row.__tablename__, key))
     for key in evidence_of_nobody(connection, MOST_TOLD):
         found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
+    for sentence in checks_without_decision(connection):
+        found.add(sentence)
+    if connection.dialect.name == "sqlite":
+        # A row that no index has is not found by it, and an index that has none refuses none.
+        for (told,) in connection.execute(text(f"PRAGMA integrity_check({MOST_TOLD})")):
+            if told != "ok":
+                found.add(f"the file is damaged: {told}")
 
 
 def not_in_log(table: str, key: str) -> str:
@@ -156,14 +175,25 @@ def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Diff
             found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
 
 
+def _listed(sizes: Sequence[object]) -> str:
+    """What `log_state` says; it has one row."""
+    return " and ".join(map(str, sizes)) or "no number of"
+
+
 def _find_nodes_beyond(connection: Connection, size: int, found: Differences) -> None:
-    """Nodes over entries that the log has not: it was longer. One probe of an index for each level."""
-    row = LogNodeRow
-    for level in range(1, size.bit_length() + 2):
-        last = select(func.max(row.position)).where(row.level == level)
-        position = connection.scalar(last)
-        if isinstance(position, int) and (position + 1) << level > size:
-            found.add(f"node {level}/{position} of the log stands for entries that are gone: it had more than {size}")
+    """Nodes over entries that the log has not: it was longer, or it would once meet them. Probes of an index."""
+    row, highest = LogNodeRow, max(0, size.bit_length() - 1)
+    outside = [row.level < 1, row.level > highest]
+    for level in range(1, highest + 1):
+        # SQLite keeps texts in any column, and orders them behind all numbers.
+        outside += [and_(row.level == level, row.position < 0), and_(row.level == level, row.position >= size >> level)]
+    for where in outside:
+        query = select(row.level, row.position).where(where).order_by(row.level.desc(), row.position.desc()).limit(1)
+        for node in connection.execute(query):
+            found.add(
+                f"node {node.level}/{node.position} of the log stands for entries that it does not have: "
+                f"it has {size}, or it had more"
+            )
 
 
 def _compare_peaks(connection: Connection, tree: Tree, found: Differences) -> None:

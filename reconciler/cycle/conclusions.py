@@ -25,7 +25,11 @@ def conclusion(decision: Decision, standing: Standing, acted: Acted) -> tuple[Ou
     if decision.decision_id in standing.decision_ids:
         if not standing.told_first or not approves or standing.holds or acted is Acted.ACCEPTED:
             return OutcomeKind.APPLIED, "the registry shows this decision"
-        return OutcomeKind.SUPERSEDED, "the request was withdrawn after this decision was told, and nothing was moved"
+        # Withdrawn before the move, or moved and taken away again: nothing tells which.
+        return (
+            OutcomeKind.SUPERSEDED,
+            "this decision was told, and the request is gone, but the version has not the target",
+        )
     if not standing.tells_who and acted is not Acted.NO:
         return OutcomeKind.UNATTRIBUTED, "the request is gone, and the registry does not show whether by this decision"
     if not standing.tells_who and approves and standing.holds:

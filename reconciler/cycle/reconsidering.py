@@ -1,4 +1,4 @@
-"""A decision is carried out on fresh evidence only: on a retry, and when it is old, it is judged again first."""
+"""A decision is carried out on fresh evidence and by the policy in force only: else it is judged again first."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Reconsidered = Confirmed | Changed | Unclear
 
 
 class Reconsidering:
-    """Judges pending decisions again. `evidence_age`: up to this age a decision needs no other judgement."""
+    """Judges pending decisions again. `evidence_age`: up to this age one of the policy in force needs no other."""
 
     def __init__(
         self, registry: Registry, audit: AuditLog, in_force: PolicyInForce, mode: Mode, evidence_age: timedelta
@@ -54,9 +54,10 @@ class Reconsidering:
         self._evidence_age = evidence_age
 
     def is_needed(self, pending: Pending, now: datetime) -> bool:
-        """On a retry, after an act that may have been sent, and when the evidence is old."""
+        """On a retry, after an act that may have been sent, by another policy, and when the evidence is old."""
         retried = pending.attempts > 0 or pending.answer_by is not None
-        return retried or now - pending.decision.decided_at > self._evidence_age
+        other_policy = pending.decision.policy_digest != self._in_force.digest
+        return retried or other_policy or now - pending.decision.decided_at > self._evidence_age
 
     def reconsider(self, batch: Sequence[Pending], now: datetime) -> Mapping[str, Reconsidered]:
         """How each is judged now, by decision id. The evidence of all is read together.

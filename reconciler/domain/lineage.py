@@ -7,6 +7,7 @@ artifacts: these are proof.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -22,6 +23,8 @@ from reconciler.domain.evidence import (
     VersionFacts,
 )
 
+# An experiment may lie anywhere, also in the folder of somebody else's run: its runs' and models' files are then there.
+_SOMEBODY_ELSE_S = re.compile(r"/(?:[0-9a-f]{32}|m-[^/]+|tr-[^/]+)/artifacts(?:/|\Z)", re.IGNORECASE)
 # A path that is still quoted after this many rounds was made to deceive.
 _ROUNDS_OF_QUOTING = 8
 
@@ -104,15 +107,18 @@ def _doubt_about_files(
 
 
 def lies_under(place: str, root: str) -> bool:
-    """Whether every reader of addresses finds `place` at `root` or below; in doubt it is not.
+    """Whether every reader of addresses finds `place` among the files of a run's `root`; in doubt it is not.
 
-    The beginning must be the very same text. What follows may not leave it again, however it is written.
+    The beginning must be the very same text. What follows may not leave it again, however it is written, nor lead to
+    the files of another run or of a logged model, which others may write.
     """
     root = root.rstrip("/")
     if not root or not (place == root or place.startswith(f"{root}/")):
         return False
     below = _unquoted(place[len(root) :])
-    return below is not None and not any(map(_leads_astray, below.strip("/").split("/"))) and "//" not in below
+    if below is None or "//" in below or _SOMEBODY_ELSE_S.search(below):
+        return False
+    return not any(map(_leads_astray, below.strip("/").split("/")))
 
 
 def _unquoted(text: str) -> str | None:

@@ -404,6 +404,15 @@ def test_a_tag_of_any_name_can_be_redacted(engine: Engine) -> None:
     assert shown == {"version": {"tags": {name: {"redacted": True}, "b": 1}}}
 
 
+@pytest.mark.parametrize("name", ["code", "zip.code", "an.answer"])
+def test_a_tag_that_is_called_as_a_part_of_an_answer_can_be_redacted(engine: Engine, name: str) -> None:
+    decide(engine, 1)
+    [row] = AuditReader(engine).decisions(DecisionFilter())
+    replaced(engine, row["decision_id"], json.dumps({"version": {"answer": "found", "tags": {name: {"head": "ada"}}}}))
+    [(path, _)] = redact(engine, row["decision_id"], [f"version.tags.{name}"], "a test", "ada").removed
+    assert path == f"version.tags.{name}"
+
+
 def replaced(engine: Engine, key: str, evidence: str) -> None:
     without_triggers(engine, "evidence")
     with engine.begin() as connection:

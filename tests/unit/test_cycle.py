@@ -261,6 +261,19 @@ def test_a_request_withdrawn_after_it_was_told_is_not_moved_and_after_it_was_mov
     assert bench.registry.writes == [("tell", "fraud/1"), ("move", "fraud/1")][:writes]
 
 
+def test_what_was_moved_and_taken_away_again_is_not_said_never_to_have_moved(bench: Bench) -> None:
+    request = bench.registry.file("fraud", "1")
+    bench.registry.after[5] = raising(Unavailable("POST: timed out"))
+    bench.cycle()
+    assert ("move", "fraud/1") in bench.registry.writes
+    bench.registry.withdraw(request)
+    bench.registry.holders[request.model, request.target] = "2"
+    bench.cycle()
+    [row] = AuditReader(bench.engine).decisions(DecisionFilter(), None)
+    told = "this decision was told, and the request is gone, but the version has not the target"
+    assert (row["outcome"], row["outcome_detail"]) == ("superseded", told)
+
+
 def test_a_refused_act_is_given_up_after_eight_attempts(bench: Bench) -> None:
     bench.registry.file("fraud", "1")
     error = Refused("POST transition-stage: 403")

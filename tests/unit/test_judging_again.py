@@ -275,6 +275,16 @@ def test_another_policy_ends_an_old_decision_whatever_it_says(bench: Bench) -> N
     assert [row["policy_digest"] for row in bench.rows()][1] == bench.in_force.digest
 
 
+def test_a_new_decision_of_a_policy_that_is_not_in_force_any_more_is_not_carried_out(bench: Bench) -> None:
+    """A daemon died, or was paused, right after deciding; the policy is made stricter before it goes on."""
+    bench.registry.file("fraud", "1", accuracy="0.95")
+    killed_after_deciding(bench)
+    bench.policy(0.99)
+    bench.start()
+    bench.cycle()
+    assert bench.said() == [("approve", "lapsed"), ("reject", "applied")]
+
+
 def test_what_cannot_be_judged_again_waits_and_does_not_lapse(bench: Bench) -> None:
     bench.registry.file("fraud", "1", accuracy="0.95")
     refused_once(bench)

@@ -153,6 +153,17 @@ def test_what_may_lead_elsewhere_does_not_lie_under_a_root(place: str) -> None:
     assert not lies_under(place, ROOT)
 
 
+@pytest.mark.parametrize("owner", ["0123456789abcdef" * 2, "0123456789ABCDEF" * 2, "m-1", "tr-1"])
+@pytest.mark.parametrize(
+    "place", ["{0}/artifacts", "model/{0}/artifacts/model", "models/{0}/artifacts/", "{0}%2fartifacts"]
+)
+def test_files_of_another_run_in_the_folder_of_a_run_are_not_its_own(owner: str, place: str) -> None:
+    """An experiment may lie anywhere, also in the folder of somebody else's run."""
+    assert not lies_under(f"{ROOT}/{place.format(owner)}", ROOT)
+    assert not lies_under(f"runs:/r1/{place.format(owner)}", "runs:/r1")
+    assert lies_under(f"{ROOT}/{owner}/model", ROOT)
+
+
 def test_nothing_lies_under_no_root() -> None:
     assert not lies_under("/model", "")
     assert not lies_under("//model", "/")

@@ -46,7 +46,7 @@ class RunCheck(Check):
 - The version was made from a logged model (MLflow 3), the run names it as its only output, and both are of one
   experiment. A run that logged several models proves none of them: take the metric from the logged model instead.
 - The version's source lies under the run's artifacts: `runs:/<run id>/…`, or the run's own artifact address. An address
-  that could lead elsewhere (`..` or `//` in any spelling) proves nothing.
+  that could lead elsewhere (`..` or `//` in any spelling, another run's artifacts within) proves nothing.
 
 A copy is followed to what it was copied from, 5 deep. Where the registry does not show the run's outputs, the check
 abstains."""
