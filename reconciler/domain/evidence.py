@@ -16,7 +16,9 @@ from typing import Any, Self, TypeVar
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.facts import (
     Absent,
+    Dataset,
     Fact,
+    LeftOut,
     LoggedModelFacts,
     OriginFacts,
     Reading,
@@ -33,8 +35,10 @@ __all__ = [
     "FORMAT",
     "Absent",
     "Answer",
+    "Dataset",
     "Evidence",
     "Fact",
+    "LeftOut",
     "LoggedModelFacts",
     "Needs",
     "OriginFacts",

@@ -46,7 +46,29 @@ class Unreadable:
     detail: str
 
 
-_ADDED = frozenset({"experiment_id", "outputs"})
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that a run names as its input. `context`: what it says that it was used for, such as `training`."""
+
+    name: str
+    digest: str
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What had no room: how many, and the SHA-256 of their JSON (`reconciler.domain.keeping`)."""
+
+    count: int
+    sha256: str
+
+
+_ADDED = frozenset(
+    {
+        "experiment_id", "outputs", "creation_timestamp", "params", "datasets", "user", "git_commit", "source_name",
+        "left_out",
+    }
+)  # fmt: skip
 
 
 class Fact:
@@ -76,7 +98,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts(Fact):
-    """A model version as the registry shows it. `tags` holds only those that a rule asks for, or all as listed."""
+    """A model version as the registry shows it. Before there was `left_out`, `tags` held what rules asked for only.
+
+    `left_out`: what had no room, by the member that it is missing from. None: evidence was not yet kept as a whole.
+    """
 
     key: ClassVar[str] = "version"
 
@@ -86,22 +111,26 @@ class VersionFacts(Fact):
     current_stage: str
     description: Text
     tags: Mapping[str, Text] = field(default_factory=dict)
+    creation_timestamp: int | None = None
+    left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        return asdict(self)
+        return _as_read(asdict(self))
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
         tags = {key: Text(**value) for key, value in data["tags"].items()}
-        return cls(**data | {"description": Text(**data["description"]), "tags": tags})
+        return cls(**_added(data) | {"description": Text(**data["description"]), "tags": tags})
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts(Fact):
-    """A run with the latest reading of each metric that a rule asks for. Times in milliseconds since 1970.
+    """A run with the latest reading of each metric. Times in milliseconds since 1970.
 
     `outputs`: ids of the logged models that the run itself names as its own, without repetition; of many only some, but
-    the version's model always, and never fewer than two. None: the registry does not tell.
+    the version's model always, and never fewer than two. None: the registry does not tell. `user`, `git_commit` and
+    `source_name` are the run's tags of these meanings, as whoever logged it says. `left_out` as of a version; before
+    there was one, `metrics` held what rules asked for only.
     """
 
     key: ClassVar[str] = "run"
@@ -114,21 +143,30 @@ class RunFacts(Fact):
     metrics: Mapping[str, Reading]
     experiment_id: str = ""
     outputs: tuple[str, ...] | None = None
+    params: Mapping[str, Text] | None = None
+    datasets: tuple[Dataset, ...] | None = None
+    user: Text | None = None
+    git_commit: Text | None = None
+    source_name: Text | None = None
+    left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        metrics = {name: _reading_data(reading) for name, reading in self.metrics.items()}
-        return _as_read(asdict(self) | {"metrics": metrics})
+        data = asdict(self) | {"metrics": {name: _reading_data(reading) for name, reading in self.metrics.items()}}
+        if self.params is not None:
+            data["params"] = {name: _text_data(text) for name, text in self.params.items()}
+        texts = {name: getattr(self, name) for name in _TEXTS}
+        return _as_read(data | {name: _text_data(text) for name, text in texts.items() if text is not None})
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
         metrics = {name: _reading(reading) for name, reading in data["metrics"].items()}
         outputs = data.get("outputs")
-        return cls(**data | {"metrics": metrics, "outputs": None if outputs is None else tuple(outputs)})
+        return cls(**_added(data) | {"metrics": metrics, "outputs": None if outputs is None else tuple(outputs)})
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedModelFacts(Fact):
-    """A logged model (MLflow 3) with every reading of each metric that a rule asks for."""
+    """A logged model (MLflow 3) with every reading of each metric. `left_out` as of a run."""
 
     key: ClassVar[str] = "logged_model"
 
@@ -137,6 +175,7 @@ class LoggedModelFacts(Fact):
     status: str
     metrics: Mapping[str, tuple[Reading, ...]]
     experiment_id: str = ""
+    left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
         metrics = {name: [_reading_data(reading) for reading in readings] for name, readings in self.metrics.items()}
@@ -145,7 +184,7 @@ class LoggedModelFacts(Fact):
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
         metrics = {name: tuple(_reading(reading) for reading in readings) for name, readings in data["metrics"].items()}
-        return cls(**data | {"metrics": metrics})
+        return cls(**_added(data) | {"metrics": metrics})
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +205,33 @@ class OriginFacts(Fact):
 
 
 def _as_read(data: dict[str, Any]) -> dict[str, Any]:
-    """Without what no release before the second engine read, where it was not read either."""
+    """Without what the first releases did not read, where it was not read either."""
     return {name: value for name, value in data.items() if name not in _ADDED or value not in ("", None)}
+
+
+# Of a run: one text each.
+_TEXTS = ("user", "git_commit", "source_name")
+
+
+def _added(data: dict[str, Any]) -> dict[str, Any]:
+    """The data, with those members that are values of ours as such."""
+    values = dict(data)
+    if "params" in data:
+        values["params"] = {name: _text(value) for name, value in data["params"].items()}
+    if "datasets" in data:
+        values["datasets"] = tuple(Dataset(**value) for value in data["datasets"])
+    if "left_out" in data:
+        values["left_out"] = {name: LeftOut(**value) for name, value in data["left_out"].items()}
+    return values | {name: _text(data[name]) for name in _TEXTS if name in data}
+
+
+def _text_data(text: Text) -> str | dict[str, Any]:
+    """A text that is kept whole by itself: its length and its hash are computed again."""
+    return text.head if text.whole else asdict(text)
+
+
+def _text(data: str | dict[str, Any]) -> Text:
+    return Text.of(data) if isinstance(data, str) else Text(**data)
 
 
 def _reading_data(reading: Reading) -> dict[str, Any]:
