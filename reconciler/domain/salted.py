@@ -18,7 +18,7 @@ SALT_BYTES: Final = 16
 # What an answer holds by names of its own: each name is a field.
 MAPS: Final = frozenset({"tags", "metrics", "params"})
 # What evidence holds beside the answers of the registry.
-KEPT: Final = frozenset({"format", "read_at", "excluded"})
+KEPT: Final = frozenset({"format", "read_at", "excluded", "excluded_names"})
 # A name within a map may hold dots: only the first two separate.
 _DEPTH: Final = 3
 
