@@ -23,7 +23,8 @@ def wide_version(server: Server, model: str, *, logged_model: bool = True) -> st
     logged = [Metric(key, value, timestamp=1_700_000_000_000, step=3) for key, value in METRICS.items()]
     client.log_batch(id, logged, [Param(*one) for one in PARAMS.items()], [RunTag(*one) for one in TAGS.items()])
     client.log_inputs(id, [dataset("train", "1a2b", "training"), dataset("holdout", "3c4d", "testing")])
-    source, more = f"runs:/{id}/model", {}
+    source = f"runs:/{id}/model"
+    more: dict[str, str] = {}
     if logged_model and server.has_logged_models:
         source, more = _logged_model(client, server, id)
     client.set_terminated(id)
@@ -40,7 +41,7 @@ def _logged_model(client: mlflow.MlflowClient, server: Server, run: str) -> tupl
     """As MLflow's log_model makes one, measured on two datasets."""
     model = client.create_logged_model(server.experiment, "model", run).model_id
     server.call("POST", "runs/outputs", json={"run_id": run, "models": [{"model_id": model, "step": 0}]})
-    for name, value in (("train", 0.99), ("holdout", 0.94)):
-        body = {"run_id": run, "key": "auc", "value": value, "timestamp": 5, "step": 1, "model_id": model}
+    for at, name, value in ((5, "train", 0.99), (6, "holdout", 0.94)):
+        body = {"run_id": run, "key": "auc", "value": value, "timestamp": at, "step": 1, "model_id": model}
         server.call("POST", "runs/log-metric", json=body | {"dataset_name": name, "dataset_digest": f"of {name}"})
     return f"models:/{model}", {"model_id": model}
