@@ -211,7 +211,7 @@ def _less(value: Any, left_out: Collection[Path], at: Path = ()) -> Any:
         below = {name: _less(one, left_out, (*at, name)) for name, one in value.items() if (*at, name) not in left_out}
         # A metric of which no reading is left.
         return {name: one for name, one in below.items() if len(at) != 2 or one != []}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_less(one, left_out, (*at, index)) for index, one in enumerate(value) if (*at, index) not in left_out]
     return value
 
