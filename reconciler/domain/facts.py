@@ -115,7 +115,8 @@ class VersionFacts(Fact):
     left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        return _as_read(asdict(self))
+        tags = {name: _text_data(text) for name, text in self.tags.items()}
+        return _as_read(_members(self) | {"description": _text_data(self.description), "tags": tags})
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
@@ -151,11 +152,13 @@ class RunFacts(Fact):
     left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        data = asdict(self) | {"metrics": {name: _reading_data(reading) for name, reading in self.metrics.items()}}
+        data = _members(self) | {"metrics": {name: _reading_data(reading) for name, reading in self.metrics.items()}}
         if self.params is not None:
-            data["params"] = {name: _text_data(text) for name, text in self.params.items()}
+            data["params"] = {name: _compact(text) for name, text in self.params.items()}
+        if self.datasets is not None:
+            data["datasets"] = [asdict(dataset) for dataset in self.datasets]
         texts = {name: getattr(self, name) for name in _TEXTS}
-        return _as_read(data | {name: _text_data(text) for name, text in texts.items() if text is not None})
+        return _as_read(data | {name: _compact(text) for name, text in texts.items() if text is not None})
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
@@ -179,7 +182,7 @@ class LoggedModelFacts(Fact):
 
     def to_data(self) -> dict[str, Any]:
         metrics = {name: [_reading_data(reading) for reading in readings] for name, readings in self.metrics.items()}
-        return _as_read(asdict(self) | {"metrics": metrics})
+        return _as_read(_members(self) | {"metrics": metrics})
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
@@ -204,6 +207,13 @@ class OriginFacts(Fact):
         return cls(**data)
 
 
+def _members(fact: VersionFacts | RunFacts | LoggedModelFacts) -> dict[str, Any]:
+    """The members as they are, but for what was left out. `asdict` would copy each value of each member."""
+    notes = fact.left_out
+    left_out = None if notes is None else {name: asdict(note) for name, note in notes.items()}
+    return {member.name: getattr(fact, member.name) for member in fields(fact)} | {"left_out": left_out}
+
+
 def _as_read(data: dict[str, Any]) -> dict[str, Any]:
     """Without what the first releases did not read, where it was not read either."""
     return {name: value for name, value in data.items() if name not in _ADDED or value not in ("", None)}
@@ -225,9 +235,13 @@ def _added(data: dict[str, Any]) -> dict[str, Any]:
     return values | {name: _text(data[name]) for name in _TEXTS if name in data}
 
 
-def _text_data(text: Text) -> str | dict[str, Any]:
+def _compact(text: Text) -> str | dict[str, Any]:
     """A text that is kept whole by itself: its length and its hash are computed again."""
-    return text.head if text.whole else asdict(text)
+    return text.head if text.whole else _text_data(text)
+
+
+def _text_data(text: Text) -> dict[str, Any]:
+    return {"head": text.head, "length": text.length, "sha256": text.sha256}
 
 
 def _text(data: str | dict[str, Any]) -> Text:
@@ -236,9 +250,14 @@ def _text(data: str | dict[str, Any]) -> Text:
 
 def _reading_data(reading: Reading) -> dict[str, Any]:
     """Without the float: it is read again from the text, since JSON has neither NaN nor infinity."""
-    data = asdict(reading)
-    del data["value"]
-    return data
+    return {
+        "text": reading.text,
+        "step": reading.step,
+        "timestamp": reading.timestamp,
+        "run_id": reading.run_id,
+        "dataset_name": reading.dataset_name,
+        "dataset_digest": reading.dataset_digest,
+    }
 
 
 def number(text: str) -> float | None:

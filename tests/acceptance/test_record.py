@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from rich.cells import cell_len
 
 from tests.acceptance.conftest import REQUEST, Product, Server
 from tests.acceptance.wide import wide_version
@@ -99,3 +100,19 @@ def test_what_is_excluded_is_in_neither_record_nor_explanation_nor_log(
     assert told["run"]["git_commit"]
     assert [one["name"] for one in told["run"]["datasets"]] == ["train"]
     assert run_id in record
+
+
+def test_all_of_a_decision_is_printed_for_people_harmlessly_and_within_80_columns(
+    server: Server, product: Product, name: Name
+) -> None:
+    run_id = wide_version(server, name("fraud"))
+    server.ask(name("fraud"), "please\x1b[2J")
+    product.ok("once")
+    whole = recorded(product)
+    text = product.ok("audit", "show", whole["decision_id"])
+    of_the_registry = ("ada@example.com", "train.py", "c0ffee", "learning_rate", "holdout (3c4d), testing")
+    ours = (whole["daemon"], whole["policy_digest"], whole["request"]["id"], "min: 0.90", "production-accuracy")
+    for told in (run_id, "please\\u001b[2J", *of_the_registry, *ours):
+        assert told in text
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+    assert all(line.isprintable() for line in text.splitlines())

@@ -17,7 +17,10 @@ from reconciler.audit.evidence import salted
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Dataset, Evidence, LoggedModelFacts, Needs, Reading, RunFacts, VersionFacts
 from reconciler.domain.keeping import ROOM, kept, within_room
+from reconciler.domain.redacted import evidence_left
+from reconciler.domain.salted import KEPT, document_of, fields_of
 from reconciler.domain.text import Text
+from reconciler.domain.verdict import VerdictKind
 from reconciler.domain.withheld import Withheld
 from reconciler.judging import judge_again
 from reconciler.policy.file import parse_policy
@@ -253,3 +256,32 @@ def test_whoever_asks_stored_evidence_for_a_name_that_was_kept_out_gets_no_answe
     with pytest.raises(Withheld):
         (run.params or {}).get("param_1")
     assert version.tags.get("other") is None
+
+
+# --- audit redact --------------------------------------------------------------------------------------------
+
+
+def test_without_any_one_field_of_all_that_is_kept_a_decision_is_judged_as_before_or_not_at_all() -> None:
+    for evidence in (whole(), with_changed(whole(), RunFacts, **floods()["one user"])):
+        smaller = kept(evidence, NEEDS, ("other",))
+        verdict = evaluate(POLICY, ASKED, smaller, NOW)
+        fields = {field.path: field.value for field in fields_of(shown(smaller))}
+        for path in fields:
+            if path in KEPT or path.endswith((".answer", ".code")):
+                continue
+            left = evidence_left(document_of({one: value for one, value in fields.items() if one != path}), [path])
+            again = judge_again(2, POLICY, ASKED, left)
+            withheld = [check for check in again.checks if check.code == "withheld"]
+            assert again.kind is VerdictKind.ABSTAIN if withheld else again == verdict, path
+
+
+@pytest.mark.parametrize(
+    "path", ["run.user", "run.params", "run.datasets", "run.left_out", "version.creation_timestamp"]
+)
+def test_whoever_asks_for_a_member_that_was_redacted_gets_no_answer(path: str) -> None:
+    fields = {field.path: field.value for field in fields_of(shown(whole())) if not field.path.startswith(path)}
+    left = evidence_left(document_of(fields), [path])
+    key, member = path.split(".")
+    fact = left.fact(RunFacts if key == "run" else VersionFacts)
+    with pytest.raises(Withheld, match=f"{path} was redacted"):
+        getattr(fact, member)
