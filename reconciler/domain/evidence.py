@@ -165,7 +165,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the rules that match a request ask for; nothing else is fetched or kept.
+    """What the rules that match a request ask for: it decides what is fetched, and is never left out of what is kept.
 
     `metrics_of_logged_model`: some of the metrics are read there, so a registry without logged models cannot pass.
     """
