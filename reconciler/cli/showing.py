@@ -14,7 +14,7 @@ from reconciler.domain.times import from_millis, iso
 # As `audit show` prints a decision before its checks.
 _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
-_FACTS = {"version": "version", "run": "run", "logged_model": "logged model", "origin": "origin"}
+_FACTS = ("version", "run", "logged_model", "origin")
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24
 _MOST_LINES = 3
@@ -78,9 +78,9 @@ def show_evidence(evidence: Mapping[str, Any] | None, stream: TextIO) -> None:
         page.write("", "is missing or damaged: see `mlflow-reconciler audit verify`", 2)
         return
     page.write("read at", str(evidence.get("read_at", "")), 2)
-    for key, title in _FACTS.items():
-        if isinstance(answer := evidence.get(key), dict):
-            _show_answer(page, title, answer)
+    for key in sorted(evidence, key=lambda key: _FACTS.index(key) if key in _FACTS else len(_FACTS)):
+        if isinstance(evidence[key], dict):
+            _show_answer(page, key.replace("_", " "), evidence[key])
     if kept_out := [*evidence.get("excluded", ()), *evidence.get("excluded_names", ())]:
         page.write("kept out", ", ".join(kept_out), 2)
 

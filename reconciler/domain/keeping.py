@@ -43,6 +43,8 @@ _OF_PARTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts)
 
 # Where a part stands in evidence as JSON data: `("run", "metrics", "f1")`.
 Path = tuple[str | int, ...]
+# Below this there are no parts but readings, which are in lists.
+_DEEPEST = 3
 
 
 class _Kind(IntEnum):
@@ -143,6 +145,7 @@ def _parts_of_run(run: Mapping[str, Any], needs: Needs) -> Iterator[tuple[_Kind,
     for name in sorted(run.get("metrics", ())):
         if name not in needs.metrics:
             yield _Kind.METRICS, (RunFacts.key, "metrics", name)
+    # No kind of check asks for these: one that does adds them to `Needs`, and here.
     for name in sorted(run.get("params", ())):
         yield _Kind.PARAMS, (RunFacts.key, "params", name)
 
@@ -207,7 +210,7 @@ def _value_at(document: Any, path: Path) -> Any:
 
 def _less(value: Any, left_out: Collection[Path], at: Path = ()) -> Any:
     """The data without these parts."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and len(at) < _DEEPEST:
         below = {name: _less(one, left_out, (*at, name)) for name, one in value.items() if (*at, name) not in left_out}
         # A metric of which no reading is left.
         return {name: one for name, one in below.items() if len(at) != 2 or one != []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from reconciler.cli.output import write_csv
 from reconciler.cli.showing import show_evidence
 from reconciler.domain.evidence import RunFacts, VersionFacts
 from reconciler.domain.keeping import kept
@@ -90,3 +92,11 @@ def test_whatever_field_is_redacted_the_rest_is_shown(monkeypatch: pytest.Monkey
 
 def test_evidence_that_is_damaged_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(None, 80, monkeypatch) == "  is missing or damaged: see `mlflow-reconciler audit verify`\n"
+
+
+def test_as_csv_the_evidence_is_whole_and_nothing_in_it_is_executed() -> None:
+    document, stream = hostile(), io.StringIO()
+    write_csv([{"evidence": document, "request": [HOSTILE]}], ["evidence", "request"], stream)
+    _, row = list(csv.reader(io.StringIO(stream.getvalue())))
+    assert [json.loads(cell) for cell in row] == [document, [HOSTILE]]
+    assert all(cell.isascii() and cell.isprintable() and cell[0] in "{[" for cell in row)
