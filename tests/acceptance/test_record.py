@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.entities import Metric
 from rich.cells import cell_len
 
 from tests.acceptance.conftest import REQUEST, Product, Server
@@ -116,3 +117,27 @@ def test_all_of_a_decision_is_printed_for_people_harmlessly_and_within_80_column
         assert told in text
     assert max(cell_len(line) for line in text.splitlines()) <= 80
     assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_of_a_run_with_thousands_of_metrics_the_record_says_how_many_it_lacks(
+    server: Server, product: Product, name: Name
+) -> None:
+    run_id = wide_version(server, name("fraud"))
+    client = mlflow.MlflowClient(server.uri, server.uri)
+    for part in range(3):
+        keys = (f"layer/{part}/{at}" for at in range(1000))
+        client.log_batch(run_id, [Metric(key, 1.0, timestamp=5, step=1) for key in keys])
+    server.ask(name("fraud"))
+    product.ok("once")
+    whole = recorded(product)
+    told = whole["evidence"]["run"]
+    assert whole["verdict"] == "approve"
+    assert told["metrics"]["validation_accuracy"]["text"] == "0.95"
+    assert len(told["metrics"]) + told["left_out"]["metrics"]["count"] == len(client.get_run(run_id).data.metrics)
+    assert len(json.dumps(whole["evidence"])) < 64 * 1024
+    assert texts(told["params"]) == client.get_run(run_id).data.params
+    assert whole["evidence"]["version"]["left_out"] == {}
+    text = product.ok("audit", "show", whole["decision_id"])
+    assert f"and {told['left_out']['metrics']['count']:,} more," in text
+    assert product.ok("audit", "verify").startswith("intact: ")
+    product.ok("db", "check")
