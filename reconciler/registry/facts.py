@@ -15,7 +15,6 @@ from reconciler.registry.versions import integer
 _KEPT_OUTPUTS = 10
 # Which tag of a dataset says what a run used it for.
 _CONTEXT = "mlflow.data.context"
-_LONGEST_NAME = 500
 
 
 def run_facts(row: Row, model: str = "") -> RunFacts:
@@ -51,7 +50,7 @@ def _datasets(row: Row) -> Iterator[Dataset]:
         dataset = given.get("dataset")
         if isinstance(dataset, dict):
             context = _pairs(given, "tags").get(_CONTEXT, "")
-            yield Dataset(_cut(dataset.get("name")), _cut(dataset.get("digest")), _cut(context))
+            yield Dataset(str(dataset.get("name") or ""), str(dataset.get("digest") or ""), context)
 
 
 def _members(part: Any, field: str) -> list[Row]:
@@ -62,11 +61,6 @@ def _members(part: Any, field: str) -> list[Row]:
 
 def _text(value: Any) -> Text | None:
     return Text.of(str(value)) if value else None
-
-
-def _cut(value: Any) -> str:
-    """MLflow's stores take names of 500 characters, and digests of 36."""
-    return str(value or "")[:_LONGEST_NAME]
 
 
 def shows_outputs(row: Row) -> bool:

@@ -210,12 +210,27 @@ def test_whatever_is_read_and_whatever_room_there_is_the_verdict_is_that_of_all_
     evidence = replace(evidence, answers={**evidence.answers, "logged_model": model})
     smaller, least = within_room(evidence, NEEDS, room), within_room(evidence, NEEDS, 0)
     as_before(evidence, smaller)
+    as_before(evidence, only_needed(evidence))
     assert room_of(smaller) <= max(room, room_of(least))
     for key in ("version", "run", "logged_model"):
         before, after = shown(evidence)[key], shown(smaller)[key]
         for member in ("tags", "params", "metrics", "datasets"):
             left_out = after["left_out"].get(member, {"count": 0})["count"]
             assert many(before.get(member, ())) == many(after.get(member, ())) + left_out
+
+
+def only_needed(evidence: Evidence) -> Evidence:
+    """As earlier releases read it."""
+    version, run, model = (evidence.fact(kind) for kind in (VersionFacts, RunFacts, LoggedModelFacts))
+    assert isinstance(version, VersionFacts)
+    assert isinstance(run, RunFacts)
+    assert isinstance(model, LoggedModelFacts)
+    asked = {name: reading for name, reading in run.metrics.items() if name in NEEDS.metrics}
+    of_model = {name: readings for name, readings in model.metrics.items() if name in NEEDS.metrics}
+    smaller = with_changed(evidence, RunFacts, metrics=asked, params=None, user=None, left_out=None)
+    tags = {name: text for name, text in version.tags.items() if name in NEEDS.tags}
+    smaller = with_changed(smaller, VersionFacts, tags=tags, creation_timestamp=None, left_out=None)
+    return replace(smaller, answers={**smaller.answers, "logged_model": replace(model, metrics=of_model)})
 
 
 def many(values: Any) -> int:
