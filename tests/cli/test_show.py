@@ -18,7 +18,7 @@ from reconciler.domain.evidence import RunFacts, VersionFacts
 from reconciler.domain.keeping import kept
 from reconciler.domain.text import Text, visible
 from tests.builders import with_changed
-from tests.unit.test_keeping import HOSTILE, NEEDS, floods, whole
+from tests.whole_evidence import HOSTILE, NEEDS, flooded, whole
 
 
 def shown(document: Any, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -68,8 +68,7 @@ def test_every_field_of_the_evidence_is_shown_and_fits(columns: int, monkeypatch
 
 
 def test_what_was_left_out_redacted_or_kept_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    flooded = with_changed(whole(), RunFacts, **floods()["metrics"])
-    document = json.loads(kept(flooded, NEEDS, ("tick*",)).to_json())
+    document = json.loads(kept(flooded("no numbers"), NEEDS, ("tick*",)).to_json())
     note = document["run"]["left_out"]["metrics"]
     document["run"]["user"] = document["version"]["tags"]["owner"] = document["version"]["left_out"] = {
         "redacted": True

@@ -14,13 +14,13 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Evidence, RunFacts, VersionFacts
+from reconciler.domain.evidence import Evidence, VersionFacts
 from reconciler.domain.keeping import kept
 from reconciler.domain.salted import KEPT, fields_of, shown_path
 from reconciler.domain.text import Text
 from reconciler.judging import judge_again
 from tests.builders import REGISTRY, with_changed
-from tests.unit.test_keeping import ASKED, HOSTILE, NEEDS, NOW, POLICY, floods, whole
+from tests.whole_evidence import ASKED, HOSTILE, NEEDS, NOW, POLICY, flooded
 
 DIGEST = "0" * 64
 
@@ -29,8 +29,7 @@ DIGEST = "0" * 64
 def evidence() -> Evidence:
     """Hostile, and more than there is room for."""
     names = {f"{HOSTILE}{at}": Text.of(HOSTILE * 100) for at in range(100)} | {"owner": Text.of("ada")}
-    flooded = with_changed(whole(), RunFacts, **floods()["names of parameters"])
-    return kept(with_changed(flooded, VersionFacts, tags=names), NEEDS, ("other",))
+    return kept(with_changed(flooded("names of parameters"), VersionFacts, tags=names), NEEDS, ("other",))
 
 
 @pytest.fixture

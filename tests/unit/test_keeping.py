@@ -6,7 +6,6 @@ import hashlib
 import json
 import zlib
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.audit.evidence import salted
 from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Dataset, Evidence, LoggedModelFacts, Needs, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence import Evidence, LoggedModelFacts, Needs, RunFacts, VersionFacts
 from reconciler.domain.keeping import ROOM, kept, within_room
 from reconciler.domain.redacted import evidence_left
 from reconciler.domain.salted import KEPT, document_of, fields_of
@@ -23,50 +22,8 @@ from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.domain.withheld import Withheld
 from reconciler.judging import judge_again
-from reconciler.policy.file import parse_policy
-from tests.builders import a_request, evidence_of, with_changed
-
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-ASKED = a_request("fraud", NOW)
-POLICY = parse_policy(
-    """\
-version: 1
-rules:
-  - name: r
-    targets: [Production]
-    require:
-      - {metric: validation_accuracy, min: 0.9}
-      - {metric: auc, min: 0.9, source: logged_model, dataset: holdout}
-      - {tag: owner}
-      - {tag: never.set}
-      - {description: {min_length: 5}}
-      - {run: {max_age: 30d}}
-""",
-    "p",
-).policy
-NEEDS = POLICY.needs(ASKED)
-HOSTILE = "\0\x1b[2J\u202e\ud800\U0001f600\n"
-
-
-def reading(value: float, step: int = 0, dataset: str = "", digest: str = "") -> Reading:
-    return Reading(repr(value), value, step, 5, "r1", dataset, digest)
-
-
-def whole() -> Evidence:
-    """What an honest run of some size shows."""
-    metrics = {f"metric_{at}": reading(at / 10) for at in range(40)} | {"validation_accuracy": reading(0.95)}
-    run = RunFacts(
-        "r1", "FINISHED", "active", int(NOW.timestamp() * 1000), "s3://bucket/r1", metrics, "1", ("m-1",),
-        params={f"param_{at}": Text.of(str(at)) for at in range(20)},
-        datasets=(Dataset("train", "1a", "training"), Dataset("holdout", "2b")),
-        user=Text.of("ada"), git_commit=Text.of("c0ffee"), source_name=Text.of("train.py"), left_out={},
-    )  # fmt: skip
-    readings = (reading(0.5, 1, "holdout"), reading(0.99, 2, "train"), reading(0.94, 2, "holdout"))
-    model = LoggedModelFacts("m-1", "r1", "READY", {"auc": readings, "loss": readings}, "1", left_out={})
-    tags = {"owner": Text.of("team"), "ticket": Text.of("T-1"), "transition_decision.stage.Production": Text.of("No.")}
-    described = Text.of("made for the release")
-    version = VersionFacts("r1", "models:/m-1", "READY", "None", described, tags, 1_700_000_000_000, {})
-    return evidence_of(NOW, version, run, model)
+from tests.builders import with_changed
+from tests.whole_evidence import ASKED, FLOODS, HOSTILE, NEEDS, NOW, POLICY, flooded, reading, whole
 
 
 def room_of(evidence: Evidence) -> int:
@@ -100,29 +57,9 @@ def test_evidence_of_the_usual_size_is_kept_as_it_was_read() -> None:
     assert Evidence.from_json(whole().to_json()) == whole()
 
 
-def floods() -> dict[str, dict[str, Any]]:
-    measured = {"validation_accuracy": reading(0.95)}
-    infinite = replace(reading(0), text="Infinity", value=float("inf"))
-    return {
-        "metrics": {"metrics": {f"m{at:06}": reading(at) for at in range(100_000)} | measured},
-        "huge parameters": {"params": {f"p{at}": Text.of(HOSTILE * 1000) for at in range(300)}},
-        "names of parameters": {"params": {f"{HOSTILE * 400}{at}": Text.of("") for at in range(300)}},
-        "one user": {
-            "user": Text.of(HOSTILE * 5000),
-            "source_name": Text.of("\0" * 9000),
-            "git_commit": Text.of("\0" * 9000),
-        },
-        "datasets": {"datasets": tuple(Dataset(f"{at}{HOSTILE * 70}", HOSTILE) for at in range(2000))},
-        "no numbers": {"metrics": {f"x{at}": infinite for at in range(3000)} | {"validation_accuracy": infinite}},
-    }
-
-
-FLOODS = tuple(floods())
-
-
 @pytest.mark.parametrize("flood", FLOODS)
 def test_whatever_a_run_is_flooded_with_64_kb_are_kept_and_the_verdict_is_the_same(flood: str) -> None:
-    evidence = with_changed(whole(), RunFacts, **floods()[flood])
+    evidence = flooded(flood)
     smaller = kept(evidence, NEEDS, ())
     assert room_of(evidence) > ROOM
     assert room_of(smaller) <= ROOM
@@ -144,7 +81,7 @@ def test_tags_of_any_number_are_kept_as_far_as_there_is_room_and_a_check_has_its
 
 
 def test_what_was_left_out_is_counted_and_can_be_recognised_by_its_digest() -> None:
-    evidence = with_changed(whole(), RunFacts, **floods()["metrics"])
+    evidence = flooded("metrics")
     before, after = shown(evidence)["run"]["metrics"], shown(kept(evidence, NEEDS, ()))["run"]
     gone = sorted(before.keys() - after["metrics"].keys())
     told = json.dumps([[name, before[name]] for name in gone], sort_keys=True, separators=(",", ":"))
@@ -277,7 +214,7 @@ def test_whoever_asks_stored_evidence_for_a_name_that_was_kept_out_gets_no_answe
 
 
 def test_without_any_one_field_of_all_that_is_kept_a_decision_is_judged_as_before_or_not_at_all() -> None:
-    for evidence in (whole(), with_changed(whole(), RunFacts, **floods()["one user"])):
+    for evidence in (whole(), flooded("one user")):
         smaller = kept(evidence, NEEDS, ("other",))
         verdict = evaluate(POLICY, ASKED, smaller, NOW)
         fields = {field.path: field.value for field in fields_of(shown(smaller))}
