@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Boolean, Dialect
+from sqlalchemy import Boolean, Dialect, Double
 from sqlalchemy.types import TypeDecorator
 
 from reconciler.audit.canonical import Damaged
@@ -27,3 +27,20 @@ def _truth(value: Any) -> bool | None:
     if isinstance(value, int) and value in {0, 1}:
         return bool(value)
     raise Damaged("holds neither true nor false")
+
+
+class Real(TypeDecorator[float]):
+    """A number with a fraction, the same however it is read.
+
+    Where SQLite returns several rows that it adds, whole numbers come without their fraction; and it keeps no sign of a
+    zero, which PostgreSQL does.
+    """
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return None if value is None else value + 0.0
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return float(value) if isinstance(value, int) else value

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Dialect,
-    Double,
     ForeignKey,
     Identity,
     Index,
@@ -33,7 +32,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from reconciler.audit.canonical import Damaged
-from reconciler.audit.cells import Truth
+from reconciler.audit.cells import Real, Truth
 from reconciler.domain.times import iso, parse_iso
 
 
@@ -180,7 +179,7 @@ class DecisionCheckRow(Base):
     code: ColumnElement[str] = Column(String(32), nullable=False)
     expected: ColumnElement[str] = Column(Text, nullable=False)
     observed: ColumnElement[str] = Column(Text, nullable=False)
-    observed_number: ColumnElement[float | None] = Column(Double)
+    observed_number: ColumnElement[float | None] = Column(Real)
     source: ColumnElement[str] = Column(Text, nullable=False)
 
 

@@ -265,6 +265,31 @@ def test_a_copy_on_the_other_database_has_the_same_log(
 # --- cost ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("accuracy", ["1", "1.0", "0.0", "-0.0"])
+def test_a_whole_number_is_hashed_as_it_is_read_again(engine: Engine, accuracy: str) -> None:
+    registry = FakeRegistry()
+    for number in range(3):
+        registry.file("fraud", str(number + 1), accuracy=accuracy)
+    Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY)).run(IN_FORCE, Mode.ENFORCE)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM decision_checks WHERE observed_number IS NOT NULL")) == 3
+    assert not verify(engine).differences
+
+
+def test_a_zero_with_a_sign_can_be_copied_to_either_database(postgres: PostgresServer, tmp_path: Path) -> None:
+    source, target = postgres.new_database(), f"sqlite:///{tmp_path}/copy.db"
+    for url in (source, target):
+        schema.upgrade(url)
+    engine, registry = make_engine(source), FakeRegistry()
+    registry.file("fraud", "1", accuracy="-0.0")
+    Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY)).run(IN_FORCE, Mode.ENFORCE)
+    engine.dispose()
+    transfer.copy(source, target)
+    copied = make_engine(target)
+    assert not verify(copied).differences
+    copied.dispose()
+
+
 def test_an_entry_reads_a_number_of_nodes_that_grows_with_the_logarithm(engine: Engine) -> None:
     decide(engine, 2)
     statements: list[str] = []
