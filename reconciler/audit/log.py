@@ -126,7 +126,7 @@ class Recording:
         added: dict[str, list[Columns]] = defaultdict(list)
         statement = insert(DecisionCheckRow).returning(*DecisionCheckRow.__table__.columns)
         for row in self.connection.execute(statement, checks) if checks else []:
-            added[row.decision_id].append(row._asdict() | {"observed_number": _as_read(row.observed_number)})
+            added[row.decision_id].append(row._asdict())
         return added
 
     def _add_evidence(self, kept: Mapping[str, Salted]) -> None:
@@ -142,11 +142,6 @@ class Recording:
     def close(self) -> None:
         """Writes the entries, in the order in which their rows were added."""
         append(self.connection, self.size, self._entries)
-
-
-def _as_read(number: float | None) -> float | None:
-    """As a later reading gives it: SQLite returns 17 of an INSERT of 17.0 into a table with a trigger before it."""
-    return None if number is None else float(number)
 
 
 def entry_of(row: type[Base], values: Columns, evidence: Sequence[str] | None = None) -> Entry:
