@@ -1,21 +1,28 @@
 """How much room a decision with 8 kB of evidence takes, everything that is written for it included.
 
-`python -m bench.evidence` prints it for SQLite; with `--url postgresql://…` (an empty database) for PostgreSQL.
+`python -m bench.evidence` prints it for SQLite; with `--url postgresql://…` (an empty database) for PostgreSQL. With
+`--demo` it prints how much evidence the decisions about the demo's models have, whose runs are on a real server.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
+from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, PolicyInForce
+from reconciler.demo import samples
+from reconciler.demo.server import mlflow_server
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.evaluate import evaluate
@@ -34,6 +41,9 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Ending
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transport import Transport
 
 REGISTRY = "https://mlflow.example.com"
 POLICY = """\
@@ -75,6 +85,29 @@ def _reading(chance: random.Random, run_id: str) -> Reading:
     return Reading(repr(value), value, chance.randrange(10_000), at, run_id, "", "")
 
 
+def of_the_demo(folder: Path) -> dict[str, tuple[int, int]]:
+    """The bytes of each model's evidence: as JSON, and as its row holds it."""
+    url, loaded = f"sqlite:///{folder / 'audit.db'}", parse_policy(samples.POLICY, "policy.yaml")
+    schema.upgrade(url)
+    engine, in_force = make_engine(url), PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    with mlflow_server(folder / "server") as uri:
+        samples.register(uri)
+        transport = Transport(Endpoint(uri))
+        registry, log = TagsRegistry(uri, "", transport, transport), SqlAuditLog(engine, "bench:1", uri)
+        Cycle(registry, log).run(in_force, Mode.OBSERVE)
+        transport.close()
+    reader, row = AuditReader(engine), EvidenceRow
+    stored = select(row.evidence_key, func.length(row.content) + func.length(row.salts))
+    with engine.connect() as connection:
+        sizes = {key: int(size) for key, size in connection.execute(stored)}
+    wholes = [reader.decision(key) for key in sizes]
+    engine.dispose()
+    return {
+        whole["model"]: (len(json.dumps(whole["evidence"], separators=(",", ":"))), sizes[whole["decision_id"]])
+        for whole in wholes
+    }
+
+
 def size_of(engine: Engine) -> int:
     """In bytes, with indexes and free pages."""
     if engine.dialect.name == "postgresql":
@@ -90,8 +123,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--url")
     parser.add_argument("--decisions", type=int, default=5_000)
+    parser.add_argument("--demo", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if asked.demo:
+            for model, (as_json, stored) in sorted(of_the_demo(Path(folder)).items()):
+                print(f"{model}: {as_json:,} bytes of evidence as JSON, {stored:,} bytes stored")
+            return
         url = asked.url or f"sqlite:///{Path(folder) / 'audit.db'}"
         schema.upgrade(url)
         engine, chance = make_engine(url), random.Random(77)

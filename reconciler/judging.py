@@ -13,6 +13,7 @@ from reconciler.domain.engine import ENGINE
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evaluate import ENGINES, Evaluate
 from reconciler.domain.evidence import Evidence
+from reconciler.domain.keeping import kept
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict
@@ -53,7 +54,7 @@ def judge_batch(registry: Registry, policy: Policy, batch: Sequence[Listed], now
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
     evidence_by_key = registry.evidence(needed, now)
     for listed, needs in needed:
-        evidence = evidence_by_key[listed.request.key].excluding(needs.excluded)
+        evidence = kept(evidence_by_key[listed.request.key], needs, policy.excludes)
         yield Judgement(listed, evaluate(policy, listed.request, evidence, now), evidence)
 
 

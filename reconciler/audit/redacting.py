@@ -18,7 +18,7 @@ from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow
 from reconciler.audit.log import Recording
 from reconciler.audit.reader import only_one
-from reconciler.audit.repeating import columns_that_repeat, decisions_about_the_same
+from reconciler.audit.repeating import columns_that_repeat, decisions_about_the_same, fields_that_repeat
 from reconciler.audit.session import Session
 from reconciler.audit.tables import db_now
 from reconciler.domain.salted import KEPT, shown_path
@@ -33,8 +33,8 @@ _OF_OURS = re.compile(r"[^.]+\.(?:answer|code)")
 class Redaction:
     """What was removed: paths, each with the digest that stays. And what is not reached by it.
 
-    `repeated_in`: columns that show one of the values. `others`: ids of the decisions about the same version, which
-    have evidence of their own.
+    `repeated_in`: columns, and fields of the same evidence, that show one of the values. `others`: ids of the decisions
+    about the same version, which have evidence of their own.
     """
 
     decision_id: str
@@ -70,7 +70,10 @@ def redact(engine: Engine, id: str, paths: Sequence[str], reason: str, person: s
         return Redaction(
             decision_id=decision_id,
             removed=tuple((shown_path(slot.path), slot.digest) for slot in slots),
-            repeated_in=tuple(columns_that_repeat(recording.connection, decision_id, values)),
+            repeated_in=(
+                *columns_that_repeat(recording.connection, decision_id, values),
+                *fields_that_repeat(evidence.values(), values),
+            ),
             others=tuple(decisions_about_the_same(recording.connection, decision_id)),
         )
 

@@ -1,13 +1,15 @@
-"""Where a value of evidence is written once more: in texts about the decision, and in evidence of other decisions."""
+"""Where a value of evidence is written once more: in other fields, in texts about the decision, in other decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
 
+from reconciler.audit.evidence import Stored
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow
+from reconciler.domain.salted import shown_path
 from reconciler.domain.text import visible
 
 # Shorter words are in many texts by chance.
@@ -36,6 +38,25 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(part)
     elif value is not None:
         yield str(value)
+
+
+def fields_that_repeat(evidence: Iterable[Stored], values: Sequence[Any]) -> Iterator[str]:
+    """The fields that are left and show one of the texts, as `evidence.version.tags.owner`; numbers do not count."""
+    words = {word[:_SHOWN] for value in values for word in _texts(value) if len(word) >= _LEAST}
+    fields = [slot.field for stored in evidence for slot in stored.slots if slot.field is not None]
+    found = {field.path for field in fields if any(word in text for text in _texts(field.value) for word in words)}
+    yield from (f"evidence.{shown_path(path)}" for path in sorted(found))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """What people wrote in a field: not the digests of it, and no metrics, each of which names its run."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
+    elif isinstance(value, dict):
+        yield from (value[name] for name in ("head", "name", "context") if name in value)
 
 
 def decisions_about_the_same(connection: Connection, decision_id: str) -> list[str]:

@@ -16,7 +16,7 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
-from reconciler.cli.output import Format, write_json, write_record, write_rows
+from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.decision import Mode, OutcomeKind
@@ -93,7 +93,7 @@ def show(
     decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
     format: FormatOption = Format.TABLE,
 ) -> int:
-    """Show one decision in full: request, evidence, checks, outcomes."""
+    """Show one decision in full: request, checks, outcomes, evidence, policy."""
     from reconciler.cli.explaining import with_json_errors
 
     if format is Format.JSON:
@@ -103,48 +103,17 @@ def show(
 
 def _show_as(format: Format, decision_id: str) -> int:
     from reconciler.bootstrap.audit_reader import audit_reader
+    from reconciler.cli.showing import show_decision
 
     with audit_reader(settings()) as reader:
         whole = reader.decision(decision_id)
     if format is Format.TABLE:
-        _show(whole)
+        show_decision(whole, REGISTER)
     elif format is Format.JSON:
         write_json(whole, sys.stdout)
     else:
         write_rows([whole], format, list(whole), sys.stdout)
     return DONE
-
-
-def _show(whole: dict[str, Any]) -> None:
-    from reconciler.audit.reports import shown_verdict
-
-    shown = {name: whole[name] for name in REGISTER} | {"verdict": shown_verdict(whole)}
-    write_record(shown, sys.stdout)
-    print("\nchecks")
-    write_rows(whole["checks"], Format.TABLE, ("result", "check", "expected", "observed", "source"), sys.stdout)
-    print("outcomes")
-    if whole["outcomes"]:
-        write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
-    else:
-        print("none yet: the decision is pending")
-    _show_judged_again(whole)
-
-
-def _show_judged_again(whole: dict[str, Any]) -> None:
-    """What confirmed, followed and contradicted the decision; nothing where there was nothing."""
-    if whole["earlier_outcomes"]:
-        print("\noutcomes recorded before the last one, by an earlier release")
-        write_rows(whole["earlier_outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
-    if whole["confirmations"]:
-        print("\nconfirmations: judged the same right before an act")
-        write_rows(whole["confirmations"], Format.TABLE, ("at", "verdict", "reason"), sys.stdout)
-    if whole["late_effects"]:
-        print("\ntook effect after it had ended")
-        write_rows(whole["late_effects"], Format.TABLE, ("at", "detail"), sys.stdout)
-    if whole["replaces"]:
-        print(f"\nreplaces decision {whole['replaces']}")
-    if whole["replaced_by"]:
-        print(f"\nreplaced by decision {whole['replaced_by']}")
 
 
 @app.command(epilog="Example: mlflow-reconciler audit report --since 2026-10-01 --until 2026-11-01")

@@ -54,7 +54,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict | list):
-        value = json.dumps(value, ensure_ascii=True)
+        # Whole: what is cut is no JSON any more. It begins with a bracket, and is ASCII without control characters.
+        return json.dumps(value, ensure_ascii=True)
     text = visible(str(value))
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 

@@ -16,7 +16,9 @@ from typing import Any, Self, TypeVar
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.facts import (
     Absent,
+    Dataset,
     Fact,
+    LeftOut,
     LoggedModelFacts,
     OriginFacts,
     Reading,
@@ -25,16 +27,19 @@ from reconciler.domain.facts import (
     VersionFacts,
     number,
 )
+from reconciler.domain.salted import json_text
 from reconciler.domain.times import iso, parse_iso
-from reconciler.domain.withheld import EXCLUDED, without
+from reconciler.domain.withheld import EXCLUDED, without, without_names
 
 __all__ = [
     "FACTS",
     "FORMAT",
     "Absent",
     "Answer",
+    "Dataset",
     "Evidence",
     "Fact",
+    "LeftOut",
     "LoggedModelFacts",
     "Needs",
     "OriginFacts",
@@ -42,12 +47,16 @@ __all__ = [
     "RunFacts",
     "Unreadable",
     "VersionFacts",
+    "answer_of",
     "number",
 ]
 
 # The number of the format that `Evidence.to_json` writes, stored in the JSON.
 FORMAT = 1
 
+
+# What a fact has by names that people chose, of which `evidence.exclude` keeps some out.
+_NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
 FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts)
@@ -62,12 +71,14 @@ _NOT_ASKED = Absent(AbsenceCode.NOT_ASKED, "no rule asks for it")
 class Evidence:
     """All that is known of one request's version when it is judged: an answer by the key of each kind of fact.
 
-    `read_at` is the judge's clock. `excluded`: paths of what was kept out of it, which no check may judge.
+    `read_at` is the judge's clock. `excluded`: paths of what was kept out of it, which no check may judge;
+    `excluded_names`: globs over names of tags and parameters, of which the same is true.
     """
 
     read_at: datetime
     answers: Mapping[str, Answer]
     excluded: tuple[str, ...] = ()
+    excluded_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, read_at: datetime, answers: Mapping[type[Fact], Answer]) -> Self:
@@ -87,10 +98,26 @@ class Evidence:
         assert isinstance(answer, (kind, Absent, Unreadable))  # ensured by `of` and `from_json`
         return answer
 
-    def excluding(self, paths: Iterable[str]) -> Self:
-        """The same evidence without these fields, and with the note that they were kept out."""
-        excluded = tuple(sorted({*self.excluded, *paths}))
-        return replace(self.withholding(excluded, EXCLUDED), excluded=excluded) if excluded else self
+    def excluding(self, paths: Iterable[str], names: Iterable[str] = ()) -> Self:
+        """The same evidence without these fields, and with the note that they were kept out.
+
+        Args:
+            names: globs; every tag and parameter with a name that matches.
+        """
+        excluded, excluded_names = (
+            tuple(sorted({*before, *more})) for before, more in ((self.excluded, paths), (self.excluded_names, names))
+        )
+        if not excluded and not excluded_names:
+            return self
+        noted = replace(self.withholding(excluded, EXCLUDED), excluded=excluded, excluded_names=excluded_names)
+        return noted._without_names() if excluded_names else noted
+
+    def _without_names(self) -> Self:
+        answers = {
+            key: without_names(answer, key, _NAMED, self.excluded_names) if isinstance(answer, Fact) else answer
+            for key, answer in self.answers.items()
+        }
+        return replace(self, answers=MappingProxyType(answers))
 
     def withholding(self, paths: Collection[str], why: str) -> Self:
         """The same evidence, in which asking for one of these fields raises `Withheld`."""
@@ -102,11 +129,13 @@ class Evidence:
 
     def to_json(self) -> str:
         """ASCII JSON, keys sorted, no blanks. NUL and lone surrogates are escaped, so any database takes it."""
+        return json_text(self.to_data())
+
+    def to_data(self) -> dict[str, Any]:
         answers = {key: _answer_data(answer) for key, answer in self.answers.items()}
-        data = {"format": FORMAT, "read_at": iso(self.read_at), **answers}
-        if self.excluded:
-            data["excluded"] = list(self.excluded)
-        return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        kept_out = {"excluded": list(self.excluded), "excluded_names": list(self.excluded_names)}
+        noted = {key: paths for key, paths in kept_out.items() if paths}
+        return {"format": FORMAT, "read_at": iso(self.read_at), **answers, **noted}
 
     @classmethod
     def from_json(cls, text: str, kinds: Sequence[type[Fact]] = FACTS) -> Self:
@@ -115,22 +144,28 @@ class Evidence:
         Raises:
             ValueError: the evidence is of a format, or holds a kind of fact, that this release does not know.
         """
-        data = json.loads(text)
+        return cls.from_data(json.loads(text), kinds)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], kinds: Sequence[type[Fact]] = FACTS) -> Self:
+        """As `from_json`, of what it says."""
+        data = dict(data)
         # The first releases wrote no number: theirs is the first format.
         number_of_format = data.pop("format", FORMAT)
         if number_of_format != FORMAT:
             raise ValueError(f"evidence of format {number_of_format}: this release reads format {FORMAT} only")
         read_at, excluded = parse_iso(data.pop("read_at")), data.pop("excluded", ())
+        excluded_names = data.pop("excluded_names", ())
         by_key = {kind.key: kind for kind in kinds}
         if unknown := sorted(data.keys() - by_key.keys()):
             raise ValueError(f"evidence with {', '.join(unknown)}, which this release does not know")
-        answers = {by_key[key]: _answer(by_key[key], value) for key, value in data.items()}
-        return cls.of(read_at, answers).excluding(excluded)
+        answers = {by_key[key]: answer_of(by_key[key], value) for key, value in data.items()}
+        return cls.of(read_at, answers).excluding(excluded, excluded_names)
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the rules that match a request ask for; nothing else is fetched or kept.
+    """What the rules that match a request ask for: it decides what is fetched, and is never left out of what is kept.
 
     `metrics_of_logged_model`: some of the metrics are read there, so a registry without logged models cannot pass.
     """
@@ -168,7 +203,8 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
     return {"answer": "absent" if isinstance(answer, Absent) else "unreadable", **asdict(answer)}
 
 
-def _answer(kind: type[Fact], data: dict[str, Any]) -> Answer:
+def answer_of(kind: type[Fact], data: Mapping[str, Any]) -> Answer:
+    """An answer to that kind, from what `Evidence.to_data` has under its key."""
     values = {key: value for key, value in data.items() if key != "answer"}
     if data["answer"] == "absent":
         return Absent(AbsenceCode.of(values["code"]), values["detail"])

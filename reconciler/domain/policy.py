@@ -94,6 +94,11 @@ class Policy(Value):
         policy._exclude = tuple(globs)
         return policy
 
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """Globs over the names of tags and parameters that are kept out of the evidence."""
+        return self._exclude
+
     def _is_excluded(self, name: str) -> bool:
         return matches_any(name, self._exclude)
 

@@ -27,7 +27,9 @@ def evidence_left(document: Mapping[str, Any], redacted: Collection[str]) -> Evi
 
 
 def _in_place_of(name: str) -> Any:
-    if name in MAPS:
+    if name in MAPS or name == "left_out":
         return {}
+    if name == "datasets":
+        return []
     # Of an answer without a fact there is only why, which a check shows and does not judge.
     return REDACTED if name == "detail" else asdict(Text.of(""))

@@ -18,7 +18,7 @@ SALT_BYTES: Final = 16
 # What an answer holds by names of its own: each name is a field.
 MAPS: Final = frozenset({"tags", "metrics", "params"})
 # What evidence holds beside the answers of the registry.
-KEPT: Final = frozenset({"format", "read_at", "excluded"})
+KEPT: Final = frozenset({"format", "read_at", "excluded", "excluded_names"})
 # A name within a map may hold dots: only the first two separate.
 _DEPTH: Final = 3
 
@@ -63,5 +63,10 @@ def shown_path(path: str) -> str:
     return path if path.isascii() and path.isprintable() else json_text(path)[1:-1]
 
 
+# Made once: `json.dumps` makes a new one each time, for each of thousands of fields.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def json_text(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    """ASCII JSON, keys sorted, no blanks."""
+    return _ENCODER.encode(data)

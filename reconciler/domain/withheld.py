@@ -7,9 +7,11 @@ Whoever asks for what is not there gets neither a value nor "there is none", bot
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+
+from reconciler.domain.scope import matches_any
 
 REDACTED: Final = "was redacted"
 EXCLUDED: Final = "is kept out by evidence.exclude"
@@ -25,9 +27,14 @@ class Withheld(Exception):
 
 
 class Partial(dict[str, T]):
-    """Named values, such as tags, of which some are withheld."""
+    """Named values, such as tags, of which some are withheld: each by itself, or all whose names match a glob.
+
+    `path`: where the values stand in the evidence.
+    """
 
     withheld: Mapping[str, Withheld] = MappingProxyType({})
+    globs: tuple[str, ...] = ()
+    path: str = ""
 
     def __getitem__(self, name: str) -> T:
         self._refuse(name)
@@ -44,6 +51,8 @@ class Partial(dict[str, T]):
     def _refuse(self, name: object) -> None:
         if isinstance(name, str) and name in self.withheld:
             raise self.withheld[name]
+        if isinstance(name, str) and matches_any(name, self.globs):
+            raise Withheld(f"{self.path}.{name}", EXCLUDED)
 
 
 def without(fact: T, key: str, paths: Iterable[str], why: str) -> T:
@@ -62,8 +71,28 @@ def without(fact: T, key: str, paths: Iterable[str], why: str) -> T:
     return left
 
 
+def without_names(fact: T, key: str, members: Collection[str], globs: tuple[str, ...]) -> T:
+    """The fact of this key, from whose maps all is withheld that has a name which matches, be it there or not."""
+    left = copy.copy(fact)
+    for member in members:
+        there = getattr(fact, member, None)
+        if there is not None:
+            partial = _like(there, {name: value for name, value in there.items() if not matches_any(name, globs)})
+            partial.globs, partial.path = globs, f"{key}.{member}"
+            object.__setattr__(left, member, partial)
+    return left
+
+
 def _withhold_entry(fact: object, name: str, entry: str, withheld: Withheld) -> None:
-    there = getattr(fact, name, {})
-    partial: Partial[Any] = Partial({one: value for one, value in there.items() if one != entry})
-    partial.withheld = {**getattr(there, "withheld", {}), entry: withheld}
+    there = getattr(fact, name, None) or {}
+    partial = _like(there, {one: value for one, value in there.items() if one != entry})
+    partial.withheld = {**partial.withheld, entry: withheld}
     object.__setattr__(fact, name, partial)
+
+
+def _like(there: Mapping[str, Any], entries: Mapping[str, Any]) -> Partial[Any]:
+    """These entries, of which the same is withheld as there."""
+    partial: Partial[Any] = Partial(entries)
+    if isinstance(there, Partial):
+        partial.withheld, partial.globs, partial.path = there.withheld, there.globs, there.path
+    return partial

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from reconciler.domain.codes import AbsenceCode
@@ -134,17 +133,11 @@ def _answers(
 ) -> dict[type[Fact], Answer]:
     runs, models = found
     answers: dict[type[Fact], Answer] = {
-        VersionFacts: _only_needed(version, needs),
+        VersionFacts: version,
         RunFacts: _run_fact(version, origin, runs, needs),
-        LoggedModelFacts: _logged_model_fact(origin, models, needs),
+        LoggedModelFacts: _logged_model_fact(origin, models),
     }
     return answers | ({OriginFacts: origin.copy} if origin.copy is not None else {})
-
-
-def _only_needed(version: Version, needs: Needs) -> Version:
-    if not isinstance(version, VersionFacts):
-        return version
-    return replace(version, tags={key: value for key, value in version.tags.items() if key in needs.tags})
 
 
 def _run_fact(
@@ -161,15 +154,13 @@ def _run_fact(
     row = runs[version.run_id]
     if isinstance(row, Absent | Unreadable):
         return row
-    return run_facts(row, needs, origin.model if isinstance(origin.model, str) else "")
+    return run_facts(row, origin.model if isinstance(origin.model, str) else "")
 
 
-def _logged_model_fact(
-    origin: Origin, models: Mapping[str, Found], needs: Needs
-) -> LoggedModelFacts | Absent | Unreadable:
+def _logged_model_fact(origin: Origin, models: Mapping[str, Found]) -> LoggedModelFacts | Absent | Unreadable:
     if not isinstance(origin.model, str):
         return origin.model
     row = models[origin.model]
     if isinstance(row, Absent | Unreadable):
         return row
-    return origin.replaced_by(info_of(row)) or logged_model_facts(row, needs)
+    return origin.replaced_by(info_of(row)) or logged_model_facts(row)

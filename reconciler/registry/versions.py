@@ -102,6 +102,14 @@ def tags_of(row: Row) -> dict[str, str]:
     return {str(tag.get("key", "")): str(tag.get("value", "")) for tag in row.get("tags") or [] if tag}
 
 
+def integer(value: Any) -> int:
+    """The number; 0 if it is none. Proto JSON writes 64-bit numbers as strings, MLflow's own JSON as numbers."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
 def version_facts(row: Row) -> VersionFacts:
     return VersionFacts(
         run_id=str(row.get("run_id") or ""),
@@ -110,4 +118,6 @@ def version_facts(row: Row) -> VersionFacts:
         current_stage=str(row.get("current_stage") or "None"),
         description=Text.of(str(row.get("description") or "")),
         tags={key: Text.of(value) for key, value in tags_of(row).items()},
+        creation_timestamp=integer(row.get("creation_timestamp")) or None,
+        left_out={},
     )

@@ -137,7 +137,7 @@ class EvidenceSettings(_Section):
     """What is kept of what was judged."""
 
     exclude: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
-        (), description="Names of tags and parameters (globs) that are never read into the evidence."
+        (), description="Names of tags, parameters and datasets (globs) that are never read into the evidence."
     )
 
 

@@ -20,6 +20,7 @@ from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
 from tests.acceptance.conftest import Server, served
+from tests.acceptance.wide import wide_version
 from tests.builders import accuracy_policy
 
 POLICY = accuracy_policy(targets='Production, "@champion"')
@@ -146,3 +147,24 @@ def test_with_the_app_one_request_of_the_official_client_is_listed_once_and_appr
     # List, the run, re-read, approve.
     assert counted.transport.calls == 4
     assert list(client.list_transition_requests(name("fraud"), "1")) == []
+
+
+def cost_of(counted: Counted, server: Server, models: list[str]) -> int:
+    for model in models:
+        server.ask(model)
+    assert counted.run().outcomes == {"applied": len(models)}
+    return counted.transport.calls
+
+
+@pytest.mark.either_protocol
+def test_all_that_is_recorded_of_a_version_costs_no_call_more(
+    server: Server, tmp_path: Path, name: Callable[[str], str]
+) -> None:
+    counted = Counted(server.uri, tmp_path, TagsRegistry if server.protocol == "tags" else AppRegistry)
+    bare, wide = ([name(f"{kind}{number}") for number in range(12)] for kind in ("bare", "wide"))
+    for number in range(12):
+        # The evidence of one batch is read together, before and after it was found out what the server can do.
+        server.version(bare[number], metric=0.94)
+        wide_version(server, wide[number], logged_model=False)
+    cost_of(counted, server, bare[:4])
+    assert cost_of(counted, server, wide[4:]) == cost_of(counted, server, bare[4:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import shlex
@@ -18,6 +19,8 @@ from reconciler.audit.reader import REGISTER
 from reconciler.audit.tables import Base
 from reconciler.cli.app import app
 from reconciler.domain.checks.kinds import every_code
+from reconciler.domain.evidence import FACTS
+from reconciler.domain.salted import KEPT
 from reconciler.settings.model import known_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +54,16 @@ def test_every_alert_is_explained() -> None:
     page = (ROOT / "docs/operating.md").read_text()
     for alert in re.findall(r"alert: (\w+)", (ROOT / "contrib/alerts.yml").read_text()):
         assert f"`{alert}`" in page
+
+
+def test_every_field_of_the_evidence_is_documented_where_it_stands() -> None:
+    section = (ROOT / "docs/audit.md").read_text().partition("\n### `evidence`\n")[2].partition("\n### ")[0]
+    rows = [line.partition(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    for kind in FACTS:
+        told = " ".join(row for row in rows if f"`{kind.key}." in row or "`*." in row)
+        for member in dataclasses.fields(kind):  # type: ignore[arg-type]
+            assert re.search(rf"[`.]{member.name}[`.]", told), f"{kind.key}.{member.name}"
+    assert all(f"`{name}`" in " ".join(rows) for name in KEPT)
 
 
 def test_every_setting_is_documented() -> None:

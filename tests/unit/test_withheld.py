@@ -112,9 +112,10 @@ def test_it_is_judged_again_in_the_same_way_from_what_is_stored() -> None:
     assert stored.to_json() == judgement.evidence.to_json()
 
 
-def test_a_name_that_no_check_asks_for_changes_nothing() -> None:
+def test_a_name_that_no_check_asks_for_changes_no_verdict_and_is_noted() -> None:
     assert judged(["another"]).verdict.kind is VerdictKind.APPROVE
-    assert "excluded" not in judged(["another"]).evidence.to_json()
+    told = json.loads(judged(["another"]).evidence.to_json())
+    assert ("excluded" in told, told["excluded_names"]) == (False, ["another"])
 
 
 def test_what_is_withheld_is_neither_there_nor_missing() -> None:

@@ -1,0 +1,101 @@
+"""`audit show` for people: every field of the evidence, within the terminal, whatever strangers wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from reconciler.cli.output import write_csv
+from reconciler.cli.showing import show_evidence
+from reconciler.domain.evidence import RunFacts, VersionFacts
+from reconciler.domain.keeping import kept
+from reconciler.domain.text import Text, visible
+from tests.builders import with_changed
+from tests.whole_evidence import HOSTILE, NEEDS, flooded, whole
+
+
+def shown(document: Any, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    show_evidence(document, stream)
+    return stream.getvalue()
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every text and number in it, without the names of its fields."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if name not in {"answer", "format", "sha256", "length", "timestamp", "creation_timestamp", "end_time"}:
+                yield from leaves(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from leaves(below)
+    elif value is not None:
+        yield str(value)
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def hostile() -> Any:
+    names = {
+        HOSTILE * 30: Text.of(HOSTILE * 300),
+        "wide": Text.of("汉字" * 2000),
+        "": Text.of(""),
+        "[red]x": Text.of("[/]"),
+    }
+    evidence = with_changed(whole(), VersionFacts, tags=names, description=Text.of("z" * 10_000))
+    return json.loads(with_changed(evidence, RunFacts, params=names, user=Text.of(HOSTILE)).to_json())
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_every_field_of_the_evidence_is_shown_and_fits(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for document in (json.loads(whole().to_json()), hostile()):
+        text = shown(document, columns, monkeypatch)
+        told = squeezed(text)
+        for leaf in leaves(document):
+            assert squeezed(visible(leaf, 10 * len(leaf) + 1)) in told
+        assert max(cell_len(line) for line in text.splitlines()) <= columns
+        assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_what_was_left_out_redacted_or_kept_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads(kept(flooded("no numbers"), NEEDS, ("tick*",)).to_json())
+    note = document["run"]["left_out"]["metrics"]
+    document["run"]["user"] = document["version"]["tags"]["owner"] = document["version"]["left_out"] = {
+        "redacted": True
+    }
+    text = shown(document, 80, monkeypatch)
+    assert f"and {note['count']:,} more, sha256:{note['sha256']}" in text.replace("\n", " ").replace("      ", "")
+    assert len(re.findall(r"^ +(user|owner|left out) +\(redacted\)$", text, re.MULTILINE)) == 3
+    assert re.search(r"^  kept out +tick\*$", text, re.MULTILINE)
+
+
+def test_whatever_field_is_redacted_the_rest_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {"redacted": True}
+    for key, answer in json.loads(whole().to_json()).items():
+        for name in answer if isinstance(answer, dict) else ():
+            document = json.loads(whole().to_json())
+            document[key][name] = gone
+            if name != "answer":
+                assert "(redacted)" in shown(document, 80, monkeypatch), (key, name)
+
+
+def test_evidence_that_is_damaged_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(None, 80, monkeypatch) == "  is missing or damaged: see `mlflow-reconciler audit verify`\n"
+
+
+def test_as_csv_the_evidence_is_whole_and_nothing_in_it_is_executed() -> None:
+    document, stream = hostile(), io.StringIO()
+    write_csv([{"evidence": document, "request": [HOSTILE]}], ["evidence", "request"], stream)
+    _, row = list(csv.reader(io.StringIO(stream.getvalue())))
+    assert [json.loads(cell) for cell in row] == [document, [HOSTILE]]
+    assert all(cell.isascii() and cell.isprintable() and cell[0] in "{[" for cell in row)
