@@ -45,6 +45,7 @@ class Resolution(StrEnum):
     WITHDRAWN = "withdrawn"
     GONE = "gone"
     CHANGED = "changed"  # a governed target, by an administrator, without a request
+    OTHER = "other"  # of a kind that this release does not know
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def _entries(rows: list[Row]) -> Iterator[Resolved]:
         if row["what"] != _FILED:
             yield Resolved(
                 int(row["number"]),
-                Resolution(row["what"]),
+                _kind_of(row["what"]),
                 str(row["name"]),
                 str(row["version"]),
                 str(row["to_stage"] or ""),
@@ -43,3 +43,11 @@ def _entries(rows: list[Row]) -> Iterator[Resolved]:
                 str(row["id"] or ""),
                 row["decision_id"],
             )
+
+
+def _kind_of(what: object) -> Resolution:
+    """A newer app may record what this release has no word for: that is no reason to decide nothing."""
+    try:
+        return Resolution(str(what))
+    except ValueError:
+        return Resolution.OTHER

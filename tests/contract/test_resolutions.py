@@ -228,6 +228,28 @@ def test_numbers_that_went_back_are_read_from_the_beginning(world: Any, observin
 
 
 @on_the_app
+def test_an_entry_of_a_kind_that_is_not_known_is_kept_and_stops_nothing(
+    world: Any, daemon: Daemon, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Faulty._send
+
+    def of_a_newer_release(self: Faulty, *asked: Any, **arguments: Any) -> Any:
+        answer = send(self, *asked, **arguments)
+        for row in answer.get("history", []) if isinstance(answer, dict) else []:
+            row["what"] = "postponed" if row["what"] == "withdrawn" else row["what"]
+        return answer
+
+    monkeypatch.setattr(Faulty, "_send", of_a_newer_release)
+    world.version(model, 0.95)
+    world.ask(model)
+    world.withdraw(model)
+    world.ask(model)
+    daemon.cycle()
+    assert daemon.decisions() == [("approve", "applied")]
+    assert resolutions(daemon, model) == [("other", "asserted")]
+
+
+@on_the_app
 def test_an_app_without_a_history_is_inferred_from(
     world: Any, observing: Daemon, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
