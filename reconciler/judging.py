@@ -13,10 +13,10 @@ from reconciler.domain.engine import ENGINE
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evaluate import ENGINES, Evaluate
 from reconciler.domain.evidence import Evidence
-from reconciler.domain.keeping import kept
+from reconciler.domain.keeping import permitted, within_room
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
-from reconciler.domain.verdict import Verdict
+from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.ports import Listed, Registry
 
 # How many requests share one reading of evidence: fewer keeps it fresher, more needs fewer calls.
@@ -54,8 +54,13 @@ def judge_batch(registry: Registry, policy: Policy, batch: Sequence[Listed], now
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
     evidence_by_key = registry.evidence(needed, now)
     for listed, needs in needed:
-        evidence = kept(evidence_by_key[listed.request.key], needs, policy.excludes)
-        yield Judgement(listed, evaluate(policy, listed.request, evidence, now), evidence)
+        evidence = permitted(evidence_by_key[listed.request.key], needs, policy.excludes)
+        verdict = evaluate(policy, listed.request, evidence, now)
+        if verdict.kind is not VerdictKind.ABSTAIN:
+            # Of what is decided the evidence is kept, and the verdict rests on what is kept. An abstention keeps none.
+            evidence, whole = within_room(evidence, needs), evidence
+            verdict = verdict if evidence is whole else evaluate(policy, listed.request, evidence, now)
+        yield Judgement(listed, verdict, evidence)
 
 
 def judge_again(engine: int, policy: Policy, request: Request, evidence: Evidence) -> Verdict:

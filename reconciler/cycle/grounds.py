@@ -34,6 +34,5 @@ def _shown(entry: Listed, in_force: PolicyInForce) -> int | None:
     if facts is None:
         return None
     wanted = in_force.policy.needs(entry.request).tags
-    tags = sorted((key, facts.tags[key]) for key in wanted if key in facts.tags)
-    shown = (facts.run_id, facts.source, facts.status, facts.current_stage, facts.description, tags)
-    return hash(repr(shown))
+    tags = frozenset((key, facts.tags[key]) for key in wanted if key in facts.tags)
+    return hash((facts.run_id, facts.source, facts.status, facts.current_stage, facts.description, tags))

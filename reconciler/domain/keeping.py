@@ -61,14 +61,19 @@ class _Kind(IntEnum):
 
 
 def kept(evidence: Evidence, needs: Needs, exclude: Sequence[str]) -> Evidence:
-    """The evidence that is judged and stored.
+    """The evidence that a decision rests on, and that is stored with it. `exclude`: as of `permitted`."""
+    return within_room(permitted(evidence, needs, exclude), needs)
+
+
+def permitted(evidence: Evidence, needs: Needs, exclude: Sequence[str]) -> Evidence:
+    """The evidence without what the configuration keeps out.
 
     Args:
         exclude: globs over the names of tags, parameters and datasets.
     """
     if exclude:
         evidence = replace(evidence, answers=_without(evidence.answers, needs, exclude))
-    return within_room(evidence.excluding(needs.excluded, exclude), needs)
+    return evidence.excluding(needs.excluded, exclude)
 
 
 # --- kept out ------------------------------------------------------------------------------------------------
