@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from reconciler.cli.output import Format, write_record, write_rows
-from reconciler.domain.salted import MAPS
+from reconciler.domain.salted import MAPS, json_text
 from reconciler.domain.text import TEXT_LIMIT, visible, visible_name
 from reconciler.domain.times import from_millis, iso
 
@@ -137,8 +137,10 @@ def _value(value: Any) -> str:
         return _value(value["head"]) + cut
     if "text" in value:
         return _reading(value)
-    used_for = f", {value['context']}" if value["context"] else ""
-    return f"{value['name']} ({value['digest']}){used_for}"
+    if "digest" in value:
+        used_for = f", {value['context']}" if value["context"] else ""
+        return f"{value['name']} ({value['digest']}){used_for}"
+    return json_text(value)
 
 
 def _reading(value: Mapping[str, Any]) -> str:

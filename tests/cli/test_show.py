@@ -89,6 +89,11 @@ def test_whatever_field_is_redacted_the_rest_is_shown(monkeypatch: pytest.Monkey
                 assert "(redacted)" in shown(document, 80, monkeypatch), (key, name)
 
 
+def test_what_a_later_kind_of_fact_holds_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"read_at": "now", "new_kind": {"answer": "found", "member": {"a": [1]}}}
+    assert '{"a":[1]}' in shown(document, 80, monkeypatch)
+
+
 def test_evidence_that_is_damaged_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(None, 80, monkeypatch) == "  is missing or damaged: see `mlflow-reconciler audit verify`\n"
 
