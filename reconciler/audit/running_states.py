@@ -144,7 +144,8 @@ class RunningStates:
         return Said.of(operation, State.REGISTRY_DOWN if was_down else State.RUNNING)
 
     def _say(self, connection: Connection, said: Said, may_take: timedelta, database_failed: bool) -> Last:
-        now, memory = now_in(connection), self._memory or self._of_an_earlier_process(connection)
+        # Of cycles that are processes of their own, each remembers what the one before it said.
+        now, memory = now_in(connection), self._memory or self._last_of(connection, self._name)
         rows: list[tuple[Said, datetime]] = []
         if memory is not None and now - memory.heard > may_take:
             silent = State.DATABASE_GAP if database_failed else State.STOOD_STILL
@@ -153,9 +154,6 @@ class RunningStates:
             rows.append((said, now))
         self._add(connection, rows)
         return Last(said, now if rows or memory is None else memory.written, now)
-
-    def _of_an_earlier_process(self, connection: Connection) -> Last | None:
-        return self._last_of(connection, self._name)
 
     # --- beginnings and ends ---------------------------------------------------------------------------------
 
