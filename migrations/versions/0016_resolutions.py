@@ -25,7 +25,9 @@ REGISTER_ALL = """
 VIEW register_all AS
 SELECT d.decided_at AS at, d.registry, d.workspace, d.model, d.version, d.target, d.requester, d.requester_assurance,
        d.requested_at, d.decider, {no_text} AS person, {no_text} AS person_assurance,
-       CASE d.verdict WHEN 'approve' THEN 'approved' ELSE 'rejected' END AS what, d.reason, d.effect,
+       CASE WHEN d.acts THEN '' ELSE 'would be ' END || CASE d.verdict WHEN 'approve' THEN 'approved' ELSE 'rejected' END
+           AS what,
+       d.reason, d.effect,
        d.decision_id, {no_number} AS resolution_id
 FROM decision_register d
 UNION ALL

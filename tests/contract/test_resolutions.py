@@ -272,6 +272,19 @@ def test_an_app_without_a_history_is_inferred_from(
 
 
 @pytest.mark.parametrize("world", ["app", "tags"], indirect=True)
+def test_register_all_tells_what_would_have_been_beside_what_was(world: Any, observing: Daemon, model: str) -> None:
+    world.version(model, UNDECIDED)
+    world.ask(model)
+    observing.cycle()
+    world.approve_by_hand(model)
+    observing.cycle()
+    found = rows(
+        observing, "SELECT decider, what, effect FROM register_all WHERE model = :model ORDER BY at", model=model
+    )
+    assert found == [("daemon", "would be rejected", "nothing"), ("person", "approved", "moved")]
+
+
+@pytest.mark.parametrize("world", ["app", "tags"], indirect=True)
 def test_register_all_has_people_beside_the_daemon(world: Any, daemon: Daemon, model: str) -> None:
     by_us, by_hand = f"{model}-us", f"{model}-hand"
     for name in (by_us, by_hand):
