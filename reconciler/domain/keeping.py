@@ -87,15 +87,20 @@ def _without(answers: Mapping[str, Answer], needs: Needs, exclude: Sequence[str]
 def _fact_without(answer: Answer, needs: Needs, exclude: Sequence[str]) -> Answer:
     if isinstance(answer, RunFacts):
         gone: dict[str, Any] = {member: None for member, tag in _FROM_TAGS.items() if matches_any(tag, exclude)}
-        datasets = answer.datasets and tuple(one for one in answer.datasets if not matches_any(one.name, exclude))
+        datasets = answer.datasets and tuple(one for one in answer.datasets if not _on_any(one.name, exclude))
         return replace(answer, datasets=datasets, **gone)
     if isinstance(answer, LoggedModelFacts):
         metrics = {
-            name: tuple(one for one in readings if name in needs.metrics or not matches_any(one.dataset_name, exclude))
+            name: tuple(one for one in readings if name in needs.metrics or not _on_any(one.dataset_name, exclude))
             for name, readings in answer.metrics.items()
         }
         return replace(answer, metrics={name: readings for name, readings in metrics.items() if readings})
     return answer
+
+
+def _on_any(dataset: str, exclude: Sequence[str]) -> bool:
+    """Whether it is one of these datasets; most readings name none, which `*` must not match."""
+    return dataset != "" and matches_any(dataset, exclude)
 
 
 # --- within the room -----------------------------------------------------------------------------------------

@@ -197,6 +197,13 @@ def test_what_is_excluded_is_gone_before_anything_is_counted_or_digested() -> No
     assert told["excluded_names"] == ["holdout", "mlflow.user", "param_1*", "secret.*"]
 
 
+def test_a_reading_that_names_no_dataset_is_on_none_that_is_excluded() -> None:
+    model = replace(whole().fact(LoggedModelFacts), metrics={"loss": (reading(0.5), reading(0.5, 1, "train"))})  # type: ignore[type-var]
+    evidence = replace(whole(), answers={**whole().answers, "logged_model": model})
+    [left] = shown(kept(evidence, NEEDS, ("*",)))["logged_model"]["metrics"]["loss"]
+    assert left["dataset_name"] == ""
+
+
 def test_whoever_asks_stored_evidence_for_a_name_that_was_kept_out_gets_no_answer() -> None:
     stored = Evidence.from_json(kept(whole(), Needs(), ("tick*", "param_1")).to_json())
     version, run = stored.fact(VersionFacts), stored.fact(RunFacts)
