@@ -23,6 +23,7 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from tests.acceptance.conftest import DECISION, Server, served
 from tests.builders import accuracy_policy
+from tests.crash.record import says_nothing_false
 from tests.databricks_double import Workspace, workspace
 
 LONG = bool(os.environ.get("LONG_TESTS"))
@@ -245,6 +246,7 @@ class Case:
             assert len(done) == 1, rows
             moved = "Production" if done[0].verdict == "approve" else "None"
             assert (self.registry.stage(model), self.registry.is_open(model)) == (moved, False)
+        says_nothing_false(self.url)
 
     def _let_leases_end(self) -> None:
         if not self.url.startswith("sqlite"):
@@ -279,6 +281,7 @@ class Case:
                 assert (row.model, row.decision_id) in self.registry.acts(), (
                     "called applied, and the registry knows nothing"
                 )
+        says_nothing_false(self.url)
 
 
 def make_case(

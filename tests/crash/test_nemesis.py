@@ -27,6 +27,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.verifying import verify
 from tests.command import COMMAND
 from tests.crash.conftest import LONG, POLICY
+from tests.crash.record import says_nothing_false
 from tests.databricks_double import Asked, Workspace, workspace
 from tests.postgres import PostgresServer
 
@@ -116,6 +117,7 @@ def test_four_replicas_killed_and_frozen_lose_double_and_contradict_nothing(
         decisions = rows.decisions(DecisionFilter(), None)
     _verify(held, asked, decisions)
     one_gapless_log(url)
+    says_nothing_false(url)
     took = sorted(_seconds(row) for row in decisions)
     # Twice a lease: whoever takes over may be struck too. Half a minute for cycles that wait for a frozen one's calls.
     assert took[-1] <= 2 * LEASE + 30

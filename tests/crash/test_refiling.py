@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -27,6 +28,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.demo.server import mlflow_server
 from tests.acceptance.conftest import DECISION, REQUEST, Server
 from tests.crash.conftest import LONG
+from tests.crash.record import says_nothing_false
 from tests.crash.test_nemesis import LEASE, Replicas, one_gapless_log, replicas, until
 from tests.mlflow_app.witness import Change, Witness
 from tests.postgres import PostgresServer
@@ -124,13 +126,45 @@ def test_what_is_recorded_is_what_mlflows_own_database_saw(
             reader = AuditReader(make_engine(url))
             until(lambda: not people.open(), "every request resolved", 3 * LEASE + 120)
             until(lambda: all(row["outcome"] for row in _rows(reader)), "every outcome", 3 * LEASE + 120)
+            if protocol != "tags":
+                until(lambda: _read_to(url) == _newest(witness), "all history read", 3 * LEASE + 120)
         rows, changes = _rows(reader), witness.changes()
+        if protocol != "tags":
+            assert _recorded(url) == _by_people(witness, {row["decision_id"] for row in rows})
     with capsys.disabled():
         ended = dict(Counter(row["outcome"] for row in rows))
         print(f"\n{protocol}, {database}, {count} daemons, {KILLS} SIGKILL: "
               f"{people.asked} requests, {len(rows)} decisions, {ended}")  # fmt: skip
     assert _wrong(rows, (_applied if protocol == "tags" else _committed)(changes)) == []
     one_gapless_log(url)
+    says_nothing_false(url)
+
+
+def _newest(witness: Witness) -> int:
+    return int(witness.rows("SELECT max(number) FROM transition_requests_history")[0][0])
+
+
+def _by_people(witness: Witness, ours: set[str]) -> list[tuple[int, str]]:
+    """What MLflow's own database says that others did."""
+    entries = witness.rows("SELECT number, what, decision_id FROM transition_requests_history ORDER BY number")
+    return [(number, what) for number, what, id in entries if what != "filed" and id not in ours]
+
+
+def _recorded(url: str) -> list[tuple[int, str]]:
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        query = text("SELECT source_number, resolution FROM resolutions ORDER BY id")
+        found = [(number, what) for number, what in connection.execute(query)]
+    engine.dispose()
+    return sorted(found)
+
+
+def _read_to(url: str) -> int:
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        number = connection.scalar(text("SELECT number FROM history_cursors"))
+    engine.dispose()
+    return number or 0
 
 
 @pytest.fixture
