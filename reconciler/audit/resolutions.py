@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from reconciler.audit.log import Recording
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
@@ -44,7 +45,7 @@ def add_history(recording: Recording, served: Served, history: History) -> None:
     new = [
         _row_of(entry, served)
         for entry in history.entries
-        if (entry.number, in_millis(entry.at)) not in known and entry.decision_id not in ours
+        if (entry.number, in_millis(entry.at)) not in known and entry.number not in ours
     ]
     recording.add_many(ResolutionRow, new)
 
@@ -65,19 +66,26 @@ def _known(connection: Connection, served: Served, numbers: Sequence[int]) -> se
     return {(number, at) for number, at in connection.execute(query.where(between))}
 
 
-def _ours(connection: Connection, entries: Sequence[Resolved]) -> set[str]:
-    """Ids of decisions that an entry carried out. Anybody may write an id into a comment: all the rest must agree."""
+def _ours(connection: Connection, entries: Sequence[Resolved]) -> set[int]:
+    """Numbers of the entries that are acts of ours. Anybody may write an id into a comment: all the rest must agree."""
     row = DecisionRow
-    named = {entry.decision_id: entry for entry in entries if entry.decision_id is not None}
-    ours: set[str] = set()
+    named = {entry.decision_id for entry in entries if entry.decision_id is not None}
+    known: dict[str, Any] = {}
     for some in chunks(named):
-        query: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict)
-        for found in connection.execute(query.where(row.decision_id.in_(some))):
-            entry = named[found.decision_id]
-            place = visible_name(entry.model), entry.version, entry.target
-            if (found.model, found.version, found.target) == place and _VERDICTS.get(found.verdict) == entry.what:
-                ours.add(found.decision_id)
-    return ours
+        # What a mode kept from being carried out was not done by us, whoever names it.
+        acts: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict, row.request).where(row.acts)
+        known |= {found.decision_id: found for found in connection.execute(acts.where(row.decision_id.in_(some)))}
+    return {entry.number for entry in entries if _carried_out(known.get(entry.decision_id or ""), entry)}
+
+
+def _carried_out(decision: Row[Any] | None, entry: Resolved) -> bool:
+    """Whether an entry, which names a decision, is about its request. One that was typed by hand has no id there."""
+    if decision is None or (decision.model, decision.version, decision.target) != (
+        visible_name(entry.model), entry.version, entry.target,
+    ):  # fmt: skip
+        return False
+    of_the_request = entry.request_id in ("", json.loads(decision.request)["id"])
+    return of_the_request and _VERDICTS.get(decision.verdict) == entry.what
 
 
 def _row_of(entry: Resolved, served: Served) -> dict[str, object]:

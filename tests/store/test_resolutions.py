@@ -1,0 +1,61 @@
+"""Whose act an entry of a history was, and what became of a request: as an auditor reads it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine
+
+from reconciler.audit.store import SqlAuditLog
+from reconciler.domain.decision import Mode
+from reconciler.domain.request import Assurance, Requester
+from reconciler.ports import History, Resolution, Resolved
+from tests.store.test_abstentions import Bench
+
+
+
+
+class Told:
+    """A bench whose registry keeps a history, with one request that the daemon approved, or would approve."""
+
+    def __init__(self, engine: Engine, mode: Mode = Mode.ENFORCE) -> None:
+        self.bench = Bench(engine)
+        self.bench.registry.keeps_history = True
+        self.request = self.bench.registry.file("fraud", "1")
+        self.bench.cycle(mode)
+        self.decision = str(self.bench.rows("SELECT decision_id FROM decisions")[0][0])
+
+    def entry(self, number: int, **other: Any) -> Resolved:
+        """The daemon's own act, but for what is other."""
+        values = {"what": Resolution.APPROVED, "model": "fraud", "request_id": self.request.id} | other
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+        who, said = Requester("mia", Assurance.AUTHENTICATED), f"as decision {self.decision}"
+        place = values["model"], "1", "Production"
+        return Resolved(number, values["what"], *place, who, said, at, values["request_id"], self.decision)
+
+    def kept(self, *entries: Resolved) -> list[int]:
+        """The numbers of those that are people's acts."""
+        log = SqlAuditLog(self.bench.engine, "test:1", self.bench.registry.uri)
+        log.add_history(History(entries, entries[-1].number))
+        return [number for (number,) in self.bench.rows("SELECT source_number FROM resolutions ORDER BY id")]
+
+
+def test_who_names_the_daemons_decision_elsewhere_does_not_make_its_act_a_persons(engine: Engine) -> None:
+    told = Told(engine)
+    assert told.kept(told.entry(1), told.entry(2, model="other", what=Resolution.REJECTED)) == [2]
+
+
+def test_who_names_a_decision_before_it_is_carried_out_is_not_hidden_behind_it(engine: Engine) -> None:
+    told = Told(engine)
+    assert told.kept(told.entry(1, model="other", what=Resolution.REJECTED), told.entry(2)) == [1]
+
+
+def test_an_approval_that_names_what_the_mode_kept_from_being_done_is_a_persons(engine: Engine) -> None:
+    told = Told(engine, Mode.OBSERVE)
+    assert told.kept(told.entry(1)) == [1]
+
+
+def test_an_approval_of_a_later_request_with_the_comment_of_the_first_is_a_persons(engine: Engine) -> None:
+    told = Told(engine)
+    assert told.kept(told.entry(1), told.entry(5, request_id="another")) == [5]
