@@ -132,18 +132,21 @@ class Pass:
         last = self._last_decisions(listed)
         due, later = self._due(listed, last)
         waiting: list[Waiting] = []
+        # Those that a stop left over, or another daemon decided, are still what the last picture says of them.
+        left = {entry.request.key for entry in due}
         for batch in batches(self._rotated(due), JUDGED_TOGETHER):
             if self._stopping():
                 break
             # Other daemons may have decided some of them while the last batch was carried out.
             remaining = self._still_as(last, batch) if len(due) > JUDGED_TOGETHER else batch
             decided = self._deciding.decide(remaining, last)
+            left -= {entry.request.key for entry in remaining}
             failpoint("recorded")
             self._happened += decided.happened
             waiting += decided.waiting
             self._happened += self._acting.carry_out(decided.pending, fresh=True)
         self._happened += [Happening(abstained=code) for code in later.values()]
-        self._keep_picture(listed, waiting, later)
+        self._keep_picture(listed, waiting, later, left)
 
     def _last_decisions(self, listed: Sequence[Listed]) -> Mapping[str, LastDecision]:
         return self._audit.last_decisions([entry.request.key for entry in listed]) if listed else {}
@@ -179,14 +182,16 @@ class Pass:
 
     # --- the picture of open requests ------------------------------------------------------------------------
 
-    def _keep_picture(self, listed: Sequence[Listed], waiting: Sequence[Waiting], later: Collection[str]) -> None:
+    def _keep_picture(
+        self, listed: Sequence[Listed], waiting: Sequence[Waiting], later: Collection[str], left: set[str]
+    ) -> None:
         if not listed and not self._unread and not self._terms.had_open:
             return
         # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
         resolved = {happening.resolved for happening in self._happened}
         still_open = [entry.request for entry in listed if entry.request.key not in resolved]
         inferred = self._resolving.infer(still_open, self._unread)
-        self._audit.reconcile_open(still_open, waiting, self._unread, later, inferred)
+        self._audit.reconcile_open(still_open, waiting, self._unread, left.union(later), inferred)
         # What was open for an unread target is still in the picture, and so is the target.
         self._still_open = bool(still_open or self._unread)
         if self._terms.mode is not Mode.OBSERVE:
