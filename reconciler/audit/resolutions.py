@@ -73,7 +73,8 @@ def _ours(connection: Connection, entries: Sequence[Resolved]) -> set[int]:
     known: dict[str, Any] = {}
     for some in chunks(named):
         # What a mode kept from being carried out was not done by us, whoever names it.
-        acts: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict, row.request).where(row.acts)
+        acts: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict, row.request)
+        acts = acts.where(row.acts)
         known |= {found.decision_id: found for found in connection.execute(acts.where(row.decision_id.in_(some)))}
     return {entry.number for entry in entries if _carried_out(known.get(entry.decision_id or ""), entry)}
 
@@ -112,11 +113,19 @@ def _row_of(entry: Resolved, served: Served) -> dict[str, object]:
 # --- what is seen to be gone ---------------------------------------------------------------------------------
 
 
-def gone(connection: Connection, served: Served, listed: Sequence[Request], unread: Sequence[Unread]) -> list[Gone]:
+def gone(
+    connection: Connection,
+    served: Served,
+    listed: Sequence[Request],
+    unread: Sequence[Unread],
+    asked_at: datetime | None,
+) -> list[Gone]:
     """As `ports.audit.OpenRequests.gone`."""
     row, open_now = OpenRequestRow, {place_of(request) for request in listed}
     targets = [str(item.target) for item in unread]
     known: Any = select(row.place).where(served.among(row), row.target.not_in(targets), row.request_key.is_not(None))
+    if asked_at is not None:
+        known = known.where(row.first_seen_at < asked_at)
     places = [place for place in connection.scalars(known) if place not in open_now]
     being_decided = (
         select(PendingActRow.decision_id)

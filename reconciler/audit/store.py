@@ -231,13 +231,16 @@ class SqlAuditLog:
         unread: Sequence[Unread] = (),
         as_before: Collection[str] = (),
         inferred: Sequence[Inferred] = (),
+        asked_at: datetime | None = None,
     ) -> None:
         with self._session.transaction() as connection:
-            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before, inferred))
+            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before, inferred, asked_at))
 
-    def gone(self, listed: Sequence[Request], unread: Sequence[Unread]) -> Sequence[Gone]:
+    def gone(
+        self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime | None = None
+    ) -> Sequence[Gone]:
         with self._session.snapshot() as connection:
-            return resolutions.gone(connection, self._served, listed, unread)
+            return resolutions.gone(connection, self._served, listed, unread, asked_at)
 
     def history_read_to(self) -> int:
         with self._session.snapshot() as connection:

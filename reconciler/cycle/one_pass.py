@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
 from reconciler.cycle.batches import batches
@@ -76,6 +76,7 @@ class Pass:
         self._listing: Listing | None = None
         self._unread: Sequence[Unread] = ()
         self._oldest = timedelta()
+        self._asked_at: datetime | None = None
         self._still_open: bool | None = None
 
     def run(self) -> Passed:
@@ -109,6 +110,7 @@ class Pass:
     def _list(self) -> list[Listed]:
         """Every open request; one typed by hand has the id and time that it got when it was first seen."""
         after = self._resolving.read_to()
+        self._asked_at = self._audit.now()
         listing = self._registry.open_requests(self._terms.scope, after)
         self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]
@@ -190,8 +192,10 @@ class Pass:
         # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
         resolved = {happening.resolved for happening in self._happened}
         still_open = [entry.request for entry in listed if entry.request.key not in resolved]
-        inferred = self._resolving.infer(still_open, self._unread)
-        self._audit.reconcile_open(still_open, waiting, self._unread, left.union(later), inferred)
+        inferred = self._resolving.infer(still_open, self._unread, self._asked_at, self._terms.scope)
+        self._audit.reconcile_open(
+            still_open, waiting, self._unread, left.union(later), inferred, self._asked_at
+        )
         # What was open for an unread target is still in the picture, and so is the target.
         self._still_open = bool(still_open or self._unread)
         if self._terms.mode is not Mode.OBSERVE:

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.request import Assurance, Requester
+from reconciler.policy.file import parse_policy
 from reconciler.ports import History, Resolution, Resolved
-from tests.store.test_abstentions import Bench
-
-
+from tests.store.test_abstentions import POLICY, Bench
 
 
 class Told:
@@ -59,3 +59,29 @@ def test_an_approval_that_names_what_the_mode_kept_from_being_done_is_a_persons(
 def test_an_approval_of_a_later_request_with_the_comment_of_the_first_is_a_persons(engine: Engine) -> None:
     told = Told(engine)
     assert told.kept(told.entry(1), told.entry(5, request_id="another")) == [5]
+
+
+def test_a_request_whose_target_the_policy_names_no_more_was_not_resolved_by_anybody(engine: Engine) -> None:
+    bench = Bench(engine)
+    bench.registry.file("fraud", "1", "Staging", accuracy="")
+    loaded = parse_policy(POLICY.replace("[Production]", "[Production, Staging]"), "policy.yaml")
+    bench.daemon.run(PolicyInForce(loaded.policy, loaded.digest, loaded.text), Mode.ENFORCE)
+    bench.cycle()
+    assert bench.rows("SELECT * FROM resolutions") == []
+    assert bench.waited() == [("missing", "gone", 1)]
+
+
+def test_a_request_that_another_daemon_saw_first_after_our_list_is_not_gone(engine: Engine) -> None:
+    bench = Bench(engine)
+    other, registry = bench.another("test:2"), bench.registry
+    registry.file("fraud", "9", accuracy="")
+
+    def meanwhile(wanted: object) -> None:
+        registry.on_evidence = lambda wanted: None
+        registry.file("fraud", "1", accuracy="")
+        bench.cycle(by=other)
+
+    registry.on_evidence = meanwhile
+    bench.cycles(2)
+    assert bench.rows("SELECT * FROM resolutions") == []
+    assert bench.waited() == [("missing", None, None), ("missing", None, None)]
