@@ -38,7 +38,7 @@ class Resolving:
         failpoint("history kept")
 
     def infer(
-        self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime | None, scope: Scope
+        self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime, scope: Scope
     ) -> list[Inferred]:
         """What became of requests that are gone and that no daemon resolved. A registry with a history tells itself.
 
