@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from reconciler.audit.judgement_tables import LateEffectRow
 from reconciler.audit.log import Recording
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.rows import RequestColumns, place_of
@@ -132,10 +133,16 @@ def gone(
         .join(DecisionRow.__table__, DecisionRow.decision_id == PendingActRow.decision_id)
         .where(DecisionRow.request_key == row.request_key)
     )
+    took_effect_late = (
+        select(LateEffectRow.id)
+        .join(DecisionRow.__table__, DecisionRow.decision_id == LateEffectRow.decision_id)
+        .where(DecisionRow.request_key == row.request_key)
+    )
+    by_others = ~being_decided.exists() & ~took_effect_late.exists()
     return [
         Gone(found.request_key, _request_of(found))
         for some in chunks(places)
-        for found in connection.execute(select(row.__table__).where(row.place.in_(some), ~being_decided.exists()))
+        for found in connection.execute(select(row.__table__).where(row.place.in_(some), by_others))
     ]
 
 

@@ -12,7 +12,8 @@ from reconciler.cycle import PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.request import Assurance, Requester
 from reconciler.policy.file import parse_policy
-from reconciler.ports import History, Resolution, Resolved
+from reconciler.ports import History, Resolution, Resolved, Unavailable
+from tests.fake_registry import raising
 from tests.store.test_abstentions import POLICY, Bench
 
 
@@ -85,3 +86,19 @@ def test_a_request_that_another_daemon_saw_first_after_our_list_is_not_gone(engi
     bench.cycles(2)
     assert bench.rows("SELECT * FROM resolutions") == []
     assert bench.waited() == [("missing", None, None), ("missing", None, None)]
+
+
+def test_what_a_decision_of_ours_did_late_was_done_by_nobody_else(engine: Engine) -> None:
+    bench = Bench(engine)
+    registry = bench.registry
+    request = registry.file("fraud", "1")
+    registry.act = lambda decision: raising(Unavailable("timeout"))()  # type: ignore[method-assign]
+    bench.cycles(8)
+    [(decision, outcome)] = bench.rows("SELECT decision_id, outcome FROM decision_register")
+    assert outcome == "failed"
+    registry.holders["fraud", request.target] = "1"
+    registry.shown["fraud", "1", request.target] = (decision,)
+    registry.withdraw(request)
+    bench.cycles(2)
+    assert bench.rows("SELECT effect FROM decision_register") == [("moved",)]
+    assert bench.rows("SELECT * FROM resolutions") == []
