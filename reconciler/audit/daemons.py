@@ -88,9 +88,10 @@ class Daemons:
     def _forget(self, connection: Connection) -> None:
         """Drops daemons that ended or are silent, except the latest of each registry, which shows its last cycle."""
         now = now_in(connection)
+        # A start closes the periods of those that are silent first, as of their last cycle, which stands here.
         others = self._here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._name)
         silent = (DaemonRow.last_cycle_at < now - _REMEMBERED) & _IS_NOT_THE_LAST
-        connection.execute(delete(DaemonRow).where(others | silent))
+        connection.execute(delete(DaemonRow).where(others | silent if self._resident else others))
 
 
 _LATER = DaemonRow.__table__.alias("later")

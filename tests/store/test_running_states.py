@@ -336,3 +336,13 @@ def test_a_cycle_that_begins_as_the_last_one_ended_asks_no_database(life: Life) 
     assert isinstance(log._running, RunningStates)
     assert log._running.is_as_before(life.terms("p1", Mode.ENFORCE, None))
     assert not log._running.is_as_before(life.terms("p2", Mode.ENFORCE, None))
+
+
+def test_a_cycle_by_hand_does_not_make_a_killed_daemons_last_cycle_unknown(life: Life) -> None:
+    life.cycles(life.daemon("host:1"), 60)
+    # On PostgreSQL the first may still live when the second starts.
+    second = life.daemon("host:2")
+    life.cycles(second, 60)
+    life.clock.passes(timedelta(days=2))
+    life.once()
+    assert ("host:2", "running", 59) in life.periods()
