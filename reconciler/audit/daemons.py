@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import timedelta
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
@@ -17,6 +19,12 @@ from reconciler.ports import CycleNote
 _REMEMBERED = timedelta(days=1)
 # The sentence of a daemon whose first cycle has not ended.
 NO_CYCLE_YET = ""
+
+
+def name_of_once(daemon: str, served: Served) -> str:
+    """The name under which cycles that are processes of their own follow one another: one for each place and host."""
+    place = hashlib.sha256(json.dumps([served.registry, served.workspace]).encode()).hexdigest()
+    return f"{daemon.rpartition(':')[0]}:once-{place[:8]}"
 
 
 class Daemons:
@@ -88,9 +96,10 @@ class Daemons:
     def _forget(self, connection: Connection) -> None:
         """Drops daemons that ended or are silent, except the latest of each registry, which shows its last cycle."""
         now = now_in(connection)
+        # A start closes the periods of those that are silent first, as of their last cycle, which stands here.
         others = self._here & DaemonRow.ended_at.is_not(None) & (DaemonRow.name != self._name)
         silent = (DaemonRow.last_cycle_at < now - _REMEMBERED) & _IS_NOT_THE_LAST
-        connection.execute(delete(DaemonRow).where(others | silent))
+        connection.execute(delete(DaemonRow).where(others | silent if self._resident else others))
 
 
 _LATER = DaemonRow.__table__.alias("later")

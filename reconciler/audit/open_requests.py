@@ -28,6 +28,7 @@ class Picture(NamedTuple):
     unread: Sequence[Unread]
     as_before: Collection[str]
     inferred: Sequence[Inferred]
+    asked_at: datetime | None = None
 
 
 @dataclass
@@ -108,7 +109,9 @@ class OpenRequests:
         known = {row.place: Known(*row) for row in connection.execute(_KNOWN.where(self._here, read))}
         open_now = {place_of(request): request for request in picture.listed}
         waits = {place_of(wait.request): wait for wait in picture.waiting}
-        changes = Changes([place for place in known if place not in open_now])
+        missing = [place for place in known if place not in open_now]
+        newer = self._newer(connection, picture.asked_at) if missing else set()
+        changes = Changes([place for place in missing if place not in newer])
         changes.gone = [
             before.request_key
             for place in changes.deleted
@@ -126,6 +129,13 @@ class OpenRequests:
             if after != before:
                 changes.note(request, before, after)
         return changes
+
+    def _newer(self, connection: Connection, asked_at: datetime | None) -> set[str]:
+        """Places that were seen first after a list was asked for, which may be why they are not in it."""
+        if asked_at is None:
+            return set()
+        row = OpenRequestRow
+        return set(connection.scalars(select(row.place).where(self._here, row.first_seen_at >= asked_at)))
 
     def _apply(self, connection: Connection, changes: Changes) -> None:
         self._write(connection, _DELETE, [{"at": place} for place in changes.deleted])

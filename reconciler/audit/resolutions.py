@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
+from reconciler.audit.judgement_tables import LateEffectRow
 from reconciler.audit.log import Recording
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.rows import RequestColumns, place_of
@@ -44,7 +46,7 @@ def add_history(recording: Recording, served: Served, history: History) -> None:
     new = [
         _row_of(entry, served)
         for entry in history.entries
-        if (entry.number, in_millis(entry.at)) not in known and entry.decision_id not in ours
+        if (entry.number, in_millis(entry.at)) not in known and entry.number not in ours
     ]
     recording.add_many(ResolutionRow, new)
 
@@ -65,19 +67,27 @@ def _known(connection: Connection, served: Served, numbers: Sequence[int]) -> se
     return {(number, at) for number, at in connection.execute(query.where(between))}
 
 
-def _ours(connection: Connection, entries: Sequence[Resolved]) -> set[str]:
-    """Ids of decisions that an entry carried out. Anybody may write an id into a comment: all the rest must agree."""
+def _ours(connection: Connection, entries: Sequence[Resolved]) -> set[int]:
+    """Numbers of the entries that are acts of ours. Anybody may write an id into a comment: all the rest must agree."""
     row = DecisionRow
-    named = {entry.decision_id: entry for entry in entries if entry.decision_id is not None}
-    ours: set[str] = set()
+    named = {entry.decision_id for entry in entries if entry.decision_id is not None}
+    known: dict[str, Any] = {}
     for some in chunks(named):
-        query: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict)
-        for found in connection.execute(query.where(row.decision_id.in_(some))):
-            entry = named[found.decision_id]
-            place = visible_name(entry.model), entry.version, entry.target
-            if (found.model, found.version, found.target) == place and _VERDICTS.get(found.verdict) == entry.what:
-                ours.add(found.decision_id)
-    return ours
+        # What a mode kept from being carried out was not done by us, whoever names it.
+        acts: Any = select(row.decision_id, row.model, row.version, row.target, row.verdict, row.request)
+        acts = acts.where(row.acts)
+        known |= {found.decision_id: found for found in connection.execute(acts.where(row.decision_id.in_(some)))}
+    return {entry.number for entry in entries if _carried_out(known.get(entry.decision_id or ""), entry)}
+
+
+def _carried_out(decision: Row[Any] | None, entry: Resolved) -> bool:
+    """Whether an entry, which names a decision, is about its request. One that was typed by hand has no id there."""
+    if decision is None or (decision.model, decision.version, decision.target) != (
+        visible_name(entry.model), entry.version, entry.target,
+    ):  # fmt: skip
+        return False
+    of_the_request = entry.request_id in ("", json.loads(decision.request)["id"])
+    return of_the_request and _VERDICTS.get(decision.verdict) == entry.what
 
 
 def _row_of(entry: Resolved, served: Served) -> dict[str, object]:
@@ -104,21 +114,35 @@ def _row_of(entry: Resolved, served: Served) -> dict[str, object]:
 # --- what is seen to be gone ---------------------------------------------------------------------------------
 
 
-def gone(connection: Connection, served: Served, listed: Sequence[Request], unread: Sequence[Unread]) -> list[Gone]:
+def gone(
+    connection: Connection,
+    served: Served,
+    listed: Sequence[Request],
+    unread: Sequence[Unread],
+    asked_at: datetime | None,
+) -> list[Gone]:
     """As `ports.audit.OpenRequests.gone`."""
     row, open_now = OpenRequestRow, {place_of(request) for request in listed}
     targets = [str(item.target) for item in unread]
     known: Any = select(row.place).where(served.among(row), row.target.not_in(targets), row.request_key.is_not(None))
+    if asked_at is not None:
+        known = known.where(row.first_seen_at < asked_at)
     places = [place for place in connection.scalars(known) if place not in open_now]
     being_decided = (
         select(PendingActRow.decision_id)
         .join(DecisionRow.__table__, DecisionRow.decision_id == PendingActRow.decision_id)
         .where(DecisionRow.request_key == row.request_key)
     )
+    took_effect_late = (
+        select(LateEffectRow.id)
+        .join(DecisionRow.__table__, DecisionRow.decision_id == LateEffectRow.decision_id)
+        .where(DecisionRow.request_key == row.request_key)
+    )
+    by_others = ~being_decided.exists() & ~took_effect_late.exists()
     return [
         Gone(found.request_key, _request_of(found))
         for some in chunks(places)
-        for found in connection.execute(select(row.__table__).where(row.place.in_(some), ~being_decided.exists()))
+        for found in connection.execute(select(row.__table__).where(row.place.in_(some), by_others))
     ]
 
 

@@ -100,7 +100,7 @@ class RunningStates:
     """The rows of one daemon. What it says is remembered (`keep`) when it is committed.
 
     Args:
-        name: host:pid, or host:once where each cycle is a process of its own.
+        name: host:pid, or host:once-… where each cycle is a process of its own.
     """
 
     def __init__(self, name: str, served: Served, clocks: Clocks | None = None) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from reconciler.audit import decisions, judgements, resolutions
 from reconciler.audit.claims import Answer, Claims
-from reconciler.audit.daemons import Daemons
+from reconciler.audit.daemons import Daemons, name_of_once
 from reconciler.audit.decisions import Prepared
 from reconciler.audit.log import Recording
 from reconciler.audit.open_requests import OpenRequests, Picture
@@ -72,7 +72,7 @@ class SqlAuditLog:
         self._claims = Claims(daemon, self._served, lease)
         self._open = OpenRequests(self._served)
         # Of many processes with one cycle each, each goes on where the last one stopped.
-        name = daemon if self.resident else f"{daemon.rpartition(':')[0]}:once"
+        name = daemon if self.resident else name_of_once(daemon, self._served)
         self._daemons = Daemons(name, self._served, resident=self.resident)
         self._running = RunningStates(name, self._served)
         self._operation: Operation | None = None
@@ -231,13 +231,16 @@ class SqlAuditLog:
         unread: Sequence[Unread] = (),
         as_before: Collection[str] = (),
         inferred: Sequence[Inferred] = (),
+        asked_at: datetime | None = None,
     ) -> None:
         with self._session.transaction() as connection:
-            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before, inferred))
+            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before, inferred, asked_at))
 
-    def gone(self, listed: Sequence[Request], unread: Sequence[Unread]) -> Sequence[Gone]:
+    def gone(
+        self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime | None = None
+    ) -> Sequence[Gone]:
         with self._session.snapshot() as connection:
-            return resolutions.gone(connection, self._served, listed, unread)
+            return resolutions.gone(connection, self._served, listed, unread, asked_at)
 
     def history_read_to(self) -> int:
         with self._session.snapshot() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
 from reconciler.cycle.batches import batches
@@ -17,6 +17,8 @@ from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint
 from reconciler.judging import JUDGED_TOGETHER
 from reconciler.ports import AuditLog, FirstSeen, Listed, Listing, Registry, RegistryError, Unread, Waiting
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Stopping:
@@ -76,6 +78,7 @@ class Pass:
         self._listing: Listing | None = None
         self._unread: Sequence[Unread] = ()
         self._oldest = timedelta()
+        self._asked_at = _LONG_AGO
         self._still_open: bool | None = None
 
     def run(self) -> Passed:
@@ -109,6 +112,8 @@ class Pass:
     def _list(self) -> list[Listed]:
         """Every open request; one typed by hand has the id and time that it got when it was first seen."""
         after = self._resolving.read_to()
+        # Where our last picture was empty, all that is in it now was seen by others since.
+        self._asked_at = self._audit.now() if self._terms.had_open else _LONG_AGO
         listing = self._registry.open_requests(self._terms.scope, after)
         self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]
@@ -132,18 +137,21 @@ class Pass:
         last = self._last_decisions(listed)
         due, later = self._due(listed, last)
         waiting: list[Waiting] = []
+        # Those that a stop left over, or another daemon decided, are still what the last picture says of them.
+        left = {entry.request.key for entry in due}
         for batch in batches(self._rotated(due), JUDGED_TOGETHER):
             if self._stopping():
                 break
             # Other daemons may have decided some of them while the last batch was carried out.
             remaining = self._still_as(last, batch) if len(due) > JUDGED_TOGETHER else batch
             decided = self._deciding.decide(remaining, last)
+            left -= {entry.request.key for entry in remaining}
             failpoint("recorded")
             self._happened += decided.happened
             waiting += decided.waiting
             self._happened += self._acting.carry_out(decided.pending, fresh=True)
         self._happened += [Happening(abstained=code) for code in later.values()]
-        self._keep_picture(listed, waiting, later)
+        self._keep_picture(listed, waiting, later, left)
 
     def _last_decisions(self, listed: Sequence[Listed]) -> Mapping[str, LastDecision]:
         return self._audit.last_decisions([entry.request.key for entry in listed]) if listed else {}
@@ -179,14 +187,16 @@ class Pass:
 
     # --- the picture of open requests ------------------------------------------------------------------------
 
-    def _keep_picture(self, listed: Sequence[Listed], waiting: Sequence[Waiting], later: Collection[str]) -> None:
+    def _keep_picture(
+        self, listed: Sequence[Listed], waiting: Sequence[Waiting], later: Collection[str], left: set[str]
+    ) -> None:
         if not listed and not self._unread and not self._terms.had_open:
             return
         # The words of a resolved request, typed again, are a new request: nothing of the old one may remain.
         resolved = {happening.resolved for happening in self._happened}
         still_open = [entry.request for entry in listed if entry.request.key not in resolved]
-        inferred = self._resolving.infer(still_open, self._unread)
-        self._audit.reconcile_open(still_open, waiting, self._unread, later, inferred)
+        inferred = self._resolving.infer(still_open, self._unread, self._asked_at, self._terms.scope)
+        self._audit.reconcile_open(still_open, waiting, self._unread, left.union(later), inferred, self._asked_at)
         # What was open for an unread target is still in the picture, and so is the target.
         self._still_open = bool(still_open or self._unread)
         if self._terms.mode is not Mode.OBSERVE:

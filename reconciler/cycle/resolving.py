@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint
 from reconciler.ports import AuditLog, Gone, Inferred, Listing, Registry, RegistryError, Resolution, Standing, Unread
 
@@ -35,11 +37,17 @@ class Resolving:
         self._audit.add_history(replace(history, read_to=0) if begun_again else history)
         failpoint("history kept")
 
-    def infer(self, listed: Sequence[Request], unread: Sequence[Unread]) -> list[Inferred]:
-        """What became of requests that are gone and that no daemon resolved. A registry with a history tells itself."""
+    def infer(
+        self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime, scope: Scope
+    ) -> list[Inferred]:
+        """What became of requests that are gone and that no daemon resolved. A registry with a history tells itself.
+
+        A request whose target no rule names any more is not asked for: nothing was done with it.
+        """
         if self._registry.keeps_history:
             return []
-        gone = self._audit.gone(listed, unread)
+        seen = self._audit.gone(listed, unread, asked_at)
+        gone = [one for one in seen if one.request.target in scope.targets]
         looked_at = [self._look(one) for one in gone[:_LOOKED_AT_TOGETHER]]
         return looked_at + [
             Inferred(one.key, one.request, Resolution.GONE, _NOT_LOOKED_AT) for one in gone[_LOOKED_AT_TOGETHER:]

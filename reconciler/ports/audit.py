@@ -139,16 +139,23 @@ class OpenRequests(Protocol):
         unread: Sequence[Unread] = (),
         as_before: Collection[str] = (),
         inferred: Sequence[Inferred] = (),
+        asked_at: datetime | None = None,
     ) -> None:
         """Replaces the working picture: which requests are open, and why the waiting ones wait.
 
         `unread`: the targets whose list could not be read; what was open for them is kept. `as_before`: keys of
         requests that were not judged because they wait as an earlier cycle noted. `inferred`: what became of those
-        that are `gone`; it is history, unless another daemon has recorded it first.
+        that are `gone`; it is history, unless another daemon has recorded it first. `asked_at`: when the list was
+        asked for; what another daemon saw first after that is kept, since it may be missing for no other reason.
         """
 
-    def gone(self, listed: Sequence[Request], unread: Sequence[Unread]) -> Sequence[Gone]:
-        """What the picture has as open, and is not listed any more; not what a decision is being carried out about."""
+    def gone(
+        self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime | None = None
+    ) -> Sequence[Gone]:
+        """What the picture has as open, and is not listed any more; not what a decision is being carried out about.
+
+        `asked_at` as in `reconcile_open`.
+        """
 
     def history_read_to(self) -> int:
         """Up to which number the registry's own history has been read."""

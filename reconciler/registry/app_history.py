@@ -12,6 +12,7 @@ from reconciler.registry.paging import Row, rows_of
 
 # That a request was filed is not told: it is listed, or resolved in a later entry.
 _FILED: Final = "filed"
+_LARGEST: Final = 2**63 - 1
 
 
 def history_in(answer: Any) -> History | None:
@@ -23,7 +24,7 @@ def history_in(answer: Any) -> History | None:
     if not isinstance(answer, dict) or "history_to" not in answer:
         return None
     try:
-        return History(list(_entries(rows_of(answer, "history"))), int(answer["history_to"]))
+        return History(list(_entries(rows_of(answer, "history"))), _number(answer["history_to"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Unavailable(f"transition-requests/list: no history in the answer: {error!r}") from None
 
@@ -32,17 +33,33 @@ def _entries(rows: list[Row]) -> Iterator[Resolved]:
     for row in rows:
         if row["what"] != _FILED:
             yield Resolved(
-                int(row["number"]),
+                _number(row["number"]),
                 _kind_of(row["what"]),
                 str(row["name"]),
                 str(row["version"]),
                 str(row["to_stage"] or ""),
-                Requester(str(row["user_id"]), Assurance(row["user_assurance"])),
+                Requester(str(row["user_id"]), _assurance_of(row["user_assurance"])),
                 str(row["comment"]),
                 datetime.fromtimestamp(int(row["creation_timestamp"]) / 1000, UTC),
                 str(row["id"] or ""),
-                row["decision_id"],
+                None if row["decision_id"] is None else str(row["decision_id"]),
             )
+
+
+def _number(value: Any) -> int:
+    """Raises ValueError for what no column has room for."""
+    number = int(value)
+    if not 0 <= number <= _LARGEST:
+        raise ValueError(f"{number} is no number of a history")
+    return number
+
+
+def _assurance_of(said: object) -> Assurance:
+    """As `_kind_of`: what a newer app calls it, this release does not know."""
+    try:
+        return Assurance(str(said))
+    except ValueError:
+        return Assurance.UNKNOWN
 
 
 def _kind_of(what: object) -> Resolution:

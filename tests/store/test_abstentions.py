@@ -200,3 +200,18 @@ def test_a_thousand_that_wait_are_written_by_as_many_statements_as_two(bench: Be
         return sum(sent.startswith("INSERT INTO abstentions") for sent, _ in written)
 
     assert waits(2) == waits(400) == 1
+
+
+@pytest.mark.parametrize("decided", [True, False], ids=["decided", "gone"])
+def test_waiting_ends_though_a_daemon_stopped_between_its_list_and_its_judgement(bench: Bench, decided: bool) -> None:
+    request = bench.registry.file("fraud", "1", accuracy="")
+    bench.cycle()
+    listed = bench.registry.operations
+    log = SqlAuditLog(bench.engine, "test:1", bench.registry.uri)
+    bench.cycle(by=Cycle(bench.registry, log, stop=lambda: bench.registry.operations > listed))
+    if decided:
+        bench.registry.accuracy["fraud", "1"] = "0.95"
+    else:
+        bench.registry.withdraw(request)
+    bench.cycle(by=bench.another("test:2"))
+    assert bench.waited() == [("missing", "decided" if decided else "gone", 2)]

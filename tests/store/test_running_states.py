@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from reconciler.audit.daemons import name_of_once
 from reconciler.audit.one_cycle import OneCycleLog
 from reconciler.audit.running_states import Clocks, RunningStates
+from reconciler.audit.statements import Served
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Mode
 from reconciler.ports import AuditUnavailable, CycleNote, Operation
@@ -19,6 +21,7 @@ from tests.store.database_clock import DatabaseClock
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 REGISTRY = "http://registry.test"
+ONCE = name_of_once("host:1", Served(REGISTRY, ""))
 
 
 class Life:
@@ -281,7 +284,7 @@ def test_cycles_by_hand_on_a_schedule_are_one_period(life: Life) -> None:
     life.clock.passes(HOUR)
     life.once()
     assert [(daemon, state) for daemon, state, _ in life.periods()] == [
-        ("host:once", "running"), ("host:once", "stood_still"), ("host:once", "running")
+        (ONCE, "running"), (ONCE, "stood_still"), (ONCE, "running")
     ]  # fmt: skip
     assert life.gaps() == [61]
 
@@ -336,3 +339,20 @@ def test_a_cycle_that_begins_as_the_last_one_ended_asks_no_database(life: Life) 
     assert isinstance(log._running, RunningStates)
     assert log._running.is_as_before(life.terms("p1", Mode.ENFORCE, None))
     assert not log._running.is_as_before(life.terms("p2", Mode.ENFORCE, None))
+
+
+def test_a_cycle_by_hand_does_not_make_a_killed_daemons_last_cycle_unknown(life: Life) -> None:
+    life.cycles(life.daemon("host:1"), 60)
+    # On PostgreSQL the first may still live when the second starts.
+    second = life.daemon("host:2")
+    life.cycles(second, 60)
+    life.clock.passes(timedelta(days=2))
+    life.once()
+    assert ("host:2", "running", 59) in life.periods()
+
+
+def test_cycles_by_hand_for_two_registries_on_one_database_do_not_make_each_other_stand_still(life: Life) -> None:
+    for number in range(10):
+        for registry in ("http://a", "http://b"):
+            life.cycle(OneCycleLog(life.engine, f"host:{number}", registry), after=timedelta(seconds=30))
+    assert life.rows("SELECT DISTINCT state FROM running_states") == [("running",)]
