@@ -98,7 +98,7 @@ def create_table() -> None:
         sa.Column("policy_digest", sa.String(64), sa.ForeignKey("policy_versions.digest"), nullable=False),
         sa.Column("policy_file", sa.Text, nullable=False),
         sa.Column("loaded_by", sa.Text, nullable=False),
-        sa.Column("interval_ms", sa.Integer, nullable=False),
+        sa.Column("interval_ms", sa.BigInteger, nullable=False),
         sa.Column("product_version", sa.String(32), nullable=False),
         sa.Column("detail", sa.Text, nullable=False),
     )

@@ -31,6 +31,6 @@ class RunningStateRow(Base):
     policy_digest: ColumnElement[str] = Column(ForeignKey("policy_versions.digest"), nullable=False)
     policy_file: ColumnElement[str] = Column(Text, nullable=False)
     loaded_by: ColumnElement[str] = Column(Text, nullable=False)
-    interval_ms: ColumnElement[int] = Column(Integer, nullable=False)
+    interval_ms: ColumnElement[int] = Column(BigInteger, nullable=False)
     product_version: ColumnElement[str] = Column(String(32), nullable=False)
     detail: ColumnElement[str] = Column(Text, nullable=False)

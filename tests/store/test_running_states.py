@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from bench.costs import statements
 from reconciler.audit.daemons import name_of_once
 from reconciler.audit.one_cycle import OneCycleLog
 from reconciler.audit.running_states import Clocks, RunningStates
@@ -356,3 +357,12 @@ def test_cycles_by_hand_for_two_registries_on_one_database_do_not_make_each_othe
         for registry in ("http://a", "http://b"):
             life.cycle(OneCycleLog(life.engine, f"host:{number}", registry), after=timedelta(seconds=30))
     assert life.rows("SELECT DISTINCT state FROM running_states") == [("running",)]
+
+
+def test_a_start_asks_as_much_after_a_hundred_restarts_as_after_ten(life: Life) -> None:
+    def starts(many: int) -> int:
+        for number in range(many):
+            life.cycle(life.daemon(f"host:{many}-{number}"), after=timedelta(minutes=10))
+        return len(statements(life.engine, lambda: life.daemon(f"host:{many}-last")))
+
+    assert starts(10) == starts(100)
