@@ -76,6 +76,7 @@ def create_tables() -> None:
         sa.Column("requested_at", MOMENT, nullable=True),
         sa.UniqueConstraint("registry", "workspace", "source_number", "resolved_at", name="uq_resolutions_source"),
     )
+    op.create_index("ix_resolutions_request_key", TABLE, ["request_key"])
     op.create_table(
         "history_cursors",
         sa.Column("registry", sa.Text, primary_key=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Identity, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ColumnElement, Identity, Index, Integer, String, Text, UniqueConstraint
 
 from reconciler.audit.tables import Base, UtcMillis
 
@@ -15,6 +15,7 @@ class ResolutionRow(Base):
     __tablename__ = "resolutions"
     __table_args__ = (
         UniqueConstraint("registry", "workspace", "source_number", "resolved_at", name="uq_resolutions_source"),
+        Index("ix_resolutions_request_key", "request_key"),
     )
 
     id: ColumnElement[int] = Column(

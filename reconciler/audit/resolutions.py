@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, not_, or_, select, update
 
 from reconciler.audit.judgement_tables import LateEffectRow
 from reconciler.audit.log import Recording
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.rows import RequestColumns, place_of
 from reconciler.audit.statements import Served, chunks
-from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, OutcomeRow, PendingActRow
+from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible, visible_name
@@ -23,6 +24,8 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Gone, History, Inferred, Resolution, Resolved, Unread
 
 _HISTORY, _SEEN = "history", "seen"
+# Outcomes after which a request is not open any more, and what became of it is on record.
+_RESOLVED: Final = [str(kind) for kind in OutcomeKind if not kind.leaves_open]
 _VERDICTS: Final = {str(VerdictKind.APPROVE): Resolution.APPROVED, str(VerdictKind.REJECT): Resolution.REJECTED}
 
 
@@ -138,7 +141,14 @@ def gone(
         .join(DecisionRow.__table__, DecisionRow.decision_id == LateEffectRow.decision_id)
         .where(DecisionRow.request_key == row.request_key)
     )
-    by_others = ~being_decided.exists() & ~took_effect_late.exists()
+    # Another daemon's list may be older than what we did, or have recorded, and put the request back into the picture.
+    resolved = (
+        select(OutcomeRow.id)
+        .join(DecisionRow.__table__, DecisionRow.decision_id == OutcomeRow.decision_id)
+        .where(DecisionRow.request_key == row.request_key, DecisionRow.acts, OutcomeRow.outcome.in_(_RESOLVED))
+    )
+    recorded = select(ResolutionRow.id).where(ResolutionRow.request_key == row.request_key)
+    by_others = not_(or_(*(known.exists() for known in (being_decided, took_effect_late, resolved, recorded))))
     return [
         Gone(found.request_key, _request_of(found))
         for some in chunks(places)

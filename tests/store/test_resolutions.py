@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.request import Assurance, Requester
+from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.policy.file import parse_policy
 from reconciler.ports import History, Resolution, Resolved, Unavailable
 from tests.fake_registry import raising
@@ -102,3 +102,29 @@ def test_what_a_decision_of_ours_did_late_was_done_by_nobody_else(engine: Engine
     bench.cycles(2)
     assert bench.rows("SELECT effect FROM decision_register") == [("moved",)]
     assert bench.rows("SELECT * FROM resolutions") == []
+
+
+def stale_list(bench: Bench, request: Request) -> None:
+    """Another daemon's cycle ends late, and puts back what its old list showed as open."""
+    SqlAuditLog(bench.engine, "test:2", bench.registry.uri).reconcile_open([request], [])
+
+
+def test_what_we_did_after_another_daemons_list_was_done_by_nobody_else(engine: Engine) -> None:
+    bench = Bench(engine)
+    request = bench.registry.file("fraud", "1")
+    bench.cycle()
+    stale_list(bench, request)
+    bench.cycle(by=bench.another("test:2"))
+    assert bench.rows("SELECT what, decider FROM register_all") == [("approved", "daemon")]
+    assert bench.rows("SELECT * FROM open_requests") == []
+
+
+def test_a_withdrawal_that_a_stale_list_hides_for_a_while_is_said_once(engine: Engine) -> None:
+    bench = Bench(engine)
+    request = bench.registry.file("fraud", "1", accuracy="")
+    bench.cycle()
+    bench.registry.withdraw(request)
+    bench.cycle()
+    stale_list(bench, request)
+    bench.cycle(by=bench.another("test:2"))
+    assert bench.rows("SELECT resolution FROM resolutions") == [("gone",)]
