@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Identity, Index, Integer, String, Text
+from sqlalchemy import Column, ColumnElement, Index, String, Text
 
-from reconciler.audit.tables import Base, UtcMillis
+from reconciler.audit.tables import Base, UtcMillis, numbered
 
 
 class AbstentionRow(Base):
@@ -15,9 +15,7 @@ class AbstentionRow(Base):
     __tablename__ = "abstentions"
     __table_args__ = (Index("ix_abstentions_request_key", "request_key", "id"),)
 
-    id: ColumnElement[int] = Column(
-        BigInteger().with_variant(Integer, "sqlite"), Identity(always=False), primary_key=True
-    )
+    id: ColumnElement[int] = numbered()
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     request_key: ColumnElement[str] = Column(String(64), nullable=False)
     registry: ColumnElement[str] = Column(Text, nullable=False)

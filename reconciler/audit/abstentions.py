@@ -37,8 +37,7 @@ class Began(NamedTuple):
 
     @property
     def values(self) -> dict[str, object]:
-        of_it = RequestColumns.of(self.request)._asdict()
-        del of_it["comment"]
+        of_it = RequestColumns.of(self.request).without_comment
         moment = {"request_key": self.request.key, "requested_at": self.request.requested_at}
         return {**of_it, **moment, "event": str(Event.WAITS), "code": self.code, "detail": self.detail}
 

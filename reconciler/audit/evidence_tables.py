@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKey, Identity, Integer, LargeBinary, String, Text
+from sqlalchemy import Column, ColumnElement, ForeignKey, Integer, LargeBinary, String, Text
 from sqlalchemy import UniqueConstraint as Unique
 
-from reconciler.audit.tables import Base, UtcMillis
+from reconciler.audit.tables import Base, UtcMillis, numbered
 
 
 class EvidenceRow(Base):
@@ -27,9 +27,7 @@ class RedactionRow(Base):
     __tablename__ = "redactions"
     __table_args__ = (Unique("evidence_key", "position", name="uq_redactions_field"),)
 
-    id: ColumnElement[int] = Column(
-        BigInteger().with_variant(Integer, "sqlite"), Identity(always=False), primary_key=True
-    )
+    id: ColumnElement[int] = numbered()
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     evidence_key: ColumnElement[str] = Column(ForeignKey("evidence.evidence_key"), nullable=False)
     position: ColumnElement[int] = Column(Integer, nullable=False)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKey, Identity, Index, Integer, String, Text
+from sqlalchemy import Column, ColumnElement, ForeignKey, Index, Integer, String, Text
 
-from reconciler.audit.tables import Base, UtcMillis
-
-_RowId = BigInteger().with_variant(Integer, "sqlite")
+from reconciler.audit.tables import Base, RowId, UtcMillis, numbered
 
 
 class EarlierOutcomeRow(Base):
@@ -16,7 +14,7 @@ class EarlierOutcomeRow(Base):
 
     __tablename__ = "earlier_outcomes"
 
-    id: ColumnElement[int] = Column(_RowId, primary_key=True, autoincrement=False)
+    id: ColumnElement[int] = Column(RowId, primary_key=True, autoincrement=False)
     decision_id: ColumnElement[str] = Column(ForeignKey("decisions.decision_id"), nullable=False)
     outcome: ColumnElement[str] = Column(String(16), nullable=False)
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
@@ -29,7 +27,7 @@ class ConfirmationRow(Base):
     __tablename__ = "confirmations"
     __table_args__ = (Index("ix_confirmations_decision_id", "decision_id"),)
 
-    id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
+    id: ColumnElement[int] = numbered()
     decision_id: ColumnElement[str] = Column(ForeignKey("decisions.decision_id"), nullable=False)
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     verdict: ColumnElement[str] = Column(String(16), nullable=False)
@@ -45,7 +43,7 @@ class LateEffectRow(Base):
 
     __tablename__ = "late_effects"
 
-    id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
+    id: ColumnElement[int] = numbered()
     decision_id: ColumnElement[str] = Column(ForeignKey("decisions.decision_id"), unique=True, nullable=False)
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     detail: ColumnElement[str] = Column(Text, nullable=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Identity, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Integer, LargeBinary, String, Text
 from sqlalchemy import UniqueConstraint as Unique
 
-from reconciler.audit.tables import Base, UtcMillis
+from reconciler.audit.tables import Base, UtcMillis, numbered
 
 
 class LogLeafRow(Base):
@@ -37,9 +37,7 @@ class LogEpochRow(Base):
 
     __tablename__ = "log_epochs"
 
-    id: ColumnElement[int] = Column(
-        BigInteger().with_variant(Integer, "sqlite"), Identity(always=False), primary_key=True
-    )
+    id: ColumnElement[int] = numbered()
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     size: ColumnElement[int] = Column(BigInteger, nullable=False)
     reason: ColumnElement[str] = Column(Text, nullable=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Identity, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, String, Text, UniqueConstraint
 
-from reconciler.audit.tables import Base, UtcMillis
+from reconciler.audit.tables import Base, UtcMillis, numbered
 
 
 class ResolutionRow(Base):
@@ -18,9 +18,7 @@ class ResolutionRow(Base):
         Index("ix_resolutions_request_key", "request_key"),
     )
 
-    id: ColumnElement[int] = Column(
-        BigInteger().with_variant(Integer, "sqlite"), Identity(always=False), primary_key=True
-    )
+    id: ColumnElement[int] = numbered()
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     registry: ColumnElement[str] = Column(Text, nullable=False)
     workspace: ColumnElement[str] = Column(Text, nullable=False)

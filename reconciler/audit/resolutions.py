@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, Row, func, insert, not_, or_, select, update
 
 from reconciler.audit.judgement_tables import LateEffectRow
 from reconciler.audit.log import Recording
@@ -131,29 +131,23 @@ def gone(
     if asked_at is not None:
         known = known.where(row.first_seen_at < asked_at)
     places = [place for place in connection.scalars(known) if place not in open_now]
-    being_decided = (
-        select(PendingActRow.decision_id)
-        .join(DecisionRow.__table__, DecisionRow.decision_id == PendingActRow.decision_id)
-        .where(DecisionRow.request_key == row.request_key)
-    )
-    took_effect_late = (
-        select(LateEffectRow.id)
-        .join(DecisionRow.__table__, DecisionRow.decision_id == LateEffectRow.decision_id)
-        .where(DecisionRow.request_key == row.request_key)
-    )
-    # Another daemon's list may be older than what we did, or have recorded, and put the request back into the picture.
-    resolved = (
-        select(OutcomeRow.id)
-        .join(DecisionRow.__table__, DecisionRow.decision_id == OutcomeRow.decision_id)
-        .where(DecisionRow.request_key == row.request_key, DecisionRow.acts, OutcomeRow.outcome.in_(_RESOLVED))
-    )
-    recorded = select(ResolutionRow.id).where(ResolutionRow.request_key == row.request_key)
-    by_others = not_(or_(*(known.exists() for known in (being_decided, took_effect_late, resolved, recorded))))
+    # What is being decided or took effect late is ours. Another daemon's list may be older than what we did, or have
+    # recorded, and put the request back into the picture.
+    resolved = DecisionRow.acts & OutcomeRow.outcome.in_(_RESOLVED)
+    recorded = select(ResolutionRow.id).where(ResolutionRow.request_key == row.request_key).exists()
+    ours = _of_a_decision(PendingActRow), _of_a_decision(LateEffectRow), _of_a_decision(OutcomeRow, resolved)
+    by_others = not_(or_(*ours, recorded))
     return [
         Gone(found.request_key, _request_of(found))
         for some in chunks(places)
         for found in connection.execute(select(row.__table__).where(row.place.in_(some), by_others))
     ]
+
+
+def _of_a_decision(row: type[PendingActRow | LateEffectRow | OutcomeRow], *only: ColumnElement[bool]) -> Exists:
+    """Whether a table has a row about a decision on the open request that is looked at."""
+    same = DecisionRow.decision_id == row.decision_id, DecisionRow.request_key == OpenRequestRow.request_key
+    return select(row.decision_id).where(*same, *only).correlate(OpenRequestRow.__table__).exists()
 
 
 def _request_of(found: Any) -> Request:
@@ -170,10 +164,8 @@ def add_inferred(recording: Recording, inferred: Sequence[Inferred]) -> None:
 
 
 def _inferred_row(one: Inferred) -> dict[str, object]:
-    shared = RequestColumns.of(one.request)._asdict()
-    del shared["comment"]
     return {
-        **shared,
+        **RequestColumns.of(one.request).without_comment,
         "resolution": str(one.what),
         "decider": "",
         "decider_assurance": str(Assurance.UNKNOWN),

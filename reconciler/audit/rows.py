@@ -49,6 +49,10 @@ class RequestColumns(NamedTuple):
             comment=visible(request.comment),
         )
 
+    @property
+    def without_comment(self) -> dict[str, object]:
+        return {name: value for name, value in self._asdict().items() if name != "comment"}
+
 
 class NewDecision(NamedTuple):
     """A decision, without the columns of its request; the database adds `id` and `decided_at`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKey, Identity, Index, Integer, String, Text
+from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKey, Index, String, Text
 
-from reconciler.audit.tables import Base, UtcMillis
+from reconciler.audit.tables import Base, UtcMillis, numbered
 
 
 class RunningStateRow(Base):
@@ -18,9 +18,7 @@ class RunningStateRow(Base):
         Index("ix_running_states_at", "at"),
     )
 
-    id: ColumnElement[int] = Column(
-        BigInteger().with_variant(Integer, "sqlite"), Identity(always=False), primary_key=True
-    )
+    id: ColumnElement[int] = numbered()
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     since: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     registry: ColumnElement[str] = Column(Text, nullable=False)

@@ -86,7 +86,12 @@ def _postgresql_now(element: db_now, compiler: Any, **options: Any) -> str:
 
 
 # SQLite assigns row ids only to INTEGER columns; PostgreSQL should not run out of them.
-_RowId = BigInteger().with_variant(Integer, "sqlite")
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def numbered() -> ColumnElement[int]:
+    """The column of a table whose rows the database numbers."""
+    return Column(RowId, Identity(always=False), primary_key=True)
 
 
 class Base:
@@ -135,7 +140,7 @@ class DecisionRow(Base):
         Index("ix_decisions_model", "model"),
     )
 
-    id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
+    id: ColumnElement[int] = numbered()
     decision_id: ColumnElement[str] = Column(String(36), unique=True, nullable=False)
     request_key: ColumnElement[str] = Column(String(64), nullable=False)
     decided_at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
@@ -182,7 +187,7 @@ class DecisionCheckRow(Base):
 class PauseEventRow(Base):
     __tablename__ = "pause_events"
 
-    id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
+    id: ColumnElement[int] = numbered()
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     action: ColumnElement[str] = Column(String(8), nullable=False)
     reason: ColumnElement[str] = Column(Text, nullable=False)
@@ -194,7 +199,7 @@ class OutcomeRow(Base):
     # The second one holds failed outcomes only, which the migration says.
     __table_args__ = (Index("uq_outcomes_decision_id", "decision_id", unique=True), Index("ix_outcomes_failed", "id"))
 
-    id: ColumnElement[int] = Column(_RowId, Identity(always=False), primary_key=True)
+    id: ColumnElement[int] = numbered()
     decision_id: ColumnElement[str] = Column(ForeignKey("decisions.decision_id"), nullable=False)
     outcome: ColumnElement[str] = Column(String(16), nullable=False)
     at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)

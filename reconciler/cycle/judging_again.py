@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final
 
 from reconciler.cycle.grounds import Grounds
+from reconciler.cycle.memory import Memory
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.cycle.waiting import TakingTurns
 from reconciler.domain.decision import Mode
@@ -34,25 +35,12 @@ class _Judged:
     due: float
 
 
-class Backoff:
-    """What this process remembers of the requests that it judged, from pass to pass.
-
-    Nothing of it is stored: after a start each is judged again once, within the budget.
-    """
+class Backoff(Memory[_Judged]):
+    """How each request was judged by this process; after a start each is judged again once, within the budget."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
         self.clock = clock
-        self._judged: dict[str, _Judged] = {}
-
-    def of(self, key: str) -> _Judged | None:
-        return self._judged.get(key)
-
-    def put(self, key: str, judged: _Judged) -> None:
-        self._judged[key] = judged
-
-    def keep_only(self, keys: Collection[str]) -> None:
-        """Forgets every other request."""
-        self._judged = {key: judged for key, judged in self._judged.items() if key in keys}
 
 
 class JudgingAgain:

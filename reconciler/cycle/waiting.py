@@ -6,10 +6,12 @@ for a metric cost no more than the budget, and each is still looked at every few
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from reconciler.cycle.grounds import Grounds
+from reconciler.cycle.memory import Memory
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.ports import Listed, Waiting
@@ -23,29 +25,8 @@ class _Abstained(NamedTuple):
     code: str
 
 
-class Abstained:
-    """What this process remembers of the requests that wait, from pass to pass; the first was judged longest ago."""
-
-    def __init__(self) -> None:
-        self._by_key: dict[str, _Abstained] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def of(self, key: str) -> _Abstained | None:
-        return self._by_key.get(key)
-
-    def put(self, key: str, abstained: _Abstained) -> None:
-        self._by_key.pop(key, None)
-        self._by_key[key] = abstained
-
-    def among(self, keys: Collection[str]) -> list[str]:
-        """Those of the keys that are remembered, judged longest ago first."""
-        return [key for key in self._by_key if key in keys]
-
-    def keep_only(self, keys: Collection[str]) -> None:
-        """Forgets every other request."""
-        self._by_key = {key: abstained for key, abstained in self._by_key.items() if key in keys}
+class Abstained(Memory[_Abstained]):
+    """What each request waits for, as this process judged it: the first was judged longest ago."""
 
 
 class TakingTurns:
@@ -64,7 +45,7 @@ class TakingTurns:
             return {}
         as_before = {entry.request.key for entry in undecided if self._is_as_before(entry)}
         newest_first = reversed(self._abstained.among(as_before))
-        later = [key for key, _ in zip(newest_first, range(beyond), strict=False)]
+        later = islice(newest_first, beyond)
         return {key: before.code for key in later if (before := self._abstained.of(key))}
 
     def _is_as_before(self, entry: Listed) -> bool:
