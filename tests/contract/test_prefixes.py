@@ -24,6 +24,17 @@ def killed_at(name: str, cycle: Callable[[], object]) -> None:
         cycle()
 
 
+def died_and_a_person_was_faster(
+    world: World, daemon: Daemon, model: str, accuracy: float, died: str, people: str
+) -> None:
+    world.version(model, accuracy)
+    world.ask(model, "first")
+    killed_at(died, daemon.cycle)
+    PEOPLE[people](world, model)
+    daemon.cycle()
+    daemon.cycle()
+
+
 PEOPLE: dict[str, Callable[[World, str], None]] = {
     "nothing": lambda world, model: None,
     "withdraw": lambda world, model: world.withdraw(model),
@@ -62,12 +73,7 @@ LATE, GONE = [("approve", "superseded"), ("approve", "applied")], [("approve", "
 def test_died_after_a_write_and_a_person_was_faster(
     world: World, daemon: Daemon, model: str, died: str, people: str, recorded: list[tuple[str, str]], stage: str
 ) -> None:
-    world.version(model, 0.95)
-    world.ask(model, "first")
-    killed_at(died, daemon.cycle)
-    PEOPLE[people](world, model)
-    daemon.cycle()
-    daemon.cycle()
+    died_and_a_person_was_faster(world, daemon, model, 0.95, died, people)
     assert daemon.decisions() == recorded
     if stage:
         assert world.stage(model) == holding(world, stage)
@@ -98,12 +104,7 @@ REJECTED, NOT_REJECTED = ("reject", "applied"), ("reject", "superseded")
 def test_died_after_a_write_of_a_rejection_and_a_person_was_faster(
     world: World, daemon: Daemon, model: str, died: str, people: str, recorded: list[tuple[str, str]], stage: str
 ) -> None:
-    world.version(model, 0.5)
-    world.ask(model, "first")
-    killed_at(died, daemon.cycle)
-    PEOPLE[people](world, model)
-    daemon.cycle()
-    daemon.cycle()
+    died_and_a_person_was_faster(world, daemon, model, 0.5, died, people)
     assert daemon.decisions() == recorded
     if stage:
         assert world.stage(model) == holding(world, stage)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from reconciler.domain.decision import Mode
 from tests.contract.conftest import Daemon, Faulty, World
-from tests.contract.test_prefixes import killed_at
+from tests.contract.test_prefixes import PEOPLE, killed_at
 
 UNDECIDED = 0.5
 on_each = pytest.mark.parametrize("world", ["tags", "alias", "databricks"], indirect=True)
@@ -34,8 +35,6 @@ def resolutions(daemon: Daemon, model: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def observing(daemon: Daemon) -> Daemon:
     """It decides and leaves every request to people."""
-    from reconciler.domain.decision import Mode
-
     run = daemon._cycle.run
     daemon.cycle = lambda: run(daemon.policy, Mode.OBSERVE)  # type: ignore[method-assign]
     return daemon
@@ -44,16 +43,21 @@ def observing(daemon: Daemon) -> Daemon:
 # --- registries that keep no history -----------------------------------------------------------------------------
 
 
+def gone(world: World, observing: Daemon, model: str, how: str) -> None:
+    """A request that a cycle has listed is gone, in one of the ways that people have."""
+    world.version(model, UNDECIDED)
+    world.ask(model)
+    observing.cycle()
+    PEOPLE[how](world, model)
+    for _ in range(3):
+        observing.cycle()
+
+
 @on_each
 def test_a_request_that_is_gone_while_its_version_holds_the_target_was_approved_by_somebody(
     world: World, observing: Daemon, model: str
 ) -> None:
-    world.version(model, UNDECIDED)
-    world.ask(model)
-    observing.cycle()
-    world.approve_by_hand(model)
-    for _ in range(3):
-        observing.cycle()
+    gone(world, observing, model, "resolve")
     assert resolutions(observing, model) == [("approved", "unknown")]
 
 
@@ -61,22 +65,13 @@ def test_a_request_that_is_gone_while_its_version_holds_the_target_was_approved_
 def test_of_one_that_is_gone_otherwise_nothing_tells_whether_it_was_withdrawn(
     world: World, observing: Daemon, model: str
 ) -> None:
-    world.version(model, UNDECIDED)
-    world.ask(model)
-    observing.cycle()
-    world.withdraw(model)
-    for _ in range(3):
-        observing.cycle()
+    gone(world, observing, model, "withdraw")
     assert resolutions(observing, model) == [("gone", "unknown")]
 
 
 @on_each
 def test_of_a_version_that_was_deleted_too(world: World, observing: Daemon, model: str) -> None:
-    world.version(model, UNDECIDED)
-    world.ask(model)
-    observing.cycle()
-    world.delete(model)
-    observing.cycle()
+    gone(world, observing, model, "delete")
     assert resolutions(observing, model) == [("gone", "unknown")]
     said = rows(observing, "SELECT comment FROM resolutions WHERE model = :model", model=model)
     assert said == [("its version or model was deleted",)]
