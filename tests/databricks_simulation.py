@@ -90,7 +90,7 @@ class Simulation:
 
     def _look(self, places: Sequence[Place]) -> Iterator[Looked]:
         for place in places:
-            yield place, self.registry.look(self.transport, place)
+            yield place, self.registry.requests_on(self.transport, place)
 
     def cycle(self) -> set[str]:
         """The models of the requests that were seen; the next cycle is a minute after this one."""

@@ -20,6 +20,7 @@ from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.observation_tables import AcknowledgementRow, AttributionRow, ObservationRow, WatchedScopeRow
 from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import insert_new
@@ -48,6 +49,10 @@ ENTRIES: dict[type[Base], str] = {
     RunningStateRow: "id",
     AbstentionRow: "id",
     ResolutionRow: "id",
+    ObservationRow: "id",
+    AttributionRow: "id",
+    AcknowledgementRow: "id",
+    WatchedScopeRow: "id",
     RedactionRow: "id",
     LogEpochRow: "id",
 }
@@ -84,14 +89,14 @@ class Recording:
         self.size = size
         self._entries: list[Entry] = []
 
-    def add_many(self, row: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
+    def add_many(self, row: type[Base], rows: Sequence[Mapping[str, object]]) -> list[Columns]:
         """As `add`, of rows of now that rest on no evidence: it takes as many statements for all of them as for one."""
         if not rows:
-            return
+            return []
         statement = insert(row).values(at=db_now()).returning(*row.__table__.columns)
         # They come back in any order; asked for another, SQLAlchemy sends SQLite one statement a row.
-        for added in sorted(self.connection.execute(statement, rows), key=lambda added: int(added.id)):
-            self._entered(row, added)
+        found = sorted(self.connection.execute(statement, rows), key=lambda added: int(added.id))
+        return [self._entered(row, added) for added in found]
 
     def add(self, row: type[Base], values: Mapping[str, object], evidence: str | None = None) -> Columns:
         """Adds a row to a table of `ENTRIES`, and returns it as it is stored.

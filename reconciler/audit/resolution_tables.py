@@ -16,6 +16,7 @@ class ResolutionRow(Base):
     __table_args__ = (
         UniqueConstraint("registry", "workspace", "source_number", "resolved_at", name="uq_resolutions_source"),
         Index("ix_resolutions_request_key", "request_key"),
+        Index("ix_resolutions_model", "model", "version", "target"),
     )
 
     id: ColumnElement[int] = numbered()

@@ -12,6 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, lit
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from reconciler.audit.observation_tables import (
+    HolderRow,
+    LookRow,
+    ObservationRow,
+    StrayTagRow,
+    UnattributedRow,
+    WatchedScopeRow,
+)
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.tables import (
@@ -25,7 +33,19 @@ from reconciler.audit.tables import (
 )
 
 _OfARegistry = (
-    DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow | RunningStateRow | ResolutionRow | HistoryCursorRow
+    DecisionRow
+    | OpenRequestRow
+    | UnreadListRow
+    | DaemonRow
+    | RunningStateRow
+    | ResolutionRow
+    | HistoryCursorRow
+    | ObservationRow
+    | WatchedScopeRow
+    | LookRow
+    | HolderRow
+    | UnattributedRow
+    | StrayTagRow
 )
 
 # Some builds of SQLite refuse a statement with more parameters than this.

@@ -13,6 +13,7 @@ from reconciler.audit.claims import Answer, Claims
 from reconciler.audit.daemons import Daemons, name_of_once
 from reconciler.audit.decisions import Prepared
 from reconciler.audit.log import Recording
+from reconciler.audit.observations import SqlObservations
 from reconciler.audit.open_requests import OpenRequests, Picture
 from reconciler.audit.pauses import paused_for
 from reconciler.audit.running_states import Last, RunningStates
@@ -77,6 +78,7 @@ class SqlAuditLog:
         self._running = RunningStates(name, self._served)
         self._operation: Operation | None = None
         self._kept: set[str] = set()
+        self.observations = SqlObservations(self._session, self._served, name)
 
     def now(self) -> datetime:
         with self._session.snapshot() as connection:
@@ -284,6 +286,8 @@ class SqlAuditLog:
                 failed = self._session.failed
                 said = self._running.end(connection, self._operation, note.registry_down, failed)
             self._daemons.note_cycle(connection, note)
+            if note.looked is not None:
+                self.observations.keep(connection, note.looked)
         if said is not None:
             self._heard(said)
 

@@ -137,7 +137,7 @@ class DecisionRow(Base):
         # in every process.
         Index("uq_decisions_first_acting", "request_key", unique=True),
         Index("ix_decisions_decided_at", "decided_at"),
-        Index("ix_decisions_model", "model"),
+        Index("ix_decisions_place", "model", "version", "target"),
     )
 
     id: ColumnElement[int] = numbered()

@@ -13,6 +13,11 @@ from reconciler.domain.decision import Mode
 from reconciler.settings.model import Settings
 
 
+def times_of(settings: Settings) -> Times:
+    schedule = settings.schedule
+    return Times(schedule.deadline, schedule.evidence_age, schedule.interval, settings.observe.interval)
+
+
 def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None]) -> CycleSummary:
     """Run one cycle in which every request is due; with `dry_run`, only preview its decisions."""
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
@@ -24,6 +29,6 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 
     with audit_log_of_one_cycle(settings, registry) as audit:
-        times = Times(deadline, settings.schedule.evidence_age, settings.schedule.interval)
+        times = times_of(settings)
         cycle = Cycle(registry, audit, on_event=on_event, times=times, everything_is_due=True)
         return cycle.run(in_force, mode)

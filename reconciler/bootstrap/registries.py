@@ -44,16 +44,16 @@ def make_registry(settings: Settings, on_answer: Callable[[], None] = _nothing) 
     tracking = registry if tracking_uri == uri else _transport(settings, tracking_uri, on_answer=on_answer)
     workspace = settings.registry.workspace or ""
     if protocol == "tags":
-        return TagsRegistry(uri, workspace, registry, tracking)
+        return TagsRegistry(uri, workspace, registry, tracking, settings.observe.budget)
 
     def choose() -> Speaking:
         lists_all = app_answers(registry)
         if lists_all:
-            return AppRegistry(uri, workspace, registry, tracking)
+            return AppRegistry(uri, workspace, registry, tracking, settings.observe.budget)
         if lists_all is None:
             return _swept(settings, uri, uri, _auth(settings), on_answer)
         if protocol == "auto":
-            return TagsRegistry(uri, workspace, registry, tracking)
+            return TagsRegistry(uri, workspace, registry, tracking, settings.observe.budget)
         raise Unavailable(f"{uri} has no transition requests: install the app there, or set registry.protocol: tags")
 
     return AutoRegistry(uri, workspace, choose)

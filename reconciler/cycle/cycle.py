@@ -12,7 +12,8 @@ from reconciler.cycle.acting import Acting
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Event
 from reconciler.cycle.judging_again import Backoff, JudgingAgain
-from reconciler.cycle.one_pass import Pass, Passed, Stopping, Terms
+from reconciler.cycle.observing import Habits, Observing
+from reconciler.cycle.one_pass import Pass, Passed, Steps, Stopping, Terms
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.cycle.reconsidering import Reconsidering
 from reconciler.cycle.summary import CycleSummary, summary_of
@@ -30,11 +31,17 @@ class Times:
         deadline: how long it may make calls; None: for ever.
         evidence_age: how old a decision may be that is carried out without being judged again.
         interval: from one cycle to the next.
+        full_look: from one look at everything that holds a target to the next.
     """
 
     deadline: timedelta | None = None
     evidence_age: timedelta = timedelta(minutes=5)
     interval: timedelta = timedelta(minutes=1)
+    full_look: timedelta = timedelta(hours=1)
+
+
+_SILENT_INTERVALS = 3
+_SHORTEST_LEASE = timedelta(seconds=90)
 
 
 class Cycle:
@@ -66,6 +73,10 @@ class Cycle:
         self._everything_is_due = everything_is_due
         self._backoff = Backoff()
         self._abstained = Abstained()
+        # A replica that is not heard of for so long looks no more.
+        lease = max(_SILENT_INTERVALS * times.interval, _SHORTEST_LEASE)
+        habits = Habits(times.full_look, lease, at_once=everything_is_due)
+        self._observing = Observing(registry, audit.observations, habits, on_event)
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
         self._claims_are_whole = False
@@ -94,11 +105,12 @@ class Cycle:
         stuck = self._audit.stuck()
         measured = meter()
         summary = replace(
-            _summary(passed, mode), paused=paused, stuck=stuck, calls=measured.calls, skew=measured.skew,
+            _summary(passed, mode), paused=paused, stuck=stuck, bypasses=self._observing.open_bypasses(),
+            calls=measured.calls, skew=measured.skew,
             duration=timedelta(seconds=monotonic() - started),
         )  # fmt: skip
         failpoint("cycle to be noted")
-        self._audit.note_cycle(_note(summary, in_force.digest, problem))
+        self._audit.note_cycle(replace(_note(summary, in_force.digest, problem), looked=passed.looked))
         return summary
 
     def _operation(self, in_force: PolicyInForce, mode: Mode, paused: str | None) -> Operation:
@@ -114,7 +126,7 @@ class Cycle:
         deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)
         reconsidering = Reconsidering(registry, audit, in_force, mode, self._times.evidence_age)
         acting = self.acting(registry, audit, reconsidering, stopping, self._on_event)
-        return self.making_passes(registry, audit, terms, stopping, deciding, acting)
+        return self.making_passes(registry, audit, terms, stopping, Steps(self._observing, deciding, acting))
 
 
 def _summary(passed: Passed, mode: Mode) -> CycleSummary:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from reconciler.domain.decision import Decision, OutcomeKind
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import visible, visible_name
+from reconciler.domain.times import iso
 from reconciler.domain.verdict import VerdictKind
 from reconciler.domain.weight import NORMAL, Weight
 from reconciler.ports import Unread
+from reconciler.ports.observations import Attributed, Stray
 
 NOT_ACTED_ON = "would be "
 _PAST_TENSE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
@@ -20,10 +22,12 @@ VERDICTS = tuple(_PAST_TENSE.values())
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that an operator follows. `kind` is decided, abstained or outcome."""
+    """Something that an operator follows. `kind` is decided, abstained, outcome, bypass or stray-tag."""
 
     kind: str
-    request: Request
+    model: str
+    version: str
+    target: str
     text: str
     decision_id: str | None = None
     verdict: str | None = None
@@ -73,4 +77,20 @@ def past_tense(verdict: VerdictKind, acts: bool) -> str:
 def event(kind: str, request: Request, text: str, decision: Decision | None = None, weight: Weight = NORMAL) -> Event:
     subject = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
     id, verdict = (decision.decision_id, str(decision.verdict)) if decision else (None, None)
-    return Event(kind, request, f"{subject}: {text}", id, verdict, weight)
+    place = request.model, request.version, str(request.target)
+    return Event(kind, *place, f"{subject}: {text}", id, verdict, weight)
+
+
+def of_bypass(found: Attributed) -> Event:
+    """A version holds a target, and nothing on record brought it there."""
+    model, version, target = found.place.model, found.place.version, str(found.place.target)
+    subject = f"{visible_name(model)} version {visible_name(version)}"
+    text = f"{subject} holds {target} without a decision, seen first at {iso(found.first_seen)}"
+    remedy = f"(tenure {found.tenure_id}: see `mlflow-reconciler status`)"
+    return Event("bypass", model, version, target, f"{text} {remedy}", weight=Weight.FAILED)
+
+
+def of_stray(found: Stray, said: str) -> Event:
+    """A tag looks like a request, and is none."""
+    subject = f"{visible_name(found.model)} version {visible_name(found.version)}"
+    return Event("stray-tag", found.model, found.version, "", f"{subject}: {visible(said)}", weight=Weight.FAILED)

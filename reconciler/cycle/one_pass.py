@@ -10,6 +10,7 @@ from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
 from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Happening, of_unread
+from reconciler.cycle.observing import Observing
 from reconciler.cycle.resolving import Resolving
 from reconciler.domain.decision import Mode
 from reconciler.domain.judgements import LastDecision
@@ -17,6 +18,7 @@ from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint
 from reconciler.judging import JUDGED_TOGETHER
 from reconciler.ports import AuditLog, FirstSeen, Listed, Listing, Registry, RegistryError, Unread, Waiting
+from reconciler.ports.observations import Looked
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,6 +48,7 @@ class Passed:
     listing: Listing | None = None
     oldest: timedelta = timedelta()
     still_open: bool | None = None
+    looked: Looked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +61,29 @@ class Terms:
     had_open: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a pass is made of, beside its lists."""
+
+    observing: Observing
+    deciding: Deciding
+    acting: Acting
+
+
 class Pass:
     """A single pass. Its steps return what happened; it keeps that in order, whatever ends the pass.
 
     Raises from `run`: AuditUnavailable, with nothing done that is not recorded.
     """
 
-    def __init__(
-        self, registry: Registry, audit: AuditLog, terms: Terms, stopping: Stopping, deciding: Deciding, acting: Acting
-    ) -> None:
+    def __init__(self, registry: Registry, audit: AuditLog, terms: Terms, stopping: Stopping, steps: Steps) -> None:
         self._registry = registry
         self._audit = audit
         self._terms = terms
         self._stopping = stopping
-        self._deciding = deciding
-        self._acting = acting
+        self._observing = steps.observing
+        self._deciding = steps.deciding
+        self._acting = steps.acting
         self._resolving = Resolving(registry, audit)
         self._happened: list[Happening] = []
         self._listing: Listing | None = None
@@ -80,17 +91,23 @@ class Pass:
         self._oldest = timedelta()
         self._asked_at = _LONG_AGO
         self._still_open: bool | None = None
+        self._looked: Looked | None = None
 
     def run(self) -> Passed:
         """One bad request delays only itself; an unreachable registry ends the pass."""
         try:
             self._settle()
-            self._decide_and_act(self._list())
+            listed = self._list()
+            self._looked = self._observing.look(self._terms.scope, self._terms.mode)
+            failpoint("looked")
+            self._decide_and_act(listed)
+            if not self._unread and not self._stopping():
+                self._observing.attribute()
         except RegistryError as error:
             self._happened.append(Happening(unavailable=str(error)))
         unavailable = any(happening.unavailable is not None for happening in self._happened)
         self._acting.tell_unreachable(reported_by_cycle=unavailable)
-        return Passed(self._happened, self._stopping.seen, self._listing, self._oldest, self._still_open)
+        return Passed(self._happened, self._stopping.seen, self._listing, self._oldest, self._still_open, self._looked)
 
     # --- settle ----------------------------------------------------------------------------------------------
 
@@ -114,7 +131,8 @@ class Pass:
         after = self._resolving.read_to()
         # Where our last picture was empty, all that is in it now was seen by others since.
         self._asked_at = self._audit.now() if self._terms.had_open else _LONG_AGO
-        listing = self._registry.open_requests(self._terms.scope, after)
+        looks = self._observing.begin(self._terms.scope)
+        listing = self._registry.open_requests(self._terms.scope, after, with_holders=looks)
         self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]
         first = self._audit.first_seen(typed) if typed else {}

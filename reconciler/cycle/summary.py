@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from reconciler.cycle.happening import Happening
 from reconciler.domain.decision import Mode
+from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
 from reconciler.ports import Stuck
 
@@ -37,6 +38,7 @@ class CycleSummary:
     skew: timedelta | None = None
     duration: timedelta = timedelta()
     stuck: Sequence[Stuck] = ()
+    bypasses: int = 0
 
     @property
     def ok(self) -> bool:
@@ -64,6 +66,8 @@ class CycleSummary:
         parts += [f"{self.in_doubt} to be confirmed by the next cycle"] if self.in_doubt else []
         parts += [f"{self.in_error} in error"] if self.in_error else []
         parts += [f"{len(self.stuck)} stuck (see `mlflow-reconciler status`)"] if self.stuck else []
+        if self.bypasses:
+            parts += [f"{counted(self.bypasses, 'bypass', 'bypasses')} (see `mlflow-reconciler status`)"]
         parts += self.unlisted
         parts += ["stopped early"] if self.stopped else []
         parts += [f"acts are paused: {self.paused}"] if self.paused is not None else []

@@ -18,7 +18,7 @@ from reconciler.audit.database import Access, opened
 from reconciler.bootstrap.audit_logs import resident_audit_log
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
-from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, Times
+from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.daemon.measuring import Measuring
 from reconciler.daemon.schedule import CycleLog, Daemon, log_event
 from reconciler.daemon.systemd import Notifier
@@ -190,7 +190,7 @@ class Running:
         settings, registry = named.settings, named.registry
         audit = resident_audit_log(self._engine, settings, registry, self._notifier.progress)
         self._audit = audit
-        times = Times(settings.schedule.deadline, settings.schedule.evidence_age, settings.schedule.interval)
+        times = times_of(settings)
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, times=times)
         self._settings, self._in_force, self._registry = settings, named.in_force, registry
         self._measuring.in_force(settings.mode, named.in_force.digest)

@@ -262,9 +262,9 @@ def _log(level: int, event: Event) -> None:
     extra = {
         "event": event.kind,
         "decision_id": event.decision_id,
-        "model": visible_name(event.request.model),
-        "version": visible_name(event.request.version),
-        "target": str(event.request.target),
+        "model": visible_name(event.model),
+        "version": visible_name(event.version),
+        "target": event.target,
         "verdict": event.verdict,
     }
     suffix = f" (decision {event.decision_id})" if event.decision_id else ""

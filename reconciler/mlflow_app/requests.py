@@ -16,6 +16,7 @@ from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, write_decision
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
 from reconciler.mlflow_app.governed import Governed, is_covered, warning_of_no_rule
+from reconciler.mlflow_app.held import HeldAnswer
 from reconciler.mlflow_app.history import What, by_caller
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal, seal_in
 from reconciler.mlflow_app.options import Options
@@ -95,10 +96,20 @@ class TransitionRequests:
         if call.history_after is not None:
             part = self._registry.told_after(call.history_after)
             answer |= {"history": self._told(part.rows, caller), "history_to": part.read_to}
+        if isinstance(known := call.arguments.get("holders"), str):
+            answer["holders"] = self._holders(call.targets, known, caller)
         if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
         return answer
+
+    def _holders(self, targets: Sequence[Target], known: str, caller: Caller) -> dict[str, Any]:
+        """The groups of holders that differ from what the caller knows; as many as can be judged in a short time."""
+        answer = HeldAnswer(self._registry.held(targets), known)
+        for group in answer.differing():
+            levels = self._levels({row.model for row in group.rows}, caller)
+            answer.add(group, [row for row in group.rows if levels[row.model] >= Level.READ])
+        return answer.as_json()
 
     def _told(self, rows: Sequence[Mapping[str, Any]], caller: Caller) -> list[dict[str, Any]]:
         """Rows of the history, as far as the caller may read their models."""

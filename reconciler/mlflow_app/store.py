@@ -20,10 +20,11 @@ from sqlalchemy import Engine, and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from reconciler.domain.holder_groups import HeldRow
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
 from reconciler.domain.target import STAGES, Target
-from reconciler.mlflow_app import history
+from reconciler.mlflow_app import held, history
 from reconciler.mlflow_app.holders import OURS, PERMIT, Model, Permit, chunks, lock
 
 # MLflow's name for the stage of a deleted version; its tags stay behind.
@@ -178,6 +179,11 @@ class Registry:
         """As `history.rows_after`, of the active workspace."""
         with self._reading() as session:
             return history.rows_after(session.connection(), self.mlflow._get_active_workspace(), number)
+
+    def held(self, targets: Sequence[Target]) -> list[HeldRow]:
+        """As `held.rows_of`, of the active workspace."""
+        with self._reading() as session:
+            return held.rows_of(session.connection(), self.mlflow._get_active_workspace(), targets)
 
     def prompts(self, models: Iterable[str]) -> frozenset[str]:
         """Those of these models that are prompts: MLflow keeps both in the same tables."""

@@ -23,6 +23,7 @@ from reconciler.ports.audit_values import (
     Stuck,
     Waiting,
 )
+from reconciler.ports.observations import Observations
 from reconciler.ports.registry import History, Unread
 
 
@@ -182,3 +183,7 @@ class Heartbeats(Protocol):
 
 class AuditLog(Clock, Decisions, Claims, Watches, OpenRequests, Heartbeats, Protocol):
     """The audit database. Every method may raise `AuditUnavailable`, and then has changed nothing."""
+
+    @property
+    def observations(self) -> Observations:
+        """What holds a governed target."""

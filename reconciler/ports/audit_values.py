@@ -8,6 +8,7 @@ from enum import Enum
 
 from reconciler.domain.decision import Decision, Mode, Outcome
 from reconciler.domain.request import Request
+from reconciler.ports.observations import Looked
 from reconciler.ports.registry import Resolution
 
 
@@ -149,7 +150,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class CycleNote:
-    """What `status` shows of one daemon's last cycle."""
+    """What `status` shows of one daemon's last cycle. `looked`: what its look leaves for the next one."""
 
     sentence: str
     ok: bool
@@ -159,3 +160,4 @@ class CycleNote:
     skew: timedelta | None = None
     problem: str | None = None
     registry_down: bool = False
+    looked: Looked | None = None

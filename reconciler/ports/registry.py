@@ -10,6 +10,7 @@ from typing import Protocol
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -152,14 +153,27 @@ class Registry(Protocol):
     def keeps_history(self) -> bool:
         """Whether the registry itself records what people do, so that nothing has to be inferred."""
 
-    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         """Every open request within the scope, or an error: an incomplete list is never returned.
 
         A registry that is searched target by target names those whose search failed; the others' lists are whole.
         A registry that must be searched version by version lists what it searched; the remark then says whether each
         version is searched as often as configured. Ungoverned models may be listed too. Where the registry keeps
-        history, the listing has what follows the number `history_after`.
+        history, the listing has what follows the number `history_after`. `with_holders`: a `look` will follow.
         """
+
+    @property
+    def hides_people(self) -> bool:
+        """Whether a person may approve a request, filed and resolved between two looks, without a trace."""
+
+    def look(self, wanted: Wanted) -> Look:
+        """What holds the governed targets. What the list of open requests has shown of it costs no further call."""
+
+    def look_at(self, places: Sequence[Place]) -> Look:
+        """The same of these versions and models, each read by itself. What the account may not see is left out."""
+
+    def point_out(self, model: str, version: str, tag: str, said: str) -> None:
+        """Writes into a registry whose requests are tags, beside a tag that is none, what is wrong with it."""
 
     def standing_of(self, request: Request) -> Standing:
         """How a request that nobody of us has decided stands."""

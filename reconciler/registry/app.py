@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Needs
+from reconciler.domain.looks import Look, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import History, Listed, Listing, Standing
 from reconciler.registry.app_history import history_in
+from reconciler.registry.app_holders import AppHolders
 from reconciler.registry.errors import TooLarge
+from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.tag_reading import TagSearch, by_target, place, place_of, standing_by_itself, standing_of
@@ -36,24 +40,35 @@ class AppRegistry(TransitionRequests):
 
     protocol = "transition-requests"
     shows_decisions = True
+    hides_people = False
 
-    def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
+    def __init__(
+        self, uri: str, workspace: str, transport: Transport, tracking: Transport, look_for: timedelta = LOOK_FOR
+    ) -> None:
+        """`look_for`: as `Looking.budget`, for an older app that answers without holders."""
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
         self._tag_search = TagSearch(transport, told_first=False)
         self._decided: dict[str, Row] | None = None
         self._history: History | None = None
         self._keeps_history = True
+        self._holders = AppHolders()
+        self._looking = Looking(transport, look_for)
 
     @property
     def keeps_history(self) -> bool:
         """An older app keeps none, which its first answer shows."""
         return self._keeps_history
 
-    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
         query = {"target": targets, "expand_model_version": "true", "history_after": history_after, **_governed(scope)}
-        listed = self._in_order(query)
+        known = {"holders": self._holders.known(scope)} if with_holders else {}
+        listed = self._in_order({**query, **known})
         return Listing(listed, history=self._history)
+
+    def look(self, wanted: Wanted) -> Look:
+        """What the list has shown; an older app shows no holders there, and they are looked for."""
+        return self._looking.look(wanted) if self._holders.are_not_told else self._holders.look(wanted)
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Every open request, whatever its target: a person must see those that no rule names."""
@@ -92,8 +107,12 @@ class AppRegistry(TransitionRequests):
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
         def page(more: Mapping[str, str]) -> Any:
-            answer = self._transport.get(f"{CALLS}/list", {**query, **more})
+            # What comes once comes with the first page.
+            asked = {name: value for name, value in query.items() if name != "holders" or not more}
+            answer = self._transport.get(f"{CALLS}/list", {**asked, **more})
             self._decided = _by_decision(answer)
+            if "holders" in asked:
+                self._holders.take(answer)
             if "history_after" in query and not more:
                 self._history = history_in(answer)
                 self._keeps_history = self._history is not None

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -68,8 +69,21 @@ class AutoRegistry:
     def keeps_history(self) -> bool:
         return self._registry().keeps_history
 
-    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
-        return self._registry().open_requests(scope, history_after)
+    @property
+    def hides_people(self) -> bool:
+        return self._registry().hides_people
+
+    def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
+        return self._registry().open_requests(scope, history_after, with_holders=with_holders)
+
+    def look(self, wanted: Wanted) -> Look:
+        return self._registry().look(wanted)
+
+    def look_at(self, places: Sequence[Place]) -> Look:
+        return self._registry().look_at(places)
+
+    def point_out(self, model: str, version: str, tag: str, said: str) -> None:
+        self._registry().point_out(model, version, tag, said)
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._registry().evidence(wanted, now)

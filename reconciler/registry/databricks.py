@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reconciler.domain.decision import Decision
+from reconciler.domain.looks import Kind, Look, Round, SeenVersion, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
 from reconciler.ports import Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.governed import Governed, has_stage
+from reconciler.registry.looking import seen_version
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
 from reconciler.registry.sweep import Place, Sweep
@@ -47,12 +49,33 @@ class SweepTiming:
     clock: Callable[[], float] = time.monotonic
 
 
+@dataclass
+class _Seen:
+    """What one sweep has passed. `models`: all that there are; None: they were not listed."""
+
+    models: frozenset[str] | None = None
+    versions: list[SeenVersion] = field(default_factory=list)
+    whole_models: set[str] = field(default_factory=set)
+
+    def whole(self, model: str, versions: Sequence[SeenVersion]) -> None:
+        self.versions += versions
+        self.whole_models.add(model)
+
+    def rounds(self) -> list[Round]:
+        if self.models is None:
+            return []
+        shown = frozenset((seen.model, seen.version) for seen in self.versions if seen.model in self.whole_models)
+        all_models = Round(Kind.STAGES, frozenset((model, "") for model in self.models))
+        return [all_models, Round(Kind.STAGES, shown, frozenset(self.whole_models))]
+
+
 class DatabricksRegistry(TransitionRequests):
     """`transports`: one for each sweeping thread, the first also for everything else. All share `budget`."""
 
     protocol = "transition-requests"
     shows_decisions = False
     keeps_history = False
+    hides_people = True
 
     def __init__(
         self,
@@ -74,13 +97,14 @@ class DatabricksRegistry(TransitionRequests):
         # Whose versions are enumerated next.
         self._turns = Turns(full, timing.clock)
         self._governed = Governed()
+        self._seen = _Seen()
 
     def begin(self, deadline: timedelta | None) -> Meter:
         return begin_all({*self._transports, self._tracking}, deadline)
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         """The open requests on the versions that are due now; versions with open requests are always due."""
         ends = self._clock() + self._sweep_for
         self._discover(scope, ends)
@@ -100,6 +124,18 @@ class DatabricksRegistry(TransitionRequests):
         remark = "; ".join(filter(None, remarks)) or None
         return Listing(sorted(found, key=lambda listed: listed.request.order), remark)
 
+    def look(self, wanted: Wanted) -> Look:
+        """What the sweep has passed. Versions that are not the newest of their stage are seen once in a sweep."""
+        seen, self._seen = self._seen, _Seen()
+        within = self._turns.within()
+        age = None if within is None else timedelta(seconds=within)
+        return Look(
+            seen.versions,
+            rounds=seen.rounds(),
+            as_of={} if age is None else {Kind.STAGES: age},
+            everything=age,
+        )
+
     def all_open(self, scope: Scope) -> list[Listed]:
         return list(self.open_requests(scope).requests)
 
@@ -112,7 +148,7 @@ class DatabricksRegistry(TransitionRequests):
             latest = rows_of(model, "latest_versions")
             if latest and has_stage(scope.targets_of(name)):
                 version = str(latest[0].get("version"))
-                self._versions_of(name)
+                list(self._rows_of_versions(name))
                 listed = self.requests_of(name, version)
                 sample.only([{**latest[0], "name": name, "version": version}])
                 return works(f"models and versions are listed, and the requests of {sample.label}: {len(listed)} open")
@@ -127,8 +163,12 @@ class DatabricksRegistry(TransitionRequests):
         models = {str(row.get("name", "")): row for row in self.models()}
         governed = self._governed.among(scope, models)
         self._sweep.forget_models_but(governed)
+        self._seen = _Seen(models=frozenset(models))
         for name in governed:
             self._sweep.learn(self._latest(name, models[name]))
+            self._seen.versions += [
+                seen_version({**row, "name": name}) for row in rows_of(models[name], "latest_versions")
+            ]
         self._turns.only(governed)
         for name in self._turns.due():
             # Half of the time is for the sweep itself, even when there is much to discover.
@@ -147,18 +187,19 @@ class DatabricksRegistry(TransitionRequests):
         return ((model, str(number)) for number in range(known + 1 if known else newest, newest + 1) if number)
 
     def _enumerate(self, model: str) -> None:
-        versions = self._versions_of(model)
+        rows = list(self._rows_of_versions(model))
+        versions = {str(row.get("version")) for row in rows}
+        self._seen.whole(model, [seen_version(row) for row in rows])
         self._sweep.learn((model, version) for version in sorted(versions) if version.isdigit())
         self._sweep.keep_only(model, versions)
         self._turns.took(model)
 
-    def _versions_of(self, model: str) -> set[str]:
+    def _rows_of_versions(self, model: str) -> Iterator[Row]:
         quoted = model.replace("'", "\\'")
         query = {"filter": f"name='{quoted}'", "max_results": _VERSIONS_A_PAGE, "order_by": ["version DESC"]}
-        rows = rows_in_pages(
+        return rows_in_pages(
             lambda more: self._transport.get(f"{API}/model-versions/search", {**query, **more}), "model_versions"
         )
-        return {str(row.get("version")) for row in rows}
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -171,9 +212,9 @@ class DatabricksRegistry(TransitionRequests):
 
     def _look_with(self, free: queue.SimpleQueue[Transport], place: Place) -> Looked:
         with _borrowed(free) as transport:
-            return place, self.look(transport, place)
+            return place, self.requests_on(transport, place)
 
-    def look(self, transport: Transport, place: Place) -> list[Listed] | RegistryError:
+    def requests_on(self, transport: Transport, place: Place) -> list[Listed] | RegistryError:
         try:
             return list(self._read_rows(transport, *place))
         except RegistryError as error:

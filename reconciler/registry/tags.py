@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
@@ -32,6 +33,7 @@ from reconciler.ports import (
     Unread,
 )  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.looking import LOOK_FOR, Looking, look_at
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.tag_reading import (
@@ -58,21 +60,26 @@ class TagsRegistry:
     protocol = "tags"
     shows_decisions = True
     keeps_history = False
+    hides_people = False
 
-    def __init__(self, uri: str, workspace: str, transport: Transport, tracking: Transport) -> None:
+    def __init__(
+        self, uri: str, workspace: str, transport: Transport, tracking: Transport, look_for: timedelta = LOOK_FOR
+    ) -> None:
+        """`look_for`: as `Looking.budget`."""
         self.uri = uri
         self.workspace = workspace
         self._transport = transport
         self._tracking = tracking
         self._reader = EvidenceReader(transport, tracking)
         self._tag_search = TagSearch(transport, told_first=True)
+        self._looking = Looking(transport, look_for)
 
     def begin(self, deadline: timedelta | None) -> Meter:
         return begin_all({self._transport, self._tracking}, deadline)
 
     # --- request ---------------------------------------------------------------------------------------------
 
-    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
+    def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         """A search that fails keeps no other target waiting, unless the server gives no answer at all."""
         found: list[Listed] = []
         unread: list[Unread] = []
@@ -99,6 +106,17 @@ class TagsRegistry:
         model, version = place_of(row)
         request, stamped = read_request(self.uri, self.workspace, model, version, target, value)
         return Listed(request, version_facts(row), stamped)
+
+    # --- observe ---------------------------------------------------------------------------------------------
+
+    def look(self, wanted: Wanted) -> Look:
+        return self._looking.look(wanted)
+
+    def look_at(self, places: Sequence[Place]) -> Look:
+        return look_at(self._transport, places)
+
+    def point_out(self, model: str, version: str, tag: str, said: str) -> None:
+        self._set_tag_of(model, version, tag, said)
 
     # --- evidence --------------------------------------------------------------------------------------------
 
@@ -141,7 +159,10 @@ class TagsRegistry:
             raise Unavailable(f"the registry accepted the transition but shows stage {visible_name(str(stage))}")
 
     def _set_tag(self, request: Request, key: str, value: str) -> None:
-        body = {"name": request.model, "version": request.version, "key": key, "value": value}
+        self._set_tag_of(request.model, request.version, key, value)
+
+    def _set_tag_of(self, model: str, version: str, key: str, value: str) -> None:
+        body = {"name": model, "version": version, "key": key, "value": value}
         self._transport.post(f"{API}/model-versions/set-tag", body)
 
     def _delete_tag(self, request: Request) -> None:

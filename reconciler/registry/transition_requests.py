@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision
 from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.looks import Look, Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -16,6 +17,7 @@ from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Found, Listed, Meter, NotFound, Standing, Unavailable
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.looking import look_at
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, target_in
 from reconciler.registry.tag_reading import decision_of
@@ -47,6 +49,12 @@ class TransitionRequests:
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
+
+    def look_at(self, places: Sequence[Place]) -> Look:
+        return look_at(self._transport, places)
+
+    def point_out(self, model: str, version: str, tag: str, said: str) -> None:
+        """Does nothing: requests are no tags here."""
 
     def stamp(self, request: Request) -> None:
         """Does nothing: a request has its id and time from the registry."""

@@ -48,6 +48,12 @@ class Turns:
         self._had[name] = self._clock()
         self._had.move_to_end(name)
 
+    def within(self) -> float | None:
+        """In how many seconds until now everyone had a turn; None: somebody has had none yet."""
+        if self._waiting:
+            return None
+        return self._clock() - next(iter(self._had.values()), self._clock())
+
     @property
     def everyone_had_one(self) -> bool:
         return not self._waiting

@@ -128,6 +128,22 @@ class ScheduleSettings(_Section):
         return _positive(duration)
 
 
+class ObserveSettings(_Section):
+    """Looking at what holds a governed target, however it came there."""
+
+    interval: Duration = Field(
+        timedelta(hours=1), description="How often every version is looked at, also for what leaves no trace."
+    )
+    budget: Duration = Field(
+        timedelta(seconds=2), description="How long one cycle may ask an open-source server for further pages."
+    )
+
+    @field_validator("interval", "budget")
+    @classmethod
+    def _must_be_positive(cls, duration: timedelta) -> timedelta:
+        return _positive(duration)
+
+
 def _names(value: Any) -> Any:
     """A list, or as a variable has it: names with commas between them."""
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
@@ -169,6 +185,7 @@ class Settings(_Section):
     policy: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(None, description="The policy file.")
     mode: Literal["observe", "approve-only", "enforce"] = Field("observe", description="What the daemon may do.")
     schedule: ScheduleSettings = ScheduleSettings()
+    observe: ObserveSettings = ObserveSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -81,7 +81,7 @@ def test_nothing_is_found_in_a_database_that_nobody_touched(engine: Engine) -> N
 PUT_BACK = "put it back as a new database has it"
 DROP_IT = "find out who added it, and drop it"
 EVERYWHERE = [
-    (["DROP INDEX ix_decisions_model"], [f"index ix_decisions_model of decisions is missing: {PUT_BACK}"]),
+    (["DROP INDEX ix_decisions_place"], [f"index ix_decisions_place of decisions is missing: {PUT_BACK}"]),
     (
         ["DROP INDEX uq_outcomes_decision_id", "CREATE INDEX uq_outcomes_decision_id ON outcomes (decision_id)"],
         [f"index uq_outcomes_decision_id of outcomes was changed, it reads `create index …`: {PUT_BACK}"],

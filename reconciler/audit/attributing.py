@@ -1,0 +1,122 @@
+"""What explains a beginning or an end: our decisions, what people did, and what was there before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, select, update
+
+from reconciler.audit.attribution_queries import BEGINNINGS, ENDS
+from reconciler.audit.log import Recording
+from reconciler.audit.looks import HELD
+from reconciler.audit.observation_tables import AttributionRow, HolderRow, UnattributedRow
+from reconciler.audit.session import Session
+from reconciler.audit.statements import Served
+from reconciler.domain.causes import Explained, Found, Person, began_by, ended_by
+from reconciler.domain.holding import Sign
+from reconciler.domain.looks import Place
+from reconciler.domain.target import Target
+from reconciler.domain.text import visible
+from reconciler.failpoints import failpoint
+from reconciler.ports.observations import Attributed
+
+# Explained in one transaction: others wait for the log's lock meanwhile.
+_TOGETHER: Final = 200
+
+
+class Attributing:
+    """Explains observations, oldest first: a tenure that goes on under another name comes after its beginning."""
+
+    def __init__(self, session: Session, served: Served, holds_lease: Callable[[Connection, int], bool]) -> None:
+        self._session = session
+        self._served = served
+        self._holds_lease = holds_lease
+
+    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Sequence[Attributed] | None:
+        """As `ports.observations.Observations.attribute`."""
+        done: list[Attributed] = []
+        for query in (BEGINNINGS, ENDS):
+            for rows in self._unexplained(query, look_began):
+                explained = {row.id: _explained(row, people_hide) for row in rows}
+                if all(explained[row.id] is None and row.looked_again for row in rows):
+                    continue
+                with self._session.recording() as recording:
+                    if not self._holds_lease(recording.connection, fence):
+                        return None
+                    done += self._write(recording, rows, explained)
+                    failpoint("attributions to be committed")
+        return done
+
+    def _unexplained(self, query: Any, look_began: datetime) -> Iterator[Sequence[Any]]:
+        """In parts, with all that may explain them."""
+        after = 0
+        while True:
+            here = {"registry": self._served.registry, "workspace": self._served.workspace}
+            asked = {**here, "after": after, "most": _TOGETHER}
+            if query is BEGINNINGS:
+                asked["look_began"] = look_began
+            with self._session.snapshot() as connection:
+                rows = connection.execute(query, asked).all()
+            if not rows:
+                return
+            after = rows[-1].id
+            yield rows
+
+    def _write(
+        self, recording: Recording, rows: Sequence[Any], explained: Mapping[int, Explained | None]
+    ) -> Iterator[Attributed]:
+        connection, row = recording.connection, UnattributedRow
+        ids = [one.id for one in rows]
+        waiting = set(connection.scalars(select(row.observation_id).where(row.observation_id.in_(ids))))
+        new = [(one, why) for one in rows if one.id in waiting and (why := explained[one.id]) is not None]
+        recording.add_many(AttributionRow, [_row_of(one.id, why) for one, why in new])
+        connection.execute(delete(row).where(row.observation_id.in_([one.id for one, _ in new])))
+        left = [one.id for one in rows if explained[one.id] is None and not one.looked_again]
+        if left:
+            connection.execute(update(row).where(row.observation_id.in_(left)).values(looked_again=True))
+        for one, why in new:
+            began = one.seen == HELD
+            if began:
+                held = update(HolderRow).where(HolderRow.tenure_id == one.id)
+                connection.execute(held.values(cause=str(why.cause)))
+            model = one.model if one.name is None else json.loads(one.name)
+            place = Place(model, one.version, Target.parse(one.target))
+            yield Attributed(one.id if began else one.tenure_id, place, began, why, one.at)
+
+
+def _explained(row: Any, people_hide: bool) -> Explained | None:
+    if row.sign == Sign.RENAMED and row.seen == HELD and row.continued_by_approval is None:
+        # What it continues is not explained yet.
+        return None
+    person = None if row.resolution_id is None else Person(row.decider, row.decider_assurance)
+    found = Found(
+        Sign(row.sign),
+        decision_id=row.decision_id,
+        pending=bool(row.pending),
+        resolution_id=row.resolution_id,
+        person=person,
+        changed=row.resolution == "changed",
+        open=bool(row.open),
+        held_by_approval=bool(row.held_by_approval),
+        continued_by_approval=bool(row.continued_by_approval),
+        first_look=bool(row.first_look),
+        looked_again=bool(row.looked_again),
+        people_hide=people_hide,
+    )
+    return began_by(found) if row.seen == HELD else ended_by(found)
+
+
+def _row_of(observation_id: int, why: Explained) -> dict[str, object]:
+    return {
+        "observation_id": observation_id,
+        "cause": str(why.cause),
+        "by_approval": why.by_approval,
+        "decision_id": why.decision_id,
+        "resolution_id": why.resolution_id,
+        "person": None if why.person is None else why.person.name,
+        "person_assurance": None if why.person is None else why.person.assurance,
+        "detail": visible(why.detail),
+    }

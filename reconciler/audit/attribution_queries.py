@@ -1,0 +1,103 @@
+"""The queries that look for what explains an observation: for beginnings, and for ends."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import bindparam, text
+
+from reconciler.audit.tables import UtcMillis
+
+# A decision took effect when its outcome, or its late effect, says so, and explains one tenure only.
+_TOOK_EFFECT: Final = """
+    d.acts AND d.verdict = 'approve' AND (
+        EXISTS (SELECT 1 FROM outcomes c WHERE c.decision_id = d.decision_id AND c.outcome = 'applied'
+                AND (o.not_since IS NULL OR c.at >= o.not_since))
+        OR EXISTS (SELECT 1 FROM late_effects f WHERE f.decision_id = d.decision_id
+                   AND (o.not_since IS NULL OR f.at >= o.not_since)))
+"""
+# One without an outcome may be taking effect; so may one whose act got no answer, until that was looked for.
+_MAY_TAKE_EFFECT: Final = """
+    d.acts AND d.verdict = 'approve' AND (
+        NOT EXISTS (SELECT 1 FROM outcomes c WHERE c.decision_id = d.decision_id)
+        OR EXISTS (SELECT 1 FROM watched_acts w WHERE w.decision_id = d.decision_id AND w.looks = 0))
+"""
+_HERE: Final = "{row}.registry = o.registry AND {row}.workspace = o.workspace AND {row}.model = o.model"
+_THERE: Final = "{row}.version = o.version AND {row}.target = o.target"
+
+_BEGAN: Final = """
+SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.name, o.model, o.version, o.target,
+       (SELECT d.decision_id FROM decisions d
+        WHERE {d_here} AND {d_there} AND {took_effect}
+          AND NOT EXISTS (SELECT 1 FROM attributions a JOIN observations p ON p.id = a.observation_id
+                          WHERE a.decision_id = d.decision_id AND p.seen = 'held')
+        ORDER BY d.id DESC LIMIT 1) AS decision_id,
+       EXISTS (SELECT 1 FROM decisions d
+               WHERE {d_here} AND {d_there} AND {may_take_effect}) AS pending,
+       (SELECT r.id FROM resolutions r
+        WHERE {r_here} AND {r_there} AND r.resolution IN ('approved', 'changed')
+          AND (o.not_since IS NULL OR r.at >= o.not_since)
+          AND NOT EXISTS (SELECT 1 FROM attributions a JOIN observations p ON p.id = a.observation_id
+                          WHERE a.resolution_id = r.id AND p.seen = 'held')
+        ORDER BY r.id DESC LIMIT 1) AS resolution_id,
+       EXISTS (SELECT 1 FROM open_requests q
+               WHERE {q_here} AND {q_there} AND q.first_seen_at < :look_began) AS open,
+       EXISTS (SELECT 1 FROM observations p JOIN attributions a ON a.observation_id = p.id
+               WHERE {p_here} AND {p_there} AND p.seen = 'held' AND p.id < o.id
+                 AND a.by_approval) AS held_by_approval,
+       (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval
+FROM unattributed u JOIN observations o ON o.id = u.observation_id LEFT JOIN holders h ON h.tenure_id = o.id
+WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'held'
+ORDER BY u.observation_id LIMIT :most
+"""
+
+# Another version took its place, or this one was asked to go elsewhere: a version has one stage.
+_MADE_WAY: Final = """
+    (({row}.target = o.target AND {row}.version <> o.version AND ({archives} OR o.target LIKE '@%'))
+     OR ({row}.version = o.version AND {row}.target <> o.target
+         AND {row}.target NOT LIKE '@%' AND o.target NOT LIKE '@%'))
+"""
+_ENDED: Final = """
+SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NULL AS name, o.model, o.version,
+       o.target,
+       (SELECT d.decision_id FROM decisions d
+        WHERE {d_here} AND {d_made_way} AND {took_effect}
+        ORDER BY d.id DESC LIMIT 1) AS decision_id,
+       EXISTS (SELECT 1 FROM decisions d
+               WHERE {d_here} AND {d_made_way}
+                 AND {may_take_effect}) AS pending,
+       (SELECT r.id FROM resolutions r
+        WHERE {r_here} AND r.at >= o.not_since
+          AND ((r.resolution = 'approved' AND {r_made_way})
+               OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))
+        ORDER BY r.id DESC LIMIT 1) AS resolution_id,
+       1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS continued_by_approval
+FROM unattributed u JOIN observations o ON o.id = u.observation_id
+WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'left'
+ORDER BY u.observation_id LIMIT :most
+"""
+_WITH_PERSON: Final = """
+SELECT x.*, r.decider, r.decider_assurance, r.resolution FROM ({query}) x
+LEFT JOIN resolutions r ON r.id = x.resolution_id ORDER BY x.id
+"""
+
+
+_PARTS: Final = {
+    "took_effect": _TOOK_EFFECT,
+    "may_take_effect": _MAY_TAKE_EFFECT,
+    "d_made_way": _MADE_WAY.format(row="d", archives="d.archive_existing"),
+    # Whether a person's approval archived is not on record.
+    "r_made_way": _MADE_WAY.format(row="r", archives="1 = 1"),
+    **{f"{row}_here": _HERE.format(row=row) for row in "dpqr"},
+    **{f"{row}_there": _THERE.format(row=row) for row in "dpqr"},
+}
+
+
+def _statement(query: str, *bound: Any) -> Any:
+    whole = _WITH_PERSON.format(query=query.format(**_PARTS))
+    return text(whole).bindparams(*bound).columns(at=UtcMillis())
+
+
+# Both take `registry`, `workspace`, `after` and `most`; that of beginnings also `look_began`.
+BEGINNINGS: Final = _statement(_BEGAN, bindparam("look_began", type_=UtcMillis()))
+ENDS: Final = _statement(_ENDED)

@@ -1,0 +1,274 @@
+"""Observing what holds a target: one look a pass, by the replica that has the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from reconciler.cycle.happening import Tell, of_bypass, of_stray
+from reconciler.domain.causes import Cause
+from reconciler.domain.decision import Mode
+from reconciler.domain.holding import (
+    Began,
+    Changes,
+    Ended,
+    Holders,
+    Sign,
+    changes_in,
+    missing_from,
+    ungoverned,
+)
+from reconciler.domain.looks import Kind, Look, Place, Wanted
+from reconciler.domain.scope import Scope
+from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, target_of_tag
+from reconciler.ports import Registry, RegistryError
+from reconciler.ports.observations import (
+    AsOf,
+    EndOfTenure,
+    Looked,
+    NewTenure,
+    Observations,
+    Stray,
+    Watch,
+)
+
+# Each takes one call; the others wait for the next look.
+_READ_TOGETHER = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a daemon looks.
+
+    Args:
+        full_look: how often everything is looked at, also what leaves no trace in a list of changes.
+        lease: how long the others wait for a replica that looks and is not heard of any more.
+        at_once: what takes a daemon several looks is done in one; for processes that make one pass.
+    """
+
+    full_look: timedelta = timedelta(hours=1)
+    lease: timedelta = timedelta(minutes=5)
+    at_once: bool = False
+
+
+class Observing:
+    """What is remembered from pass to pass. Make one for the life of the process."""
+
+    def __init__(self, registry: Registry, record: Observations, habits: Habits, tell: Tell) -> None:
+        self._registry = registry
+        self._record = record
+        self._habits = habits
+        self._tell = tell
+        self._fence: int | None = None
+        self._holders = Holders()
+        self._forget()
+        self._watched: Scope | None = None
+        self._scope: Scope | None = None
+        self._watch: Watch | None = None
+        self._looked = False
+
+    def _forget(self) -> None:
+        """What earlier looks showed does not count any more: they may not be on record."""
+        self._afresh = True
+        self._unread: dict[Place, None] = {}
+        # Of the rounds since then: what was complete, and the stray tags that were seen.
+        self._complete: set[object] = set()
+        self._strays: set[Stray] = set()
+
+    # --- look ------------------------------------------------------------------------------------------------
+
+    def begin(self, scope: Scope) -> bool:
+        """Whether this replica looks in this pass."""
+        self._looked = False
+        self._watch = watch = self._record.watch(self._fence, self._habits.lease)
+        if watch is None:
+            return False
+        if watch.known is not None:
+            self._fence, self._watched = watch.fence, watch.known.scope
+            self._holders = Holders.of(watch.known.tenures)
+            self._forget()
+        if scope != self._scope:
+            self._scope = scope
+            self._forget()
+        return True
+
+    def look(self, scope: Scope, mode: Mode) -> Looked | None:
+        """What the look leaves for the next one. A registry that cannot be looked at delays nothing else."""
+        watch = self._watch
+        if watch is None:
+            return None
+        try:
+            return self._look(watch, scope, mode)
+        except RegistryError as error:
+            # Part of a list may be lost with it.
+            self._forget()
+            return Looked(watch.fence, watch.changed_since, watch.as_of, str(error))
+        except BaseException:
+            self._forget()
+            raise
+
+    def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
+        look = self._registry.look(self._wanted(watch, scope))
+        changes = self._changes(look, scope)
+        if self._watched != scope:
+            changes = replace(changes, ended=[*changes.ended, *self._ungoverned(changes, scope)])
+        if not self._keep(watch, changes):
+            return None
+        self._afresh = False
+        self._complete |= set(look.as_of) | ({_EVERYTHING} if look.everything is not None else set())
+        if not self._keep_scope(watch, scope) or not self._keep_strays(watch, look, scope, mode):
+            return None
+        self._looked = True
+        return Looked(watch.fence, look.newest_change, self._as_of(watch, look))
+
+    def _wanted(self, watch: Watch, scope: Scope) -> Wanted:
+        last, at_once = watch.as_of.everything, self._habits.at_once
+        due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope
+        return Wanted(scope, watch.changed_since, everything=due, afresh=self._afresh, at_once=at_once)
+
+    def _changes(self, look: Look, scope: Scope) -> Changes:
+        """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
+        changes = changes_in(look, self._holders, scope)
+        for place in missing_from(look, self._holders):
+            self._unread[place] = None
+        earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
+        to_read = list(dict.fromkeys([*earlier, *self._unread]))[:_READ_TOGETHER]
+        if not to_read:
+            return changes
+        read = self._registry.look_at(to_read)
+        for place in to_read:
+            self._unread.pop(place, None)
+        both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone)
+        return changes_in(both, self._holders, scope)
+
+    def _ungoverned(self, changes: Changes, scope: Scope) -> list[Ended]:
+        ended = {one.tenure.id for one in changes.ended}
+        return [one for one in ungoverned(self._holders, scope) if one.tenure.id not in ended]
+
+    # --- what is kept ----------------------------------------------------------------------------------------
+
+    def _keep(self, watch: Watch, changes: Changes) -> bool:
+        if not changes:
+            return True
+        ended = [EndOfTenure(one, self._held_at(watch, one)) for one in changes.ended]
+        began = [self._new(watch, one) for one in changes.began]
+        tenures = self._record.observe(watch.fence, ended, began)
+        if tenures is None:
+            return self._lost_lease()
+        for one in changes.ended:
+            self._holders.remove(one.tenure.place)
+        for tenure in tenures:
+            self._holders.add(tenure)
+        return True
+
+    def _lost_lease(self) -> bool:
+        self._fence = None
+        return False
+
+    def _held_at(self, watch: Watch, ended: Ended) -> datetime:
+        """What was deleted or renamed is missing from a list of changes, so only a full look has seen it."""
+        by_name = ended.sign in {Sign.DELETED, Sign.RENAMED} and ended.tenure.place.target.is_stage
+        as_of = watch.as_of.everything if by_name else watch.as_of.kinds.get(Kind.of(ended.tenure.place.target))
+        return max(ended.tenure.since, as_of or ended.tenure.since)
+
+    def _new(self, watch: Watch, began: Began) -> NewTenure:
+        place = began.place
+        watched = self._watched is not None and place.target in self._watched.targets_of(place.model)
+        not_since = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
+        return NewTenure(began, not_since, first_look=not watched)
+
+    def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
+        """Once everything was looked at, whatever appears later was not there before."""
+        if self._watched == scope:
+            return True
+        needed = {_EVERYTHING} | {Kind.of(target) for target in scope.targets}
+        if not needed <= self._complete:
+            return True
+        if self._record.keep_scope(watch.fence, scope, watch.now) is None:
+            return self._lost_lease()
+        self._watched = scope
+        return True
+
+    def _as_of(self, watch: Watch, look: Look) -> AsOf:
+        """Nothing is known as of any time before everything has been looked at once."""
+        if self._watched is None:
+            return AsOf()
+        kinds = {**watch.as_of.kinds, **{kind: watch.now - ago for kind, ago in look.as_of.items()}}
+        everything = watch.as_of.everything if look.everything is None else watch.now - look.everything
+        return AsOf(kinds, everything or watch.now, look.aliases_take or watch.as_of.aliases_take)
+
+    # --- tags that are no requests ---------------------------------------------------------------------------
+
+    def _keep_strays(self, watch: Watch, look: Look, scope: Scope, mode: Mode) -> bool:
+        seen = {
+            Stray(version.model, version.version, tag)
+            for version in look.versions
+            for tag in version.request_tags
+            if target_of_tag(tag) not in scope.targets
+        }
+        self._strays |= seen
+        all_seen = look.everything is not None
+        if not seen and not all_seen:
+            return True
+        kept = self._record.keep_strays(watch.fence, sorted(self._strays), all_seen=all_seen)
+        if all_seen:
+            self._strays = set()
+        if kept is None:
+            return self._lost_lease()
+        self._point_out(kept, scope, mode)
+        return True
+
+    def _point_out(self, strays: Iterable[Stray], scope: Scope, mode: Mode) -> None:
+        """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
+        told = []
+        for one in strays:
+            said = _what_is_wrong(one, scope)
+            if mode is Mode.ENFORCE:
+                try:
+                    self._registry.point_out(one.model, one.version, DECISION_PREFIX + _named_in(one.tag), said)
+                except RegistryError:
+                    # The next full look tries again.
+                    continue
+            self._tell(of_stray(one, said))
+            told.append(one)
+        if told:
+            self._record.pointed_out(told)
+
+    # --- what explains it ------------------------------------------------------------------------------------
+
+    def attribute(self) -> None:
+        """Explains what was seen. To be called after a pass that has read every list of requests."""
+        if self._watch is None or not self._looked:
+            return
+        found = self._record.attribute(self._watch.fence, self._watch.now, people_hide=self._registry.hides_people)
+        if found is None:
+            self._lost_lease()
+            return
+        for one in found:
+            if one.began and one.explained.cause is Cause.BYPASS:
+                self._tell(of_bypass(one))
+
+    def open_bypasses(self) -> int:
+        """As this replica knows; 0 where another one looks."""
+        return 0 if self._watch is None else self._record.open_bypasses()
+
+
+_EVERYTHING = "everything"
+
+
+def _named_in(tag: str) -> str:
+    """What a stray tag names, in a key of ours that no decision uses."""
+    return tag[len(REQUEST_PREFIX) :] if tag.startswith(REQUEST_PREFIX) else tag
+
+
+def _what_is_wrong(one: Stray, scope: Scope) -> str:
+    governed: Sequence[str] = sorted(map(str, scope.targets_of(one.model)))
+    if not governed:
+        return f"tag {one.tag} requests nothing: no rule of the policy covers this model"
+    tags = " or ".join(f"{REQUEST_PREFIX}{_kind(target)}" for target in governed)
+    return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(governed)}): name it {tags}"
+
+
+def _kind(target: str) -> str:
+    return f"alias.{target[1:]}" if target.startswith("@") else f"stage.{target}"

@@ -1,0 +1,191 @@
+"""What a look means beside what was known: which tenures began, and which ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.domain.looks import Look, Place, SeenModel, SeenVersion, Tenure
+from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target, TargetKind
+
+
+class Sign(StrEnum):
+    """What a look itself shows about a beginning or an end."""
+
+    NONE = ""
+    RENAMED = "renamed"
+    DELETED = "deleted"
+    UNGOVERNED = "ungoverned"
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """`continues`: the tenure under the model's earlier name, where it was renamed."""
+
+    place: Place
+    created: int | None
+    continues: Tenure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    tenure: Tenure
+    sign: Sign = Sign.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What began and what ended between two looks."""
+
+    began: Sequence[Began] = ()
+    ended: Sequence[Ended] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.began or self.ended)
+
+
+@dataclass
+class Holders:
+    """The open tenures, by place and by what survives a model's new name."""
+
+    _by_place: dict[Place, Tenure] = field(default_factory=dict)
+    _by_model: dict[str, set[Place]] = field(default_factory=lambda: defaultdict(set))
+    _by_thing: dict[tuple[int, str, Target], set[Place]] = field(default_factory=lambda: defaultdict(set))
+
+    @classmethod
+    def of(cls, tenures: Iterable[Tenure]) -> Holders:
+        holders = cls()
+        for tenure in tenures:
+            holders.add(tenure)
+        return holders
+
+    def __iter__(self) -> Iterator[Tenure]:
+        return iter(self._by_place.values())
+
+    def __len__(self) -> int:
+        return len(self._by_place)
+
+    def add(self, tenure: Tenure) -> None:
+        place = tenure.place
+        self._by_place[place] = tenure
+        self._by_model[place.model].add(place)
+        if tenure.created is not None:
+            self._by_thing[tenure.created, place.version, place.target].add(place)
+
+    def remove(self, place: Place) -> None:
+        tenure = self._by_place.pop(place, None)
+        if tenure is None:
+            return
+        self._by_model[place.model].discard(place)
+        if tenure.created is not None:
+            self._by_thing[tenure.created, place.version, place.target].discard(place)
+
+    def at(self, place: Place) -> Tenure | None:
+        return self._by_place.get(place)
+
+    def of_model(self, model: str) -> list[Tenure]:
+        return [self._by_place[place] for place in sorted(self._by_model.get(model, ()))]
+
+    def under_another_name(self, began: Began) -> list[Tenure]:
+        """Tenures of other models that may be the same version: created in the same millisecond, with its number."""
+        if began.created is None:
+            return []
+        place = began.place
+        same = self._by_thing.get((began.created, place.version, place.target), ())
+        return [self._by_place[other] for other in sorted(same) if other.model != place.model]
+
+
+def changes_in(look: Look, known: Holders, scope: Scope) -> Changes:
+    """What a look shows to be otherwise than known. Of what it does not show, nothing is concluded."""
+    began: dict[Place, Began] = {}
+    ended: dict[Place, Ended] = {}
+    for version in look.versions:
+        _compare_version(version, known, scope, began, ended)
+    for model in look.models:
+        _compare_model(model, known, scope, began, ended)
+    for place in look.gone:
+        if (tenure := known.at(place)) is not None and place not in ended:
+            ended[place] = Ended(tenure, Sign.DELETED)
+    return with_renames(Changes(list(began.values()), list(ended.values())), known)
+
+
+def with_renames(changes: Changes, known: Holders) -> Changes:
+    """What began under a name, and ended because its model is gone under another, is one version renamed."""
+    gone = {ended.tenure.id for ended in changes.ended if ended.sign is Sign.DELETED}
+    began: list[Began] = []
+    renamed: set[int] = set()
+    for one in changes.began:
+        before = next((old for old in known.under_another_name(one) if old.id in gone - renamed), None)
+        if before is not None:
+            renamed.add(before.id)
+        began.append(Began(one.place, one.created, before))
+    ended = [Ended(end.tenure, Sign.RENAMED) if end.tenure.id in renamed else end for end in changes.ended]
+    return Changes(began, ended)
+
+
+def ungoverned(known: Holders, scope: Scope) -> list[Ended]:
+    """Tenures at targets that no rule names any more: nobody looks at them from now on."""
+    targets: dict[str, frozenset[Target]] = {}
+    ended = []
+    for tenure in known:
+        model = tenure.place.model
+        if model not in targets:
+            targets[model] = scope.targets_of(model)
+        if tenure.place.target not in targets[model]:
+            ended.append(Ended(tenure, Sign.UNGOVERNED))
+    return ended
+
+
+def missing_from(look: Look, known: Holders) -> list[Place]:
+    """Places that a complete list did not show: each has to be read by itself, since a list proves little."""
+    return [
+        tenure.place
+        for tenure in known
+        if look.rounds and any(complete.lacks(tenure.place) for complete in look.rounds)
+    ]
+
+
+def _compare_version(
+    seen: SeenVersion, known: Holders, scope: Scope, began: dict[Place, Began], ended: dict[Place, Ended]
+) -> None:
+    for tenure in known.of_model(seen.model):
+        place = tenure.place
+        if place.version == seen.version and place.target.is_stage and not _still(tenure, seen.stage, seen.created):
+            ended[place] = Ended(tenure, Sign.NONE if _same(tenure, seen.created) else Sign.DELETED)
+    try:
+        target = Target.parse(seen.stage)
+    except ValueError:
+        return
+    place = Place(seen.model, seen.version, target)
+    if target.is_stage and target in scope.targets_of(seen.model) and (known.at(place) is None or place in ended):
+        began[place] = Began(place, seen.created)
+
+
+def _still(tenure: Tenure, stage: str, created: int | None) -> bool:
+    return tenure.place.target.name == stage and _same(tenure, created)
+
+
+def _same(tenure: Tenure, created: int | None) -> bool:
+    """A deleted and recreated model has the same names and numbers, and another time of creation."""
+    return created is None or tenure.created is None or tenure.created == created
+
+
+def _compare_model(
+    seen: SeenModel, known: Holders, scope: Scope, began: dict[Place, Began], ended: dict[Place, Ended]
+) -> None:
+    for tenure in known.of_model(seen.model):
+        place = tenure.place
+        if place.target.is_stage:
+            continue
+        same = _same(tenure, seen.created)
+        if not same or seen.aliases.get(place.target.name) != place.version:
+            ended[place] = Ended(tenure, Sign.NONE if same else Sign.DELETED)
+    governed = scope.targets_of(seen.model)
+    for alias, version in seen.aliases.items():
+        target = Target(TargetKind.ALIAS, alias)
+        place = Place(seen.model, version, target)
+        if target in governed and (known.at(place) is None or place in ended):
+            began[place] = Began(place, seen.created)

@@ -1,0 +1,122 @@
+"""What a look at a registry shows: versions with their stages, and models with their aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target
+
+
+class Kind(Enum):
+    """The two kinds of holders, which a registry shows in different lists."""
+
+    STAGES = "stages"
+    ALIASES = "aliases"
+
+    @classmethod
+    def of(cls, target: Target) -> Kind:
+        return cls.STAGES if target.is_stage else cls.ALIASES
+
+
+class Place(NamedTuple):
+    """A version and a target, with the model's name exactly as the registry has it."""
+
+    model: str
+    version: str
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class SeenVersion:
+    """A version and its stage. `created`: milliseconds since 1970 by the registry's clock; None: not shown.
+
+    `request_tags`: the keys of its tags that begin as those of requests do.
+    """
+
+    model: str
+    version: str
+    stage: str
+    created: int | None = None
+    request_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenModel:
+    """A model, and which version each of its aliases names. `created` as in `SeenVersion`, of the model."""
+
+    model: str
+    aliases: Mapping[str, str]
+    created: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A complete round over a list: whatever is not in it was not shown.
+
+    `shown`: (model, version), or (model, "") for all of a model. `only_in`: the models that it was about; None: all.
+    """
+
+    kind: Kind
+    shown: frozenset[tuple[str, str]]
+    only_in: frozenset[str] | None = None
+
+    def lacks(self, place: Place) -> bool:
+        if Kind.of(place.target) is not self.kind or (self.only_in is not None and place.model not in self.only_in):
+            return False
+        return (place.model, "") not in self.shown and (place.model, place.version) not in self.shown
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look showed, as far as it may differ from the look before.
+
+    Args:
+        gone: places whose version or model exists no more, as the registry says when it is asked for by itself.
+        rounds: lists that were read to their end.
+        as_of: how long ago everything of a kind had been seen at least once since.
+        everything: as `as_of`, of versions that leave no trace in the list of changes, such as deleted ones.
+        newest_change: of any version, in milliseconds since 1970 by the registry's clock.
+        aliases_take: how long the last whole round over the aliases took.
+    """
+
+    versions: Sequence[SeenVersion] = ()
+    models: Sequence[SeenModel] = ()
+    gone: frozenset[Place] = frozenset()
+    rounds: Sequence[Round] = ()
+    as_of: Mapping[Kind, timedelta] = field(default_factory=dict)
+    everything: timedelta | None = None
+    newest_change: int | None = None
+    aliases_take: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a look is to show.
+
+    Args:
+        changed_since: as `Look.newest_change` of the last look; None: nothing was seen yet.
+        everything: also what has no trace in a list of changes.
+        afresh: nothing of earlier looks counts, such as after one whose changes could not be recorded.
+        at_once: whole rounds, however long they take; otherwise as much as the budget allows.
+    """
+
+    scope: Scope
+    changed_since: int | None = None
+    everything: bool = True
+    afresh: bool = False
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """An open tenure as it is on record. `id`: of the observation that began it. `since`: when it was first seen."""
+
+    id: int
+    place: Place
+    created: int | None
+    since: datetime

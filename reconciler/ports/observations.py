@@ -1,0 +1,127 @@
+"""What a cycle needs from the audit database to keep record of what holds a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from reconciler.domain.causes import Explained
+from reconciler.domain.holding import Began, Ended
+from reconciler.domain.looks import Kind, Place, Tenure
+from reconciler.domain.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """As of when everything of a kind, and everything at all, was seen."""
+
+    kinds: Mapping[Kind, datetime] = field(default_factory=dict)
+    everything: datetime | None = None
+    aliases_take: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is on record: the open tenures, and what is watched. `scope` None: nothing was ever watched."""
+
+    tenures: Sequence[Tenure]
+    scope: Scope | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The lease to look, with what the last look left.
+
+    Args:
+        now: the database's time before this look.
+        fence: changes with the holder of the lease.
+        changed_since: as `Wanted.changed_since`.
+        known: what is on record, where the fence is another than the caller's.
+    """
+
+    now: datetime
+    fence: int
+    changed_since: int | None
+    as_of: AsOf
+    known: Known | None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look leaves for the next one. `problem`: why it ended early."""
+
+    fence: int
+    changed_since: int | None
+    as_of: AsOf
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenure:
+    """`not_since`: the last look that saw the place empty. `first_look`: it was never looked at before."""
+
+    began: Began
+    not_since: datetime | None
+    first_look: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfTenure:
+    """`held_at`: the last look that saw it held."""
+
+    ended: Ended
+    held_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """An observation was explained. `began`: it is a beginning, and else an end."""
+
+    tenure_id: int
+    place: Place
+    began: bool
+    explained: Explained
+    first_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A tag that looks like a request and is none."""
+
+    model: str
+    version: str
+    tag: str
+
+
+class Observations(Protocol):
+    """What holds a governed target. Every method may raise `AuditUnavailable`, and then has changed nothing.
+
+    Those that take a fence do nothing, and return None, where another replica has the lease meanwhile.
+    """
+
+    def watch(self, known_fence: int | None, lease: timedelta) -> Watch | None:
+        """Takes or keeps the lease to look. None: another replica has it."""
+
+    def observe(self, fence: int, ended: Sequence[EndOfTenure], began: Sequence[NewTenure]) -> Sequence[Tenure] | None:
+        """Records ends, then beginnings. Returns the tenures that began."""
+
+    def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
+        """Records what is watched from now on, where that is new."""
+
+    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Sequence[Attributed] | None:
+        """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests.
+
+        Args:
+            look_began: a request that was seen first after that explains nothing.
+        """
+
+    def keep_strays(self, fence: int, seen: Sequence[Stray], *, all_seen: bool) -> Sequence[Stray] | None:
+        """Keeps these, and forgets all others where all were seen. Returns those not pointed out in the registry."""
+
+    def pointed_out(self, strays: Sequence[Stray]) -> None:
+        """Those are not returned any more."""
+
+    def open_bypasses(self) -> int:
+        """How many bypasses are neither gone, nor approved since, nor acknowledged."""

@@ -1,0 +1,171 @@
+"""What holds a target, read from an open-source MLflow server: what changed last, and rounds over everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from reconciler.domain.looks import Kind, Look, Place, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.tag_format import REQUEST_PREFIX
+from reconciler.ports import NotFound, Refused
+from reconciler.registry.paging import Row, rows_in_pages, rows_of
+from reconciler.registry.rotation import Rotation, name_filters
+from reconciler.registry.tag_reading import place_of
+from reconciler.registry.transport import Transport
+from reconciler.registry.versions import API, get_version, integer, member_of, tags_of
+
+LOOK_FOR: Final = timedelta(seconds=2)
+# Several servers write one registry, and a change is committed later than its time says.
+_OVERLAP_MS: Final = 10 * 60 * 1000
+_CHANGES_A_PAGE: Final = 100
+_LOOKS_LIKE_A_REQUEST: Final = REQUEST_PREFIX.rstrip(".")
+
+
+class Looking:
+    """Looks at one server.
+
+    Args:
+        budget: how long rounds may ask for further pages in one look; each round reads one page at least.
+        clock: seconds.
+    """
+
+    def __init__(self, transport: Transport, budget: timedelta, clock: Callable[[], float] = time.monotonic) -> None:
+        self._transport = transport
+        self._budget = budget.total_seconds()
+        self._clock = clock
+        self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
+        self._models = Rotation(self._ask_models, "registered_models", lambda row: (name_of(row), ""), clock)
+
+    def look(self, wanted: Wanted) -> Look:
+        if wanted.afresh:
+            self._versions.begin_anew()
+            self._models.begin_anew()
+        changed = self._changed(wanted)
+        ends = self._clock() + self._budget
+
+        def may_go_on() -> bool:
+            return wanted.at_once or self._clock() < ends
+
+        rows, all_versions = self._everything(wanted, may_go_on)
+        models, all_models = self._aliases(wanted, may_go_on)
+        rounds, as_of = [], {}
+        if wanted.changed_since is not None:
+            as_of[Kind.STAGES] = timedelta()
+        elif all_versions is not None:
+            as_of[Kind.STAGES] = timedelta(seconds=all_versions.seconds)
+        if all_versions is not None:
+            rounds.append(Round(Kind.STAGES, all_versions.keys))
+        if all_models is not None:
+            rounds.append(Round(Kind.ALIASES, all_models.keys))
+            as_of[Kind.ALIASES] = timedelta(seconds=all_models.seconds)
+        # What changed was read first: where a round shows something else, that is newer.
+        latest = {place_of(row): row for row in [*changed, *rows]}
+        return Look(
+            versions=[seen_version(row) for row in latest.values()],
+            models=[seen_model(row) for row in models],
+            rounds=rounds,
+            as_of=as_of,
+            everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
+            newest_change=max(map(changed_at, changed), default=wanted.changed_since),
+            aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
+        )
+
+    # --- what changed last -----------------------------------------------------------------------------------
+
+    def _changed(self, wanted: Wanted) -> list[Row]:
+        """Versions, the last changed first: down to ten minutes before the newest change of the last look.
+
+        Of a registry that was never looked at, the newest alone: a round reads the others.
+        """
+        if wanted.changed_since is None:
+            return rows_of(self._changes_page({"max_results": 1}), "model_versions")
+        since = wanted.changed_since - _OVERLAP_MS
+        rows: list[Row] = []
+        for row in rows_in_pages(self._changes_page, "model_versions"):
+            if changed_at(row) < since:
+                break
+            rows.append(row)
+        return rows
+
+    def _changes_page(self, more: Any) -> Any:
+        query = {"max_results": _CHANGES_A_PAGE, "order_by": ["last_updated_timestamp DESC"], **more}
+        return self._transport.get(f"{API}/model-versions/search", query)
+
+    # --- rounds ----------------------------------------------------------------------------------------------
+
+    def _everything(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
+        filters = name_filters(wanted.scope, lambda target: True)
+        if not filters or not (wanted.everything or self._versions.under_way):
+            return [], None
+        return self._versions.read(filters, may_go_on)
+
+    def _aliases(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
+        filters = name_filters(wanted.scope, lambda target: not target.is_stage)
+        return self._models.read(filters, may_go_on) if filters else ([], None)
+
+    def _ask_versions(self, query: Any) -> Any:
+        # Pages are offsets: in MLflow's default order (last updated first) rows could move while they are read.
+        ordered = {**query, "order_by": ["name ASC", "version_number ASC"]}
+        return self._transport.get(f"{API}/model-versions/search", ordered)
+
+    def _ask_models(self, query: Any) -> Any:
+        return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
+
+
+# --- reading by name -----------------------------------------------------------------------------------------
+
+
+def look_at(transport: Transport, places: Sequence[Place]) -> Look:
+    """Reads versions and models by themselves. What the account may not see is left out: that is not "gone"."""
+    versions: list[SeenVersion] = []
+    models: dict[str, SeenModel | None] = {}
+    gone: set[Place] = set()
+    for place in places:
+        try:
+            if place.target.is_stage:
+                versions.append(seen_version(get_version(transport, place.model, place.version)))
+            elif place.model not in models:
+                models[place.model] = seen_model(_get_model(transport, place.model))
+        except NotFound:
+            gone.add(place)
+        except Refused:
+            continue
+    return Look(versions, [model for model in models.values() if model is not None], frozenset(gone))
+
+
+def _get_model(transport: Transport, name: str) -> Row:
+    answer = transport.get(f"{API}/registered-models/get", {"name": name})
+    row: Row = member_of(answer, "registered_model", dict, "the registered model")
+    return row
+
+
+# --- rows ----------------------------------------------------------------------------------------------------
+
+
+def seen_version(row: Row) -> SeenVersion:
+    model, version = place_of(row)
+    stage = str(row.get("current_stage") or "None")
+    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)))
+
+
+def _request_tags(row: Row) -> Iterator[str]:
+    return (key for key in tags_of(row) if key.lower().startswith(_LOOKS_LIKE_A_REQUEST))
+
+
+def seen_model(row: Row) -> SeenModel:
+    aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
+    return SeenModel(name_of(row), aliases, created_at(row))
+
+
+def name_of(row: Row) -> str:
+    return str(row.get("name", ""))
+
+
+def created_at(row: Row) -> int | None:
+    return integer(row.get("creation_timestamp")) or None
+
+
+def changed_at(row: Row) -> int:
+    return integer(row.get("last_updated_timestamp"))
