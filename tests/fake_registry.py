@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.looks import Place as LookedAt
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -54,6 +57,9 @@ class FakeRegistry:
     stages: dict[tuple[str, str], str] = field(default_factory=dict)
     on_evidence: Callable[[Sequence[tuple[Listed, Needs]]], None] = lambda wanted: None
     keeps_history: bool = False
+    hides_people: bool = False
+    # Whether a look is an operation too, before which something may happen.
+    counts_looks: bool = False
     history: list[Resolved] = field(default_factory=list)
     operations: int = 0
     filed: int = 0
@@ -83,7 +89,26 @@ class FakeRegistry:
     def begin(self, deadline: timedelta | None) -> Meter:
         return lambda: Measured(self.operations)
 
-    def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
+    def look(self, wanted: Wanted) -> Look:
+        """Everything at once."""
+        with self._operation_of_a_look():
+            versions = [self._seen(model, version) for model, version in self.accuracy]
+            models = [self._seen_model(model) for model in {model for model, _ in self.accuracy}]
+            shown = frozenset(self.accuracy), frozenset((seen.model, "") for seen in models)
+            rounds = [Round(kind, keys) for kind, keys in zip(Kind, shown, strict=True)]
+            return Look(versions, models, frozenset(), rounds, dict.fromkeys(Kind, timedelta()), timedelta(), 0)
+
+    def look_at(self, places: Sequence[LookedAt]) -> Look:
+        with self._operation_of_a_look():
+            there = [place for place in places if (place.model, place.version) in self.accuracy]
+            versions = [self._seen(place.model, place.version) for place in there]
+            return Look(versions, gone=frozenset(places) - frozenset(there))
+
+    def point_out(self, model: str, version: str, tag: str, said: str) -> None:
+        with _Operation(self):
+            self.writes.append(("point out", f"{model}/{version}"))
+
+    def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         with _Operation(self):
             unread = [
                 Unread(target, self.unlisted[str(target)]) for target in scope.targets if str(target) in self.unlisted
@@ -145,6 +170,22 @@ class FakeRegistry:
         holds = self.holders.get((request.model, request.target)) == request.version
         is_open = now_there is not None and now_there.key == request.key
         return Standing(is_open, holds=holds, decision_ids=self.shown.get(place, ()), told_first=True)
+
+    def _operation_of_a_look(self) -> AbstractContextManager[object]:
+        return _Operation(self) if self.counts_looks else nullcontext()
+
+    def _seen(self, model: str, version: str) -> SeenVersion:
+        held = (
+            target.name
+            for (name, target), holder in self.holders.items()
+            if target.is_stage and (name, holder) == (model, version)
+        )
+        return SeenVersion(model, version, next(held, "None"), 1)
+
+    def _seen_model(self, model: str) -> SeenModel:
+        held = self.holders.items()
+        aliases = {target.name: one for (name, target), one in held if name == model and not target.is_stage}
+        return SeenModel(model, aliases, 1)
 
     def _facts(self, request: Request) -> VersionFacts:
         return VersionFacts(f"run-{request.version}", "", "READY", self._stage(request), Text.of(""))

@@ -18,6 +18,7 @@ from reconciler.domain.holding import (
     changes_in,
     missing_from,
     ungoverned,
+    vanished_aliases,
 )
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
@@ -133,7 +134,7 @@ class Observing:
         for place in missing_from(look, self._holders):
             self._unread[place] = None
         earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
-        to_read = list(dict.fromkeys([*earlier, *self._unread]))[:_READ_TOGETHER]
+        to_read = list(dict.fromkeys([*earlier, *vanished_aliases(changes), *self._unread]))[:_READ_TOGETHER]
         if not to_read:
             return changes
         read = self._registry.look_at(to_read)
@@ -211,7 +212,7 @@ class Observing:
         all_seen = look.everything is not None
         if not seen and not all_seen:
             return True
-        kept = self._record.keep_strays(watch.fence, sorted(self._strays), all_seen=all_seen)
+        kept = self._record.keep_strays(watch.fence, list(self._strays), all_seen=all_seen)
         if all_seen:
             self._strays = set()
         if kept is None:

@@ -16,6 +16,7 @@ from reconciler import __version__
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, opened
 from reconciler.bootstrap.audit_logs import resident_audit_log
+from reconciler.bootstrap.cycles import times_of
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce

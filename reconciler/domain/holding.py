@@ -107,7 +107,7 @@ def changes_in(look: Look, known: Holders, scope: Scope) -> Changes:
     for model in look.models:
         _compare_model(model, known, scope, began, ended)
     for place in look.gone:
-        if (tenure := known.at(place)) is not None and place not in ended:
+        if (tenure := known.at(place)) is not None:
             ended[place] = Ended(tenure, Sign.DELETED)
     return with_renames(Changes(list(began.values()), list(ended.values())), known)
 
@@ -137,6 +137,13 @@ def ungoverned(known: Holders, scope: Scope) -> list[Ended]:
         if tenure.place.target not in targets[model]:
             ended.append(Ended(tenure, Sign.UNGOVERNED))
     return ended
+
+
+def vanished_aliases(changes: Changes) -> list[Place]:
+    """Aliases that name no version any more: the version itself may be gone."""
+    taken = {(one.place.model, one.place.target) for one in changes.began}
+    places = [one.tenure.place for one in changes.ended if one.sign is Sign.NONE]
+    return [place for place in places if not place.target.is_stage and (place.model, place.target) not in taken]
 
 
 def missing_from(look: Look, known: Holders) -> list[Place]:

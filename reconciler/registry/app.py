@@ -78,7 +78,7 @@ class AppRegistry(TransitionRequests):
         return sorted(self._list(query), key=lambda listed: listed.request.order)
 
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
-        return works(f"one list of all requests: {len(self.open_requests(scope).requests)} open")
+        return works(f"one list of all requests: {len(self.open_requests(scope, with_holders=True).requests)} open")
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
         return [

@@ -8,12 +8,15 @@ from datetime import timedelta
 from typing import Any, Final
 
 from reconciler.domain.looks import Kind, Look, Place, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import REQUEST_PREFIX
+from reconciler.domain.text import counted
 from reconciler.ports import NotFound, Refused
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
+from reconciler.registry.trials import TrialResult, untried, works
 from reconciler.registry.versions import API, get_version, integer, member_of, tags_of
 
 LOOK_FOR: Final = timedelta(seconds=2)
@@ -72,6 +75,14 @@ class Looking:
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
         )
 
+    def try_calls(self, scope: Scope) -> TrialResult:
+        """Each kind of call once. The rounds that this begins are not gone on with."""
+        if not scope.targets:
+            return untried("nothing to look for: no policy says which targets are governed")
+        newest = self.look(Wanted(scope, afresh=True)).newest_change
+        looked = self.look(Wanted(scope, newest or 0, afresh=True))
+        return works(f"what changed last can be listed, and {counted(len(looked.models), 'model')} with aliases")
+
     # --- what changed last -----------------------------------------------------------------------------------
 
     def _changed(self, wanted: Wanted) -> list[Row]:
@@ -120,19 +131,27 @@ class Looking:
 def look_at(transport: Transport, places: Sequence[Place]) -> Look:
     """Reads versions and models by themselves. What the account may not see is left out: that is not "gone"."""
     versions: list[SeenVersion] = []
-    models: dict[str, SeenModel | None] = {}
+    models: dict[str, SeenModel] = {}
     gone: set[Place] = set()
     for place in places:
         try:
             if place.target.is_stage:
                 versions.append(seen_version(get_version(transport, place.model, place.version)))
-            elif place.model not in models:
-                models[place.model] = seen_model(_get_model(transport, place.model))
+            else:
+                if place.model not in models:
+                    models[place.model] = seen_model(_get_model(transport, place.model))
+                _require_named(transport, models[place.model], place)
         except NotFound:
             gone.add(place)
         except Refused:
             continue
-    return Look(versions, [model for model in models.values() if model is not None], frozenset(gone))
+    return Look(versions, list(models.values()), frozenset(gone))
+
+
+def _require_named(transport: Transport, model: SeenModel, place: Place) -> None:
+    """Of an alias that is gone, whether its version is too. Raises NotFound if so."""
+    if place.target.name not in model.aliases:
+        get_version(transport, place.model, place.version)
 
 
 def _get_model(transport: Transport, name: str) -> Row:

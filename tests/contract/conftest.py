@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from sqlalchemy import text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -232,6 +233,12 @@ class Daemon:
 
     def cycle(self) -> CycleSummary:
         return self._cycle.run(self.policy, Mode.ENFORCE)
+
+    def full_look(self) -> CycleSummary:
+        """A cycle in which everything is looked at, as one is every hour."""
+        with self.engine.begin() as connection:
+            connection.execute(text("UPDATE looks SET everything_as_of = '2026-01-01T00:00:00.000Z'"))
+        return self.cycle()
 
     def decisions(self) -> list[tuple[str, str | None]]:
         """Verdict and outcome of each, the oldest first."""

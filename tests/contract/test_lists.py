@@ -50,7 +50,7 @@ def models_of_a_workspace(server: Server) -> list[str]:
 
 
 def versions_of_a_workspace(server: Server) -> list[str]:
-    return sorted(swept(server)._versions_of("m"))
+    return sorted(str(row["version"]) for row in swept(server)._rows_of_versions("m"))
 
 
 def swept(server: Server) -> DatabricksRegistry:

@@ -1,0 +1,224 @@
+"""What holds a target, read from the view `tenures` with SQL, on real servers and the Databricks double."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import Daemon, OnMlflow, ToAnAlias, World
+from tests.contract.test_prefixes import killed_at
+from tests.contract.test_resolutions import observing, rows
+
+__all__ = ["observing"]
+on_mlflow = pytest.mark.parametrize("world", ["tags", "app", "alias"], indirect=True)
+on_plain_servers = pytest.mark.parametrize("world", ["tags", "alias"], indirect=True)
+on_all = pytest.mark.parametrize("world", ["tags", "app", "alias", "databricks"], indirect=True)
+
+
+def tenures(daemon: Daemon, model: str) -> list[tuple[Any, ...]]:
+    query = "SELECT version, began_by, ended_by FROM tenures WHERE model = :model ORDER BY tenure_id"
+    return rows(daemon, query, model=model)
+
+
+def move(world: World, model: str, version: str = "1") -> None:
+    """Somebody moves a version without asking."""
+    assert isinstance(world, OnMlflow)
+    if isinstance(world, ToAnAlias):
+        body = {"name": model, "alias": "champion", "version": version}
+        world.server.call("POST", "registered-models/alias", json=body)
+    else:
+        stage(world, model, version, "Production")
+
+
+def stage(world: OnMlflow, model: str, version: str, to: str, *, archive: bool = False) -> None:
+    body = {"name": model, "version": version, "stage": to, "archive_existing_versions": archive}
+    world.server.call("POST", "model-versions/transition-stage", json=body)
+
+
+def take_away(world: World, model: str, version: str = "1") -> None:
+    assert isinstance(world, OnMlflow)
+    if isinstance(world, ToAnAlias):
+        world.server.call("DELETE", "registered-models/alias", json={"name": model, "alias": "champion"})
+    else:
+        stage(world, model, version, "None")
+
+
+@on_all
+def test_a_version_that_a_decision_moved_is_held_by_that_decision(world: World, daemon: Daemon, model: str) -> None:
+    daemon.cycle()
+    world.version(model, 0.95)
+    world.ask(model)
+    daemon.cycle()
+    daemon.cycle()
+    [(began_by, decision, without, first)] = rows(
+        daemon,
+        "SELECT began_by, decision_id, last_seen_without, first_seen_with FROM tenures WHERE model = :model",
+        model=model,
+    )
+    [(decided, at)] = rows(daemon, "SELECT decision_id, decided_at FROM decisions WHERE model = :model", model=model)
+    assert (began_by, decision) == ("decision", decided)
+    assert without < at < first
+
+
+@on_plain_servers
+def test_a_move_that_nobody_asked_for_is_a_bypass_from_the_second_look_on(
+    world: World, daemon: Daemon, model: str
+) -> None:
+    daemon.cycle()
+    world.version(model, 0.95)
+    move(world, model)
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", None, None)]
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "bypass", None)]
+
+
+@on_all
+def test_what_held_when_it_was_first_looked_at_is_a_baseline(world: World, daemon: Daemon, model: str) -> None:
+    world.version(model, 0.95)
+    world.ask(model)
+    world.approve_by_hand(model)
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "person" if world.registry.keeps_history else "baseline", None)]
+
+
+@on_all
+def test_a_person_who_approves_is_named_as_far_as_the_registry_tells(
+    world: World, observing: Daemon, model: str
+) -> None:
+    observing.cycle()
+    world.version(model, 0.5)
+    world.ask(model)
+    observing.cycle()
+    world.approve_by_hand(model)
+    observing.cycle()
+    observing.cycle()
+    observing.cycle()
+    assert tenures(observing, model) == [("1", "person", None)]
+
+
+@on_plain_servers
+def test_a_version_that_was_moved_while_its_request_is_open_was_moved_by_a_person(
+    world: World, observing: Daemon, model: str
+) -> None:
+    world.version(model, 0.5)
+    world.ask(model)
+    observing.cycle()
+    move(world, model)
+    for _ in range(3):
+        observing.cycle()
+    assert tenures(observing, model) == [("1", "person", None)]
+
+
+@on_plain_servers
+def test_a_request_that_was_filed_after_the_move_explains_nothing(world: World, observing: Daemon, model: str) -> None:
+    observing.cycle()
+    world.version(model, 0.5)
+    move(world, model)
+    observing.cycle()
+    world.ask(model)
+    for _ in range(3):
+        observing.cycle()
+    assert tenures(observing, model) == [("1", "bypass", None)]
+
+
+@on_plain_servers
+def test_a_return_to_what_was_approved_before_is_a_rollback(world: World, daemon: Daemon, model: str) -> None:
+    daemon.cycle()
+    world.version(model, 0.95)
+    world.ask(model)
+    daemon.cycle()
+    daemon.cycle()
+    take_away(world, model)
+    daemon.cycle()
+    daemon.cycle()
+    move(world, model)
+    daemon.cycle()
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "decision", "unrecorded"), ("1", "rollback", None)]
+
+
+@on_mlflow
+def test_a_version_that_another_approval_archives_was_ended_by_that_decision(
+    world: World, daemon: Daemon, model: str
+) -> None:
+    world.version(model, 0.95)
+    world.ask(model)
+    daemon.cycle()
+    daemon.cycle()
+    assert isinstance(world, OnMlflow)
+    second_version(world, model)
+    ask_for(world, model, "2")
+    daemon.cycle()
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "decision", "decision"), ("2", "decision", None)]
+
+
+def second_version(world: OnMlflow, model: str) -> None:
+    run = world.server._run(0.96)
+    body = {"name": model, "source": f"runs:/{run}/model", "run_id": run}
+    world.server.call("POST", "model-versions/create", json=body)
+
+
+def ask_for(world: OnMlflow, model: str, version: str) -> None:
+    if world.server.protocol != "tags":
+        body = {"name": model, "version": version, "stage": "Production", "comment": "please"}
+        world.server.call("POST", "transition-requests/create", json=body)
+        return
+    tag = "alias.champion" if isinstance(world, ToAnAlias) else "stage.Production"
+    body = {"name": model, "version": version, "key": f"transition_request.{tag}", "value": "please"}
+    world.server.call("POST", "model-versions/set-tag", json=body)
+
+
+@on_plain_servers
+def test_a_renamed_model_is_the_same_tenure_under_another_name(world: World, daemon: Daemon, model: str) -> None:
+    assert isinstance(world, OnMlflow)
+    daemon.cycle()
+    world.version(model, 0.95)
+    world.ask(model)
+    daemon.cycle()
+    daemon.cycle()
+    new = f"{model}-renamed"
+    world.server.call("POST", "registered-models/rename", json={"name": model, "new_name": new})
+    daemon.cycle()
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "decision", "rename")]
+    assert tenures(daemon, new) == [("1", "rename", None)]
+
+
+@on_plain_servers
+def test_a_deleted_version_holds_no_more(world: World, daemon: Daemon, model: str) -> None:
+    assert isinstance(world, OnMlflow)
+    daemon.cycle()
+    world.version(model, 0.95)
+    world.ask(model)
+    daemon.cycle()
+    daemon.cycle()
+    world.delete(model)
+    daemon.full_look()
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "decision", "deleted")]
+
+
+@on_all
+def test_a_daemon_that_died_after_its_move_leaves_no_bypass(world: World, daemon: Daemon, model: str) -> None:
+    daemon.cycle()
+    world.version(model, 0.95)
+    world.ask(model)
+    killed_at("acted", daemon.cycle)
+    for _ in range(3):
+        daemon.cycle()
+    # Databricks does not tell who approved, and a person may have.
+    assert tenures(daemon, model) == [("1", "decision" if world.tells_who else "undetermined", None)]
+
+
+@on_all
+def test_an_idle_look_writes_no_history(world: World, daemon: Daemon, model: str) -> None:
+    world.version(model, 0.95)
+    world.ask(model)
+    for _ in range(3):
+        daemon.cycle()
+    before = rows(daemon, "SELECT size FROM log_state")
+    daemon.cycle()
+    assert rows(daemon, "SELECT size FROM log_state") == before
