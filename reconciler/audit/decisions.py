@@ -12,9 +12,15 @@ from reconciler.audit.evidence import salted
 from reconciler.audit.log import DecisionToAdd, Recording
 from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
 from reconciler.audit.tables import OutcomeRow, PolicyVersionRow, db_now
-from reconciler.domain.decision import Decision, Judged, Outcome
+from reconciler.domain.decision import Decision, Judged, Mode, Outcome
 from reconciler.domain.text import visible
 from reconciler.failpoints import failpoint
+
+# Why nothing was done about a decision.
+NOT_ACTED = {
+    Mode.OBSERVE: "mode observe: nothing was done",
+    Mode.APPROVE_ONLY: "mode approve-only: left for a person",
+}
 
 
 def knows_policy(connection: Connection, digest: str) -> bool:

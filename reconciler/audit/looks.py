@@ -83,6 +83,11 @@ def keep(connection: Connection, served: Served, looked: Looked, lease: timedelt
     connection.execute(mine.values(values))
 
 
+def release(connection: Connection, served: Served, daemon: str) -> None:
+    mine = served.among(LookRow) & (LookRow.leased_by == daemon)
+    connection.execute(update(LookRow).where(mine).values(leased_until=db_now()))
+
+
 def holds_lease(connection: Connection, served: Served, daemon: str, fence: int) -> bool:
     """Whether the lease is still this one. To be asked within the transaction that rests on it."""
     mine = served.among(LookRow) & (LookRow.leased_by == daemon) & (LookRow.fence == fence)

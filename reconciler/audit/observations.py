@@ -56,6 +56,10 @@ class SqlObservations:
         """Keeps what a look leaves, in the transaction of the heartbeat."""
         looks.keep(connection, self._served, looked, self._lease)
 
+    def release(self, connection: Connection) -> None:
+        """Another replica may look from now on."""
+        looks.release(connection, self._served, self._daemon)
+
     # --- what is seen ----------------------------------------------------------------------------------------
 
     def observe(self, fence: int, ended: Sequence[EndOfTenure], began: Sequence[NewTenure]) -> Sequence[Tenure] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.audit.pauses import ALIVE
 from reconciler.audit.reader import AuditReader
-from reconciler.domain.times import parse_iso
+from reconciler.domain.times import iso, parse_iso
 
 _HOUR, _DAY = 3600.0, 86400.0
 
@@ -35,7 +35,18 @@ def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
         "unfinished": reader.unfinished(),
         "failed": reader.failed(),
         "stuck": reader.stuck(),
+        **_holding(reader.holding(), here),
     }
+
+
+def _holding(found: Row, here: tuple[str, str] | None) -> Row:
+    """What stands without a decision, in any registry; looks of `here` only."""
+    looks = [row for row in found["looks"] if here in {None, _place(row)}]
+    return found | {"looks": looks, **{name: _plain(found[name]) for name in ("bypasses", "stray_tags")}}
+
+
+def _plain(rows: list[Row]) -> list[Row]:
+    return [{name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()} for row in rows]
 
 
 def _parted(rows: list[Row], here: tuple[str, str] | None) -> tuple[list[Row], list[Row]]:

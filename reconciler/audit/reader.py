@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, case, func, join, null, select
 from sqlalchemy import Text as SqlText
 
+from reconciler.audit.bypasses import holding
 from reconciler.audit.evidence import shown, stored_evidence
 from reconciler.audit.judgement_reading import judged_again
 from reconciler.audit.session import Session
@@ -165,6 +166,11 @@ class AuditReader:
         """What has failed for long, or repeatedly; the longest-failing first."""
         with self._session.transaction() as connection:
             return [_plain_values(asdict(item)) for item in stuck(connection)]
+
+    def holding(self) -> dict[str, Any]:
+        """What holds a target without a decision, and how old the looks are."""
+        with self._session.transaction() as connection:
+            return holding(connection)
 
     def daemons(self) -> list[dict[str, Any]]:
         """The last cycle of each daemon, the latest first, with its age in seconds by the database's clock."""

@@ -14,12 +14,14 @@ from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.judgement_tables import EarlierOutcomeRow
 from reconciler.audit.log_tables import LogEpochRow, LogStateRow
+from reconciler.audit.observation_tables import AcknowledgementRow
 from reconciler.audit.reader import REGISTER
 from reconciler.audit.tables import Base
 
-# People add epochs and redactions, as owners, and an upgrade filled the earlier outcomes.
-_READ: Final = ("alembic_version", REGISTER.name, *(
-    row.__tablename__ for row in (EarlierOutcomeRow, LogEpochRow, RedactionRow)
+# People add epochs, redactions and acknowledgements, and an upgrade filled the earlier outcomes. What a daemon itself
+# observes is looked up through two views.
+_READ: Final = ("alembic_version", REGISTER.name, "tenures", "bypasses", *(
+    row.__tablename__ for row in (EarlierOutcomeRow, LogEpochRow, RedactionRow, AcknowledgementRow)
 ))  # fmt: skip
 _STATE: Final = LogStateRow.__tablename__
 

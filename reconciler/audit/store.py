@@ -41,14 +41,9 @@ from reconciler.ports import (
     Stuck,
     Unread,
     Waiting,
-)
+)  # fmt: skip
 
 LEASE = timedelta(seconds=90)
-
-_NOT_ACTED = {
-    Mode.OBSERVE: "mode observe: nothing was done",
-    Mode.APPROVE_ONLY: "mode approve-only: left for a person",
-}
 
 
 class SqlAuditLog:
@@ -115,7 +110,9 @@ class SqlAuditLog:
         added = decisions.add_decisions(recording, ready)
         fence = self._claims.add(recording.connection, [one.decision_id for one in added if one.acts])
         observed = {
-            one.decision_id: Outcome(OutcomeKind.OBSERVED, _NOT_ACTED[one.mode]) for one in added if not one.acts
+            one.decision_id: Outcome(OutcomeKind.OBSERVED, decisions.NOT_ACTED[one.mode])
+            for one in added
+            if not one.acts
         }
         decisions.add_outcomes(recording, observed)
         return [Recorded(one, fence if one.acts else None) for one in added]
@@ -300,3 +297,4 @@ class SqlAuditLog:
         with self._session.transaction() as connection:
             self._running.stop(connection)
             self._daemons.sign_off(connection)
+            self.observations.release(connection)

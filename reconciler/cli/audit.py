@@ -1,4 +1,4 @@
-"""audit list, show, report and verify; `audit redact` is in redacting.py."""
+"""audit list, show, report and verify; the others are in accepting.py and redacting.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from reconciler.cli.accepting import acknowledge, baseline
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
@@ -200,3 +201,9 @@ def _counted_differences(differences: Sequence[str]) -> str:
 
     all_told = counted(len(differences), "difference")
     return f"{all_told}, and there may be more" if len(differences) == MOST_TOLD else all_told
+
+
+_ACKNOWLEDGE = "audit acknowledge 12 --reason 'emergency, ticket 71'"
+app.command(epilog=f"Example: mlflow-reconciler {_ACKNOWLEDGE}")(acknowledge)
+_BASELINE = "audit baseline --model 'fraud*' --reason 'reviewed on 1 March'"
+app.command(epilog=f"Example: mlflow-reconciler {_BASELINE}")(baseline)

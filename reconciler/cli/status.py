@@ -12,6 +12,7 @@ from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import JsonOption, duration_of
 from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.status_holding import show_holding
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.text import counted, visible
@@ -103,6 +104,7 @@ def _show(picture: dict[str, Any], here: tuple[str, str] | None) -> None:
         print(_no_cycle_yet(here))
     else:
         print(f"replicas alive: {picture['replicas_alive']}")
+    show_holding(picture)
     _show_stuck(picture["stuck"])
     _show_open(picture, several)
     _show_unfinished(picture["unfinished"], picture["failed"])

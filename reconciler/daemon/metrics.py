@@ -66,6 +66,9 @@ class Metrics:
         self.sweep_late = make(
             Gauge, "sweep_late", "1 while a sweep is later than registry.full_sweep, or missed versions."
         )
+        self.bypasses = make(
+            Gauge, "open_bypasses", "Versions that hold a target without a decision, and that nobody has acknowledged."
+        )
         self.info = make(Gauge, "info", "Always 1; version, mode and policy digest.", ["version", "mode", "policy"])
         self._start_at_zero()
 
@@ -101,6 +104,7 @@ class Metrics:
         self.open.set(summary.open)
         self.oldest.set(summary.oldest.total_seconds())
         self._of_stuck(summary.stuck)
+        self.bypasses.set(summary.bypasses)
         self.paused.set(summary.paused is not None)
         self.sweep_late.set(summary.remark is not None)
         if summary.skew is not None:

@@ -27,6 +27,7 @@ from reconciler.ports.errors import Conflict as Conflict
 from reconciler.ports.errors import Invalid as Invalid
 from reconciler.ports.errors import NoSuchDecision as NoSuchDecision
 from reconciler.ports.errors import NoSuchField as NoSuchField
+from reconciler.ports.errors import NoSuchTenure as NoSuchTenure
 from reconciler.ports.errors import NotFound as NotFound
 from reconciler.ports.errors import Refused as Refused
 from reconciler.ports.errors import RegistryError as RegistryError

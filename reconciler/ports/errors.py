@@ -68,6 +68,12 @@ class NoSuchDecision(ReconcilerError):
     exit_code = ExitCode.NO_SUCH
 
 
+class NoSuchTenure(ReconcilerError):
+    """The audit holds no such tenure, or nothing of it is to be accepted."""
+
+    exit_code = ExitCode.NO_SUCH
+
+
 class AmbiguousDecision(ReconcilerError):
     """More than one decision's id begins with the given text."""
 

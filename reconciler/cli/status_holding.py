@@ -1,0 +1,57 @@
+"""What `status` shows of what holds a target: bypasses, stray tags, and how old the looks are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from reconciler.cli.terminal import Colour, painted
+from reconciler.domain.text import counted
+from reconciler.domain.times import duration_text
+
+
+def show_holding(picture: dict[str, Any]) -> None:
+    for row in picture["looks"]:
+        print(_look_text(row))
+        if row["problem"]:
+            print(painted(f"  the last look failed: {row['problem']}", Colour.BAD))
+    _show_bypasses(picture["bypasses"], picture["bypass_count"])
+    if picture["baselines"]:
+        held = counted(picture["baselines"], "version")
+        print(f"{held} held a target when first looked at: mlflow-reconciler audit baseline")
+    _show_strays(picture["stray_tags"], picture["stray_tag_count"])
+
+
+def _look_text(row: dict[str, Any]) -> str:
+    """As of when what is known of the holders is true."""
+    ages = {"stages": row["stages_age_seconds"], "aliases": row["aliases_age_seconds"]}
+    known = [f"{kind} {_short(age)} ago" for kind, age in ages.items() if age is not None]
+    if not known:
+        return "holders: the first look at everything is under way"
+    take = row["aliases_take_seconds"] or 0
+    round_ = f" (a round takes {_short(take)})" if ages["aliases"] is not None and take >= 1 else ""
+    everything = row["everything_age_seconds"]
+    whole = f"; everything {_short(everything)} ago" if everything is not None else ""
+    return f"holders looked at: {', '.join(known)}{round_}{whole}"
+
+
+def _show_bypasses(bypasses: list[dict[str, Any]], count: int) -> None:
+    for row in bypasses:
+        held = f"{row['model']} version {row['version']} holds {row['target']} without a decision"
+        since = f"seen first at {row['first_seen_with'][:19]}Z"
+        print(f"{painted('bypass', Colour.BAD)} {row['tenure_id']}: {held}, {since}")
+    if bypasses:
+        more = f"{count - len(bypasses)} more; " if count > len(bypasses) else ""
+        print(f"  {more}accept one: mlflow-reconciler audit acknowledge NUMBER --reason TEXT")
+
+
+def _show_strays(strays: list[dict[str, Any]], count: int) -> None:
+    for row in strays:
+        place = f"{row['model']} version {row['version']}"
+        print(f"{painted('stray tag', Colour.DOUBTFUL)}: {row['tag']} on {place} requests nothing that a rule covers")
+    if count > len(strays):
+        print(f"  {count - len(strays)} more")
+
+
+def _short(seconds: float) -> str:
+    return duration_text(timedelta(seconds=max(round(seconds), 0)))
