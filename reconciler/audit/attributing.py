@@ -20,6 +20,7 @@ from reconciler.domain.holding import Sign
 from reconciler.domain.looks import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible
+from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
 from reconciler.ports.observations import Attributed
 
@@ -100,13 +101,21 @@ def _explained(row: Any, people_hide: bool) -> Explained | None:
         person=person,
         changed=row.resolution == "changed",
         open=bool(row.open),
-        held_by_approval=bool(row.held_by_approval),
+        held_by_approval=bool(row.held_by_approval) or _approved_before(row),
         continued_by_approval=bool(row.continued_by_approval),
         first_look=bool(row.first_look),
         looked_again=bool(row.looked_again),
         people_hide=people_hide,
     )
     return began_by(found) if row.seen == HELD else ended_by(found)
+
+
+def _approved_before(row: Any) -> bool:
+    """Whether an approval came between two looks, and was not seen to be held. One about an earlier model of the same
+    name, which was deleted, counts nothing."""
+    moments = [moment for moment in (row.decided_at, row.approved_at) if moment is not None]
+    created = None if row.created_ms is None else from_millis(row.created_ms)
+    return bool(moments) and (created is None or max(moments) >= created)
 
 
 def _row_of(observation_id: int, why: Explained) -> dict[str, object]:

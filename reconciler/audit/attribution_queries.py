@@ -43,8 +43,12 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.
        EXISTS (SELECT 1 FROM open_requests q
                WHERE {q_here} AND {q_there} AND q.first_seen_at < :look_began) AS open,
        EXISTS (SELECT 1 FROM observations p JOIN attributions a ON a.observation_id = p.id
-               WHERE {p_here} AND {p_there} AND p.seen = 'held' AND p.id < o.id
-                 AND a.by_approval) AS held_by_approval,
+               WHERE {p_here} AND {p_there} AND p.seen = 'held' AND p.id < o.id AND a.by_approval
+                 AND COALESCE(p.created_ms = o.created_ms, 1 = 1)) AS held_by_approval,
+       (SELECT max(c.at) FROM decisions d JOIN outcomes c ON c.decision_id = d.decision_id
+        WHERE {d_here} AND {d_there} AND d.acts AND d.verdict = 'approve' AND c.outcome = 'applied') AS decided_at,
+       (SELECT max(r.at) FROM resolutions r
+        WHERE {r_here} AND {r_there} AND r.resolution = 'approved') AS approved_at, o.created_ms,
        (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval
 FROM unattributed u JOIN observations o ON o.id = u.observation_id LEFT JOIN holders h ON h.tenure_id = o.id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'held'
@@ -71,7 +75,8 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NU
           AND ((r.resolution = 'approved' AND {r_made_way})
                OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))
         ORDER BY r.id DESC LIMIT 1) AS resolution_id,
-       1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS continued_by_approval
+       1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS decided_at, NULL AS approved_at, o.created_ms,
+       NULL AS continued_by_approval
 FROM unattributed u JOIN observations o ON o.id = u.observation_id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'left'
 ORDER BY u.observation_id LIMIT :most
@@ -95,7 +100,7 @@ _PARTS: Final = {
 
 def _statement(query: str, *bound: Any) -> Any:
     whole = _WITH_PERSON.format(query=query.format(**_PARTS))
-    return text(whole).bindparams(*bound).columns(at=UtcMillis())
+    return text(whole).bindparams(*bound).columns(at=UtcMillis(), decided_at=UtcMillis(), approved_at=UtcMillis())
 
 
 # Both take `registry`, `workspace`, `after` and `most`; that of beginnings also `look_began`.

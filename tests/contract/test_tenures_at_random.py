@@ -1,0 +1,351 @@
+"""People do anything in any order between two looks, on real servers; MLflow's own database says what was held.
+
+After each cycle the tables of MLflow are read at the moment of the look, and triggers in them count what moved. Whatever
+was held at a look must be a tenure, with the cause that the history of what people did demands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from reconciler.audit import schema
+from reconciler.audit.database import make_engine
+from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, PolicyInForce, Times
+from reconciler.demo.server import mlflow_server
+from reconciler.domain.decision import Mode
+from reconciler.failpoints import watching
+from reconciler.policy.file import parse_policy
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transport import Transport
+from tests.builders import accuracy_policy
+from tests.crash.conftest import LONG
+from tests.crash.record import says_nothing_false
+from tests.servers import label, python_of, tried
+
+POLICY = accuracy_policy(targets='Production, "@champion"', keys="archive_existing: true")
+TARGETS = ("Production", "@champion")
+Held = tuple[str, str, str]
+_numbers = itertools.count(1)
+
+# What may happen to a model between two looks. "ask" is filed for a version that passes; the daemon approves.
+ACTIONS = (
+    "nothing", "ask", "ask badly", "ask and withdraw", "move", "move while asked", "take away", "take away and back",
+    "rename", "delete", "recreate and move",
+)  # fmt: skip
+
+WITNESS = """
+CREATE TABLE IF NOT EXISTS witness (seq INTEGER PRIMARY KEY, name TEXT, version TEXT, target TEXT, held INTEGER);
+CREATE TRIGGER IF NOT EXISTS witness_stage AFTER UPDATE OF current_stage ON model_versions
+WHEN NEW.current_stage <> OLD.current_stage BEGIN
+  INSERT INTO witness (name, version, target, held) SELECT OLD.name, OLD.version, OLD.current_stage, 0
+    WHERE OLD.current_stage = 'Production';
+  INSERT INTO witness (name, version, target, held) SELECT NEW.name, NEW.version, NEW.current_stage, 1
+    WHERE NEW.current_stage = 'Production';
+END;
+CREATE TRIGGER IF NOT EXISTS witness_alias AFTER INSERT ON registered_model_aliases BEGIN
+  INSERT INTO witness (name, version, target, held) VALUES (NEW.name, NEW.version, '@' || NEW.alias, 1);
+END;
+CREATE TRIGGER IF NOT EXISTS witness_alias_moved AFTER UPDATE OF version ON registered_model_aliases BEGIN
+  INSERT INTO witness (name, version, target, held) VALUES (NEW.name, NEW.version, '@' || NEW.alias, 1);
+END;
+"""
+
+
+@dataclass
+class Place:
+    """A server, and the database beneath it."""
+
+    uri: str
+    database: Path
+    app: bool = False
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        kind = "params" if method == "GET" else "json"
+        url = f"{self.uri}/api/2.0/mlflow/{path}"
+        answer = requests.request(method, url, timeout=30, **{kind: body})
+        answer.raise_for_status()
+        return answer.json()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.database, timeout=30)) as connection:
+            return connection.execute(query).fetchall()
+
+    def held(self) -> set[Held]:
+        """As MLflow's tables have it."""
+        stages = "SELECT name, version, 'Production' FROM model_versions WHERE current_stage = 'Production'"
+        aliases = "SELECT name, version, '@' || alias FROM registered_model_aliases WHERE alias = 'champion'"
+        return {(name, str(version), target) for name, version, target in self.rows(f"{stages} UNION ALL {aliases}")}
+
+    def watch(self) -> None:
+        with closing(sqlite3.connect(self.database, timeout=30)) as connection:
+            connection.executescript(WITNESS)
+
+
+@dataclass
+class People:
+    """One model and what happens to it; and what of that must be found on record. A target of its own for each."""
+
+    place: Place
+    run_id: Callable[[str], str]
+    target: str
+    name: str = field(default_factory=lambda: f"model-{next(_numbers)}")
+    versions: int = 0
+    # Of the versions by number: whether an approval ever brought it there.
+    approved: set[str] = field(default_factory=set)
+    # Why each place is held, as of the next look.
+    why: dict[Held, str] = field(default_factory=dict)
+    asked: str | None = None
+
+    def begin(self) -> None:
+        self.place.call("POST", "registered-models/create", name=self.name)
+        self.versions, self.approved, self.asked = 0, set(), None
+        for accuracy in ("0.95", "0.96"):
+            self.version(accuracy)
+
+    def version(self, accuracy: str) -> str:
+        run = self.run_id(accuracy)
+        self.place.call("POST", "model-versions/create", name=self.name, source=f"runs:/{run}/model", run_id=run)
+        self.versions += 1
+        return str(self.versions)
+
+    @property
+    def tag(self) -> str:
+        kind = f"alias.{self.target[1:]}" if self.target.startswith("@") else f"stage.{self.target}"
+        return f"transition_request.{kind}"
+
+    def holder(self) -> str | None:
+        held = [version for name, version, target in self.place.held() if (name, target) == (self.name, self.target)]
+        return held[0] if held else None
+
+    def other(self) -> str:
+        """A version that does not hold it."""
+        return "2" if self.holder() == "1" else "1"
+
+    def at(self, version: str) -> Held:
+        return self.name, version, self.target
+
+    # --- what people do -----------------------------------------------------------------------------------------
+
+    def do(self, action: str) -> None:
+        getattr(self, action.replace(" ", "_"))()
+
+    def nothing(self) -> None:
+        pass
+
+    def ask(self, version: str | None = None) -> None:
+        """The daemon approves it in the next cycle, so that the look after that sees it."""
+        version = version or self.other()
+        self._file(version)
+        self.asked = version
+
+    def ask_badly(self) -> None:
+        self._file(self.version("0.5"))
+
+    def ask_and_withdraw(self) -> None:
+        version = self.other()
+        self._file(version)
+        self.place.call("DELETE", "model-versions/delete-tag", name=self.name, version=version, key=self.tag)
+
+    def move(self) -> None:
+        version = self.other()
+        self._move(version)
+        self.why[self.at(version)] = "rollback" if version in self.approved else "bypass"
+
+    def move_while_asked(self) -> None:
+        """Filed and moved between two looks: the daemon approves what it finds open, and that explains it."""
+        version = self.other()
+        self._file(version)
+        self._move(version)
+        self.why[self.at(version)] = "decision"
+        self.approved.add(version)
+
+    def take_away(self) -> None:
+        version = self.holder()
+        if version is None:
+            return
+        if self.target.startswith("@"):
+            self.place.call("DELETE", "registered-models/alias", name=self.name, alias=self.target[1:])
+        else:
+            self._stage(version, "None")
+
+    def take_away_and_back(self) -> None:
+        """What comes and goes between two looks is not seen, so it is one tenure."""
+        version = self.holder()
+        if version is not None:
+            self.take_away()
+            self._move(version)
+
+    def rename(self) -> None:
+        new = f"{self.name}-renamed-{next(_numbers)}"
+        self.place.call("POST", "registered-models/rename", name=self.name, new_name=new)
+        version = self.holder()
+        self.name = new
+        if (held := self.holder()) is not None:
+            self.why[self.at(held)] = "rename"
+        assert version is None
+
+    def delete(self) -> None:
+        """The version that holds it; another takes its number's place never."""
+        version = self.holder()
+        if version is None:
+            return
+        if not self.target.startswith("@"):
+            self._stage(version, "Archived")
+        self.place.call("DELETE", "model-versions/delete", name=self.name, version=version)
+        self.name_anew()
+
+    def name_anew(self) -> None:
+        self.name = f"model-{next(_numbers)}"
+        self.begin()
+
+    def recreate_and_move(self) -> None:
+        """Another model under the same name: whatever was approved before was not this."""
+        if (version := self.holder()) is not None and not self.target.startswith("@"):
+            self._stage(version, "Archived")
+        self.place.call("DELETE", "registered-models/delete", name=self.name)
+        self.begin()
+        self._move("1")
+        self.why[self.at("1")] = "bypass"
+
+    def _file(self, version: str) -> None:
+        self.place.call("POST", "model-versions/set-tag", name=self.name, version=version, key=self.tag, value="please")
+
+    def _move(self, version: str) -> None:
+        if self.target.startswith("@"):
+            self.place.call("POST", "registered-models/alias", name=self.name, alias=self.target[1:], version=version)
+        else:
+            body = {"name": self.name, "version": version, "stage": self.target, "archive_existing_versions": True}
+            self.place.call("POST", "model-versions/transition-stage", **body)
+
+    def _stage(self, version: str, stage: str) -> None:
+        body = {"name": self.name, "version": version, "stage": stage, "archive_existing_versions": False}
+        self.place.call("POST", "model-versions/transition-stage", **body)
+
+    def cycle_is_over(self) -> None:
+        """What was asked for is approved by now."""
+        if self.asked is not None:
+            self.why[self.at(self.asked)] = "decision"
+            self.approved.add(self.asked)
+            self.asked = None
+
+
+class History:
+    """A registry, its people, a daemon, and what was held at each look."""
+
+    def __init__(self, place: Place, directory: Path) -> None:
+        self.place = place
+        self.url = f"sqlite:///{directory}/audit-{next(_numbers)}.db"
+        schema.upgrade(self.url)
+        self.engine: Engine = make_engine(self.url)
+        transport = Transport(Endpoint(place.uri))
+        # A registry of its own in the record; the models of earlier histories are left out by their names.
+        registry = TagsRegistry(place.uri, "", transport, transport)
+        times = Times(full_look=timedelta(0))
+        log = SqlAuditLog(self.engine, "test:1", place.uri)
+        self.cycles = Cycle(registry, log, times=times, everything_is_due=True)
+        loaded = parse_policy(POLICY, "policy.yaml")
+        self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+        self.looks: list[set[Held]] = []
+        self.expected: dict[Held, list[str]] = {}
+        self.people = [People(place, self.run_id, target) for target in TARGETS]
+
+    def run_id(self, accuracy: str) -> str:
+        run: str = self.place.call("POST", "runs/create", experiment_id="0")["run"]["info"]["run_id"]
+        metric = {"run_id": run, "key": "validation_accuracy", "value": float(accuracy), "timestamp": 1, "step": 0}
+        self.place.call("POST", "runs/log-metric", **metric)
+        self.place.call("POST", "runs/update", run_id=run, status="FINISHED", end_time=2)
+        return run
+
+    def cycle(self) -> None:
+        def reached(name: str) -> None:
+            if name == "looked":
+                self.looks.append(self.place.held())
+
+        before = self.looks[-1] if self.looks else set()
+        with watching(reached):
+            self.cycles.run(self.policy, Mode.ENFORCE)
+        why = {held: cause for one in self.people for held, cause in one.why.items()}
+        for held in sorted(self.looks[-1] - before):
+            if held in why:
+                self.expected.setdefault(held, []).append(why[held])
+        for one in self.people:
+            one.cycle_is_over()
+
+    def found(self) -> dict[Held, list[str]]:
+        query = (
+            "SELECT model, version, target, began_by FROM tenures WHERE NOT began_by = 'baseline' ORDER BY tenure_id"
+        )
+        tenures: dict[Held, list[str]] = {}
+        with self.engine.connect() as connection:
+            for model, version, target, began_by in connection.execute(text(query)):
+                tenures.setdefault((model, version, target), []).append(began_by)
+        return tenures
+
+    def open_now(self) -> set[Held]:
+        query = "SELECT model, version, target FROM tenures WHERE first_seen_without IS NULL"
+        with self.engine.connect() as connection:
+            return {(model, version, target) for model, version, target in connection.execute(text(query))}
+
+    def unexplained(self) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM unattributed")).scalar_one())
+
+
+def happens(place: Place, directory: Path, steps: list[tuple[str, str]]) -> None:
+    history = History(place, directory)
+    for one in history.people:
+        one.begin()
+    history.cycle()
+    for actions in steps:
+        for one, action in zip(history.people, actions, strict=True):
+            one.do(action)
+        history.cycle()
+    for _ in range(3):
+        history.cycle()
+    assert history.unexplained() == 0
+    assert history.found() == history.expected, (steps, history.looks)
+    assert history.open_now() == place.held()
+    says_nothing_false(history.url)
+    history.engine.dispose()
+
+
+@pytest.fixture(params=[*(label(version) for version in tried()[:1]), "newest"], scope="module")
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("server")
+    python = {} if request.param == "newest" else {"python": python_of(request.param.removeprefix("mlflow-"))}
+    with mlflow_server(directory, **python) as uri:
+        place = Place(uri, next(directory.glob("*.db")))
+        place.watch()
+        yield place
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(ACTIONS)), min_size=1, max_size=6)
+
+
+def test_every_tenure_that_spans_a_look_is_on_record_with_its_cause(place: Place, tmp_path: Path) -> None:
+    @settings(
+        max_examples=60 if LONG else 6, deadline=None, derandomize=not LONG,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(STEPS)
+    def at_random(steps: list[tuple[str, str]]) -> None:
+        happens(place, tmp_path, steps)
+
+    at_random()
+    moved = place.rows("SELECT count(*) FROM witness")[0][0]
+    assert moved > 0
