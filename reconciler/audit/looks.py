@@ -48,7 +48,7 @@ def take(connection: Connection, served: Served, daemon: str, lease: timedelta) 
     if row is None:
         values = {"registry": served.registry, "workspace": served.workspace, "leased_by": daemon, "fence": 1}
         added = insert_new(connection, LookRow).values(**values, leased_until=now_after(lease))
-        if connection.execute(added).rowcount == 1:
+        if connection.execute(added.returning(LookRow.fence)).one_or_none() is not None:
             _restore(connection, served)
     elif row.leased_until <= row.now:
         mine = update(LookRow).where(served.among(LookRow), LookRow.fence == row.fence)

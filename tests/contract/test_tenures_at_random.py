@@ -1,6 +1,6 @@
 """People do anything in any order between two looks, on real servers; MLflow's own database says what was held.
 
-After each cycle the tables of MLflow are read at the moment of the look, and triggers in them count what moved. Whatever
+After each cycle the tables of MLflow are read at the moment of the look, and triggers in them count what moved. What
 was held at a look must be a tenure, with the cause that the history of what people did demands.
 """
 
