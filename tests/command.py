@@ -53,11 +53,21 @@ def _forker() -> str:
     process = subprocess.Popen([sys.executable, "-m", "tests.command", place])
     atexit.register(_stop, process, directory)
     deadline = time.monotonic() + _STARTS_WITHIN
-    while not Path(place).exists():
+    # The socket's file is there a moment before anybody listens.
+    while not _listens(place):
         assert process.poll() is None, "the forker ended"
         assert time.monotonic() < deadline, "the forker did not start"
         time.sleep(0.02)
     return place
+
+
+def _listens(place: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(place)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
 
 def _stop(process: subprocess.Popen[bytes], directory: str) -> None:
@@ -74,11 +84,15 @@ class _Forker(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
     """Each connection is one command: a child waits for it, so that several may run at once."""
 
     max_children = 100
+    request_queue_size = 100
 
 
 class _Job(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        job = json.loads(self.rfile.readline())
+        line = self.rfile.readline()
+        if not line:
+            return
+        job = json.loads(line)
         child = os.fork()
         if child == 0:
             _become(job)
