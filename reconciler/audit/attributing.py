@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select, update
 
-from reconciler.audit.attribution_queries import BEGINNINGS, ENDS
+from reconciler.audit.attribution_queries import BEGINNINGS, ENDS, approved_under_an_earlier_name
 from reconciler.audit.log import Recording
 from reconciler.audit.looks import HELD
 from reconciler.audit.observation_tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served
-from reconciler.domain.causes import Explained, Found, Person, began_by, ended_by
+from reconciler.domain.causes import Cause, Explained, Found, Person, began_by, ended_by
 from reconciler.domain.holding import Sign
 from reconciler.domain.looks import Place
 from reconciler.domain.target import Target
@@ -40,8 +40,8 @@ class Attributing:
         """As `ports.observations.Observations.attribute`."""
         done: list[Attributed] = []
         for query in (BEGINNINGS, ENDS):
-            for rows in self._unexplained(query, look_began):
-                explained = {row.id: _explained(row, people_hide) for row in rows}
+            for rows, renamed in self._unexplained(query, look_began):
+                explained = {row.id: _explained(row, people_hide, row.id in renamed) for row in rows}
                 if all(explained[row.id] is None and row.looked_again for row in rows):
                     continue
                 with self._session.recording() as recording:
@@ -51,8 +51,8 @@ class Attributing:
                     failpoint("attributions to be committed")
         return done
 
-    def _unexplained(self, query: Any, look_began: datetime) -> Iterator[Sequence[Any]]:
-        """In parts, with all that may explain them."""
+    def _unexplained(self, query: Any, look_began: datetime) -> Iterator[tuple[Sequence[Any], set[int]]]:
+        """In parts, with all that may explain them: also the ids of those that held by approval under another name."""
         after = 0
         while True:
             here = {"registry": self._served.registry, "workspace": self._served.workspace}
@@ -61,10 +61,12 @@ class Attributing:
                 asked["look_began"] = look_began
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
+                doubtful = [row for row in rows if _is_exception(_explained(row, people_hide=False))]
+                renamed = {row.id for row in doubtful if approved_under_an_earlier_name(connection, row, here)}
             if not rows:
                 return
             after = rows[-1].id
-            yield rows
+            yield rows, renamed
 
     def _write(
         self, recording: Recording, rows: Sequence[Any], explained: Mapping[int, Explained | None]
@@ -88,7 +90,11 @@ class Attributing:
             yield Attributed(one.id if began else one.tenure_id, place, began, why, one.at)
 
 
-def _explained(row: Any, people_hide: bool) -> Explained | None:
+def _is_exception(why: Explained | None) -> bool:
+    return why is not None and why.cause is Cause.BYPASS
+
+
+def _explained(row: Any, people_hide: bool, approved_before: bool = False) -> Explained | None:
     if row.sign == Sign.RENAMED and row.seen == HELD and row.continued_by_approval is None:
         # What it continues is not explained yet.
         return None
@@ -101,7 +107,7 @@ def _explained(row: Any, people_hide: bool) -> Explained | None:
         person=person,
         changed=row.resolution == "changed",
         open=bool(row.open),
-        held_by_approval=bool(row.held_by_approval) or _approved_before(row),
+        held_by_approval=approved_before or bool(row.held_by_approval) or _approved_before(row),
         continued_by_approval=bool(row.continued_by_approval),
         first_look=bool(row.first_look),
         looked_again=bool(row.looked_again),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import BigInteger, Connection, bindparam, text
 
 from reconciler.audit.tables import UtcMillis
 
@@ -106,3 +107,28 @@ def _statement(query: str, *bound: Any) -> Any:
 # Both take `registry`, `workspace`, `after` and `most`; that of beginnings also `look_began`.
 BEGINNINGS: Final = _statement(_BEGAN, bindparam("look_began", type_=UtcMillis()))
 ENDS: Final = _statement(_ENDED)
+
+# Under which names a model was known before, as far as a version of it was seen to hold anything when it was renamed.
+_EARLIER_NAMES: Final = text("""
+SELECT DISTINCT m.model FROM observations n JOIN observations m ON m.id = n.continues_id
+WHERE n.model = :model AND n.registry = :registry AND n.workspace = :workspace
+""")
+_APPROVED_UNDER: Final = text("""
+SELECT 1 FROM observations p JOIN attributions a ON a.observation_id = p.id
+WHERE p.model = :model AND p.version = :version AND p.target = :target AND p.registry = :registry
+  AND p.workspace = :workspace AND p.seen = 'held' AND a.by_approval AND COALESCE(p.created_ms = :created, 1 = 1)
+LIMIT 1
+""").bindparams(bindparam("created", type_=BigInteger()))
+
+
+def approved_under_an_earlier_name(connection: Connection, row: Any, here: Mapping[str, str]) -> bool:
+    """Whether the version of a renamed model held the target by approval before. Asked of what else is a bypass."""
+    names, left = {row.model}, [row.model]
+    place = {**here, "version": row.version, "target": row.target, "created": row.created_ms}
+    while left:
+        earlier = set(connection.scalars(_EARLIER_NAMES, {**here, "model": left.pop()})) - names
+        if any(connection.scalar(_APPROVED_UNDER, {**place, "model": name}) for name in earlier):
+            return True
+        names |= earlier
+        left += earlier
+    return False

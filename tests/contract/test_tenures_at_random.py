@@ -197,6 +197,9 @@ class People:
         self.name = new
         if (held := self.holder()) is not None:
             self.why[self.at(held)] = "rename"
+        else:
+            # Nothing that was looked at tells that it is the same model.
+            self.approved = set()
         assert version is None
 
     def delete(self) -> None:
