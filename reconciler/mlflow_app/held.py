@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
 from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
@@ -48,43 +47,32 @@ def rows_of(connection: Connection, workspace: str, targets: Sequence[Target]) -
     return [HeldRow(name, str(version), target, created) for name, version, target, created in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    number: int
-    digest: str
-    rows: Sequence[HeldRow]
-
-
-class HeldAnswer:
-    """An answer in the making.
+def unknown_to(
+    known: str,
+    rows: Sequence[HeldRow],
+    readable: Callable[[Set[str]], Set[str]],
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """The groups of rows that a caller does not know; one at least, and no others once the time is used up.
 
     A digest covers all rows of a group, whatever the caller may read: it says that something changed, and not what.
+
+    Args:
+        known: the digests of the groups, as the caller knows them.
+        readable: those of these models that the caller may read.
     """
-
-    def __init__(self, rows: Sequence[HeldRow], known: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._groups = in_groups(rows)
-        self._known = split_digests(known) or [""] * GROUPS
-        self._clock = clock
-        self._told: list[dict[str, Any]] = []
-        self._more = False
-
-    def differing(self) -> Iterator[Group]:
-        """The groups that the caller does not know; at least one, and no others once the time is used up."""
-        ends = self._clock() + _SECONDS
-        for number, rows in enumerate(self._groups):
-            digest = digest_of(rows)
-            if digest == self._known[number]:
-                continue
-            if self._told and self._clock() >= ends:
-                self._more = True
-                return
-            yield Group(number, digest, rows)
-
-    def add(self, group: Group, readable: Sequence[HeldRow]) -> None:
-        self._told.append({"group": group.number, "digest": group.digest, "held": [_shown(row) for row in readable]})
-
-    def as_json(self) -> dict[str, Any]:
-        return {"groups": self._told, "more": self._more}
+    digests, ends = split_digests(known) or [""] * GROUPS, clock() + _SECONDS
+    groups: list[dict[str, Any]] = []
+    for number, group in enumerate(in_groups(rows)):
+        digest = digest_of(group)
+        if digest == digests[number]:
+            continue
+        if groups and clock() >= ends:
+            return {"groups": groups, "more": True}
+        models = readable({row.model for row in group})
+        held = [_shown(row) for row in group if row.model in models]
+        groups.append({"group": number, "digest": digest, "held": held})
+    return {"groups": groups, "more": False}
 
 
 def _shown(row: HeldRow) -> dict[str, Any]:

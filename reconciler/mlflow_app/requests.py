@@ -12,11 +12,12 @@ from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.tag_format import read_request, request_tag, request_value, target_of_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
+from reconciler.domain.times import in_millis
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, write_decision
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
 from reconciler.mlflow_app.governed import Governed, is_covered, warning_of_no_rule
-from reconciler.mlflow_app.held import HeldAnswer
+from reconciler.mlflow_app.held import unknown_to
 from reconciler.mlflow_app.history import What, by_caller
 from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal, seal_in
 from reconciler.mlflow_app.options import Options
@@ -62,7 +63,7 @@ class TransitionRequests:
         requester = _requester(call.optional("requester"), caller)
         now = datetime.now(UTC)
         request = Request(
-            "", self._registry.workspace, model, version, target, requester, _millis(now), comment,
+            "", self._registry.workspace, model, version, target, requester, in_millis(now), comment,
             str(uuid.uuid4()), "", is_prompt,
         )  # fmt: skip
         value = self._value(request)
@@ -97,24 +98,20 @@ class TransitionRequests:
             part = self._registry.told_after(call.history_after)
             answer |= {"history": self._told(part.rows, caller), "history_to": part.read_to}
         if isinstance(known := call.arguments.get("holders"), str):
-            answer["holders"] = self._holders(call.targets, known, caller)
+            held = self._registry.held(call.targets)
+            answer["holders"] = unknown_to(known, held, lambda models: self._readable_among(models, caller))
         if len(readable) > limit:
             last = page[-1]
             answer["next_page_token"] = wire.page_token(last.model, last.version, last.key)
         return answer
 
-    def _holders(self, targets: Sequence[Target], known: str, caller: Caller) -> dict[str, Any]:
-        """The groups of holders that differ from what the caller knows; as many as can be judged in a short time."""
-        answer = HeldAnswer(self._registry.held(targets), known)
-        for group in answer.differing():
-            levels = self._levels({row.model for row in group.rows}, caller)
-            answer.add(group, [row for row in group.rows if levels[row.model] >= Level.READ])
-        return answer.as_json()
-
     def _told(self, rows: Sequence[Mapping[str, Any]], caller: Caller) -> list[dict[str, Any]]:
         """Rows of the history, as far as the caller may read their models."""
-        levels = self._levels({row["model"] for row in rows}, caller)
-        return [wire.told(row) for row in rows if levels[row["model"]] >= Level.READ]
+        readable = self._readable_among({row["model"] for row in rows}, caller)
+        return [wire.told(row) for row in rows if row["model"] in readable]
+
+    def _readable_among(self, models: Set[str], caller: Caller) -> Set[str]:
+        return {model for model, level in self._levels(models, caller).items() if level >= Level.READ}
 
     def _readable(self, call: Call, caller: Caller, wanted: int) -> list[Found]:
         """Up to `wanted` requests that the caller may read: a page and its token reveal no others."""
@@ -302,7 +299,3 @@ def _requester(claimed: str | None, caller: Caller) -> Requester:
 def _nothing_open(model: str, version: str, target: Target, id: str | None = None) -> Answered:
     which = f"request {quoted(id)}" if id else "request"
     return missing(f"No open {which} for version {version} of {quoted(model)} to {target}.")
-
-
-def _millis(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
