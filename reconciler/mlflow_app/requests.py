@@ -85,8 +85,7 @@ class TransitionRequests:
     def list_open(self, call: Call, caller: Caller) -> dict[str, Any]:
         if call.arguments.get("name") is not None or call.arguments.get("version") is not None:
             return self._list_version(call, caller)
-        governed = call.arguments.get("governed")
-        if isinstance(governed, str):
+        if isinstance(governed := call.arguments.get("governed"), str):
             self._governed.hear(self._registry.workspace, caller.name, governed)
         limit = call.max_results
         readable = self._readable(call, caller, limit + 1)

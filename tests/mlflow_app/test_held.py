@@ -1,0 +1,115 @@
+"""What the app tells of holders, to whom, and what the daemon makes of it: read from the audit database with SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from requests.auth import HTTPBasicAuth
+
+from reconciler.demo.server import mlflow_server
+from reconciler.domain.looks import Wanted
+from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target
+from reconciler.registry.app import AppRegistry
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.transport import Transport
+from tests.contract.conftest import Daemon
+from tests.contract.test_resolutions import rows
+from tests.mlflow_app.conftest import PASSWORD, Person
+
+SCOPE = Scope.of_all_models([Target.parse("Production"), Target.parse("@champion")])
+
+
+def registry_of(uri: str, user: str = "") -> AppRegistry:
+    auth = HTTPBasicAuth(user, PASSWORD) if user else None
+    transport = Transport(Endpoint(uri, auth))
+    return AppRegistry(uri, "", transport, transport)
+
+
+def move(person: Person, name: str, stage: str) -> None:
+    body = {"name": name, "version": "1", "stage": stage}
+    person.call("POST", "model-versions/transition-stage", json=body)
+
+
+def test_holders_of_models_that_the_caller_may_not_read_are_not_told(auth_uri: str) -> None:
+    root, name = Person(auth_uri, "root"), "hidden-from-bob"
+    root.model(name)
+    move(root, name, "Production")
+    denied = {"username": "bob", "resource_type": "registered_model", "resource_id": name}
+    path = "/api/3.0/mlflow/users/permissions/grant"
+    root.call("POST", path, json={**denied, "permission": "DENY"})
+
+    def held_as(user: str) -> set[str]:
+        registry = registry_of(auth_uri, user)
+        registry.open_requests(SCOPE, with_holders=True)
+        return {seen.model for seen in registry.look(Wanted(SCOPE)).versions}
+
+    assert name in held_as("svc")
+    assert name not in held_as("bob")
+
+
+def test_an_administrators_move_is_told_with_the_name(auth_uri: str, tmp_path: Path) -> None:
+    daemon = Daemon(registry_of(auth_uri, "svc"), tmp_path)
+    daemon.cycle()
+    root = Person(auth_uri, "root")
+    root.model("moved-by-root")
+    for stage in ("Production", "Archived"):
+        move(root, "moved-by-root", stage)
+        daemon.cycle()
+        daemon.cycle()
+    found = rows(
+        daemon,
+        "SELECT began_by, ended_by, person, person_assurance, ended_by_person FROM tenures WHERE model = :model",
+        model="moved-by-root",
+    )
+    assert found == [("administrator", "administrator", "root", "authenticated", "root")]
+    daemon.engine.dispose()
+
+
+def test_an_approver_is_named_where_the_app_authenticates(auth_uri: str, tmp_path: Path) -> None:
+    daemon = Daemon(registry_of(auth_uri, "svc"), tmp_path)
+    daemon.cycle()
+    Person(auth_uri, "ada").model("approved-by-mia")
+    Person(auth_uri, "ada").request("create", "approved-by-mia")
+    Person(auth_uri, "mia").request("approve", "approved-by-mia")
+    daemon.cycle()
+    found = rows(
+        daemon,
+        "SELECT began_by, person, person_assurance FROM tenures WHERE model = :model",
+        model="approved-by-mia",
+    )
+    assert found == [("person", "mia", "authenticated")]
+    daemon.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    targets = {"TRANSITION_REQUESTS_TARGETS": "Production,@champion"}
+    directory = tmp_path_factory.mktemp("held")
+    with mlflow_server(directory, "--app-name", "transition-requests", variables=targets) as uri:
+        yield uri, directory / "mlflow.db"
+
+
+def test_a_move_past_the_app_is_a_bypass(own_server: tuple[str, Path], tmp_path: Path) -> None:
+    """Somebody writes into MLflow's database, where no wall stands."""
+    uri, database = own_server
+    daemon = Daemon(registry_of(uri), tmp_path)
+    daemon.cycle()
+    Person(uri).model("smuggled")
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE model_versions SET current_stage = 'Production' WHERE name = 'smuggled'")
+        connection.execute(
+            "INSERT INTO registered_model_aliases (workspace, name, alias, version) "
+            "SELECT workspace, name, 'champion', version FROM model_versions WHERE name = 'smuggled'"
+        )
+        connection.commit()
+    daemon.cycle()
+    daemon.cycle()
+    found: list[tuple[Any, ...]] = rows(daemon, "SELECT target, began_by FROM tenures WHERE model = 'smuggled'")
+    assert found == [("Production", "bypass")]
+    daemon.engine.dispose()
