@@ -154,22 +154,23 @@ class Grown:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[list[float]]:
-    """The seconds of each transaction of the block that is not read-only."""
+    """The seconds of each transaction of the block that is not read-only, until it is committed."""
     took: list[float] = []
     began: dict[int, float] = {}
 
     def begin(connection: Connection) -> None:
         if not connection.get_execution_options().get(SNAPSHOT):
-            began[id(connection)] = time.perf_counter()
+            began[id(connection.connection.dbapi_connection)] = time.perf_counter()
 
-    def end(connection: Connection) -> None:
+    def returned(connection: Any, record: Any) -> None:
+        # A commit is told of before it happens; right after it the connection goes back to the pool.
         if id(connection) in began:
             took.append(time.perf_counter() - began.pop(id(connection)))
 
-    for name, hear in (("begin", begin), ("commit", end)):
+    for name, hear in (("begin", begin), ("checkin", returned)):
         event.listen(engine, name, hear)
     yield took
-    for name, hear in (("begin", begin), ("commit", end)):
+    for name, hear in (("begin", begin), ("checkin", returned)):
         event.remove(engine, name, hear)
 
 

@@ -31,12 +31,24 @@ def counted(engine: Engine) -> Iterator[list[int]]:
         engine.dispose()
         return
 
-    def ended(connection: Connection) -> None:
-        total[0] += int(connection.exec_driver_sql(_BLOCKS).scalar() or 0)
+    # PostgreSQL counts for as long as a connection lives, and clears that when it likes between two transactions.
+    before: dict[int, int] = {}
 
-    event.listen(engine, "commit", ended)
+    def begun(connection: Connection) -> None:
+        before[id(connection)] = _blocks(connection)
+
+    def ended(connection: Connection) -> None:
+        total[0] += _blocks(connection) - before.pop(id(connection))
+
+    for name, hear in (("begin", begun), ("commit", ended), ("rollback", ended)):
+        event.listen(engine, name, hear)
     yield total
-    event.remove(engine, "commit", ended)
+    for name, hear in (("begin", begun), ("commit", ended), ("rollback", ended)):
+        event.remove(engine, name, hear)
+
+
+def _blocks(connection: Connection) -> int:
+    return int(connection.exec_driver_sql(_BLOCKS).scalar() or 0)
 
 
 def cost(engine: Engine, act: Callable[[], object]) -> int:
@@ -46,11 +58,13 @@ def cost(engine: Engine, act: Callable[[], object]) -> int:
 
 
 def statements(engine: Engine, act: Callable[[], object]) -> list[tuple[str, int]]:
-    """Each statement, and how many rows it read or wrote."""
+    """Each statement that was executed, and how many rows it read or wrote."""
     heard: list[tuple[str, int]] = []
 
-    def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        heard.append((statement, cursor.rowcount))
+    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        # PostgreSQL is sent one for each row, which it parses, plans and executes; SQLite repeats a single one.
+        repeats = engine.dialect.name == "postgresql" and isinstance(parameters, list)
+        heard.extend([(statement, cursor.rowcount)] * (len(parameters) if repeats else 1))
 
     event.listen(engine, "after_cursor_execute", hear)
     act()

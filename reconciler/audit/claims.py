@@ -17,7 +17,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     join,
     literal,
     select,
@@ -26,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from reconciler.audit.inserting import insert_many
 from reconciler.audit.statements import Served, decision_of_pending, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow, UtcMillis, now_in
 from reconciler.domain.decision import Decision, Mode
@@ -65,8 +65,13 @@ class Claims:
         if decision_ids:
             now = now_in(connection)
             leased = {"leased_by": self._daemon, "fence": _FIRST_FENCE, "leased_until": now + self._lease}
-            connection.execute(insert(PendingActRow), [_not_tried(id, now) | leased for id in decision_ids])
+            insert_many(connection, PendingActRow, [_not_tried(id, now) | leased for id in decision_ids])
         return _FIRST_FENCE
+
+    @staticmethod
+    def any_pending(connection: Connection) -> bool:
+        """Whether any decision is pending. As almost always none is, it is asked where no other writer has to wait."""
+        return connection.scalar(select(PendingActRow.decision_id).limit(1)) is not None
 
     def claim(self, connection: Connection, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:
         """As `ports.audit.Claims.claim`."""

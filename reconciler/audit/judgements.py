@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, insert, literal, select, update
+from sqlalchemy import Connection, Row, delete, exists, literal, select, update
 
 from reconciler.audit.claims import decision_in
+from reconciler.audit.inserting import insert_many
 from reconciler.audit.judgement_tables import ConfirmationRow, LateEffectRow, WatchedActRow
 from reconciler.audit.log import Recording
 from reconciler.audit.statements import Served, as_rows, chunks
@@ -113,7 +114,7 @@ def watch(connection: Connection, decision_ids: Sequence[str]) -> None:
     if decision_ids:
         now = now_in(connection)
         until = {"looks": 0, "next_look_at": now + _FIRST_LOOK, "watched_until": now + _WATCHED_FOR}
-        connection.execute(insert(WatchedActRow), [{"decision_id": id} | until for id in decision_ids])
+        insert_many(connection, WatchedActRow, [{"decision_id": id} | until for id in decision_ids])
 
 
 def watched(connection: Connection, served: Served, everything: bool) -> list[Decision]:

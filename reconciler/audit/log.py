@@ -18,6 +18,7 @@ from reconciler.audit.abstention_tables import AbstentionRow
 from reconciler.audit.canonical import Columns, Damaged, bytes_of, decision_bytes, row_bytes
 from reconciler.audit.evidence import Salted, salted
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
+from reconciler.audit.inserting import insert_many
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.observation_tables import AcknowledgementRow, AttributionRow, ObservationRow, WatchedScopeRow
@@ -31,7 +32,6 @@ from reconciler.audit.tables import (
     OutcomeRow,
     PauseEventRow,
     PolicyVersionRow,
-    db_now,
 )
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
@@ -93,10 +93,9 @@ class Recording:
         """As `add`, of rows of now that rest on no evidence: it takes as many statements for all of them as for one."""
         if not rows:
             return []
-        statement = insert(row).values(at=db_now()).returning(*row.__table__.columns)
-        # They come back in any order; asked for another, SQLAlchemy sends SQLite one statement a row.
-        found = sorted(self.connection.execute(statement, rows), key=lambda added: int(added.id))
-        return [self._entered(row, added) for added in found]
+        found = insert_many(self.connection, row, rows, now="at", returning=True)
+        # Asked for an order, SQLAlchemy sends SQLite one statement a row.
+        return [self._entered(row, added) for added in sorted(found, key=lambda added: int(added.id))]
 
     def add(self, row: type[Base], values: Mapping[str, object], evidence: str | None = None) -> Columns:
         """Adds a row to a table of `ENTRIES`, and returns it as it is stored.
@@ -121,9 +120,8 @@ class Recording:
 
         It takes as many statements for all of them as for one.
         """
-        columns = DecisionRow.__table__.columns
-        statement = insert_new(self.connection, DecisionRow).values(decided_at=db_now()).returning(*columns)
-        found = self.connection.execute(statement, [new.values for new in decisions])
+        values = [new.values for new in decisions]
+        found = insert_many(self.connection, DecisionRow, values, now="decided_at", only_new=True, returning=True)
         rows: dict[str, Columns] = {row.decision_id: row._asdict() for row in found}
         added = [new for new in decisions if new.decision_id in rows]
         kept = {new.decision_id: new.evidence for new in added}
@@ -135,15 +133,14 @@ class Recording:
 
     def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> Mapping[str, list[Columns]]:
         added: dict[str, list[Columns]] = defaultdict(list)
-        statement = insert(DecisionCheckRow).returning(*DecisionCheckRow.__table__.columns)
-        for row in self.connection.execute(statement, checks) if checks else []:
+        for row in insert_many(self.connection, DecisionCheckRow, checks, returning=True) if checks else []:
             added[row.decision_id].append(row._asdict())
         return added
 
     def _add_evidence(self, kept: Mapping[str, Salted]) -> None:
         rows = [{"evidence_key": key, **evidence.columns} for key, evidence in kept.items()]
         if rows:
-            self.connection.execute(insert(EvidenceRow), rows)
+            insert_many(self.connection, EvidenceRow, rows)
 
     def _entered(self, row: type[Base], added: Row[Any], evidence: Sequence[str] | None = None) -> Columns:
         stored = added._asdict()
@@ -219,9 +216,9 @@ def append(connection: Connection, size: int, entries: Sequence[Entry]) -> None:
         hash_ = leaf_hash(entry.content)
         leaves.append({"leaf": tree.size, "entry": entry.table, "row_key": entry.row_key, "hash": hash_})
         nodes += [{**node._asdict(), "hash": above} for node, above in tree.add(hash_)]
-    connection.execute(insert(LogLeafRow), leaves)
+    insert_many(connection, LogLeafRow, leaves)
     if nodes:
-        connection.execute(insert(LogNodeRow), nodes)
+        insert_many(connection, LogNodeRow, nodes)
     connection.execute(update(LogStateRow).values(size=tree.size))
 
 

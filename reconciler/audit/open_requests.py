@@ -11,9 +11,10 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from reconciler.audit import abstentions, resolutions
 from reconciler.audit.abstentions import Began
+from reconciler.audit.inserting import insert_many
 from reconciler.audit.log import Recording, recorded
 from reconciler.audit.rows import Known, NewOpenRequest, RequestColumns, place_of
-from reconciler.audit.statements import Served, chunks, insert_new
+from reconciler.audit.statements import Served, chunks
 from reconciler.audit.tables import OpenRequestRow, db_now, now_in
 from reconciler.audit.unread_lists import keep_unread
 from reconciler.domain.request import Request
@@ -71,7 +72,7 @@ class OpenRequests:
         known, now = _first_seen_at(connection, places.values()), now_in(connection)
         new = [_new(request, now, key=None) for request in unstamped if places[request.key] not in known]
         if new:
-            connection.execute(insert_new(connection, OpenRequestRow), new)
+            insert_many(connection, OpenRequestRow, new, only_new=True)
             known = _first_seen_at(connection, places.values())
         return {key: known[place] for key, place in places.items()}
 
@@ -139,7 +140,8 @@ class OpenRequests:
 
     def _apply(self, connection: Connection, changes: Changes) -> None:
         self._write(connection, _DELETE, [{"at": place} for place in changes.deleted])
-        self._write(connection, insert_new(connection, OpenRequestRow), changes.new)
+        if changes.new:
+            insert_many(connection, OpenRequestRow, changes.new, only_new=True)
         changed = [after._asdict() for after in changes.changed]
         self._write(connection, _CHANGE, [{"at": values.pop("place"), **values} for values in changed])
 

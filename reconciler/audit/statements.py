@@ -74,7 +74,7 @@ def decision_of_pending(decision_id: ColumnElement[str] = DecisionRow.decision_i
 
 
 class now_after(FunctionElement[datetime]):  # noqa: N801  reads as the SQL function that it is
-    """A time later than now by the database's clock, in milliseconds."""
+    """A time later than now, or earlier, by the database's clock, in milliseconds."""
 
     type = UtcMillis()
     inherit_cache = True

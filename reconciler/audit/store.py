@@ -120,6 +120,9 @@ class SqlAuditLog:
     # --- claims ----------------------------------------------------------------------------------------------
 
     def claim(self, limit: int, exclude: Collection[str], everything: bool) -> list[Pending]:
+        with self._session.snapshot() as connection:
+            if not self._claims.any_pending(connection):
+                return []
         with self._session.transaction() as connection:
             claimed = self._claims.claim(connection, limit, exclude, everything)
             failpoint("claims to be committed")
@@ -280,8 +283,7 @@ class SqlAuditLog:
         said = None
         with self._session.transaction() as connection:
             if self._operation is not None:
-                failed = self._session.failed
-                said = self._running.end(connection, self._operation, note.registry_down, failed)
+                said = self._running.end(connection, self._operation, note.registry_down, self._session.failed)
             self._daemons.note_cycle(connection, note)
             if note.looked is not None:
                 self.observations.keep(connection, note.looked)

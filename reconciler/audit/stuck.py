@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, literal, null, select
+from sqlalchemy import Connection, Select, literal, null, select, union_all
 
-from reconciler.audit.statements import Served, decision_of_pending
-from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, UnreadListRow, now_in
+from reconciler.audit.statements import Served, decision_of_pending, now_after
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, PendingActRow, UnreadListRow
 from reconciler.ports import Stuck
 
 # Stuck: the same failure this many times in a row, or no success for this long.
@@ -21,17 +21,15 @@ def stuck(connection: Connection, served: Served | None = None) -> list[Stuck]:
 
     Of one registry and workspace, or of all (None).
     """
-    now = now_in(connection)
-    found: list[Stuck] = []
-    for query, table in ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow), (_LISTS, UnreadListRow)):
-        mine = query if served is None else query.where(served.among(table))
-        found += [Stuck(*row) for row in connection.execute(_failing(mine, now))]
-    return sorted(found, key=lambda item: item.since)
+    each = ((_DECISIONS, DecisionRow), (_REQUESTS, OpenRequestRow), (_LISTS, UnreadListRow))
+    mine = [query if served is None else query.where(served.among(table)) for query, table in each]
+    found = connection.execute(union_all(*(_failing(query) for query in mine)))
+    return sorted((Stuck(*row) for row in found), key=lambda item: item.since)
 
 
-def _failing(query: Select[Any], now: datetime) -> Select[Any]:
+def _failing(query: Select[Any]) -> Select[Any]:
     columns = query.selected_columns
-    return query.where((columns.failures >= _TIMES) | (columns.failing_since <= now - _FOR))
+    return query.where((columns.failures >= _TIMES) | (columns.failing_since <= now_after(-_FOR)))
 
 
 _DECISIONS: Any = select(

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from reconciler.audit.statements import Served, insert_new
+from reconciler.audit.inserting import insert_many
+from reconciler.audit.statements import Served
 from reconciler.audit.tables import UnreadListRow, now_in
 from reconciler.domain.text import visible
 from reconciler.ports import Unread
@@ -23,7 +24,7 @@ def keep_unread(connection: Connection, served: Served, unread: Sequence[Unread]
     if unread:
         now = now_in(connection)
         rows = [_row(served, item, known.get(str(item.target)), now) for item in unread]
-        connection.execute(insert_new(connection, UnreadListRow), rows)
+        insert_many(connection, UnreadListRow, rows, only_new=True)
 
 
 def _row(served: Served, item: Unread, before: Any, now: datetime) -> dict[str, Any]:
