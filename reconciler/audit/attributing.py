@@ -22,7 +22,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
-from reconciler.ports.observations import Attributed
+from reconciler.ports.observations import Attributed, Attributions
 
 # Explained in one transaction: others wait for the log's lock meanwhile.
 _TOGETHER: Final = 200
@@ -36,12 +36,14 @@ class Attributing:
         self._served = served
         self._holds_lease = holds_lease
 
-    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Sequence[Attributed] | None:
+    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Attributions | None:
         """As `ports.observations.Observations.attribute`."""
         done: list[Attributed] = []
+        left = False
         for query in (BEGINNINGS, ENDS):
             for rows, renamed in self._unexplained(query, look_began):
                 explained = {row.id: _explained(row, people_hide, row.id in renamed) for row in rows}
+                left = left or any(why is None for why in explained.values())
                 if all(explained[row.id] is None and row.looked_again for row in rows):
                     continue
                 with self._session.recording() as recording:
@@ -49,7 +51,7 @@ class Attributing:
                         return None
                     done += self._write(recording, rows, explained)
                     failpoint("attributions to be committed")
-        return done
+        return Attributions(done, left)
 
     def _unexplained(self, query: Any, look_began: datetime) -> Iterator[tuple[Sequence[Any], set[int]]]:
         """In parts, with all that may explain them: also the ids of those that held by approval under another name."""

@@ -23,7 +23,7 @@ from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.observations import Attributed, EndOfTenure, Looked, NewTenure, Stray, Watch
+from reconciler.ports.observations import Attributions, EndOfTenure, Looked, NewTenure, Stray, Watch
 
 # So many rows of history in one transaction: others wait for the log's lock meanwhile.
 TOGETHER: Final = 200
@@ -166,7 +166,7 @@ class SqlObservations:
 
     # --- what explains it ------------------------------------------------------------------------------------
 
-    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Sequence[Attributed] | None:
+    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Attributions | None:
         return self._attributing.attribute(fence, look_began, people_hide=people_hide)
 
     def open_bypasses(self) -> int:

@@ -68,6 +68,8 @@ class Observing:
         self._scope: Scope | None = None
         self._watch: Watch | None = None
         self._looked = False
+        # Whether the record may have observations that are not explained, or bypasses that are open.
+        self._unexplained = self._bypasses = True
 
     def _forget(self) -> None:
         """What earlier looks showed does not count any more: they may not be on record."""
@@ -88,6 +90,7 @@ class Observing:
         if watch.known is not None:
             self._fence, self._watched = watch.fence, watch.known.scope
             self._holders = Holders.of(watch.known.tenures)
+            self._unexplained = self._bypasses = True
             self._forget()
         if scope != self._scope:
             self._scope = scope
@@ -154,6 +157,7 @@ class Observing:
             return True
         ended = [EndOfTenure(one, self._held_at(watch, one)) for one in changes.ended]
         began = [self._new(watch, one) for one in changes.began]
+        self._unexplained = True
         tenures = self._record.observe(watch.fence, ended, began)
         if tenures is None:
             return self._lost_lease()
@@ -240,19 +244,26 @@ class Observing:
 
     def attribute(self) -> None:
         """Explains what was seen. To be called after a pass that has read every list of requests."""
-        if self._watch is None or not self._looked:
+        if self._watch is None or not (self._looked and self._unexplained):
             return
         found = self._record.attribute(self._watch.fence, self._watch.now, people_hide=self._registry.hides_people)
         if found is None:
             self._lost_lease()
             return
-        for one in found:
+        self._unexplained = found.left
+        for one in found.done:
             if one.began and one.explained.cause is Cause.BYPASS:
+                self._bypasses = True
                 self._tell(of_bypass(one))
 
     def open_bypasses(self) -> int:
         """As this replica knows; 0 where another one looks."""
-        return 0 if self._watch is None else self._record.open_bypasses()
+        if self._watch is None or not self._bypasses:
+            return 0
+        count = self._record.open_bypasses()
+        # One that is not open any more does not open again.
+        self._bypasses = count > 0
+        return count
 
 
 _EVERYTHING = "everything"

@@ -87,6 +87,14 @@ class Attributed:
 
 
 @dataclass(frozen=True, slots=True)
+class Attributions:
+    """What was explained; `left`: something is not explained yet."""
+
+    done: Sequence[Attributed]
+    left: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stray:
     """A tag that looks like a request and is none."""
 
@@ -110,7 +118,7 @@ class Observations(Protocol):
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         """Records what is watched from now on, where that is new."""
 
-    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Sequence[Attributed] | None:
+    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Attributions | None:
         """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests.
 
         Args:
