@@ -34,7 +34,7 @@ from tests.builders import accuracy_policy
 from tests.databricks_double import WIRE_FAULTS, Asked, Workspace
 
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
-_MOST = 90
+_MOST = 130
 POLICY = accuracy_policy()
 
 

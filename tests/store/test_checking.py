@@ -72,8 +72,8 @@ def test_nothing_is_found_in_a_database_that_nobody_touched(engine: Engine) -> N
     decide(engine, 3, Mode.OBSERVE)
     note_pause(engine, PAUSE, "a test", "ada")
     note_pause(engine, RESUME, "", "ada")
-    # A policy, eight decisions with their outcomes, two modes of a daemon, two events.
-    assert checked(engine) == checked(engine, everything=True) == Checked((), (), (), 21)
+    # A policy, eight decisions with their outcomes, two modes of a daemon, what it watches, two events.
+    assert checked(engine) == checked(engine, everything=True) == Checked((), (), (), 22)
 
 
 # --- the schema ----------------------------------------------------------------------------------------------

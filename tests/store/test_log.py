@@ -140,7 +140,7 @@ def test_an_entry_with_a_number_far_ahead_is_told_at_once(engine: Engine) -> Non
     with engine.begin() as connection:
         forged = {"leaf": 10**15, "entry": "pause_events", "row_key": "1", "hash": b"0" * 32}
         connection.execute(insert(LogLeafRow), forged)
-    assert "the log has nothing between its entries 3 and 1000000000000000" in verify(engine).differences
+    assert "the log has nothing between its entries 4 and 1000000000000000" in verify(engine).differences
 
 
 @pytest.mark.parametrize("number", ["-1", "9223372036854775807", "'x'"])
@@ -170,7 +170,7 @@ def test_a_node_that_an_entry_would_once_meet_is_told(engine: Engine, node: str)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("UPDATE log_state SET size = 'some' WHERE size = 4", "some"),
+        ("UPDATE log_state SET size = 'some' WHERE size = 5", "some"),
         ("INSERT INTO log_state SELECT 'more', 9, complete FROM log_state", "4 and 9"),
         ("DELETE FROM log_state", "no number of"),
     ],
@@ -181,7 +181,7 @@ def test_a_state_of_the_log_that_no_log_has_is_told(engine: Engine, change: str,
     decide(engine, 1)
     with engine.begin() as connection:
         assert connection.execute(text(change)).rowcount == 1
-    assert f"the log says that it has {said} entries, and has 4" in verify(engine).differences
+    assert f"the log says that it has {said} entries, and has 5" in verify(engine).differences
 
 
 def test_a_row_added_behind_the_product_is_found(engine: Engine) -> None:

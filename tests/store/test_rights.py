@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,9 +22,14 @@ from reconciler.audit.rights import rights
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
+from reconciler.domain.holding import Began, Ended
 from reconciler.domain.judgements import Confirmation
+from reconciler.domain.looks import Place
+from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
-from reconciler.ports import Ending, GoAhead, History, Inferred, Resolution, Unread, Waiting
+from reconciler.ports import CycleNote, Ending, GoAhead, History, Inferred, Resolution, Unread, Waiting
+from reconciler.ports.observations import AsOf, EndOfTenure, Looked, NewTenure, Stray
 from tests.builders import REGISTRY, a_request
 from tests.postgres import PostgresServer
 from tests.roles import daemon_role, granted
@@ -83,7 +88,27 @@ def work(engine: Engine) -> None:
     [gone] = log.gone([], [])
     log.reconcile_open([], [], inferred=[Inferred(gone.key, gone.request, Resolution.GONE, "it is not open any more")])
     log.add_history(History([], 7))
+    look(log)
     log.sign_off()
+
+
+def look(log: SqlAuditLog) -> None:
+    """A version is seen to hold a target, and to hold it no more; and a tag that is no request."""
+    record, scope = log.observations, Scope.of_all_models([Target.parse("Production")])
+    watch = record.watch(None, timedelta(minutes=5))
+    assert watch is not None
+    assert record.keep_scope(watch.fence, scope, watch.now)
+    began = Began(Place("churn", "1", Target.parse("Production")), 1)
+    [tenure] = record.observe(watch.fence, [], [NewTenure(began, watch.now, first_look=False)]) or ()
+    record.observe(watch.fence, [EndOfTenure(Ended(tenure), watch.now)], [])
+    for _ in range(2):
+        record.attribute(watch.fence, watch.now, people_hide=False)
+    strays = record.keep_strays(watch.fence, [Stray("churn", "1", "transition_request.x")], all_seen=True)
+    record.pointed_out(strays or ())
+    record.keep_strays(watch.fence, [], all_seen=True)
+    note = CycleNote("", True, Mode.ENFORCE, "", timedelta(), looked=Looked(watch.fence, 1, AsOf()))
+    log.note_cycle(note)
+    assert record.open_bypasses() == 0
 
 
 def test_the_page_grants_what_the_code_asks_for() -> None:

@@ -51,4 +51,4 @@ def test_a_time_that_is_none_to_python_is_named(engine: Engine, at: str) -> None
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE outcomes SET at = '{at}'"))
     [told] = verify(engine).differences
-    assert told.startswith("outcomes 1 (entry 3 of the log): the row was changed")
+    assert told.startswith("outcomes 1 (entry 4 of the log): the row was changed")
