@@ -90,6 +90,9 @@ class Looking:
 
         Of a registry that was never looked at, the newest alone: a round reads the others.
         """
+        if not any(target.is_stage for target in wanted.scope.targets):
+            # An alias moves no version to the front.
+            return []
         if wanted.changed_since is None:
             return rows_of(self._changes_page({"max_results": 1}), "model_versions")
         since = wanted.changed_since - _OVERLAP_MS

@@ -222,3 +222,52 @@ def test_an_idle_look_writes_no_history(world: World, daemon: Daemon, model: str
     before = rows(daemon, "SELECT size FROM log_state")
     daemon.cycle()
     assert rows(daemon, "SELECT size FROM log_state") == before
+
+
+@pytest.mark.parametrize("tag", ["stage.production", "Production", "alias.nobody", "stage.Prodution"])
+@pytest.mark.parametrize("world", ["tags"], indirect=True)
+def test_a_tag_that_looks_like_a_request_is_told_on_its_version_and_forgotten_when_it_is_gone(
+    world: World, daemon: Daemon, model: str, tag: str
+) -> None:
+    assert isinstance(world, OnMlflow)
+    world.version(model, 0.95)
+    key = f"transition_request.{tag}"
+    world.server.tag(model, "please", key)
+    daemon.full_look()
+    stray = "SELECT tag, pointed_out FROM stray_tags WHERE model = :model"
+    assert rows(daemon, stray, model=model) == [(key, 1)]
+    shown = world.server.shown(model)["tags"]
+    assert "Production" in shown[f"transition_decision.{tag}"]
+    assert "transition_request.stage.Production" in shown[f"transition_decision.{tag}"]
+    assert shown[key] == "please"
+    world.server.call("DELETE", "model-versions/delete-tag", json={"name": model, "version": "1", "key": key})
+    daemon.full_look()
+    assert rows(daemon, stray, model=model) == []
+
+
+@pytest.mark.parametrize("world", ["tags"], indirect=True)
+def test_a_mode_that_does_not_act_writes_nothing_beside_a_stray_tag(
+    world: World, observing: Daemon, model: str
+) -> None:
+    assert isinstance(world, OnMlflow)
+    world.version(model, 0.95)
+    world.server.tag(model, "please", "transition_request.Production")
+    observing.cycle()
+    assert rows(observing, "SELECT tag FROM stray_tags WHERE model = :model", model=model) != []
+    assert list(world.server.shown(model)["tags"]) == ["transition_request.Production"]
+
+
+@on_plain_servers
+def test_an_idle_look_asks_for_what_changed_and_for_one_round_of_aliases(
+    world: World, daemon: Daemon, model: str
+) -> None:
+    world.version(model, 0.95)
+    for _ in range(3):
+        daemon.cycle()
+    before = len(world.transport.sent)
+    daemon.cycle()
+    asked = [path.rpartition("mlflow/")[2] for path in world.transport.sent[before:]]
+    aliases = ["registered-models/search"] if isinstance(world, ToAnAlias) else []
+    changes = [] if isinstance(world, ToAnAlias) else ["model-versions/search"]
+    # One list of requests for the one target, and the look.
+    assert sorted(asked) == sorted(["model-versions/search", *changes, *aliases])
