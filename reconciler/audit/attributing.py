@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select, update
@@ -22,7 +22,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
-from reconciler.ports.observations import Attributed, Attributions
+from reconciler.ports.observations import Attributed, Attributions, Traces
 
 # Explained in one transaction: others wait for the log's lock meanwhile.
 _TOGETHER: Final = 200
@@ -36,13 +36,13 @@ class Attributing:
         self._served = served
         self._holds_lease = holds_lease
 
-    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Attributions | None:
+    def attribute(self, fence: int, traces: Traces) -> Attributions | None:
         """As `ports.observations.Observations.attribute`."""
         done: list[Attributed] = []
         left = False
         for query in (BEGINNINGS, ENDS):
-            for rows, renamed in self._unexplained(query, look_began):
-                explained = {row.id: _explained(row, people_hide, row.id in renamed) for row in rows}
+            for rows, renamed in self._unexplained(query, traces):
+                explained = {row.id: _explained(row, traces, row.id in renamed) for row in rows}
                 left = left or any(why is None for why in explained.values())
                 if all(explained[row.id] is None and row.looked_again for row in rows):
                     continue
@@ -53,17 +53,17 @@ class Attributing:
                     failpoint("attributions to be committed")
         return Attributions(done, left)
 
-    def _unexplained(self, query: Any, look_began: datetime) -> Iterator[tuple[Sequence[Any], set[int]]]:
+    def _unexplained(self, query: Any, traces: Traces) -> Iterator[tuple[Sequence[Any], set[int]]]:
         """In parts, with all that may explain them: also the ids of those that held by approval under another name."""
         after = 0
         while True:
             here = {"registry": self._served.registry, "workspace": self._served.workspace}
             asked = {**here, "after": after, "most": _TOGETHER}
             if query is BEGINNINGS:
-                asked["look_began"] = look_began
+                asked["look_began"] = traces.look_began
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
-                doubtful = [row for row in rows if _is_exception(_explained(row, people_hide=False))]
+                doubtful = [row for row in rows if _is_exception(_explained(row, replace(traces, people_hide=False)))]
                 renamed = {row.id for row in doubtful if approved_under_an_earlier_name(connection, row, here)}
             if not rows:
                 return
@@ -96,7 +96,7 @@ def _is_exception(why: Explained | None) -> bool:
     return why is not None and why.cause is Cause.BYPASS
 
 
-def _explained(row: Any, people_hide: bool, approved_before: bool = False) -> Explained | None:
+def _explained(row: Any, traces: Traces, approved_before: bool = False) -> Explained | None:
     if row.sign == Sign.RENAMED and row.seen == HELD and row.continued_by_approval is None:
         # What it continues is not explained yet.
         return None
@@ -108,12 +108,12 @@ def _explained(row: Any, people_hide: bool, approved_before: bool = False) -> Ex
         resolution_id=row.resolution_id,
         person=person,
         changed=row.resolution == "changed",
-        open=bool(row.open),
+        open=bool(row.open) and not traces.kept,
         held_by_approval=approved_before or bool(row.held_by_approval) or _approved_before(row),
         continued_by_approval=bool(row.continued_by_approval),
         first_look=bool(row.first_look),
         looked_again=bool(row.looked_again),
-        people_hide=people_hide,
+        people_hide=traces.people_hide,
     )
     return began_by(found) if row.seen == HELD else ended_by(found)
 

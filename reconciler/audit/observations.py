@@ -23,7 +23,7 @@ from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports.observations import Attributions, EndOfTenure, Looked, NewTenure, Stray, Watch
+from reconciler.ports.observations import Attributions, EndOfTenure, Looked, NewTenure, Stray, Traces, Watch
 
 # So many rows of history in one transaction: others wait for the log's lock meanwhile.
 TOGETHER: Final = 200
@@ -166,8 +166,8 @@ class SqlObservations:
 
     # --- what explains it ------------------------------------------------------------------------------------
 
-    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Attributions | None:
-        return self._attributing.attribute(fence, look_began, people_hide=people_hide)
+    def attribute(self, fence: int, traces: Traces) -> Attributions | None:
+        return self._attributing.attribute(fence, traces)
 
     def open_bypasses(self) -> int:
         with self._session.snapshot() as connection:

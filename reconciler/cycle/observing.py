@@ -31,6 +31,7 @@ from reconciler.ports.observations import (
     NewTenure,
     Observations,
     Stray,
+    Traces,
     Watch,
 )
 
@@ -137,7 +138,9 @@ class Observing:
         for place in missing_from(look, self._holders):
             self._unread[place] = None
         earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
-        to_read = list(dict.fromkeys([*earlier, *vanished_aliases(changes), *self._unread]))[:_READ_TOGETHER]
+        # What may be a new name has to be read now: without that it would be a new tenure.
+        others = [*vanished_aliases(changes), *self._unread][:_READ_TOGETHER]
+        to_read = list(dict.fromkeys([*earlier, *others]))
         if not to_read:
             return changes
         read = self._registry.look_at(to_read)
@@ -201,7 +204,7 @@ class Observing:
             return AsOf()
         kinds = {**watch.as_of.kinds, **{kind: watch.now - ago for kind, ago in look.as_of.items()}}
         everything = watch.as_of.everything if look.everything is None else watch.now - look.everything
-        return AsOf(kinds, everything or watch.now, look.aliases_take or watch.as_of.aliases_take)
+        return AsOf(kinds, everything, look.aliases_take or watch.as_of.aliases_take)
 
     # --- tags that are no requests ---------------------------------------------------------------------------
 
@@ -246,7 +249,8 @@ class Observing:
         """Explains what was seen. To be called after a pass that has read every list of requests."""
         if self._watch is None or not (self._looked and self._unexplained):
             return
-        found = self._record.attribute(self._watch.fence, self._watch.now, people_hide=self._registry.hides_people)
+        traces = Traces(self._watch.now, self._registry.hides_people, self._registry.keeps_history)
+        found = self._record.attribute(self._watch.fence, traces)
         if found is None:
             self._lost_lease()
             return

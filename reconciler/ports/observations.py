@@ -76,6 +76,21 @@ class EndOfTenure:
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """Which traces people leave in a registry.
+
+    Args:
+        look_began: a request that was seen first after that explains nothing.
+        people_hide: a person's approval may leave none.
+        kept: every approval leaves an entry in a history, so that a request that is still open explains nothing.
+    """
+
+    look_began: datetime
+    people_hide: bool = False
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Attributed:
     """An observation was explained. `began`: it is a beginning, and else an end."""
 
@@ -118,12 +133,8 @@ class Observations(Protocol):
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         """Records what is watched from now on, where that is new."""
 
-    def attribute(self, fence: int, look_began: datetime, *, people_hide: bool) -> Attributions | None:
-        """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests.
-
-        Args:
-            look_began: a request that was seen first after that explains nothing.
-        """
+    def attribute(self, fence: int, traces: Traces) -> Attributions | None:
+        """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests."""
 
     def keep_strays(self, fence: int, seen: Sequence[Stray], *, all_seen: bool) -> Sequence[Stray] | None:
         """Keeps these, and forgets all others where all were seen. Returns those not pointed out in the registry."""

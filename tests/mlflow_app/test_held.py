@@ -12,6 +12,7 @@ import pytest
 from requests.auth import HTTPBasicAuth
 
 from reconciler.demo.server import mlflow_server
+from reconciler.domain.decision import Mode
 from reconciler.domain.looks import Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -112,4 +113,24 @@ def test_a_move_past_the_app_is_a_bypass(own_server: tuple[str, Path], tmp_path:
     daemon.cycle()
     found: list[tuple[Any, ...]] = rows(daemon, "SELECT target, began_by FROM tenures WHERE model = 'smuggled'")
     assert found == [("Production", "bypass")]
+    daemon.engine.dispose()
+
+
+def test_a_move_past_the_app_is_a_bypass_even_while_a_request_for_it_is_open(
+    own_server: tuple[str, Path], tmp_path: Path
+) -> None:
+    """Whoever may read may ask; an approval would have left an entry in the app's history."""
+    uri, database = own_server
+    daemon = Daemon(registry_of(uri), tmp_path)
+    run = daemon._cycle.run
+    run(daemon.policy, Mode.OBSERVE)
+    Person(uri).model("asked-and-smuggled")
+    Person(uri).request("create", "asked-and-smuggled")
+    run(daemon.policy, Mode.OBSERVE)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE model_versions SET current_stage = 'Production' WHERE name = 'asked-and-smuggled'")
+        connection.commit()
+    for _ in range(3):
+        run(daemon.policy, Mode.OBSERVE)
+    assert rows(daemon, "SELECT began_by FROM tenures WHERE model = 'asked-and-smuggled'") == [("bypass",)]
     daemon.engine.dispose()

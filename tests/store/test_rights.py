@@ -29,7 +29,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.ports import CycleNote, Ending, GoAhead, History, Inferred, Resolution, Unread, Waiting
-from reconciler.ports.observations import AsOf, EndOfTenure, Looked, NewTenure, Stray
+from reconciler.ports.observations import AsOf, EndOfTenure, Looked, NewTenure, Stray, Traces
 from tests.builders import REGISTRY, a_request
 from tests.postgres import PostgresServer
 from tests.roles import daemon_role, granted
@@ -102,7 +102,7 @@ def look(log: SqlAuditLog) -> None:
     [tenure] = record.observe(watch.fence, [], [NewTenure(began, watch.now, first_look=False)]) or ()
     record.observe(watch.fence, [EndOfTenure(Ended(tenure), watch.now)], [])
     for _ in range(2):
-        record.attribute(watch.fence, watch.now, people_hide=False)
+        record.attribute(watch.fence, Traces(watch.now))
     strays = record.keep_strays(watch.fence, [Stray("churn", "1", "transition_request.x")], all_seen=True)
     record.pointed_out(strays or ())
     record.keep_strays(watch.fence, [], all_seen=True)
