@@ -22,7 +22,8 @@ from reconciler.registry.versions import API, get_version, integer, member_of, t
 LOOK_FOR: Final = timedelta(seconds=2)
 # Several servers write one registry, and a change is committed later than its time says.
 _OVERLAP_MS: Final = 10 * 60 * 1000
-_CHANGES_A_PAGE: Final = 100
+_FEW_CHANGES: Final = 100
+_MANY_CHANGES: Final = 1000
 _LOOKS_LIKE_A_REQUEST: Final = REQUEST_PREFIX.rstrip(".")
 
 
@@ -104,7 +105,9 @@ class Looking:
         return rows
 
     def _changes_page(self, more: Any) -> Any:
-        query = {"max_results": _CHANGES_A_PAGE, "order_by": ["last_updated_timestamp DESC"], **more}
+        # Few versions change in ten minutes; where many do, a page token is an offset, so pages may grow.
+        size = _MANY_CHANGES if more else _FEW_CHANGES
+        query = {"max_results": size, "order_by": ["last_updated_timestamp DESC"], **more}
         return self._transport.get(f"{API}/model-versions/search", query)
 
     # --- rounds ----------------------------------------------------------------------------------------------
