@@ -80,7 +80,7 @@ def test_an_idle_cycle_is_one_call_for_each_governed_target_whatever_the_registr
     for _ in range(3):
         counted.run()
     assert counted.calls == 2
-    # What changed in the last ten minutes, and the models' aliases; a page has room for 100 changes, the next for 1,000.
+    # What changed in the last ten minutes, and the models' aliases. A page has 100 changes, the next ones 1,000.
     assert counted.looking == (2 if versions < 100 else 3)
 
 
