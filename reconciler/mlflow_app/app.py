@@ -10,8 +10,9 @@ import os
 from typing import Any
 
 import click
+from mlflow.version import VERSION
 
-from reconciler.mlflow_app.versions import VERSION, UntestedRelease, is_tested, require_tested
+from reconciler.mlflow_app.versions import UntestedRelease, is_tested, require_tested
 
 
 def __getattr__(name: str) -> Any:
