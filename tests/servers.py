@@ -45,6 +45,16 @@ def python_of(version: str) -> Path:
     pytest.skip(f"MLflow {version} is not installed: {said}")
 
 
+def python_of_oidc() -> Path:
+    """The interpreter beside mlflow-oidc-auth; skips the test where it could not be installed."""
+    place = ROOT / ".servers" / "oidc-auth"
+    if (place / "installed").exists():
+        return place / "env" / "bin" / "python"
+    reason = place / "not-installed"
+    said = " ".join(reason.read_text().split()[:40]) if reason.exists() else "run `make servers`"
+    pytest.skip(f"mlflow-oidc-auth is not installed: {said}")
+
+
 class OlderServers:
     """At most one runs at a time: tests are ordered by server."""
 
