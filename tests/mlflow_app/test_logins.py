@@ -136,7 +136,7 @@ def test_a_call_of_nobody_is_401_on_every_kind_of_route(scene: Scene, method: st
 
 def test_health_needs_no_login(scene: Scene) -> None:
     reply = requests.get(f"{scene.uri}/health", timeout=60)
-    assert (reply.status_code, reply.text) == (200, "OK")
+    assert reply.status_code == 200
 
 
 def test_clients_of_databricks_are_told_in_json_that_this_is_no_workspace(scene: Scene) -> None:

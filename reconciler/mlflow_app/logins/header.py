@@ -114,13 +114,15 @@ def _secret(name: str) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         raise OptionsError(f"{place}: {getattr(error, 'strerror', None) or 'is not a path'}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise OptionsError(f"{place}: not a file")
         if mode & stat.S_IRWXO:
             raise OptionsError(f"{place}: other users of this machine may read or change it: run chmod o= on it")
-        secret = file.read(_LARGEST_FILE + 1).strip()
+        secret = os.read(descriptor, _LARGEST_FILE + 1).strip()
+    finally:
+        os.close(descriptor)
     if not (_SHORTEST <= len(secret) <= _LARGEST_FILE and all(0x21 <= byte <= 0x7E for byte in secret)):
         raise OptionsError(
             f"{place}: must hold one secret of at least {_SHORTEST} printable characters without blanks, such as "

@@ -65,7 +65,10 @@ class OidcAuth(Login):
         return Caller(known.username, bool(known.is_admin), self._groups(known.username))
 
     def level(self, caller: Caller, model: str, is_prompt: bool) -> Level:
-        from mlflow_oidc_auth.utils.permissions import effective_prompt_permission, effective_registered_model_permission
+        from mlflow_oidc_auth.utils.permissions import (
+            effective_prompt_permission,
+            effective_registered_model_permission,
+        )
 
         effective = effective_prompt_permission if is_prompt else effective_registered_model_permission
         granted = effective(model, caller.name).permission
