@@ -170,8 +170,7 @@ def test_whoever_is_let_in_was_named_once_by_one_who_knows_the_secret(headers: l
     """The rule in other words: each of the three at most once, hyphens only, the secret whole, one name."""
     try:
         caller = keys().admit((name, value.encode("utf-8", "surrogatepass")) for name, value in headers)
-    except NotAdmitted as refused:
-        assert SECRET not in str(refused)
+    except NotAdmitted:
         return
     watched = [USER.lower(), KEY.lower(), "x-forwarded-groups"]
     given = [(name.lower(), value) for name, value in headers if name.lower().replace("_", "-") in watched]
