@@ -106,8 +106,9 @@ class Routes:
             raise denied(f"Permission denied: reading model {quoted(call.model)}.")
         model = wire.model_data(registry_store().get_registered_model(call.model))
         level_name = _LEVELS[level]
-        if level_name != "CAN_MANAGE" and self._identity.may_approve(caller, call.model):
-            level_name = "CAN_MANAGE_PRODUCTION_VERSIONS"
+        # A level that decides belongs to who may decide: where approvers are named, MANAGE alone is not enough.
+        if self._identity.may_approve(caller, call.model):
+            level_name = "CAN_MANAGE" if level is Level.MANAGE else "CAN_MANAGE_PRODUCTION_VERSIONS"
         return {"registered_model_databricks": model | {"id": call.model, "permission_level": level_name}}
 
     def _transition_stage(self, call: Call, caller: Caller) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class Routes:
         return {"model_version_databricks": answer}
 
 
-_LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_MANAGE"}
+_LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_EDIT"}
 
 
 def show_page() -> Response:

@@ -82,7 +82,7 @@ def on_header(directory: Path) -> Iterator[Scene]:
     with mlflow_server(directory, *APP, variables=proxied(directory)) as uri:
         people = {role: behind_a_proxy(uri, mail(role)) for role in ROLES}
         people["svc"] = behind_a_proxy(uri, mail("svc"), "staff, approvers")
-        levels = {"ada": "CAN_EDIT", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_MANAGE"}
+        levels = {"ada": "CAN_EDIT", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_EDIT"}
         log = directory / "mlflow-server.log"
         yield Scene(uri, people, lambda *_: None, log, behind_a_proxy(uri, "Mia@Example.com"), levels)
 
@@ -96,7 +96,7 @@ def on_basic_auth(request: pytest.FixtureRequest) -> Iterator[Scene]:
         body = {"username": role, "resource_type": "registered_model", "resource_id": model, "permission": level}
         people["root"].call("POST", "/api/3.0/mlflow/users/permissions/grant", json=body)
 
-    levels = {"ada": "CAN_READ", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_MANAGE"}
+    levels = {"ada": "CAN_READ", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_EDIT"}
     log = request.getfixturevalue("auth_log")
     yield Scene(uri, people, grant, log, levels=levels)
 
@@ -129,7 +129,7 @@ def _people_of(uri: str, issuer: str, log: Path) -> Scene:
         reply = people["root"].send("POST", path, json={"permission": level})
         assert reply.status_code < 300, reply.text
 
-    levels = {"ada": "CAN_READ", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_MANAGE"}
+    levels = {"ada": "CAN_READ", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_EDIT"}
     return Scene(uri, people, grant, log, logged_in(uri, issuer, "Mia@Example.com", ["mlflow"]), levels)
 
 
