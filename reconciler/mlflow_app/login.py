@@ -127,7 +127,7 @@ def load_login(options: Options, environ: Mapping[str, str]) -> Login | None:
         raise OptionsError(
             f"{PREFIX}AUTH: several packages have a login {options.login}: uninstall all but one"
         ) from None
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise OptionsError(f"{options.login}: cannot be loaded: {error}") from None
     made: Login = kind(options, environ)
     return made

@@ -47,14 +47,13 @@ _OPTIONS, _LOGIN = _configured()
 
 
 def prepare() -> None:
-    """Check what the login needs before the command starts a worker. Raises ClickException."""
-    if _LOGIN is None:
-        return
+    """Check what would end each worker, before the command starts one. Raises ClickException."""
     context = click.get_current_context(silent=True)
     given = context.params if context is not None else {}
     servers = [name for name in ("gunicorn", "waitress") if given.get(f"{name}_opts") is not None]
     try:
-        _LOGIN.prepare(servers[0] if servers else "uvicorn")
+        if _LOGIN is not None:
+            _LOGIN.prepare(servers[0] if servers else "uvicorn")
     except OptionsError as error:
         raise click.ClickException(str(error)) from None
 

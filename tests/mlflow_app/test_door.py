@@ -129,6 +129,32 @@ def test_a_call_in_absolute_form_or_to_another_script_name_passes_no_door(server
         assert sent(server, header)[0] in {400, 401, 500}
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "HEAD {path} HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n{body}\r\n0\r\n\r\n",
+    ],
+    ids=["HEAD", "a body that is a call", "a chunk that is a call"],
+)
+def test_what_follows_a_refused_call_is_not_taken_for_another(server: str, first: str) -> None:
+    host = urlsplit(server).netloc
+    body = f"GET {LIST} HTTP/1.1\r\nHost: {host}\r\n{MIA[0]}\r\n{MIA[1]}\r\n\r\n"
+    whole = first.format(path=LIST, host=host, body=body, length=len(body), chunk=f"{len(body):x}")
+    whole += f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    place = urlsplit(server)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=60) as client:
+        client.sendall(whole.encode())
+        client.settimeout(60)
+        reply = b""
+        while part := client.recv(65536):
+            reply += part
+    statuses = [line.split()[1] for line in reply.split(b"\r\n") if line.startswith(b"HTTP/1.")]
+    assert statuses in ([b"401", b"200"], [b"401"])
+    assert b'"requests"' not in reply
+
+
 def test_two_calls_on_one_connection_are_each_asked_who_they_are(server: str) -> None:
     """What the proxy's first call said of itself is forgotten at the second."""
     with requests.Session() as connection:

@@ -63,6 +63,28 @@ def test_a_login_whose_package_is_not_installed(tmp_path: Path) -> None:
     assert said == "oidc-auth needs mlflow-oidc-auth: pip install 'mlflow-reconciler[oidc]'"
 
 
+def put_beside(directory: Path, module: str) -> dict[str, str]:
+    """A package that calls itself mlflow-oidc-auth, on the path of the server."""
+    (directory / "mlflow_oidc_auth").mkdir(parents=True)
+    (directory / "mlflow_oidc_auth" / "__init__.py").write_text(module)
+    info = directory / "mlflow_oidc_auth-11.0.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow-oidc-auth\nVersion: 11.0.2\n")
+    return {**COMMON, AUTH: "oidc-auth", "PYTHONPATH": str(directory)}
+
+
+def test_a_login_whose_package_cannot_be_imported(tmp_path: Path) -> None:
+    said = sentence(
+        tmp_path, variables=put_beside(tmp_path / "fake", "raise ValueError('mutable default\\nof a field')")
+    )
+    assert said.startswith("oidc-auth: mlflow-oidc-auth cannot be imported: mutable default")
+
+
+def test_single_sign_on_under_gunicorn(tmp_path: Path) -> None:
+    said = sentence(tmp_path, "--gunicorn-opts=", variables=put_beside(tmp_path / "fake", ""))
+    assert said == "oidc-auth runs under uvicorn only: leave --gunicorn-opts out"
+
+
 @pytest.mark.parametrize("server", ["gunicorn", "waitress"])
 def test_groups_are_not_read_where_the_server_joins_repeated_headers(tmp_path: Path, server: str) -> None:
     said = sentence(tmp_path, f"--{server}-opts=", variables=proxied(tmp_path))

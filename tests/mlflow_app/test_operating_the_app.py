@@ -44,7 +44,7 @@ PRIVATE = {
 
 def test_each_private_name_of_mlflow_is_known_and_in_one_file() -> None:
     found: dict[str, set[str]] = defaultdict(set)
-    for file in PACKAGE.glob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             for name in private_names(node):
                 found[name].add(file.name)

@@ -37,8 +37,12 @@ class BasicAuth(Login):
         return self._auth.create_app(app)
 
     def caller(self) -> Caller:
+        """By the name as it is stored: MySQL lets `MIA` log in as `mia`, who is the same person."""
         name: str = (g.get("mlflow_authenticated_user") or "") if has_request_context() else ""
-        return Caller(name, bool(self._auth.store.get_user(name).is_admin)) if name else Caller("")
+        if not name:
+            return Caller("")
+        user = self._auth.store.get_user(name)
+        return Caller(user.username, bool(user.is_admin))
 
     def level(self, caller: Caller, model: str, is_prompt: bool) -> Level:
         container = ("prompt" if is_prompt else "registered_model", model)

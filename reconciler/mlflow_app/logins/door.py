@@ -142,7 +142,7 @@ class AsgiDoor(Door):
         try:
             caller = self._caller(scope.get("method", ""), scope["path"], headers)
         except NotAdmitted:
-            await _refuse(scope["type"], send)
+            await _refuse(scope, send)
             return
         kept = [pair for pair in scope["headers"] if _plain(pair[0].decode("latin-1")) not in self.watched]
         with _calling(caller):
@@ -163,7 +163,7 @@ class WsgiDoor(Door):
         except NotAdmitted:
             length = str(len(_BODY))
             start_response("401 Unauthorized", [("Content-Type", "application/json"), ("Content-Length", length)])
-            return [_BODY]
+            return [b"" if environ["REQUEST_METHOD"] == "HEAD" else _BODY]
         kept = {key: value for key, value in environ.items() if key not in {headers.get(name) for name in self.watched}}
         with _calling(caller):
             return self.served(kept, start_response)
@@ -178,10 +178,10 @@ def _calling(caller: Caller | None) -> Iterator[None]:
         _within.reset(token)
 
 
-async def _refuse(kind: str, send: Any) -> None:
-    if kind == "websocket":
+async def _refuse(scope: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": _BODY})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else _BODY})

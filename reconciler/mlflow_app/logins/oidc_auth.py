@@ -5,6 +5,7 @@ It serves a FastAPI application that it makes on import, around the same Flask a
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,7 @@ from typing import Any, Final
 from flask import Flask, has_request_context
 from mlflow.exceptions import MlflowException
 
+from reconciler.domain.text import visible
 from reconciler.mlflow_app.login import Caller, Level, Login
 from reconciler.mlflow_app.options import Options, OptionsError
 
@@ -41,6 +43,11 @@ class OidcAuth(Login):
     def prepare(self, server: str) -> None:
         if server != "uvicorn":
             raise OptionsError(f"oidc-auth runs under uvicorn only: leave --{server}-opts out")
+        try:
+            importlib.import_module("mlflow_oidc_auth.hooks")
+        except (ImportError, AttributeError, TypeError, ValueError, MlflowException) as error:
+            # Also what is wrong in its own variables; release 11.0.2 cannot be imported on Python 3.11.
+            raise OptionsError(f"oidc-auth: {_PACKAGE} cannot be imported: {visible(str(error), 300)}") from None
 
     def stack(self, app: Flask, routes: list[tuple[str, str]]) -> Any:
         self.prepare(os.environ.get("_MLFLOW_SGI_NAME") or "uvicorn")
@@ -60,9 +67,7 @@ class OidcAuth(Login):
         from mlflow_oidc_auth.entities.auth_context import AUTH_CONTEXT_KEY
 
         known = request.environ.get(AUTH_CONTEXT_KEY)
-        if known is None or not known.username:
-            return Caller("")
-        return Caller(known.username, bool(known.is_admin), self._groups(known.username))
+        return self.named(known.username) if known is not None and known.username else Caller("")
 
     def level(self, caller: Caller, model: str, is_prompt: bool) -> Level:
         from mlflow_oidc_auth.utils.permissions import (
@@ -79,13 +84,14 @@ class OidcAuth(Login):
         return Level.READ if granted.can_read else Level.NONE
 
     def named(self, name: str) -> Caller:
+        """By the name as it is stored, whatever spelling the login accepted."""
         from mlflow_oidc_auth.store import store
 
         try:
             user = store.get_user_profile(name)
         except MlflowException:
             return Caller("")
-        return Caller(name, bool(user.is_admin), self._groups(name)) if user.active else Caller("")
+        return Caller(user.username, bool(user.is_admin), self._groups(user.username)) if user.active else Caller("")
 
     def _groups(self, name: str) -> frozenset[str]:
         if not self.options.approver_groups:
