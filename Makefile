@@ -51,13 +51,12 @@ servers: $(TRIED) $(OIDC)/installed
 
 all-servers: $(PINNED) $(OIDC)/installed
 
-# The package, a provider to log in at, and this project, as the tests start them.
-$(OIDC)/installed: requirements/oidc-auth.txt pyproject.toml | install
+# The package and a provider to log in at; tests put this project on the path.
+$(OIDC)/installed: requirements/oidc-auth.txt | install
 	rm -rf $(OIDC)
 	mkdir -p $(OIDC)
 	($(UV) venv --quiet --no-project --no-python-downloads --python $(OIDC_PYTHON) $(OIDC)/env && \
-	  $(UV_INSTALL) --python $(OIDC)/env/bin/python --no-build --require-hashes -r $< && \
-	  $(UV_INSTALL) --python $(OIDC)/env/bin/python --no-deps --no-build-isolation --editable .) 2>$(OIDC)/not-installed && \
+	  $(UV_INSTALL) --python $(OIDC)/env/bin/python --no-build --require-hashes -r $<) 2>$(OIDC)/not-installed && \
 	  mv $(OIDC)/not-installed $@ || cat $(OIDC)/not-installed
 
 # Only wheels: if one is missing for this Python, the reason is kept, and the skipped tests of that server name it.

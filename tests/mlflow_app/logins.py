@@ -21,7 +21,7 @@ import requests
 from reconciler.demo.server import mlflow_server
 from tests.mlflow_app.conftest import API, Person
 from tests.mlflow_app.ports import free_port
-from tests.servers import python_of_oidc
+from tests.servers import app_beside, python_of_oidc
 
 ROLES = ("ada", "bob", "mia", "svc", "root")
 APP = ("--app-name", "transition-requests")
@@ -116,6 +116,7 @@ def on_oidc_auth(directory: Path) -> Iterator[Scene]:
             "SECRET_KEY": "for the sessions of this test",
             "DEFAULT_MLFLOW_PERMISSION": "READ",
         }
+        variables |= app_beside(directory / "path")
         with mlflow_server(directory, *APP, variables=variables, python=python) as uri:
             yield _people_of(uri, issuer, directory / "mlflow-server.log")
 

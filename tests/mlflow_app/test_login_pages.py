@@ -23,7 +23,7 @@ from tests.acceptance.test_daemon import until
 from tests.mlflow_app.conftest import API, Person
 from tests.mlflow_app.logins import APP, SECRET, logged_in, mail, provider, proxied
 from tests.mlflow_app.ports import free_port
-from tests.servers import python_of_oidc
+from tests.servers import app_beside, python_of_oidc
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mlflow-app.md").read_text()
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -36,11 +36,14 @@ def block(title: str, language: str) -> str:
 
 
 @contextlib.contextmanager
-def started(script: str, directory: Path, path: Path) -> Iterator[str]:
-    """The block of the page, as it is typed, but for the port."""
+def started(script: str, directory: Path, python: Path, **more: str) -> Iterator[str]:
+    """The block of the page, as it is typed, but for the port. `python`: whose MLflow is on the path."""
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    environment = {"PATH": f"{path}:{os.environ['PATH']}", "HOME": str(directory), **QUIET}
+    (directory / "bin").mkdir()
+    (directory / "bin" / "mlflow").write_text(f'#!/bin/sh\nexec {python} -m mlflow "$@"\n')
+    (directory / "bin" / "mlflow").chmod(0o755)
+    environment = {"PATH": f"{directory}/bin:{os.environ['PATH']}", "HOME": str(directory), **QUIET, **more}
     script = script.rstrip().replace("mlflow server", f"exec mlflow server --workers 1 --port {port}")
     with (directory / "log").open("wb") as log:
         server = subprocess.Popen(
@@ -64,7 +67,7 @@ def up(url: str) -> bool:
 
 
 def test_the_first_start_behind_a_proxy(tmp_path: Path) -> None:
-    with started(block("header", "sh"), tmp_path, ME) as uri:
+    with started(block("header", "sh"), tmp_path, Path(sys.executable)) as uri:
         secret = (tmp_path / "proxy-secret").read_text()
         named = {"X-Forwarded-Email": mail("root"), "X-Transition-Requests-Secret": secret}
         named["Host"] = "mlflow.example.com"
@@ -77,7 +80,7 @@ def test_the_first_start_with_single_sign_on(tmp_path: Path) -> None:
     (tmp_path / "client-secret").write_text("known to both")
     with provider(python, tmp_path) as issuer:
         script = block("oidc-auth", "sh").replace("https://login.example.com", issuer)
-        with started(script, tmp_path, python.parent) as uri:
+        with started(script, tmp_path, python, **app_beside(tmp_path / "path")) as uri:
             root = logged_in(uri, issuer, mail("root"), ["mlflow", "mlflow-admin"])
             mia = logged_in(uri, issuer, mail("mia"), ["mlflow", "model-approvers"])
             root.model("fraud")

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,8 @@ from reconciler.demo.server import ServerFailed, mlflow_server
 from reconciler.mlflow_app.login import Login, load_login
 from reconciler.mlflow_app.options import OptionsError, logins, read_options
 from tests.mlflow_app.logins import APP, COMMON, proxied, secret_file
-from tests.servers import python_of
+from tests.servers import app_beside, python_of
 
-ROOT = Path(__file__).parents[2]
 KEY = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test"}
 AUTH, HEADER = "TRANSITION_REQUESTS_AUTH", "header:X-Forwarded-Email"
 
@@ -95,17 +93,13 @@ def test_groups_are_not_read_where_the_server_joins_repeated_headers(tmp_path: P
 def test_an_older_mlflow_is_told_which_one_is_needed(tmp_path: Path, version: str) -> None:
     """The app beside an old server, as pip would have put it there had it been made to."""
     python = python_of(version)
-    (tmp_path / "reconciler").symlink_to(ROOT / "reconciler")
-    info = tmp_path / "mlflow_reconciler-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow-reconciler\nVersion: 0\n")
-    (info / "entry_points.txt").write_text(distribution("mlflow-reconciler").read_text("entry_points.txt") or "")
+    beside = app_beside(tmp_path / "path")
     command = [str(python), "-m", "mlflow", "server", *APP, "--port", "1", "--backend-store-uri", "sqlite:///m.db"]
     for more, said in (
         ({}, f"transition requests: needs MLflow 3.17, and {version} is installed"),
         ({"TRANSITION_REQUESTS_ACCEPT_MLFLOW": version}, f"transition requests: MLflow {version} lacks what the app"),
     ):
-        variables = {**os.environ, "PYTHONPATH": str(tmp_path), **more}
+        variables = {**os.environ, **beside, **more}
         done = subprocess.run(
             command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300, check=False
         )
