@@ -14,6 +14,9 @@ UV_INSTALL = index="$(PIP_INDEX)"; $(UV) pip install --quiet $${index:+--default
 
 # Older MLflow servers, each in an environment of its own: those that `make test` tests, and all that have pins.
 TRIED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/2.22.*.txt requirements/servers/3.1.*.txt))
+# The login oidc-auth needs Python >= 3.12, and other releases of some packages than `requirements/dev.txt` pins.
+OIDC := .servers/oidc-auth
+OIDC_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python) 3.12)
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
 .PHONY: docs schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
@@ -44,9 +47,17 @@ test-long: all-servers
 test-python: install servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-servers: $(TRIED)
+servers: $(TRIED) $(OIDC)/installed
 
-all-servers: $(PINNED)
+all-servers: $(PINNED) $(OIDC)/installed
+
+# The package and a provider to log in at; tests put this project on the path.
+$(OIDC)/installed: requirements/oidc-auth.txt | install
+	rm -rf $(OIDC)
+	mkdir -p $(OIDC)
+	($(UV) venv --quiet --no-project --no-python-downloads --python $(OIDC_PYTHON) $(OIDC)/env && \
+	  $(UV_INSTALL) --python $(OIDC)/env/bin/python --no-build --require-hashes -r $<) 2>$(OIDC)/not-installed && \
+	  mv $(OIDC)/not-installed $@ || cat $(OIDC)/not-installed
 
 # Only wheels: if one is missing for this Python, the reason is kept, and the skipped tests of that server name it.
 .servers/%/installed: requirements/servers/%.txt | install
@@ -93,6 +104,7 @@ PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 
 lock: install lock-servers
 	$(PIN) --extra dev -c requirements/constraints.in pyproject.toml -o requirements/dev.txt
+	$(PIN) --extra oidc -c requirements/constraints.in pyproject.toml requirements/oidc-auth.in -o requirements/oidc-auth.txt
 
 lock-servers: install
 	for pins in requirements/servers/*.txt; do \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,27 @@ def python_of(version: str) -> Path:
     if os.environ.get("CI") and version.startswith(_ALWAYS):
         pytest.fail(f"MLflow {version} must be tried here, and is not installed: {said}")
     pytest.skip(f"MLflow {version} is not installed: {said}")
+
+
+def python_of_oidc() -> Path:
+    """The interpreter beside mlflow-oidc-auth; skips the test where it could not be installed."""
+    place = ROOT / ".servers" / "oidc-auth"
+    if (place / "installed").exists():
+        return place / "env" / "bin" / "python"
+    reason = place / "not-installed"
+    said = " ".join(reason.read_text().split()[:40]) if reason.exists() else "run `make servers`"
+    pytest.skip(f"mlflow-oidc-auth is not installed: {said}")
+
+
+def app_beside(directory: Path) -> dict[str, str]:
+    """Variables by which another environment's Python finds this project, as if pip had put it there."""
+    directory.mkdir(parents=True)
+    (directory / "reconciler").symlink_to(ROOT / "reconciler")
+    info = directory / "mlflow_reconciler-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow-reconciler\nVersion: 0\n")
+    (info / "entry_points.txt").write_text(distribution("mlflow-reconciler").read_text("entry_points.txt") or "")
+    return {"PYTHONPATH": str(directory)}
 
 
 class OlderServers:

@@ -13,7 +13,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
 from reconciler.domain.told import keeping_ids
-from reconciler.mlflow_app.identity import Caller
+from reconciler.mlflow_app.login import Caller
 from reconciler.mlflow_app.store import Registry
 
 # In bytes. MySQL's TEXT, the smallest column type in which MLflow keeps a version's tag, holds 65,535.

@@ -12,6 +12,7 @@ from mlflow.protos.databricks_pb2 import (
     RESOURCE_ALREADY_EXISTS,
     RESOURCE_DOES_NOT_EXIST,
     TEMPORARILY_UNAVAILABLE,
+    UNAUTHENTICATED,
 )
 
 
@@ -32,6 +33,10 @@ def invalid(message: str) -> Answered:
 
 def denied(message: str) -> Answered:
     return Answered(HTTPStatus.FORBIDDEN, PERMISSION_DENIED, message)
+
+
+def unauthenticated() -> Answered:
+    return Answered(HTTPStatus.UNAUTHORIZED, UNAUTHENTICATED, "Unauthenticated: log in first.")
 
 
 def missing(message: str) -> Answered:

@@ -1,85 +1,57 @@
-"""The caller, and what basic-auth permits with a model. The only module that uses basic-auth's internals."""
+"""The caller, what the caller may do with a model, and the proof that a requester was authenticated."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any
 
-from flask import g, has_request_context
-
-from reconciler.domain.request import SOMEBODY_UNKNOWN, Request
+from reconciler.domain.request import Request
 from reconciler.domain.times import iso
+from reconciler.mlflow_app.login import Caller, Level, Login
 from reconciler.mlflow_app.options import Options
 
 
-class Level(IntEnum):
-    """MLflow's permissions on a model, in order."""
+class Identity:
+    """Tells who calls and what the caller may do. Without a login everybody is nobody, and may do everything."""
 
-    NONE = 0
-    READ = 1
-    EDIT = 2
-    MANAGE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """`name` is "" without authentication; then every caller may do everything."""
-
-    name: str
-    admin: bool = False
+    def __init__(self, options: Options, login: Login | None = None) -> None:
+        self._options = options
+        self._login = login
 
     @property
-    def display_name(self) -> str:
-        return self.name or SOMEBODY_UNKNOWN
-
-
-class Identity:
-    """Tells who calls and what the caller may do, under basic-auth or without authentication."""
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def is_known(self) -> bool:
+        """Whether callers are authenticated at all."""
+        return self._login is not None
 
     def caller(self) -> Caller:
-        """The sender of the request being served; `Caller("")` if there is none, or none that Flask knows."""
-        if not (self._options.basic_auth and has_request_context()):
-            return Caller("")
-        name: str = g.get("mlflow_authenticated_user") or ""
-        if not name:
-            return Caller("")
-        auth = _auth_module()
-        return Caller(name, bool(auth.store.get_user(name).is_admin))
+        """The sender of the call being served; `Caller("")` if there is none, or none that the login knows."""
+        return Caller("") if self._login is None else self._login.caller()
 
     def level(self, caller: Caller, model: str, is_prompt: bool = False) -> Level:
-        """What basic-auth permits this caller; it keeps grants on prompts apart from grants on models."""
-        if not self._options.basic_auth or caller.admin:
+        """What this caller may do with a model or prompt."""
+        if self._login is None or (caller.admin and caller.name):
             return Level.MANAGE
-        auth = _auth_module()
-        for level, action in ((Level.MANAGE, "manage"), (Level.EDIT, "update"), (Level.READ, "read")):
-            if self._authorized(auth, caller, ("prompt" if is_prompt else "registered_model", model), action):
-                return level
-        return Level.NONE
-
-    def _authorized(self, auth: Any, caller: Caller, container: tuple[str, str], action: str) -> bool:
-        # As basic-auth authorizes acts on a version: by the model's grant, and by the versions' if there is one.
-        versions = auth.Requirement(f"{container[0]}_version", "*", action, fallback_if_no_grant=(container,))
-        return bool(auth.authorize(caller.name, container, [auth.Requirement(*container, action), versions]))
+        return self._login.level(caller, model, is_prompt) if caller.name else Level.NONE
 
     def may_approve(self, caller: Caller, model: str, is_prompt: bool = False) -> bool:
         level = self.level(caller, model, is_prompt)
-        if self._options.approvers:
-            return caller.name in self._options.approvers and level >= Level.READ
-        return level >= Level.MANAGE
+        if self._login is None or not (self._options.approvers or self._options.approver_groups):
+            return level >= Level.MANAGE
+        named = any(self._login.is_same(caller.name, approver) for approver in self._options.approvers)
+        return level >= Level.READ and (named or bool(caller.groups & self._options.approver_groups))
 
+    def user_may_approve(self, name: str, model: str) -> bool:
+        """The same of a user who does not call, as far as the login knows such users."""
+        return self.may_approve(Caller(name) if self._login is None else self._login.named(name), model)
 
-def _auth_module() -> Any:
-    # Importing it needs the extra mlflow[auth], which a server without authentication does not have.
-    from mlflow.server import auth
+    def is_own(self, requester: str, caller: Caller) -> bool:
+        """Whether this caller has the rights of the requester; without a login, nobody is nobody else."""
+        return requester == caller.name if self._login is None else self._login.is_same(requester, caller.name)
 
-    return auth
+    def approves_own(self, requester: str, caller: Caller) -> bool:
+        """Whether the caller would approve a request that may be their own."""
+        return self._login is not None and bool(caller.name) and self._login.may_be_same(requester, caller.name)
 
 
 class Seal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoints, entry_points
 from urllib.parse import urlsplit
 
 from reconciler.domain.errors import ExitCode, ReconcilerError
@@ -12,7 +13,12 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import quoted
 
 PREFIX = "TRANSITION_REQUESTS_"
-KNOWN = ("TARGETS", "AUTH", "APPROVERS", "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW")
+KNOWN = (
+    "TARGETS", "AUTH", "APPROVERS", "APPROVER_GROUPS", "ADMINISTRATORS", "GROUP_HEADER", "PROXY_SECRET_FILE",
+    "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW",
+)  # fmt: skip
+# What makes sense only where callers are known.
+_NEEDS_LOGIN = ("APPROVERS", "APPROVER_GROUPS", "ADMINISTRATORS", "GROUP_HEADER", "PROXY_SECRET_FILE")
 
 
 class OptionsError(ReconcilerError):
@@ -23,15 +29,25 @@ class OptionsError(ReconcilerError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`targets` are protected. If `approvers` is empty, every user with MANAGE on the model may approve.
+    """What the variables say.
 
-    `observe`: the walls only log what they would refuse. `public_origin`: scheme, host and port by which browsers
-    reach the server, where that is not what the server sees itself; "" otherwise.
+    Attributes:
+        targets: what is protected.
+        login: what authenticates callers, "" if nothing does; `login_argument`: what follows its colon.
+        approvers, approver_groups: who may approve. Where both are empty, that is who has MANAGE on the model.
+        administrators: where the login has none of its own.
+        group_header: in which header a proxy lists the groups of a caller; "" if in none.
+        observe: the walls only log what they would refuse.
+        public_origin: scheme, host and port by which browsers reach the server, if it cannot see that; else "".
     """
 
     targets: frozenset[Target]
-    basic_auth: bool = False
+    login: str = ""
+    login_argument: str = ""
     approvers: frozenset[str] = frozenset()
+    approver_groups: frozenset[str] = frozenset()
+    administrators: frozenset[str] = frozenset()
+    group_header: str = ""
     self_approval: bool = False
     observe: bool = False
     public_origin: str = ""
@@ -43,20 +59,26 @@ class Options:
 def read_options(environ: Mapping[str, str]) -> Options:
     """Raises OptionsError."""
     _refuse_unknown(environ)
-    basic_auth = _auth(environ.get(f"{PREFIX}AUTH", ""))
-    approvers = frozenset(_words(environ.get(f"{PREFIX}APPROVERS", "")))
-    if approvers and not basic_auth:
-        raise OptionsError(f"{PREFIX}APPROVERS requires authentication: set {PREFIX}AUTH=basic-auth too")
-    if basic_auth and not environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY"):
-        raise OptionsError("basic-auth needs MLFLOW_FLASK_SERVER_SECRET_KEY: set it to a secret of your own")
+    login, argument = _login(environ)
+    lists = {name: frozenset(_words(environ.get(PREFIX + name, ""))) for name in _NEEDS_LOGIN}
     return Options(
-        _targets(environ.get(f"{PREFIX}TARGETS", "Production")),
-        basic_auth,
-        approvers,
-        _choice(environ, "SELF_APPROVAL", "deny", "allow") == "allow",
-        _choice(environ, "WALL", "enforce", "observe") == "observe",
-        _public_origin(environ.get(f"{PREFIX}PUBLIC_URL", "")),
+        targets=_targets(environ.get(f"{PREFIX}TARGETS", "Production")),
+        login=login,
+        login_argument=argument,
+        approvers=lists["APPROVERS"],
+        approver_groups=lists["APPROVER_GROUPS"],
+        administrators=lists["ADMINISTRATORS"],
+        group_header=environ.get(f"{PREFIX}GROUP_HEADER", ""),
+        self_approval=_choice(environ, "SELF_APPROVAL", "deny", "allow") == "allow",
+        observe=_choice(environ, "WALL", "enforce", "observe") == "observe",
+        public_origin=_public_origin(environ.get(f"{PREFIX}PUBLIC_URL", "")),
     )
+
+
+def logins(name: str | None = None) -> EntryPoints:
+    """The logins that are installed, or those of this name."""
+    found = entry_points(group="mlflow_reconciler.login")
+    return found if name is None else found.select(name=name)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
@@ -78,10 +100,17 @@ def _targets(text: str) -> frozenset[Target]:
         raise OptionsError(f"{PREFIX}TARGETS: {error}") from None
 
 
-def _auth(text: str) -> bool:
-    if text not in {"", "basic-auth"}:
-        raise OptionsError(f"{PREFIX}AUTH: unknown value {quoted(text)}: use basic-auth, or leave it unset")
-    return text == "basic-auth"
+def _login(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The name of the configured login, and what follows its colon; neither without one."""
+    text = environ.get(f"{PREFIX}AUTH", "")
+    name, _, argument = text.partition(":")
+    known = sorted(logins().names)
+    if text and name not in known:
+        raise OptionsError(f"{PREFIX}AUTH: unknown value {quoted(text)}: use {' or '.join(known)}, or leave it unset")
+    for other in _NEEDS_LOGIN:
+        if environ.get(PREFIX + other) and not text:
+            raise OptionsError(f"{PREFIX}{other} requires authentication: set {PREFIX}AUTH=basic-auth too")
+    return name, argument
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, other: str) -> str:

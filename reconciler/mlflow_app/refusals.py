@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from reconciler.domain.text import visible
 from reconciler.mlflow_app.changes import Change, Kind
 from reconciler.mlflow_app.errors import denied
-from reconciler.mlflow_app.identity import Caller
+from reconciler.mlflow_app.login import Caller
 
 # A child of MLflow's own logger, so that its lines appear where and how MLflow's do.
 _logger = logging.getLogger("mlflow.transition_requests")

@@ -19,7 +19,8 @@ from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, miss
 from reconciler.mlflow_app.governed import Governed, is_covered, warning_of_no_rule
 from reconciler.mlflow_app.held import unknown_to
 from reconciler.mlflow_app.history import What, by_caller
-from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal, seal_in
+from reconciler.mlflow_app.identity import Identity, Seal, seal_in
+from reconciler.mlflow_app.login import Caller, Level
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.store import Found, Registry
 from reconciler.mlflow_app.wire import Call
@@ -134,7 +135,7 @@ class TransitionRequests:
         if archive and not target.may_archive:
             raise invalid("archive_existing_versions is for Staging and Production only.")
         pending = self._decidable(call, caller)
-        own = bool(caller.name) and pending.request.requester.name == caller.name
+        own = self._identity.approves_own(pending.request.requester.name, caller)
         if own and not self._options.self_approval:
             raise denied("You cannot approve your own request: ask another approver.")
         return self._resolve(pending, call, caller, "APPROVED_REQUEST", archive)
@@ -148,9 +149,9 @@ class TransitionRequests:
         pending = self._open(call)
         # Databricks' users pass `request.user_id or ""`, which is empty without authentication.
         creator = call.arguments.get("creator") and call.optional("creator")
-        if creator and creator != pending.request.requester.name:
+        if creator and not self._identity.is_own(pending.request.requester.name, Caller(creator)):
             raise missing(f"No open request of {quoted(creator)} for {pending.request.target}.")
-        own = pending.request.requester.name == caller.name
+        own = self._identity.is_own(pending.request.requester.name, caller)
         may = own or self._level(caller, pending.request) >= Level.MANAGE
         self._require(may, "withdrawing another user's request")
         return self._resolve(pending, call, caller, "CANCELLED_REQUEST")
@@ -184,12 +185,12 @@ class TransitionRequests:
         return rows
 
     def _actions(self, request: Request, caller: Caller) -> list[str]:
-        own = request.requester.name == caller.name
         actions = []
-        if own or self._level(caller, request) >= Level.MANAGE:
+        if self._identity.is_own(request.requester.name, caller) or self._level(caller, request) >= Level.MANAGE:
             actions.append(wire.CANCEL)
         if self._identity.may_approve(caller, request.model, request.is_prompt):
-            if not own or not caller.name or self._options.self_approval:
+            own = self._identity.approves_own(request.requester.name, caller)
+            if not own or self._options.self_approval:
                 actions.append(wire.APPROVE)
             actions.append(wire.REJECT)
         return actions
@@ -279,9 +280,7 @@ class TransitionRequests:
         return is_covered(self._covers(), request)
 
     def _covers(self) -> Callable[[str, Target], bool | None]:
-        return self._governed.covers(
-            self._registry.workspace, lambda daemon, model: self._identity.may_approve(Caller(daemon), model)
-        )
+        return self._governed.covers(self._registry.workspace, self._identity.user_may_approve)
 
     def _require(self, allowed: bool, what: str) -> None:
         if not allowed:

@@ -17,10 +17,11 @@ from reconciler.domain.text import quoted
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.browser import require_own_page
 from reconciler.mlflow_app.carrying_out import write_direct_move
-from reconciler.mlflow_app.errors import denied, invalid
+from reconciler.mlflow_app.errors import denied, invalid, unauthenticated
 from reconciler.mlflow_app.governed import Governed
 from reconciler.mlflow_app.guard import Guard
-from reconciler.mlflow_app.identity import Caller, Identity, Level, Seal
+from reconciler.mlflow_app.identity import Identity, Seal
+from reconciler.mlflow_app.login import Caller, Level
 from reconciler.mlflow_app.options import Options
 from reconciler.mlflow_app.reading import read_body, read_query, read_query_or_body
 from reconciler.mlflow_app.requests import TransitionRequests
@@ -62,7 +63,10 @@ class Routes:
 
     def _answering(self, method: str, name: str, view: View) -> Callable[[], Response]:
         def answer() -> Response:
-            return _json(view(self._call(method, name), self._identity.caller()))
+            caller = self._identity.caller()
+            if self._identity.is_known and not caller.name:
+                raise unauthenticated()
+            return _json(view(self._call(method, name), caller))
 
         caught: Callable[[], Response] = handlers.catch_mlflow_exception(answer)
         return caught
@@ -102,8 +106,9 @@ class Routes:
             raise denied(f"Permission denied: reading model {quoted(call.model)}.")
         model = wire.model_data(registry_store().get_registered_model(call.model))
         level_name = _LEVELS[level]
-        if level_name != "CAN_MANAGE" and self._identity.may_approve(caller, call.model):
-            level_name = "CAN_MANAGE_PRODUCTION_VERSIONS"
+        # A level that decides belongs to who may decide: where approvers are named, MANAGE alone is not enough.
+        if self._identity.may_approve(caller, call.model):
+            level_name = "CAN_MANAGE" if level is Level.MANAGE else "CAN_MANAGE_PRODUCTION_VERSIONS"
         return {"registered_model_databricks": model | {"id": call.model, "permission_level": level_name}}
 
     def _transition_stage(self, call: Call, caller: Caller) -> dict[str, Any]:
@@ -129,7 +134,7 @@ class Routes:
         return {"model_version_databricks": answer}
 
 
-_LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_MANAGE"}
+_LEVELS = {Level.READ: "CAN_READ", Level.EDIT: "CAN_EDIT", Level.MANAGE: "CAN_EDIT"}
 
 
 def show_page() -> Response:

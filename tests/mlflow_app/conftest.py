@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,15 +23,17 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Person:
-    """A user of the server; `user` is "" on a server without authentication."""
+    """A user of the server; `user` is "" on a server without authentication. With `headers`, these say who it is."""
 
     uri: str
     user: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def send(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        auth = (self.user, PASSWORD) if self.user else None
+        auth = (self.user, PASSWORD) if self.user and not self.headers else None
         whole = path if path.startswith("/") else f"{API}/{path}"
-        return requests.request(method, self.uri + whole, auth=auth, timeout=60, **arguments)
+        headers = {**self.headers, **arguments.pop("headers", {})}
+        return requests.request(method, self.uri + whole, auth=auth, headers=headers, timeout=60, **arguments)
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         reply = self.send(method, path, **arguments)
@@ -77,9 +80,14 @@ def somebody(app_uri: str) -> Person:
 
 
 @pytest.fixture(scope="session")
-def auth_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def auth_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("auth") / "mlflow-server.log"
+
+
+@pytest.fixture(scope="session")
+def auth_uri(auth_log: Path) -> Iterator[str]:
     """On basic-auth, fail-closed as by MLflow's default; `svc` and `mia` are the approvers."""
-    directory = tmp_path_factory.mktemp("auth")
+    directory = auth_log.parent
     config = directory / "basic_auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"

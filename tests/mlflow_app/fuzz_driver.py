@@ -187,7 +187,7 @@ def operator_variables(mode: Mode, directory: Path, uri: str) -> dict[str, str]:
 
 def take_away(parts: Sequence[str]) -> None:
     """Run the app without these parts. The only place that knows how."""
-    from reconciler.mlflow_app import app
+    from reconciler.mlflow_app import serving as app
 
     for part, name in (("guard", "Guard"), ("store", "Wall"), ("files", "ArtifactWall")):
         if part in parts and hasattr(app, name):
@@ -215,7 +215,7 @@ def serve(mode: Mode, without: Sequence[str]) -> tuple[Any, Any]:
     take_away(without)
     from mlflow.server import app as flask_app
 
-    from reconciler.mlflow_app.app import create_app
+    from reconciler.mlflow_app.serving import create_app
 
     return flask_app, create_app()
 

@@ -6,7 +6,6 @@ import ast
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -21,6 +20,7 @@ from reconciler.demo.server import mlflow_server
 from reconciler.mlflow_app.options import OptionsError, read_options
 from tests.acceptance.test_daemon import until
 from tests.mlflow_app.conftest import API, PASSWORD, Person
+from tests.mlflow_app.ports import free_port
 
 APP = ("--app-name", "transition-requests")
 PACKAGE = Path(reconciler.mlflow_app.__file__).parent
@@ -44,7 +44,7 @@ PRIVATE = {
 
 def test_each_private_name_of_mlflow_is_known_and_in_one_file() -> None:
     found: dict[str, set[str]] = defaultdict(set)
-    for file in PACKAGE.glob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             for name in private_names(node):
                 found[name].add(file.name)
@@ -140,12 +140,6 @@ def test_the_line_that_starts_it_with_basic_auth_starts_it(tmp_path: Path) -> No
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def answers(url: str) -> bool:

@@ -144,7 +144,6 @@ def test_a_wrong_option_ends_the_command_with_one_sentence(
         ({"TRANSITION_REQUESTS_TARGET": "Production"}, "did you mean TRANSITION_REQUESTS_TARGETS"),
         ({"TRANSITION_REQUESTS_AUTH": "oidc"}, "unknown value 'oidc'"),
         ({"TRANSITION_REQUESTS_APPROVERS": "svc"}, "set TRANSITION_REQUESTS_AUTH=basic-auth too"),
-        ({"TRANSITION_REQUESTS_AUTH": "basic-auth"}, "MLFLOW_FLASK_SERVER_SECRET_KEY"),
         ({"TRANSITION_REQUESTS_SELF_APPROVAL": "yes"}, "use allow or deny"),
         ({"TRANSITION_REQUESTS_TARGETS": "@latest"}, "is reserved by MLflow"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import ROOT, pinned, python_of, tried
 
-PINS = sorted([ROOT / "requirements/dev.txt", *(ROOT / "requirements/servers").glob("*.txt")])
+PINS = sorted(ROOT.glob("requirements/**/*.txt"))
 
 
 @pytest.mark.parametrize("path", PINS, ids=lambda path: path.stem)
