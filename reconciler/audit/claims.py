@@ -26,9 +26,10 @@ from sqlalchemy import (
     update,
 )
 
+from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.statements import Served, decision_of_pending, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow, UtcMillis, now_in
-from reconciler.domain.decision import Decision, Mode
+from reconciler.domain.decision import Decision, Leaf, Mode
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import VerdictKind
@@ -195,10 +196,19 @@ def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
     return (PendingActRow.decision_id == pending.decision.decision_id) & (PendingActRow.fence == pending.fence)
 
 
+def with_leaf(decisions: Select[Any]) -> Select[Any]:
+    """The same rows of `decisions`, with what `decision_in` reads of their entries in the log: a probe of an index."""
+    leaf = LogLeafRow
+    mine = (leaf.entry == DecisionRow.__tablename__) & (leaf.row_key == DecisionRow.decision_id)
+    return decisions.add_columns(leaf.leaf, leaf.hash.label("leaf_hash")).outerjoin(leaf.__table__, mine)
+
+
 _PENDING: Select[Any] = (
-    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
-    .add_columns(PendingActRow.answer_by)
-    .select_from(join(PendingActRow.__table__, DecisionRow.__table__, decision_of_pending()))
+    with_leaf(
+        select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
+        .add_columns(PendingActRow.answer_by)
+        .select_from(join(PendingActRow.__table__, DecisionRow.__table__, decision_of_pending()))
+    )
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
     # The sum keeps a planner from walking all decisions in the order of their ids until it has found enough.
     .order_by(DecisionRow.id + 0)
@@ -210,7 +220,7 @@ def _pending(row: Row[Any], fence: int) -> Pending:
 
 
 def decision_in(row: Row[Any]) -> Decision:
-    """The decision in a row of its table."""
+    """The decision in a row of its table, selected `with_leaf`."""
     return Decision(
         decision_id=row.decision_id,
         decided_at=row.decided_at,
@@ -224,4 +234,5 @@ def decision_in(row: Row[Any]) -> Decision:
         engine=row.engine,
         judgement=row.judgement,
         replaces=row.replaces,
+        leaf=None if row.leaf is None else Leaf(row.leaf, bytes(row.leaf_hash).hex()),
     )

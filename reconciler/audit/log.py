@@ -32,6 +32,7 @@ from reconciler.audit.tables import (
     PolicyVersionRow,
     db_now,
 )
+from reconciler.domain.decision import Leaf
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
 
@@ -76,6 +77,13 @@ class DecisionToAdd(NamedTuple):
         return str(self.values["decision_id"])
 
 
+class AddedDecision(NamedTuple):
+    """A decision as it is stored, and its entry in the log, which is written when the recording is closed."""
+
+    row: Columns
+    leaf: Leaf
+
+
 class Recording:
     """A transaction that adds rows to history. What is added through it is in the log when it is committed."""
 
@@ -111,8 +119,8 @@ class Recording:
         added = self.connection.execute(statement).one_or_none()
         return None if added is None else self._entered(row, added)
 
-    def add_decisions(self, decisions: Sequence[DecisionToAdd]) -> dict[str, Columns]:
-        """Adds decisions, and returns their rows by id. Where another decision stands in its place, one is left out.
+    def add_decisions(self, decisions: Sequence[DecisionToAdd]) -> dict[str, AddedDecision]:
+        """Adds decisions, and returns them by id. Where another decision stands in its place, one is left out.
 
         It takes as many statements for all of them as for one.
         """
@@ -124,9 +132,13 @@ class Recording:
         kept = {new.decision_id: new.evidence for new in added}
         checks = self._add_checks([check for new in added for check in new.checks])
         self._add_evidence(kept)
+        stored: dict[str, AddedDecision] = {}
         for id in kept:
-            self._entries.append(entry_of_decision(rows[id], checks[id], kept[id].digests))
-        return rows
+            entry = entry_of_decision(rows[id], checks[id], kept[id].digests)
+            leaf = Leaf(self.size + len(self._entries), leaf_hash(entry.content).hex())
+            stored[id] = AddedDecision(rows[id], leaf)
+            self._entries.append(entry)
+        return stored
 
     def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> Mapping[str, list[Columns]]:
         added: dict[str, list[Columns]] = defaultdict(list)

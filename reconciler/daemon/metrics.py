@@ -66,6 +66,7 @@ class Metrics:
         self.sweep_late = make(
             Gauge, "sweep_late", "1 while a sweep is later than registry.full_sweep, or missed versions."
         )
+        self.heads_waiting = make(Gauge, "heads_waiting", "Heads of the log that audit.heads does not have yet.")
         self.info = make(Gauge, "info", "Always 1; version, mode and policy digest.", ["version", "mode", "policy"])
         self._start_at_zero()
 
