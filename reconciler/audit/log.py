@@ -8,7 +8,7 @@ other daemons and commands write too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -240,20 +240,20 @@ def tree_of(connection: Connection, size: int) -> Tree:
 
 def stored_peaks(connection: Connection, size: int) -> dict[Node, bytes]:
     """The hashes of the peaks of the tree over the first `size` entries; one that is gone is missing."""
-    wanted = peaks(size)
-    hashes = _stored(connection, [node for node in wanted if node.level])
-    for node in wanted:
-        if node.level == 0:
-            leaf = connection.scalar(select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position))
-            if leaf is not None:
-                hashes[node] = bytes_of(leaf)
-    return hashes
+    return hashes_of(connection, peaks(size))
 
 
-def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
-    if not nodes:
-        return {}
+def hashes_of(connection: Connection, nodes: Collection[Node]) -> dict[Node, bytes]:
+    """The stored hashes of these nodes, those of leaves among them; one that is gone is missing."""
+    leaves = {node.position: node for node in nodes if node.level == 0}
     row = LogNodeRow
-    named = [and_(row.level == node.level, row.position == node.position) for node in nodes]
-    found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
-    return {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}
+    named = [and_(row.level == node.level, row.position == node.position) for node in nodes if node.level]
+    hashes: dict[Node, bytes] = {}
+    if named:
+        found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
+        hashes = {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}
+    if leaves:
+        leaf = LogLeafRow
+        stored = connection.execute(select(leaf.leaf, leaf.hash).where(leaf.leaf.in_(leaves)))
+        hashes |= {leaves[number]: bytes_of(hash_) for number, hash_ in stored}
+    return hashes

@@ -29,6 +29,12 @@ def key_id(name: str, public: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
 
 
+class UnusablePublicKey(UnusableKey):
+    """As `UnusableKey`, of a key that was named on the command line."""
+
+    exit_code = ExitCode.USAGE
+
+
 class Signer:
     """Signs heads. The key's name is the origin of what it signs."""
 
@@ -65,7 +71,7 @@ class PublicKey:
 
     @classmethod
     def of(cls, text: str) -> PublicKey:
-        """A public key in PEM, or as a C2SP verifier key: `NAME+ID+BASE64`. Raises UnusableKey."""
+        """A public key in PEM, or as a C2SP verifier key: `NAME+ID+BASE64`. Raises UnusablePublicKey."""
         text = text.strip()
         return cls._of_pem(text) if text.startswith("-----BEGIN") else cls._of_note(text)
 
@@ -81,7 +87,7 @@ class PublicKey:
             key = None
         if not isinstance(key, Ed25519PublicKey):
             remedy = "write the public half of the daemon's key with `openssl pkey -pubout`"
-            raise UnusableKey(f"--key: is no public key for Ed25519: {remedy}")
+            raise UnusablePublicKey(f"--key: is no public key for Ed25519: {remedy}")
         return cls(key.public_bytes_raw())
 
     @classmethod
@@ -92,23 +98,28 @@ class PublicKey:
         except (binascii.Error, ValueError):
             content = b""
         if len(content) != 33 or content[:1] != _ED25519 or key_id(name, content[1:]).hex() != id:
-            raise UnusableKey("--key: is neither a public key in PEM nor a verifier key such as NAME+ID+BASE64")
+            raise UnusablePublicKey("--key: is neither a public key in PEM nor a verifier key such as NAME+ID+BASE64")
         return cls(content[1:], name)
 
+    def claims(self, head: Head) -> bool:
+        """Whether a head has a signature that names this key, right or wrong."""
+        return bool(self._mine(head))
+
     def signed(self, head: Head) -> bool:
-        """Whether one of the signatures of a head is by this key, and right."""
+        """Whether a head has signatures of this key, all of them right."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        if self.name not in {"", head.origin}:
-            return False
-        mine = key_id(head.origin, self.raw)
-        for signature in head.signatures:
-            if (signature.name, signature.key_id) != (head.origin, mine):
-                continue
-            try:
+        mine = self._mine(head)
+        try:
+            for signature in mine:
                 Ed25519PublicKey.from_public_bytes(self.raw).verify(signature.content, head.body.encode())
-            except InvalidSignature:
-                return False
-            return True
-        return False
+        except InvalidSignature:
+            return False
+        return bool(mine)
+
+    def _mine(self, head: Head) -> list[Signature]:
+        if self.name not in {"", head.origin}:
+            return []
+        named = (head.origin, key_id(head.origin, self.raw))
+        return [signature for signature in head.signatures if (signature.name, signature.key_id) == named]
