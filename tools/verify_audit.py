@@ -261,10 +261,10 @@ class Copy:
 
     def rows(self, table, where, *values):
         names = ", ".join(f'"{name}"' for name in self.columns[table])
-        return self.ask(f"SELECT {names} FROM {table} WHERE {where}", values).fetchall()
+        return self.ask(f"SELECT {names} FROM {table} WHERE {where}", values).fetchall()  # noqa: S608  our names
 
     def count(self, table):
-        return self.ask(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0]
+        return self.ask(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0]  # noqa: S608
 
     def plain(self, table, row):
         """A row as it is hashed: what has a value, a number with a fraction as text."""
@@ -508,6 +508,30 @@ def trusted(heads, key):
     return heads if key is None else [head for head in heads if signed(head, key)]
 
 
+def check(asked):
+    """What differs, what agrees, and how many heads vouched."""
+    key = public_key(Path(asked.key).read_text() if Path(asked.key).is_file() else asked.key) if asked.key else None
+    heads, torn = heads_in(Path(asked.head).read_text(errors="replace")) if asked.head else ([], 0)
+    if torn:
+        print(f"{asked.head}: {torn} parts of it are no head; the rest is read", file=sys.stderr)
+    try:
+        kept = trusted(heads, key)
+        need(kept or not asked.head, f"{asked.head}: has no head" + (" that is signed by the key" if heads else ""))
+        with Path(asked.file).open("rb") as file:
+            beginning = file.read(16)
+        if beginning == b"SQLite format 3\0":
+            need(kept, "a database is compared with heads: name them with --head")
+            return (*check_copy(asked.file, kept), len(kept))
+        if beginning.startswith(b"PK"):
+            return (*check_sample(asked.file, kept, key), len(kept))
+        _, by = check_dossier(Path(asked.file).read_bytes(), kept, key)
+        return [], [f"the dossier is vouched for by {by}"], len(kept)
+    except Differs as error:
+        return [str(error)], [], 0
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, sqlite3.Error, zipfile.BadZipFile) as error:
+        return [f"cannot be read as what was written: {type(error).__name__}: {error}"], [], 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", metavar="FILE")
@@ -517,52 +541,16 @@ def main():
     if not asked.head and not asked.key:
         parser.error("nothing would vouch for FILE: name heads that were kept elsewhere with --head")
     try:
-        key = public_key(Path(asked.key).read_text() if Path(asked.key).is_file() else asked.key) if asked.key else None
-        heads, torn = heads_in(Path(asked.head).read_text(errors="replace")) if asked.head else ([], 0)
-        kept = trusted(heads, key)
-        if asked.head and not kept:
-            raise Differs(f"{asked.head}: has no head" + (" that is signed by the key" if heads else ""))
-        beginning = Path(asked.file).open("rb").read(16)
-        if beginning.startswith(b"SQLite format 3\0"):
-            if not kept:
-                parser.error("a database is compared with heads: name them with --head")
-            told, agree = check_copy(asked.file, kept)
-        elif beginning.startswith(b"PK"):
-            told, agree = check_sample(asked.file, kept, key)
-        else:
-            _, by = check_dossier(Path(asked.file).read_bytes(), kept, key)
-            told, agree = [], [f"the dossier; vouched for by {by}"]
-    except Differs as error:
-        told, agree, torn = [str(error)], [], 0
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        sqlite3.Error,
-        zipfile.BadZipFile,
-    ) as error:
-        told, agree, torn = (
-            [f"{asked.file}: cannot be read as what was written: {type(error).__name__}: {error}"],
-            [],
-            0,
-        )
-    if torn:
-        print(f"{asked.head}: {torn} parts of it are no head; the rest was read", file=sys.stderr)
+        told, agree, kept = check(asked)
+    except OSError as error:
+        parser.error(f"{error.filename}: cannot be read: {error.strerror}")
     for sentence in told[:100]:
         print(sentence.encode("ascii", "backslashreplace").decode())
     if told:
-        print(f"{asked.file}: NOT as it was recorded: {len(told)} differences", file=sys.stderr)
+        print(f"{asked.file}: not as it was recorded: {len(told)} differences", file=sys.stderr)
         return 1
-    trust = (
-        "signatures checked with the key that was named"
-        if key
-        else "signature not checked: no --key, so trust on first use"
-    )
-    print("agrees: " + "\n  ".join(agree))
-    print(f"{len(kept)} heads; {trust}")
+    trust = "signatures checked" if asked.key else "signature not checked (--key): trust on first use"
+    print("agrees: " + "\n  ".join(agree) + f"\n{kept} heads; {trust}")
     return 0
 
 

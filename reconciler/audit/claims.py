@@ -75,7 +75,12 @@ class Claims:
         claimable = self._claimable(connection, now, exclude, everything)
         rows = connection.execute(claimable.limit(limit)).all()
         fences = self._take(connection, [row.decision_id for row in rows], now)
-        return [_pending(row, fences[row.decision_id]) for row in rows if row.decision_id in fences]
+        leaves = leaves_of(connection, fences)
+        return [
+            _pending(row, fences[row.decision_id], leaves.get(row.decision_id))
+            for row in rows
+            if row.decision_id in fences
+        ]
 
     def _claimable(
         self, connection: Connection, now: datetime, exclude: Collection[str], everything: bool
@@ -196,31 +201,33 @@ def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
     return (PendingActRow.decision_id == pending.decision.decision_id) & (PendingActRow.fence == pending.fence)
 
 
-def with_leaf(decisions: Select[Any]) -> Select[Any]:
-    """The same rows of `decisions`, with what `decision_in` reads of their entries in the log: a probe of an index."""
+def leaves_of(connection: Connection, decision_ids: Collection[str]) -> dict[str, Leaf]:
+    """Where these decisions stand in the log; one whose entry is gone is missing."""
+    if not decision_ids:
+        # Even a plan for the statement costs a block of each index that it might use, in each idle cycle.
+        return {}
     leaf = LogLeafRow
-    mine = (leaf.entry == DecisionRow.__tablename__) & (leaf.row_key == DecisionRow.decision_id)
-    return decisions.add_columns(leaf.leaf, leaf.hash.label("leaf_hash")).outerjoin(leaf.__table__, mine)
+    mine = (leaf.entry == DecisionRow.__tablename__) & leaf.row_key.in_(list(decision_ids))
+    found = connection.execute(select(leaf.row_key, leaf.leaf, leaf.hash).where(mine))
+    return {key: Leaf(number, bytes(hash_).hex()) for key, number, hash_ in found}
 
 
 _PENDING: Select[Any] = (
-    with_leaf(
-        select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
-        .add_columns(PendingActRow.answer_by)
-        .select_from(join(PendingActRow.__table__, DecisionRow.__table__, decision_of_pending()))
-    )
+    select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
+    .add_columns(PendingActRow.answer_by)
+    .select_from(join(PendingActRow.__table__, DecisionRow.__table__, decision_of_pending()))
     .where(DecisionRow.acts, ~exists().where(OutcomeRow.decision_id == DecisionRow.decision_id))
     # The sum keeps a planner from walking all decisions in the order of their ids until it has found enough.
     .order_by(DecisionRow.id + 0)
 )
 
 
-def _pending(row: Row[Any], fence: int) -> Pending:
-    return Pending(decision_in(row), row.attempts or 0, fence, row.failures or 0, row.answer_by)
+def _pending(row: Row[Any], fence: int, leaf: Leaf | None = None) -> Pending:
+    return Pending(decision_in(row, leaf), row.attempts or 0, fence, row.failures or 0, row.answer_by)
 
 
-def decision_in(row: Row[Any]) -> Decision:
-    """The decision in a row of its table, selected `with_leaf`."""
+def decision_in(row: Row[Any], leaf: Leaf | None) -> Decision:
+    """The decision in a row of its table; `leaf`: where it stands in the log."""
     return Decision(
         decision_id=row.decision_id,
         decided_at=row.decided_at,
@@ -234,5 +241,5 @@ def decision_in(row: Row[Any]) -> Decision:
         engine=row.engine,
         judgement=row.judgement,
         replaces=row.replaces,
-        leaf=None if row.leaf is None else Leaf(row.leaf, bytes(row.leaf_hash).hex()),
+        leaf=leaf,
     )

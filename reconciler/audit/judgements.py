@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, insert, literal, select, update
 
-from reconciler.audit.claims import decision_in, with_leaf
+from reconciler.audit.claims import decision_in, leaves_of
 from reconciler.audit.judgement_tables import ConfirmationRow, LateEffectRow, WatchedActRow
 from reconciler.audit.log import Recording
 from reconciler.audit.statements import Served, as_rows, chunks
@@ -127,7 +127,7 @@ def watched(connection: Connection, served: Served, everything: bool) -> list[De
         successor.c.replaces == row.decision_id, PendingActRow.decision_id == successor.c.decision_id
     )
     due = literal(True) if everything else (row.next_look_at <= now_in(connection)) | succeeded
-    query = with_leaf(
+    query = (
         select(DecisionRow.__table__)
         # The empty text: each watched act finds its decision, as in `decision_of_pending`.
         .join(row.__table__, DecisionRow.decision_id == row.decision_id.op("||")(""))
@@ -135,7 +135,9 @@ def watched(connection: Connection, served: Served, everything: bool) -> list[De
         .order_by(row.next_look_at)
         .limit(_LOOKED_AT_TOGETHER)
     )
-    return [decision_in(found) for found in connection.execute(query)]
+    rows = connection.execute(query).all()
+    leaves = leaves_of(connection, [row.decision_id for row in rows])
+    return [decision_in(row, leaves.get(row.decision_id)) for row in rows]
 
 
 def looked_at(connection: Connection, decision_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, String, cast, func, not_, or_, select
 
 from reconciler.audit.canonical import Columns, Damaged
-from reconciler.audit.evidence import Stored, stored_evidence
+from reconciler.audit.evidence import stored_digests
 from reconciler.audit.evidence_tables import EvidenceRow
 from reconciler.audit.log import ENTRIES, REST_ON_EVIDENCE, Entry, entry_of, entry_of_decision
 from reconciler.audit.log_tables import LogLeafRow
@@ -117,19 +117,15 @@ def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> lis
     if row not in REST_ON_EVIDENCE:
         return [entry_of(row, stored) for stored in found]
     keys = [stored[REST_ON_EVIDENCE[row]] for stored in found]
-    evidence = stored_evidence(connection, keys)
-    digests = [_digests(evidence.get(key)) for key in keys]
+    # None at all where the evidence is gone or damaged, so that the entry differs from the one in the log.
+    evidence = stored_digests(connection, keys)
+    digests = [evidence.get(key, ()) for key in keys]
     if row is not DecisionRow:
         return [entry_of(row, stored, of_it) for stored, of_it in zip(found, digests, strict=True)]
     checks = _checks(connection, keys)
     return [
         entry_of_decision(stored, checks[id], of_it) for stored, id, of_it in zip(found, keys, digests, strict=True)
     ]
-
-
-def _digests(evidence: Stored | Damaged | None) -> Sequence[str]:
-    """None at all where the evidence is gone or damaged, so that the entry differs from the one in the log."""
-    return evidence.digests() if isinstance(evidence, Stored) else ()
 
 
 def _checks(connection: Connection, decision_ids: Sequence[str]) -> dict[str, list[Columns]]:
