@@ -71,6 +71,9 @@ def _lock(file: int) -> None:
 def last_in(path: Path, origin: str) -> Head | None:
     """The last head of a log that the file has; None where there is none. Raises OSError."""
     try:
+        if not path.is_file():
+            # Opening a pipe would wait for whoever writes to it.
+            return None
         with path.open("rb") as file:
             start = max(file.seek(0, os.SEEK_END) - _TAIL, 0)
             file.seek(start)
