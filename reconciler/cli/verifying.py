@@ -25,12 +25,10 @@ HeadOption = Annotated[
 _KEY = "The public key that signs heads: a file in PEM, or NAME+ID+BASE64."
 _SINCE = "A head up to which all was verified before: rows behind it are read, and no earlier one."
 _EPOCH = "Take what a restore up to this epoch explains as explained."
-_REGISTRY = "Compare the decisions that the registry names with the log, too."
 
 
 def verify(
     head: HeadOption = None,
-    registry: Annotated[bool, typer.Option("--registry", help=_REGISTRY)] = False,
     key: Annotated[str | None, typer.Option("--key", help=_KEY)] = None,
     since: Annotated[Path | None, typer.Option("--since", help=_SINCE)] = None,
     accept_epoch: Annotated[int, typer.Option("--accept-epoch", min=1, help=_EPOCH)] = 1,
