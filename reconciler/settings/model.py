@@ -102,8 +102,7 @@ class AuditSettings(_Section):
     )
     heads: str | None = Field(
         None,
-        description="A file that heads of the log are appended to; empty: none (default: audit.heads beside the SQLite "
-        "file, else in systemd's state directory, if any).",
+        description="A file that heads of the log are appended to; empty: none (default: beside the SQLite file, …).",
     )
 
     @field_validator("url")
