@@ -14,21 +14,27 @@ from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, visible_name
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from reconciler.audit.registry_witness import Compared
     from reconciler.audit.signing import PublicKey
     from reconciler.audit.verifying import Verified
     from reconciler.audit.witnesses import Witnesses
     from reconciler.domain.checkpoint import Head
+    from reconciler.settings.model import Settings
 
 HeadOption = Annotated[
     Path | None, typer.Option("--head", help="A file of heads that was kept elsewhere; or the journal's lines of them.")
 ]
 _KEY = "The public key that signs heads: a file in PEM, or NAME+ID+BASE64."
 _SINCE = "A head up to which all was verified before: rows behind it are read, and no earlier one."
+_REGISTRY = "Compare what the registry shows of decisions, too; it needs the daemon's access to the registry."
 _EPOCH = "Take what a restore up to this epoch explains as explained."
 
 
 def verify(
     head: HeadOption = None,
+    registry: Annotated[bool, typer.Option("--registry", help=_REGISTRY)] = False,
     key: Annotated[str | None, typer.Option("--key", help=_KEY)] = None,
     since: Annotated[Path | None, typer.Option("--since", help=_SINCE)] = None,
     accept_epoch: Annotated[int, typer.Option("--accept-epoch", min=1, help=_EPOCH)] = 1,
@@ -49,7 +55,9 @@ def verify(
     url = configured.audit.url.get_secret_value()
     with schema.opened_at_head(url, Access.READ) as engine, progress_bar("verifying") as progress:
         found = verifying.verify(engine, progress, asked)
+        compared = _compared(configured, engine) if registry else None
         told = [*witnesses.differences, *verified_before.differences, *found.differences]
+        told += compared.differences if compared is not None else []
     for difference in told:
         print(difference)
     for left_out in witnesses.left_out:
@@ -58,7 +66,26 @@ def verify(
         say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(told)}")
         return NEGATIVE
     _tell_intact(found, witnesses.heads, pinned)
+    if compared is not None:
+        _tell_registry(compared)
     return DONE
+
+
+def _compared(configured: Settings, engine: Engine) -> Compared:
+    from reconciler.bootstrap.witnessing import compare_with_registry
+
+    return compare_with_registry(configured, engine)
+
+
+def _tell_registry(compared: Compared) -> None:
+    print(f"the registry names the same entries of the log for {counted(len(compared.agreeing), 'decision')}")
+    if compared.unnamed:
+        say(
+            f"{counted(len(compared.unnamed), 'decision')} that it names without an entry of the log: they are all there"
+        )
+    if compared.unshown:
+        applied = f"{counted(compared.unshown, 'decision')} that the database has as applied"
+        say(f"{applied}, and nothing in the registry names: versions that were deleted, or tags that were")
 
 
 def _pinned(key: str | None) -> PublicKey | None:
