@@ -57,12 +57,14 @@ class HeadKeeper:
     Args:
         path: the file; None: heads are written to the journal only.
         signer: signs them; None: they are not signed.
+        quiet: the log gets those only that the file does not get: whoever reads one cycle's lines is a person.
 
     It never raises: a file that cannot be written stops no act. `problem` says what is wrong, in words for `status`.
     """
 
-    def __init__(self, engine: Engine, path: Path | None, signer: Signer | None = None) -> None:
+    def __init__(self, engine: Engine, path: Path | None, signer: Signer | None = None, quiet: bool = False) -> None:
         self._session = Session(engine)
+        self._quiet = quiet
         self._waiting: list[Head] = []
         self._broken: str | None = None
         self._unwritten: str | None = None
@@ -133,8 +135,8 @@ class HeadKeeper:
         if self._signer is not None:
             head = self._signer.signed(head)
         self._last = head
-        # Compared by who has only the journal; so its line breaks are written as \n, as the log writes all.
-        LOGGER.info(LOGGED + head.note.replace("\n", "\\n"), extra={"event": "head"})
+        if self._path is None or not self._quiet:
+            _log(head)
         if self._path is None:
             return
         self._waiting.append(head)
@@ -149,8 +151,15 @@ class HeadKeeper:
             why = (error.strerror or "no reason given").lower()
             self._unwritten = f"audit.heads: {path} cannot be written: {why}: {waits} for it, and acts go on"
             LOGGER.error(self._unwritten, extra={"event": "head"})
+            for head in self._waiting if self._quiet else ():
+                _log(head)
             return
         self._waiting.clear()
         if self._unwritten is not None:
             self._unwritten = None
             LOGGER.info(f"audit.heads: {path} is written again", extra={"event": "head"})
+
+
+def _log(head: Head) -> None:
+    """In one line: its line breaks are written as \\n, as the log writes those of every text."""
+    LOGGER.info(LOGGED + head.note.replace("\n", "\\n"), extra={"event": "head"})

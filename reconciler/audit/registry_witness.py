@@ -1,8 +1,8 @@
 """The registry as a witness: what it was told of decisions, compared with what the database says of them now.
 
 The number and the hash of a decision's entry in the log stand in the text that the registry shows. Who owns the
-database need not own the registry. On a plain server anybody with write access can edit a tag, so a difference says that
-one of the two was changed, and not which.
+database need not own the registry. On a plain server anybody with write access can edit a tag, so a difference says
+that one of the two was changed, and not which.
 """
 
 from __future__ import annotations

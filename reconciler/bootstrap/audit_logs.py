@@ -37,7 +37,8 @@ def audit_log_of_one_cycle(settings: Settings, registry: Speaking) -> Iterator[S
     url = settings.audit.url.get_secret_value()
     with lock.hold(url), schema.opened_at_head(url, Access.WRITE) as engine:
         lease = settings.schedule.lease
-        heads = HeadKeeper(engine, settings.heads_path(), signer_of(settings))
+        quiet = settings.log.format != "journal"
+        heads = HeadKeeper(engine, settings.heads_path(), signer_of(settings), quiet)
         try:
             yield OneCycleLog(engine, daemon_name(), registry.uri, registry.workspace, lease)
         finally:

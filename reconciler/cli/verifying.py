@@ -80,9 +80,7 @@ def _compared(configured: Settings, engine: Engine) -> Compared:
 def _tell_registry(compared: Compared) -> None:
     print(f"the registry names the same entries of the log for {counted(len(compared.agreeing), 'decision')}")
     if compared.unnamed:
-        say(
-            f"{counted(len(compared.unnamed), 'decision')} that it names without an entry of the log: they are all there"
-        )
+        say(f"{counted(len(compared.unnamed), 'decision')} are named without an entry of the log: all are there")
     if compared.unshown:
         applied = f"{counted(compared.unshown, 'decision')} that the database has as applied"
         say(f"{applied}, and nothing in the registry names: versions that were deleted, or tags that were")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 from sqlalchemy import text
 
 from reconciler.audit.database import make_engine
@@ -71,8 +72,6 @@ def test_a_database_that_was_rewritten_with_its_log_is_found_by_what_the_registr
     engine.dispose()
     assert product.run("audit", "verify").returncode == 0
     told = said(product, name)
-    assert told
-    assert all(f"decision {decided['later']}" in line or "churn" in line or "earlier" in line for line in told) or told
     assert any(decided["later"] in line and "when it was told" in line for line in told)
 
 
@@ -88,12 +87,18 @@ def test_a_decision_that_is_gone_from_the_database_is_still_named_by_the_registr
         assert any(id in line and "is not in the database" in line for line in told)
 
 
-def test_a_tag_that_somebody_edited_is_told_too(
+def test_a_tag_that_somebody_edited_is_told_and_the_app_lets_nobody_edit_it(
     server: Server, product: Product, name: Name, decided: dict[str, str]
 ) -> None:
     told = server.shown(name("fraud"))["tags"][DECISION]
     hash_ = told.partition("sha256:")[2][:64]
     forged = told.replace(hash_, hash_[::-1])
+    if server.protocol == "transition-requests":
+        # The app's wall keeps it as it was told.
+        with pytest.raises(requests.HTTPError, match="403"):
+            server.tag(name("fraud"), forged, DECISION)
+        assert said(product, name) == []
+        return
     server.tag(name("fraud"), forged, DECISION)
     assert any("the database or that text was changed" in line for line in said(product, name))
     assert json.loads(product.ok("audit", "show", decided["later"], "--format", "json"))
