@@ -268,7 +268,7 @@ class Copy:
 
     def rows(self, table, where, *values):
         names = ", ".join(f'"{name}"' for name in self.columns[table])
-        return self.ask(f"SELECT {names} FROM {table} WHERE {where}", values).fetchall()  # noqa: S608  our names
+        return self.ask(f"SELECT {names} FROM {table} WHERE {where}", values).fetchall()
 
     def count(self, table):
         return self.ask(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0]  # noqa: S608
