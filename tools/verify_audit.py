@@ -126,7 +126,9 @@ class Head:
 
 def heads_in(text):
     """The heads of a file, or of the journal's lines, and how many parts of it are none."""
-    text = re.sub(r"(?m)^.*?log head: (\S.*?)(?: \[cycle [0-9a-f]+\])?$",
+    # Before it nothing that a stranger can name may stand, such as a model.
+    begins = r"(?m)^(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S+ [^\s\[\]]+\[\d+\]: )?(?:\d\S+Z INFO )?log head: "
+    text = re.sub(begins + r"(\S.*?)(?: \[cycle [0-9a-f]+\])?$",
                   lambda line: "\n" + line[1].replace("\\n", "\n") + "\n", text)  # fmt: skip
     heads, torn, signable = [], 0, False
     for block in re.split("\n{2,}", text.strip("\n")):
@@ -350,8 +352,11 @@ def check_copy(path, heads):
                   for row in copy.rows("log_epochs", "typeof(id) = 'integer'")]  # fmt: skip
     origin = f"mlflow-reconciler/{first.hex()[:16]}"
     told += [sentence for head in heads if (sentence := compared(head, origin, size, roots.get(head.size)))]
+    newest = max(head.size for head in heads)
+    covered = f"entries {newest} to {size - 1} are newer than every head: nothing vouches for them yet"
     odd = f"{copy.odd} pieces of evidence hold what they held, in other bytes than this zlib writes"
-    return told, [f"{size} entries of the log and their rows", *epochs, *([odd] if copy.odd else [])]
+    notes = [*([covered] if newest < size else []), *([odd] if copy.odd else [])]
+    return told, [f"{size} entries of the log and their rows", *epochs, *notes]
 
 
 def add_leaf(copy, peaks, hash_, index):
@@ -376,7 +381,7 @@ def compared(head, origin, size, root):
     if head.origin != origin:
         return f"{head} is of the log {head.origin!a}, and this is {origin}"
     if head.size > size:
-        return f"the log is shorter than {head}: it has {size}: entries are missing at its end"
+        return f"the log is shorter than {head}: it has {size}: its end is missing, or the copy is older than the head"
     return None if head.root == root else f"the log does not extend {head}: an entry before it is not what it was"
 
 

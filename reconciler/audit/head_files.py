@@ -45,7 +45,7 @@ def append(path: Path, heads: Sequence[Head]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """The file, open for appending. Several daemons of one host may share it."""
+    """The file, open for appending. Several processes may append to it: `once` beside a daemon on PostgreSQL."""
     # A pipe that nobody reads would stop the daemon.
     how = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     file = os.open(path, how, 0o644)
@@ -69,7 +69,7 @@ def _lock(file: int) -> None:
 
 
 def last_in(path: Path, origin: str) -> Head | None:
-    """The last head of a log that the file has; None where there is none. Raises OSError."""
+    """The last head of a log that the file has, else of any log; None where there is none. Raises OSError."""
     try:
         if not path.is_file():
             # Opening a pipe would wait for whoever writes to it.
@@ -80,8 +80,8 @@ def last_in(path: Path, origin: str) -> Head | None:
             tail = file.read(_TAIL).decode(errors="replace")
     except FileNotFoundError:
         return None
-    mine = [head for head in heads_in(tail).heads if head.origin == origin]
-    return mine[-1] if mine else None
+    heads = heads_in(tail).heads
+    return next((head for head in reversed(heads) if head.origin == origin), next(reversed(heads), None))
 
 
 def read(path: Path) -> Heads:

@@ -16,7 +16,7 @@ from reconciler.audit.signing import Signer
 from reconciler.audit.tables import now_in
 from reconciler.domain.checkpoint import LOGGED, Head, origin_of
 from reconciler.domain.merkle import Tree, peaks
-from reconciler.domain.text import counted
+from reconciler.domain.text import counted, visible_name
 from reconciler.domain.times import iso
 from reconciler.logs import LOGGER
 from reconciler.ports import AuditUnavailable
@@ -122,6 +122,14 @@ class HeadKeeper:
 
     def _compare(self, connection: Connection, last: Head, head: Head) -> None:
         """The log has to extend what was appended last, unless somebody declared a restore since."""
+        if last.origin != head.origin:
+            kept = f"{self._path} has heads of the log {visible_name(last.origin)}, and this log is {head.origin}"
+            rebuilt = (
+                "give each database a file of its own; if this is the same one, it was rebuilt from its first entry"
+            )
+            self._broken = f"{kept}: {rebuilt}"
+            LOGGER.error(self._broken, extra={"event": "head"})
+            return
         if last.epoch < head.epoch or stored_root(connection, last.size) == last.root:
             return
         self._broken = (

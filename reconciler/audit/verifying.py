@@ -94,6 +94,7 @@ def verify(engine: Engine, progress: Progress = unseen, asked: Asked = Asked()) 
         tree = compare_log(connection, first, found, progress, roots)
         if first:
             compare_new_rows(connection, found, _moment_of(connection, first - 1))
+            _compare_counts(connection, found)
         else:
             compare_all_rows(connection, found)
         log = Log(origin_of(first_leaf(connection)), tree.size, roots.found, tuple(epochs_in(connection)))
@@ -126,6 +127,23 @@ def _first_to_read(connection: Connection, asked: Asked, found: Differences) -> 
         return since.size
     found.add(f"the log does not extend the head over {counted(since.size, 'entry', 'entries')} that --since names")
     return 0
+
+
+def _compare_counts(connection: Connection, found: Differences) -> None:
+    """Rows that are not read are counted at least: none of them may be gone, and none more than the log knows."""
+    leaf = LogLeafRow
+    query = select(leaf.entry, func.count()).group_by(leaf.entry)
+    entries = {entry: count for entry, count in connection.execute(query)}
+    for row in ENTRIES:
+        table = row.__tablename__
+        rows, known = connection.scalar(select(func.count()).select_from(row.__table__)), entries.get(table, 0)
+        if rows != known:
+            found.add(
+                f"{table}: has {counted(rows or 0, 'row')}, and the log {counted(known, 'entry', 'entries')} of it"
+            )
+    size, state = sum(entries.values()), connection.scalar(select(LogStateRow.size))
+    if size != state:
+        found.add(f"the log says that it has {state} entries, and has {size}")
 
 
 def _moment_of(connection: Connection, leaf: int) -> datetime:

@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+# Before it a line may have what journalctl or our own lines begin with, and nothing that a stranger can name.
+_BEGINS = r"(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S+ [^\s\[\]]+\[\d+\]: )?(?:\d\S+Z INFO )?"
 # Begins the line of a log that holds a head, with its line breaks written as \n.
 LOGGED: Final = "log head: "
-_LOGGED = re.compile(rf"^.*?{LOGGED}(\S.*?)(?: \[cycle [0-9a-f]+\])?$", re.MULTILINE)
+_LOGGED = re.compile(rf"^{_BEGINS}{LOGGED}(\S.*?)(?: \[cycle [0-9a-f]+\])?$", re.MULTILINE)
 _BREAKS = re.compile(r"\n{2,}")
 _SIGNATURE = "\u2014 "
 _SIZE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)

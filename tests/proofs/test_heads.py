@@ -18,13 +18,15 @@ from sqlalchemy import Engine, text
 from bench.costs import statements
 from reconciler.audit.epochs import note_restored
 from reconciler.audit.heads import HeadKeeper
+from reconciler.audit.log_filling import take_in
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.signing import PublicKey, Signer
 from reconciler.audit.verifying import verify
 from reconciler.domain.checkpoint import Head, heads_in
 from reconciler.domain.decision import Mode
 from tests.history import key_pair
-from tests.store.test_log import decide, without_triggers
+from tests.store.test_log import decide, forget_log, without_triggers
+from tests.verifier import VERIFIER
 
 
 @pytest.fixture
@@ -251,6 +253,42 @@ def test_a_log_that_no_longer_extends_its_last_head_is_told_and_its_heads_are_ke
     keeper.keep()
     assert "the log does not extend its head of 3 entries" in str(keeper.problem)
     assert [head.size for head in heads(path)] == [3, 4]
+
+
+def test_a_log_that_was_rebuilt_from_its_first_entry_is_told_by_the_name_that_it_has_now(
+    engine: Engine, path: Path
+) -> None:
+    pause(engine, 3)
+    HeadKeeper(engine, path).keep()
+    rewrite(engine, 1)
+    keeper = HeadKeeper(engine, path)
+    keeper.keep()
+    assert "has heads of the log mlflow-reconciler/" in str(keeper.problem)
+    assert "rebuilt from its first entry" in str(keeper.problem)
+    assert len({head.origin for head in heads(path)}) == 2
+
+
+def test_a_model_that_is_named_like_a_head_makes_none(engine: Engine, path: Path) -> None:
+    pause(engine)
+    HeadKeeper(engine, path).keep()
+    note = heads(path)[0].note.replace("\n", "\\n")
+    for line in (
+        f"2026-11-24T09:28:30.123Z INFO approve log head: {note}",
+        f"Nov 24 09:28:30 h x[1]: a log head: {note}",
+    ):
+        assert heads_in(line + "\n").heads == ()
+    for line in (f"Nov 24 09:28:30 host mlflow-reconciler[12]: log head: {note}", f"log head: {note} [cycle 1f2e3d4c]"):
+        assert len(heads_in(f"before\n{line}\nafter\n").heads) == 1
+        assert len(VERIFIER.heads_in(f"before\n{line}\nafter\n")[0]) == 1
+
+
+def rewrite(engine: Engine, id: int) -> None:
+    """As who owns the database and knows the product: the row is changed, and the whole log built anew over it."""
+    without_triggers(engine, "pause_events")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE pause_events SET person = 'nobody' WHERE id = :id"), {"id": id})
+    forget_log(engine)
+    take_in(engine)
 
 
 def test_a_restore_on_record_is_not_told_as_that(engine: Engine, path: Path) -> None:

@@ -6,6 +6,7 @@ Proofs are made by the product and checked by the verifier that an auditor gets,
 from __future__ import annotations
 
 import hashlib
+import random
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -149,3 +150,12 @@ def test_a_shorter_log_extends_nothing_even_where_its_proof_is_empty(grown: Grow
     """Verifiers that fail open accept an empty proof of two sizes that differ."""
     assert not _accepts_extension(4, 8, (grown.roots[4], grown.roots[4]), [])
     assert not _accepts_extension(5, 5, (grown.roots[5], grown.roots[6]), [])
+
+
+def test_a_proof_by_the_next_head_needs_thirty_rows_at_most_among_two_million_entries() -> None:
+    """A head follows within a cycle, which adds some hundred entries."""
+    chance = random.Random(20261128)
+    for _ in range(2_000):
+        leaf = chance.randrange(2_100_000)
+        size = leaf + chance.randrange(1, 300)
+        assert len({node for span in inclusion(leaf, size) for node in span.nodes()}) <= 30
