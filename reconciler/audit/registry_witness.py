@@ -105,7 +105,7 @@ def _shown(told: Told) -> Iterator[_Shown]:
 def _stored(connection: Connection, ids: Collection[str]) -> Mapping[str, _Stored]:
     row, leaf, keys = DecisionRow, LogLeafRow, list(ids)
     mine = (leaf.entry == row.__tablename__) & leaf.row_key.in_(keys)
-    numbers = {key: number for key, number in connection.execute(select(leaf.row_key, leaf.leaf).where(mine))}
+    numbers = {row.row_key: row.leaf for row in connection.execute(select(leaf.row_key, leaf.leaf).where(mine))}
     entries = entries_of(connection, row.__tablename__, keys)
     places = select(row.decision_id, row.model, row.version, row.target).where(row.decision_id.in_(keys))
     found = {}

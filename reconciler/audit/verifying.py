@@ -132,8 +132,8 @@ def _first_to_read(connection: Connection, asked: Asked, found: Differences) -> 
 def _compare_counts(connection: Connection, found: Differences) -> None:
     """Rows that are not read are counted at least: none of them may be gone, and none more than the log knows."""
     leaf = LogLeafRow
-    query = select(leaf.entry, func.count()).group_by(leaf.entry)
-    entries = {entry: count for entry, count in connection.execute(query)}
+    query = select(leaf.entry, func.count().label("many")).group_by(leaf.entry)
+    entries = {row.entry: row.many for row in connection.execute(query)}
     for row in ENTRIES:
         table = row.__tablename__
         rows, known = connection.scalar(select(func.count()).select_from(row.__table__)), entries.get(table, 0)

@@ -18,7 +18,7 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings
-from reconciler.settings.secret_files import UnreadableSecret, signing_key
+from reconciler.settings.secret_files import signing_key
 
 
 def daemon_name() -> str:
@@ -46,9 +46,14 @@ def audit_log_of_one_cycle(settings: Settings, registry: Speaking) -> Iterator[S
 
 
 def signer_of(settings: Settings) -> Signer | None:
-    """What signs heads of the log; None where no key is configured. Raises SettingsError."""
+    """What signs heads of the log; None where no key is configured.
+
+    Raises:
+        UnreadableSecret: the key cannot be read.
+        SettingsError: it is none that can be used.
+    """
+    key = signing_key(settings.credentials_directory)
     try:
-        key = signing_key(settings.credentials_directory)
         return None if key is None else Signer.of(key)
-    except (UnreadableSecret, UnusableKey) as error:
+    except UnusableKey as error:
         raise SettingsError([str(error)]) from None

@@ -184,7 +184,7 @@ class Running:
             if _place(named.registry) != _place(self._registry):
                 self.sign_off()
             self._put_in_force(named)
-        except (SettingsError, PolicyError) as error:
+        except (SettingsError, PolicyError, UnreadableSecret) as error:
             reason = str(error).replace("\n", "; ")
             self._problem = f"reload refused, the old policy stays in force: {reason}"
             self._measuring.reload_refused()
