@@ -188,11 +188,12 @@ def stored_digests(connection: Connection, keys: Collection[str]) -> dict[str, t
     for chunk in chunks(keys):
         redacted = _redactions(connection, chunk)
         query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
-        for row in connection.execute(query).mappings():
+        for found in connection.execute(query).all():
+            row = found._asdict()
             key = row["evidence_key"]
             with contextlib.suppress(Damaged):
-                at_once = None if key in redacted else _digests_at_once(dict(row))
-                digests[key] = Stored.of(dict(row), redacted[key]).digests() if at_once is None else at_once
+                at_once = None if key in redacted else _digests_at_once(row)
+                digests[key] = Stored.of(row, redacted[key]).digests() if at_once is None else at_once
     return digests
 
 
