@@ -68,6 +68,7 @@ class HeadKeeper:
         self._waiting: list[Head] = []
         self._broken: str | None = None
         self._unwritten: str | None = None
+        self._untaken: str | None = None
         self.use(path, signer)
 
     def use(self, path: Path | None, signer: Signer | None) -> None:
@@ -84,16 +85,18 @@ class HeadKeeper:
 
     @property
     def problem(self) -> str | None:
-        return "; ".join(filter(None, (self._broken, self._unwritten))) or None
+        return "; ".join(filter(None, (self._broken, self._untaken, self._unwritten))) or None
 
     def keep(self) -> None:
         """A cycle has ended: the head of the log, if it is longer, leaves the database."""
         try:
             with self._session.snapshot() as connection:
                 head = self._next(connection)
-        except AuditUnavailable:
-            # The next cycle says so, or finds the log longer still.
+        except AuditUnavailable as error:
+            self._untaken = f"no head of the log was taken: {error}"
+            LOGGER.error(self._untaken, extra={"event": "head"})
             return
+        self._untaken = None
         if head is not None:
             self._take(head)
         if self._waiting and self._path is not None:

@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import Access, make_engine
+from reconciler.audit.log import ENTRIES
 from reconciler.audit.verifying import Asked, verify
 from tests.history import Flip, History, Owner, made
 from tests.verifier import VERIFIER
@@ -39,6 +40,10 @@ def owned(history: History, tmp_path: Path) -> Iterator[tuple[Path, Owner]]:
 def test_the_history_has_rows_in_every_append_only_table(owned: tuple[Path, Owner]) -> None:
     _, owner = owned
     assert [table for table in APPEND_ONLY if not owner.ask(f"SELECT count(*) FROM {table}").fetchone()[0]] == []
+
+
+def test_the_verifier_knows_every_table_of_the_log() -> None:
+    assert {row.__tablename__: key for row, key in ENTRIES.items()} == VERIFIER.KEYS
 
 
 def _missed(owner: Owner, seen: Callable[[], object], flips: Iterator[Flip]) -> tuple[int, list[str]]:

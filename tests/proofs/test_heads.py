@@ -16,6 +16,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from bench.costs import statements
+from reconciler.audit import schema
+from reconciler.audit.database import make_engine
 from reconciler.audit.epochs import note_restored
 from reconciler.audit.heads import HeadKeeper
 from reconciler.audit.log_filling import take_in
@@ -25,6 +27,8 @@ from reconciler.audit.verifying import verify
 from reconciler.domain.checkpoint import Head, heads_in
 from reconciler.domain.decision import Mode
 from tests.history import key_pair
+from tests.postgres import PostgresServer
+from tests.roles import daemon_role
 from tests.store.test_log import decide, forget_log, without_triggers
 from tests.verifier import VERIFIER
 
@@ -311,3 +315,27 @@ def rebuilt(engine: Engine, size: int) -> None:
         connection.execute(text("DELETE FROM pause_events WHERE id > :size"), {"size": size})
         connection.execute(text("DELETE FROM log_nodes WHERE (position + 1) * (1 << level) > :size"), {"size": size})
         connection.execute(text("UPDATE log_state SET size = :size"), {"size": size})
+
+
+# --- rights --------------------------------------------------------------------------------------------------
+
+
+def test_the_rights_of_a_daemon_are_enough_and_what_is_missing_is_told(postgres: PostgresServer, path: Path) -> None:
+    url = postgres.new_database()
+    schema.upgrade(url)
+    owner, daemon = make_engine(url), make_engine(daemon_role(url))
+    keeper = HeadKeeper(daemon, path)
+    pause(daemon)
+    keeper.keep()
+    assert len(heads(path)) == 1
+    with owner.begin() as connection:
+        connection.execute(text(f"REVOKE SELECT ON log_epochs FROM {daemon.url.username}"))
+    pause(daemon)
+    keeper.keep()
+    assert "no head of the log was taken: " in str(keeper.problem)
+    with owner.begin() as connection:
+        connection.execute(text(f"GRANT SELECT ON log_epochs TO {daemon.url.username}"))
+    keeper.keep()
+    assert ([head.size for head in heads(path)], keeper.problem) == ([1, 2], None)
+    for engine in (owner, daemon):
+        engine.dispose()
