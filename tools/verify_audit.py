@@ -134,10 +134,11 @@ def heads_in(text):
     for block in re.split("\n{2,}", text.strip("\n")):
         try:
             if block.startswith("\u2014 "):
-                found = [line[2:].partition(" ") for line in block.split("\n")]
-                need(signable and all(line.startswith("\u2014 ") for line in block.split("\n")), "")
-                heads[-1].signatures = [(name, base64_of(encoded)) for name, _, encoded in found]
-                signable = False
+                lines, was_signable, signable = block.split("\n"), signable, False
+                found = [(name, base64_of(text)) for name, _, text in (line[2:].partition(" ") for line in lines)]
+                need(was_signable and all(line.startswith("\u2014 ") for line in lines), "")
+                need(all(name and len(content) > 4 for name, content in found), "")
+                heads[-1].signatures = found
             else:
                 signable = False
                 heads.append(Head(block))
