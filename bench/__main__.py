@@ -1,7 +1,8 @@
 """Calls, decisions per second against a plain MlflowClient loop, and memory of the daemon.
 
 `make bench` prints the figures; `make bench BENCH_ARGS=--write` also writes docs/performance.md. `BENCH_ARGS=audit`
-measures an audit database that grows (`bench/audit.py`), and `BENCH_ARGS=large` many requests and versions.
+measures an audit database that grows (`bench/audit.py`), `BENCH_ARGS=large` many requests and versions, and
+`BENCH_ARGS=proofs` what it costs to verify the record.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from bench import app, audit, large, startup
+from bench import app, audit, large, proofs, startup
 from bench.pages import replace_top
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -234,7 +235,7 @@ def page(table: list[str], overhead: list[str]) -> str:
 
 
 def main() -> None:
-    others = {"audit": audit.main, "large": large.main}
+    others = {"audit": audit.main, "large": large.main, "proofs": proofs.main}
     if sys.argv[1:] and sys.argv[1] in others:
         others[sys.argv[1]](sys.argv[2:])
         return

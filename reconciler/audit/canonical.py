@@ -9,16 +9,17 @@ field is redacted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from reconciler.domain.salted import json_text
 from reconciler.domain.times import iso
 
 FORMAT: Final = "mlflow-reconciler audit v1"
 
 Columns = Mapping[str, Any]
+_PLAIN: Final = frozenset({str, int, bool})
 
 
 class Damaged(Exception):
@@ -43,12 +44,12 @@ def decision_bytes(row: Columns, checks: Sequence[Columns], evidence: Sequence[s
 
 
 def _bytes(table: str, row: Mapping[str, object]) -> bytes:
-    entry = {"format": FORMAT, "table": table, "row": row}
-    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return json_text({"format": FORMAT, "table": table, "row": row}).encode()
 
 
 def _values(row: Columns) -> dict[str, object]:
-    return {name: _value(cell) for name, cell in row.items() if cell is not None}
+    # Most cells are plain, and need no call.
+    return {name: cell if cell.__class__ in _PLAIN else _value(cell) for name, cell in row.items() if cell is not None}
 
 
 def _value(cell: object) -> object:

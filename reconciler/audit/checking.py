@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 
 from sqlalchemy import Connection, Engine
@@ -13,13 +13,12 @@ from sqlalchemy import Connection, Engine
 from reconciler.audit.clocks import clocks_that_ran_backwards
 from reconciler.audit.comparing import differences
 from reconciler.audit.database import any_bytes, audit_errors, one_state
-from reconciler.audit.log import ENTRIES
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import leaves_from
-from reconciler.audit.recent import first_entry_since, new_keys_not_in_log
+from reconciler.audit.recent import first_entry_since
 from reconciler.audit.row_checks import RowChecks
 from reconciler.audit.tables import now_in
-from reconciler.audit.verifying import MOST_TOLD, Differences, compare_all_rows, compare_log, not_in_log
+from reconciler.audit.verifying import MOST_TOLD, Differences, compare_all_rows, compare_log, compare_new_rows
 
 # What is checked where nothing else is asked for.
 RECENT = timedelta(days=1)
@@ -61,7 +60,7 @@ def check(engine: Engine, everything: bool = False, progress: Progress = unseen)
         if everything:
             compare_all_rows(connection, rows)
         else:
-            _compare_new_rows(connection, rows, since)
+            compare_new_rows(connection, rows, since)
         told = [*rows.told, *islice(_what_rows_say(connection, first), MOST_TOLD)]
         restore = "compare it with a backup"
         return Checked(
@@ -70,12 +69,6 @@ def check(engine: Engine, everything: bool = False, progress: Progress = unseen)
             tuple(clocks_that_ran_backwards(connection, first)),
             entries,
         )
-
-
-def _compare_new_rows(connection: Connection, found: Differences, since: datetime) -> None:
-    for row in ENTRIES:
-        for key in new_keys_not_in_log(connection, row, since, MOST_TOLD):
-            found.add(not_in_log(row.__tablename__, key))
 
 
 def _what_rows_say(connection: Connection, first: int) -> Iterator[str]:

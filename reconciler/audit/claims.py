@@ -26,9 +26,10 @@ from sqlalchemy import (
 )
 
 from reconciler.audit.inserting import insert_many
+from reconciler.audit.log_tables import LogLeafRow
 from reconciler.audit.statements import Served, decision_of_pending, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow, UtcMillis, now_in
-from reconciler.domain.decision import Decision, Mode
+from reconciler.domain.decision import Decision, Leaf, Mode
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import VerdictKind
@@ -79,7 +80,12 @@ class Claims:
         claimable = self._claimable(connection, now, exclude, everything)
         rows = connection.execute(claimable.limit(limit)).all()
         fences = self._take(connection, [row.decision_id for row in rows], now)
-        return [_pending(row, fences[row.decision_id]) for row in rows if row.decision_id in fences]
+        leaves = leaves_of(connection, fences)
+        return [
+            _pending(row, fences[row.decision_id], leaves.get(row.decision_id))
+            for row in rows
+            if row.decision_id in fences
+        ]
 
     def _claimable(
         self, connection: Connection, now: datetime, exclude: Collection[str], everything: bool
@@ -200,6 +206,17 @@ def _is_claimed_as(pending: Pending) -> ColumnElement[bool]:
     return (PendingActRow.decision_id == pending.decision.decision_id) & (PendingActRow.fence == pending.fence)
 
 
+def leaves_of(connection: Connection, decision_ids: Collection[str]) -> dict[str, Leaf]:
+    """Where these decisions stand in the log; one whose entry is gone is missing."""
+    if not decision_ids:
+        # Even a plan for the statement costs a block of each index that it might use, in each idle cycle.
+        return {}
+    leaf = LogLeafRow
+    mine = (leaf.entry == DecisionRow.__tablename__) & leaf.row_key.in_(list(decision_ids))
+    found = connection.execute(select(leaf.row_key, leaf.leaf, leaf.hash).where(mine))
+    return {key: Leaf(number, bytes(hash_).hex()) for key, number, hash_ in found}
+
+
 _PENDING: Select[Any] = (
     select(DecisionRow.__table__, PendingActRow.attempts, PendingActRow.fence, PendingActRow.failures)
     .add_columns(PendingActRow.answer_by)
@@ -210,12 +227,12 @@ _PENDING: Select[Any] = (
 )
 
 
-def _pending(row: Row[Any], fence: int) -> Pending:
-    return Pending(decision_in(row), row.attempts or 0, fence, row.failures or 0, row.answer_by)
+def _pending(row: Row[Any], fence: int, leaf: Leaf | None = None) -> Pending:
+    return Pending(decision_in(row, leaf), row.attempts or 0, fence, row.failures or 0, row.answer_by)
 
 
-def decision_in(row: Row[Any]) -> Decision:
-    """The decision in a row of its table."""
+def decision_in(row: Row[Any], leaf: Leaf | None) -> Decision:
+    """The decision in a row of its table; `leaf`: where it stands in the log."""
     return Decision(
         decision_id=row.decision_id,
         decided_at=row.decided_at,
@@ -229,4 +246,5 @@ def decision_in(row: Row[Any]) -> Decision:
         engine=row.engine,
         judgement=row.judgement,
         replaces=row.replaces,
+        leaf=leaf,
     )

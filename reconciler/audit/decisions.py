@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from reconciler.audit.canonical import Columns
 from reconciler.audit.evidence import salted
-from reconciler.audit.log import DecisionToAdd, Recording
+from reconciler.audit.log import AddedDecision, DecisionToAdd, Recording
 from reconciler.audit.rows import NewCheck, NewDecision, RequestColumns
 from reconciler.audit.tables import OutcomeRow, PolicyVersionRow, db_now
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome
@@ -55,15 +54,15 @@ def prepared(judged: Judged, daemon: str) -> Prepared:
 
 def add_decisions(recording: Recording, ready: Sequence[Prepared]) -> list[Decision]:
     """Inserts decisions with their checks. What another daemon decided first, or again, is left out."""
-    rows = recording.add_decisions([one.to_add for one in ready])
+    added = recording.add_decisions([one.to_add for one in ready])
     failpoint("decision inserted")
-    return [_decision(one.new, one.judged, rows[one.new.decision_id]) for one in ready if one.new.decision_id in rows]
+    return [_decision(one.new, one.judged, added[one.new.decision_id]) for one in ready if one.new.decision_id in added]
 
 
-def _decision(new: NewDecision, judged: Judged, row: Columns) -> Decision:
+def _decision(new: NewDecision, judged: Judged, added: AddedDecision) -> Decision:
     return Decision(
         decision_id=new.decision_id,
-        decided_at=row["decided_at"],
+        decided_at=added.row["decided_at"],
         request=judged.request,
         verdict=judged.verdict.kind,
         reason=new.reason,
@@ -74,6 +73,7 @@ def _decision(new: NewDecision, judged: Judged, row: Columns) -> Decision:
         engine=new.engine,
         judgement=new.judgement,
         replaces=new.replaces,
+        leaf=added.leaf,
     )
 
 

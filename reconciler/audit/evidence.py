@@ -6,12 +6,14 @@ the names of its fields. Salts lie beside the compressed part, since nothing mak
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -80,7 +82,7 @@ class Stored:
         if len(entries) != row["fields"] or len(salts) != len(left):
             raise Damaged("has not the fields that it had")
         gone = {at: shown_path(entry[0]) for at, entry in enumerate(entries) if len(entry) == 1}
-        if gone != {at: field for at, (field, _) in redacted.items()}:
+        if gone != {at: field for at, (field, digest) in redacted.items() if isinstance(digest, str)}:
             raise Damaged("lacks other fields than were redacted")
         salt_of = dict(zip(left, salts, strict=True))
         try:
@@ -112,17 +114,49 @@ class Stored:
 
 
 def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
-    salts, unpacking = bytes_of(row["salts"]), zlib.decompressobj()
+    salts, text = bytes_of(row["salts"]), _text_in(row)
     try:
-        # A forged row must not keep a verification busy, nor fill its memory.
-        entries = json.loads(unpacking.decompress(bytes_of(row["content"]), _MOST_BYTES))
+        entries = json.loads(text)
         readable = all(isinstance(path, str) and len(value) < 2 for path, *value in entries)
-        readable = readable and unpacking.eof and not unpacking.unused_data
-    except (zlib.error, ValueError, TypeError, RecursionError):
+        # Other words for the same fields would not be what was written.
+        readable = readable and json_text(entries).encode() == text
+    except (ValueError, TypeError, RecursionError):
         readable = False
     if not readable:
         raise Damaged("cannot be read")
     return entries, [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
+
+
+def _text_in(row: Mapping[str, Any]) -> bytes:
+    """The JSON that a row holds."""
+    unpacking = zlib.decompressobj()
+    try:
+        # A forged row must not keep a verification busy, nor fill its memory.
+        text = unpacking.decompress(bytes_of(row["content"]), _MOST_BYTES)
+    except zlib.error:
+        text = b""
+    if not text or not unpacking.eof or unpacking.unused_data:
+        raise Damaged("cannot be read")
+    return text
+
+
+def _digests_at_once(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The digests of evidence of which nothing is gone, of the text as it lies there; None where it is not plain.
+
+    No quotation mark stands within a string of JSON without a backslash before it, so `],["` only ends one array and
+    begins another. Where it does so within a value there are more parts than fields.
+    """
+    salts, text = bytes_of(row["salts"]), _text_in(row)
+    parts = text[3:-2].split(b'],["')
+    if len(parts) != row["fields"] or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
+        return None
+    ends = range(0, len(salts), SALT_BYTES)
+    return tuple(
+        [
+            sha256(b'%b["%b]' % (salts[at : at + SALT_BYTES], part)).hexdigest()
+            for at, part in zip(ends, parts, strict=True)
+        ]
+    )
 
 
 def _slot(entry: Sequence[Any], salt: bytes | None, redacted: tuple[str, str] | None) -> Slot:
@@ -148,6 +182,21 @@ def stored_evidence(connection: Connection, keys: Collection[str]) -> dict[str, 
     return found
 
 
+def stored_digests(connection: Connection, keys: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The digests of evidence by its key, for a verification of all of history; none where it is gone or damaged."""
+    digests: dict[str, tuple[str, ...]] = {}
+    for chunk in chunks(keys):
+        redacted = _redactions(connection, chunk)
+        query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
+        for found in connection.execute(query).all():
+            row = found._asdict()
+            key = row["evidence_key"]
+            with contextlib.suppress(Damaged):
+                at_once = None if key in redacted else _digests_at_once(row)
+                digests[key] = Stored.of(row, redacted[key]).digests() if at_once is None else at_once
+    return digests
+
+
 def shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:
     """The evidence as those who read a decision are shown it; None where it is gone or damaged."""
     return evidence.document() if isinstance(evidence, Stored) else None
@@ -162,7 +211,9 @@ def damage_of(connection: Connection, keys: Collection[str]) -> dict[str, str]:
 
 def _redactions(connection: Connection, keys: Collection[str]) -> dict[str, dict[int, tuple[str, str]]]:
     redacted: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
-    query = select(RedactionRow.__table__).where(RedactionRow.evidence_key.in_(keys))
+    gone = RedactionRow
+    # Not its time: a damaged one is a difference of the redaction's own entry.
+    query = select(gone.evidence_key, gone.position, gone.field, gone.digest).where(gone.evidence_key.in_(keys))
     for row in connection.execute(query):
         redacted[row.evidence_key][row.position] = (row.field, row.digest)
     return redacted

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, literal, select, update
 
-from reconciler.audit.claims import decision_in
+from reconciler.audit.claims import decision_in, leaves_of
 from reconciler.audit.inserting import insert_many
 from reconciler.audit.judgement_tables import ConfirmationRow, LateEffectRow, WatchedActRow
 from reconciler.audit.log import Recording
@@ -136,7 +136,9 @@ def watched(connection: Connection, served: Served, everything: bool) -> list[De
         .order_by(row.next_look_at)
         .limit(_LOOKED_AT_TOGETHER)
     )
-    return [decision_in(found) for found in connection.execute(query)]
+    rows = connection.execute(query).all()
+    leaves = leaves_of(connection, [row.decision_id for row in rows])
+    return [decision_in(row, leaves.get(row.decision_id)) for row in rows]
 
 
 def looked_at(connection: Connection, decision_id: str) -> None:

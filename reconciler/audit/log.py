@@ -8,7 +8,7 @@ other daemons and commands write too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from reconciler.audit.tables import (
     PauseEventRow,
     PolicyVersionRow,
 )
+from reconciler.domain.decision import Leaf
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
 
@@ -81,6 +82,13 @@ class DecisionToAdd(NamedTuple):
         return str(self.values["decision_id"])
 
 
+class AddedDecision(NamedTuple):
+    """A decision as it is stored, and its entry in the log, which is written when the recording is closed."""
+
+    row: Columns
+    leaf: Leaf
+
+
 class Recording:
     """A transaction that adds rows to history. What is added through it is in the log when it is committed."""
 
@@ -115,8 +123,8 @@ class Recording:
         added = self.connection.execute(statement).one_or_none()
         return None if added is None else self._entered(row, added)
 
-    def add_decisions(self, decisions: Sequence[DecisionToAdd]) -> dict[str, Columns]:
-        """Adds decisions, and returns their rows by id. Where another decision stands in its place, one is left out.
+    def add_decisions(self, decisions: Sequence[DecisionToAdd]) -> dict[str, AddedDecision]:
+        """Adds decisions, and returns them by id. Where another decision stands in its place, one is left out.
 
         It takes as many statements for all of them as for one.
         """
@@ -127,9 +135,13 @@ class Recording:
         kept = {new.decision_id: new.evidence for new in added}
         checks = self._add_checks([check for new in added for check in new.checks])
         self._add_evidence(kept)
+        stored: dict[str, AddedDecision] = {}
         for id in kept:
-            self._entries.append(entry_of_decision(rows[id], checks[id], kept[id].digests))
-        return rows
+            entry = entry_of_decision(rows[id], checks[id], kept[id].digests)
+            leaf = Leaf(self.size + len(self._entries), leaf_hash(entry.content).hex())
+            stored[id] = AddedDecision(rows[id], leaf)
+            self._entries.append(entry)
+        return stored
 
     def _add_checks(self, checks: Sequence[Mapping[str, object]]) -> Mapping[str, list[Columns]]:
         added: dict[str, list[Columns]] = defaultdict(list)
@@ -230,20 +242,20 @@ def tree_of(connection: Connection, size: int) -> Tree:
 
 def stored_peaks(connection: Connection, size: int) -> dict[Node, bytes]:
     """The hashes of the peaks of the tree over the first `size` entries; one that is gone is missing."""
-    wanted = peaks(size)
-    hashes = _stored(connection, [node for node in wanted if node.level])
-    for node in wanted:
-        if node.level == 0:
-            leaf = connection.scalar(select(LogLeafRow.hash).where(LogLeafRow.leaf == node.position))
-            if leaf is not None:
-                hashes[node] = bytes_of(leaf)
-    return hashes
+    return hashes_of(connection, peaks(size))
 
 
-def _stored(connection: Connection, nodes: Sequence[Node]) -> dict[Node, bytes]:
-    if not nodes:
-        return {}
+def hashes_of(connection: Connection, nodes: Collection[Node]) -> dict[Node, bytes]:
+    """The stored hashes of these nodes, those of leaves among them; one that is gone is missing."""
+    leaves = {node.position: node for node in nodes if node.level == 0}
     row = LogNodeRow
-    named = [and_(row.level == node.level, row.position == node.position) for node in nodes]
-    found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
-    return {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}
+    named = [and_(row.level == node.level, row.position == node.position) for node in nodes if node.level]
+    hashes: dict[Node, bytes] = {}
+    if named:
+        found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
+        hashes = {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}
+    if leaves:
+        leaf = LogLeafRow
+        stored = connection.execute(select(leaf.leaf, leaf.hash).where(leaf.leaf.in_(leaves)))
+        hashes |= {leaves[number]: bytes_of(hash_) for number, hash_ in stored}
+    return hashes

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, String, cast, func, not_, or_, select
 
 from reconciler.audit.canonical import Columns, Damaged
-from reconciler.audit.evidence import Stored, stored_evidence
+from reconciler.audit.evidence import stored_digests
 from reconciler.audit.evidence_tables import EvidenceRow
 from reconciler.audit.log import ENTRIES, REST_ON_EVIDENCE, Entry, entry_of, entry_of_decision
 from reconciler.audit.log_tables import LogLeafRow
@@ -63,7 +63,7 @@ def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
         # SQLite orders texts and bytes behind all numbers: an entry with such a number has none.
         numbered = LogLeafRow.leaf.between(last + 1, HIGHEST_LEAF)
         query = select(LogLeafRow.__table__).where(numbered).order_by(LogLeafRow.leaf)
-        leaves = list(connection.execute(query.limit(_READ_TOGETHER)))
+        leaves = list(connection.execute(query.limit(_READ_TOGETHER)).all())
         if not leaves:
             return
         yield leaves
@@ -113,12 +113,14 @@ def cell_of(row: type[Base], row_key: str) -> str | int:
 
 
 def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> list[Entry]:
-    found = [dict(stored._mapping) for stored in connection.execute(query)]
+    # As a whole: row by row costs a third more.
+    found = [stored._asdict() for stored in connection.execute(query).all()]
     if row not in REST_ON_EVIDENCE:
         return [entry_of(row, stored) for stored in found]
     keys = [stored[REST_ON_EVIDENCE[row]] for stored in found]
-    evidence = stored_evidence(connection, keys)
-    digests = [_digests(evidence.get(key)) for key in keys]
+    # None at all where the evidence is gone or damaged, so that the entry differs from the one in the log.
+    evidence = stored_digests(connection, keys)
+    digests = [evidence.get(key, ()) for key in keys]
     if row is not DecisionRow:
         return [entry_of(row, stored, of_it) for stored, of_it in zip(found, digests, strict=True)]
     checks = _checks(connection, keys)
@@ -127,15 +129,10 @@ def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> lis
     ]
 
 
-def _digests(evidence: Stored | Damaged | None) -> Sequence[str]:
-    """None at all where the evidence is gone or damaged, so that the entry differs from the one in the log."""
-    return evidence.digests() if isinstance(evidence, Stored) else ()
-
-
 def _checks(connection: Connection, decision_ids: Sequence[str]) -> dict[str, list[Columns]]:
     checks: dict[str, list[Columns]] = defaultdict(list)
     query = select(DecisionCheckRow.__table__).where(DecisionCheckRow.decision_id.in_(decision_ids))
-    for check in connection.execute(query):
+    for check in connection.execute(query).all():
         checks[check.decision_id].append(check._asdict())
     return checks
 

@@ -143,8 +143,10 @@ def checks_without_decision(connection: Connection) -> Iterator[str]:
     while True:
         named = select(row.decision_id).where(row.decision_id > last).order_by(row.decision_id).limit(_CHECKS_TOGETHER)
         ids = list(dict.fromkeys(connection.scalars(named)))
-        if not ids:
-            return
-        known = set(connection.scalars(select(DecisionRow.decision_id).where(DecisionRow.decision_id.in_(ids))))
+        # What is no text names no decision, and cannot be compared with one.
+        texts = [id for id in ids if isinstance(id, str)]
+        known = set(connection.scalars(select(DecisionRow.decision_id).where(DecisionRow.decision_id.in_(texts))))
         yield from (f"decision_checks of {id}: their decision is missing" for id in ids if id not in known)
-        last = ids[-1]
+        if not texts:
+            return
+        last = texts[-1]

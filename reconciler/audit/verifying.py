@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, select, text
@@ -13,6 +14,7 @@ from reconciler.audit.canonical import bytes_of
 from reconciler.audit.database import any_bytes, audit_errors, one_state
 from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
+from reconciler.audit.heads import first_leaf, stored_root
 from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import (
@@ -23,26 +25,50 @@ from reconciler.audit.log_reading import (
     leaves_from,
     leaves_without_number,
 )
-from reconciler.audit.log_tables import LogNodeRow, LogStateRow
+from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.moments import moments_of
+from reconciler.audit.recent import new_keys_not_in_log
 from reconciler.audit.row_checks import checks_without_decision
 from reconciler.audit.tables import DecisionRow
+from reconciler.audit.witnesses import Epoch, Log, compared, epochs_in
+from reconciler.domain.checkpoint import Head, origin_of
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.domain.text import counted
 
 # Differences that are told; the first one proves as much as all.
 MOST_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What to compare the log with, beside its rows.
+
+    Args:
+        heads: kept elsewhere.
+        since: a head up to which the log was verified before: rows of its entries are not read again.
+        accepted_epoch: see `witnesses.compared`.
+    """
+
+    heads: tuple[Head, ...] = ()
+    since: Head | None = None
+    accepted_epoch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """What a verification found. `root` (hex) stands for all `size` entries; `differences` is empty where all agree.
 
-    `redacted`: how many fields of evidence were removed on record, which is no difference.
+    `redacted`: how many fields of evidence were removed on record, which is no difference. `first`: the entry from
+    which on rows were read. `agreeing`: how many of the heads are heads of this log.
     """
 
     size: int
     root: str
     differences: tuple[str, ...]
     redacted: int = 0
+    first: int = 0
+    epochs: tuple[Epoch, ...] = ()
+    agreeing: int = 0
 
 
 class Differences:
@@ -56,25 +82,84 @@ class Differences:
             self.told.append(text)
 
 
-def verify(engine: Engine, progress: Progress = unseen) -> Verified:
+def verify(engine: Engine, progress: Progress = unseen, asked: Asked = Asked()) -> Verified:
     """Recomputes each entry from its row, and the tree from the entries; compares both with what is stored.
 
     Raises:
         AuditUnavailable: the database cannot be read.
     """
     with audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
-        found = Differences()
-        tree = compare_log(connection, 0, found, progress)
-        compare_all_rows(connection, found)
+        found, roots = Differences(), Roots(asked.heads)
+        first = _first_to_read(connection, asked, found)
+        tree = compare_log(connection, first, found, progress, roots)
+        if first:
+            compare_new_rows(connection, found, _moment_of(connection, first - 1))
+            _compare_counts(connection, found)
+        else:
+            compare_all_rows(connection, found)
+        log = Log(origin_of(first_leaf(connection)), tree.size, roots.found, tuple(epochs_in(connection)))
+        heads = [head for head in asked.heads if head.size >= first]
+        # What heads say first: it names what no row can tell.
+        told = [*compared(heads, log, asked.accepted_epoch), *found.told]
         redacted = connection.scalar(select(func.count()).select_from(RedactionRow.__table__)) or 0
-        return Verified(tree.size, tree.root().hex(), tuple(found.told), redacted)
+        agreeing = sum(roots.found.get(head.size) == head.root and head.origin == log.origin for head in heads)
+        return Verified(tree.size, tree.root().hex(), tuple(told), redacted, first, tuple(log.epochs), agreeing)
 
 
-def compare_log(connection: Connection, first: int, found: Differences, progress: Progress = unseen) -> Tree:
+class Roots:
+    """The roots that a tree has, while it grows, at the sizes of heads."""
+
+    def __init__(self, heads: Sequence[Head] = ()) -> None:
+        self._wanted = frozenset(head.size for head in heads)
+        self.found: dict[int, bytes] = {}
+
+    def note(self, tree: Tree) -> None:
+        if tree.size in self._wanted:
+            self.found[tree.size] = tree.root()
+
+
+def _first_to_read(connection: Connection, asked: Asked, found: Differences) -> int:
+    """The entry behind the head that was verified before; 0 where the log does not extend it."""
+    since = asked.since
+    if since is None:
+        return 0
+    if (stored_root(connection, since.size), origin_of(first_leaf(connection))) == (since.root, since.origin):
+        return since.size
+    found.add(f"the log does not extend the head over {counted(since.size, 'entry', 'entries')} that --since names")
+    return 0
+
+
+def _compare_counts(connection: Connection, found: Differences) -> None:
+    """Rows that are not read are counted at least: none of them may be gone, and none more than the log knows."""
+    leaf = LogLeafRow
+    query = select(leaf.entry, func.count().label("many")).group_by(leaf.entry)
+    entries = {row.entry: row.many for row in connection.execute(query)}
+    for row in ENTRIES:
+        table = row.__tablename__
+        rows, known = connection.scalar(select(func.count()).select_from(row.__table__)), entries.get(table, 0)
+        if rows != known:
+            found.add(
+                f"{table}: has {counted(rows or 0, 'row')}, and the log {counted(known, 'entry', 'entries')} of it"
+            )
+    size, state = sum(entries.values()), connection.scalar(select(LogStateRow.size))
+    if size != state:
+        found.add(f"the log says that it has {state} entries, and has {size}")
+
+
+def _moment_of(connection: Connection, leaf: int) -> datetime:
+    """When the row of an entry was added; long ago where nothing tells."""
+    row = LogLeafRow
+    query: Any = select(row.leaf, row.entry, row.row_key).where(row.leaf == leaf)
+    return moments_of(connection, connection.execute(query).all()).get(leaf, datetime(1970, 1, 1, tzinfo=UTC))
+
+
+def compare_log(
+    connection: Connection, first: int, found: Differences, progress: Progress = unseen, roots: Roots | None = None
+) -> Tree:
     """Compares the entries of the log from the first one on with their rows, and with the nodes above them."""
     sizes = list(connection.scalars(select(LogStateRow.size)))
     shown = next((size for size in sizes if isinstance(size, int)), 0)
-    tree = _recomputed(connection, _begun(connection, first), shown, found, progress)
+    tree = _recomputed(connection, _begun(connection, first), (shown, progress), found, roots or Roots())
     if sizes != [tree.size]:
         found.add(f"the log says that it has {_listed(sizes)} entries, and has {tree.size}")
     for leaf in leaves_without_number(connection, MOST_TOLD):
@@ -82,6 +167,13 @@ def compare_log(connection: Connection, first: int, found: Differences, progress
     _find_nodes_beyond(connection, tree.size, found)
     _compare_peaks(connection, tree, found)
     return tree
+
+
+def compare_new_rows(connection: Connection, found: Differences, since: datetime) -> None:
+    """Looks for rows that are not older, and that no entry of the log is about."""
+    for row in ENTRIES:
+        for key in new_keys_not_in_log(connection, row, since, MOST_TOLD):
+            found.add(not_in_log(row.__tablename__, key))
 
 
 def compare_all_rows(connection: Connection, found: Differences) -> None:
@@ -110,9 +202,13 @@ def _begun(connection: Connection, first: int) -> Tree:
     return Tree(first, [hashes[node] for node in peaks(first)]) if len(hashes) == len(peaks(first)) else Tree()
 
 
-def _recomputed(connection: Connection, tree: Tree, size: int, found: Differences, progress: Progress) -> Tree:
+def _recomputed(
+    connection: Connection, tree: Tree, shown: tuple[int, Progress], found: Differences, roots: Roots
+) -> Tree:
     """The tree with the leaves behind it as they are stored, each compared with its row."""
+    size, progress = shown
     expected = tree.size
+    roots.note(tree)
     for leaves in leaves_from(connection, tree.size):
         progress(tree.size, size)
         _compare_rows(connection, leaves, found)
@@ -122,6 +218,7 @@ def _recomputed(connection: Connection, tree: Tree, size: int, found: Difference
                 found.add(f"the log has nothing between its entries {expected - 1} and {leaf.leaf}")
             expected = leaf.leaf + 1
             nodes.update(tree.add(bytes_of(leaf.hash)))
+            roots.note(tree)
         # Behind a gap no entry has its number any more, so no node can agree.
         if tree.size == expected:
             _compare_nodes(connection, nodes, found)

@@ -11,10 +11,14 @@ from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access
+from reconciler.audit.heads import HeadKeeper
 from reconciler.audit.one_cycle import OneCycleLog
+from reconciler.audit.signing import Signer, UnusableKey
 from reconciler.audit.store import SqlAuditLog
 from reconciler.registry.speaking import Speaking
+from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings
+from reconciler.settings.secret_files import signing_key
 
 
 def daemon_name() -> str:
@@ -33,4 +37,23 @@ def audit_log_of_one_cycle(settings: Settings, registry: Speaking) -> Iterator[S
     url = settings.audit.url.get_secret_value()
     with lock.hold(url), schema.opened_at_head(url, Access.WRITE) as engine:
         lease = settings.schedule.lease
-        yield OneCycleLog(engine, daemon_name(), registry.uri, registry.workspace, lease)
+        quiet = settings.log.format != "journal"
+        heads = HeadKeeper(engine, settings.heads_path(), signer_of(settings), quiet)
+        try:
+            yield OneCycleLog(engine, daemon_name(), registry.uri, registry.workspace, lease)
+        finally:
+            heads.keep()
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """What signs heads of the log; None where no key is configured.
+
+    Raises:
+        UnreadableSecret: the key cannot be read.
+        SettingsError: it is none that can be used.
+    """
+    key = signing_key(settings.credentials_directory)
+    try:
+        return None if key is None else Signer.of(key)
+    except UnusableKey as error:
+        raise SettingsError([str(error)]) from None

@@ -1,11 +1,9 @@
-"""audit list, show, report and verify; the others are in accepting.py and redacting.py."""
+"""audit list, show and report; the other commands are in files of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,13 +13,14 @@ import typer
 
 from reconciler.cli.accepting import acknowledge, baseline
 from reconciler.cli.common import settings
-from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
+from reconciler.cli.dossiers import dossier, sample
+from reconciler.cli.exits import DONE, say
+from reconciler.cli.files import put
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.redacting import redact
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
-from reconciler.domain.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="List decisions, show one in full, report on a period, verify the log.")
 
@@ -153,56 +152,21 @@ def _write_report(content: dict[str, Any], format: Format, stream: TextIO) -> No
 
 def _put(text: str, output: Path, format: Format) -> Path:
     """Replaces the file atomically, so that a reader never gets a partial report."""
-    from reconciler.settings.errors import SettingsError
-
     ending = "txt" if format is Format.TABLE else str(format)
     path = output / f"report-{datetime.now(UTC):%Y-%m-%d}.{ending}" if output.is_dir() else output
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        if is_out_of(error):
-            raise
-        raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
+    with put(path) as file:
+        file.write(text.encode())
     return path
 
 
-@app.command(epilog="Example: mlflow-reconciler audit verify")
-def verify() -> int:
-    """Recompute the log from the rows of history; exit 1 and name each row that was changed, removed or added.
-
-    Without a copy of the log's root that was kept elsewhere, this cannot tell a database that was rebuilt as a whole.
-    """
-    from reconciler.audit import schema, verifying
-    from reconciler.audit.database import Access
-
-    url = settings().audit.url.get_secret_value()
-    with schema.opened_at_head(url, Access.READ) as engine, progress_bar("verifying") as progress:
-        found = verifying.verify(engine, progress)
-    for difference in found.differences:
-        print(difference)
-    if found.differences:
-        say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(found.differences)}")
-        return NEGATIVE
-    redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
-    print(f"intact: {counted(found.size, 'entry', 'entries')}{redacted}, root {found.root}")
-    return DONE
-
-
+app.command(epilog="Example: mlflow-reconciler audit verify --head audit.heads --key audit.pub")(verify)
+app.command(epilog="Example: mlflow-reconciler audit dossier 6f1c09ab --head audit.heads --output dossier.json")(
+    dossier
+)
+_SAMPLE = "audit sample --since 2026-07-01 --until 2026-10-01 --seed q3 --output q3.zip"
+app.command(epilog=f"Example: mlflow-reconciler {_SAMPLE}")(sample)
 _REDACT = "audit redact 6f1c09ab --field version.tags.owner --reason 'ticket 71'"
 app.command(epilog=f"Example: mlflow-reconciler {_REDACT}")(redact)
-
-
-def _counted_differences(differences: Sequence[str]) -> str:
-    from reconciler.audit.verifying import MOST_TOLD
-
-    all_told = counted(len(differences), "difference")
-    return f"{all_told}, and there may be more" if len(differences) == MOST_TOLD else all_told
-
-
 _ACKNOWLEDGE = "audit acknowledge 12 --reason 'emergency, ticket 71'"
 app.command(epilog=f"Example: mlflow-reconciler {_ACKNOWLEDGE}")(acknowledge)
 _BASELINE = "audit baseline --model 'fraud*' --reason 'reviewed on 1 March'"

@@ -13,7 +13,7 @@ import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.domain.text import visible
-from reconciler.settings.secret_files import SECRETS
+from reconciler.settings.secret_files import SECRETS, SIGNING_KEY
 
 CONFIG = """\
 # The daemon's configuration; every key is in docs/configuration.md. Secrets are in credentials/, not here.
@@ -206,7 +206,9 @@ def _let_read(folder: Path, name: str, group: int, dry_run: bool) -> None:
     if dry_run:
         print(f"would let group {name} read {folder}")
         return
-    for path, mode in [(folder, 0o750), *((path, 0o640) for path in sorted(folder.iterdir()))]:
+    # Who may pause a daemon must not be able to sign in its name.
+    files = [path for path in sorted(folder.iterdir()) if path.name != ".".join(SIGNING_KEY)]
+    for path, mode in [(folder, 0o750), *((path, 0o640) for path in files)]:
         os.chown(path, -1, group)
         path.chmod(mode)
     print(f"group {name} may read {folder}")

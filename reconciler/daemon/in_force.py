@@ -15,7 +15,9 @@ from sqlalchemy import Engine
 from reconciler import __version__
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, opened
-from reconciler.bootstrap.audit_logs import resident_audit_log
+from reconciler.audit.heads import HeadKeeper
+from reconciler.audit.signing import Signer
+from reconciler.bootstrap.audit_logs import resident_audit_log, signer_of
 from reconciler.bootstrap.cycles import times_of
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
@@ -33,7 +35,7 @@ from reconciler.registry.speaking import Speaking
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.load import config_path, load_settings, refuse_writable_by_others
 from reconciler.settings.model import Settings
-from reconciler.settings.secret_files import UnreadableSecret, secret_paths
+from reconciler.settings.secret_files import UnreadableSecret, secret_paths, signing_key_path
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -45,6 +47,7 @@ class Named:
     settings: Settings
     in_force: PolicyInForce
     registry: Speaking
+    signer: Signer | None
     stamp: Stamp
 
 
@@ -72,7 +75,7 @@ def _named_by(config: Path | None, settings: Settings, on_answer: Callable[[], N
     for path in (config_path(config), settings.policy):
         if path is not None:
             refuse_writable_by_others(path)
-    return Named(settings, policy_in_force(settings), make_registry(settings, on_answer), stamp)
+    return Named(settings, policy_in_force(settings), make_registry(settings, on_answer), signer_of(settings), stamp)
 
 
 def _stamped(config: Path | None, settings: Settings) -> Stamp:
@@ -80,7 +83,7 @@ def _stamped(config: Path | None, settings: Settings) -> Stamp:
     paths = [config_path(config), settings.policy]
     # What cannot be read any more is told when the settings are read again.
     with contextlib.suppress(UnreadableSecret):
-        paths += secret_paths(settings.credentials_directory)
+        paths += [*secret_paths(settings.credentials_directory), signing_key_path(settings.credentials_directory)]
     stamps = []
     for path in paths:
         with contextlib.suppress(OSError, AttributeError):
@@ -105,6 +108,7 @@ class Running:
         self._schema_checked = self._permissions_told = False
         self._problem: str | None = None
         self._stamp = named.stamp
+        self._heads = HeadKeeper(engine, named.settings.heads_path(), named.signer)
         self._put_in_force(named)
 
     @property
@@ -121,6 +125,7 @@ class Running:
     def sign_off(self) -> None:
         with contextlib.suppress(AuditUnavailable):
             self._audit.sign_off()
+            self._heads.keep()
 
     # --- a cycle ---------------------------------------------------------------------------------------------
 
@@ -132,20 +137,26 @@ class Running:
             schema.require_head(self._engine)
             self._audit.sign_on(Mode(self._settings.mode), self._in_force.digest)
             self._schema_checked = True
-        summary = self._cycle.run(self._in_force, Mode(self._settings.mode), self._problem)
+        summary = self._cycle.run(self._in_force, Mode(self._settings.mode), self._problems())
         self._log.tell(summary)
+        self._heads.keep()
         self._tell(summary)
         return summary
 
+    def _problems(self) -> str | None:
+        """What `status` shows beside the sentence: a reload that was refused, heads of the log that have no place."""
+        return "; ".join(filter(None, (self._problem, self._heads.problem))) or None
+
     def _tell(self, summary: CycleSummary) -> None:
         self._notifier.progress()
-        text = summary.sentence + (f"; {self._problem}" if self._problem else "")
+        problems = self._problems()
+        text = summary.sentence + (f"; {problems}" if problems else "")
         if summary.unavailable is None:
             self._notifier.ready(text)
             self._tell_permissions()
         else:
             self._notifier.status(f"waiting: {text}")
-        self._measuring.cycle_ended(summary)
+        self._measuring.cycle_ended(summary, self._heads.waiting)
 
     def _tell_permissions(self) -> None:
         """Warns, once, of the governed models that this account may not decide about."""
@@ -174,7 +185,7 @@ class Running:
             if _place(named.registry) != _place(self._registry):
                 self.sign_off()
             self._put_in_force(named)
-        except (SettingsError, PolicyError) as error:
+        except (SettingsError, PolicyError, UnreadableSecret) as error:
             reason = str(error).replace("\n", "; ")
             self._problem = f"reload refused, the old policy stays in force: {reason}"
             self._measuring.reload_refused()
@@ -193,6 +204,7 @@ class Running:
         self._audit = audit
         times = times_of(settings)
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, times=times)
+        self._heads.use(settings.heads_path(), named.signer)
         self._settings, self._in_force, self._registry = settings, named.in_force, registry
         self._measuring.in_force(settings.mode, named.in_force.digest)
 

@@ -27,11 +27,12 @@ class Measuring:
         if self._metrics is not None:
             self._metrics.reload_failures.inc()
 
-    def cycle_ended(self, summary: CycleSummary) -> None:
+    def cycle_ended(self, summary: CycleSummary, heads_waiting: int) -> None:
         """Counts the cycle, and writes the file."""
         if self._metrics is None:
             return
         self._metrics.of_cycle(summary, time.time())
+        self._metrics.heads_waiting.set(heads_waiting)
         try:
             self._metrics.write()
         except OSError as error:

@@ -69,6 +69,7 @@ class Metrics:
         self.bypasses = make(
             Gauge, "open_bypasses", "Versions that hold a target without a decision, and that nobody has acknowledged."
         )
+        self.heads_waiting = make(Gauge, "heads_waiting", "Heads of the log that audit.heads does not have yet.")
         self.info = make(Gauge, "info", "Always 1; version, mode and policy digest.", ["version", "mode", "policy"])
         self._start_at_zero()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.doctor.database import database
-from reconciler.doctor.files import configuration, credentials, disk, metrics, policy
+from reconciler.doctor.files import configuration, credentials, disk, heads, metrics, policy
 from reconciler.doctor.findings import Finding, Level, fail, failed, lines, skip, worst
 from reconciler.doctor.network import proxy, registry_address, transport_security
 from reconciler.doctor.registry import registry
@@ -29,6 +29,7 @@ def check(settings: Settings, config: Path | None) -> list[Finding]:
         *_findings("registry", lambda: _registry(settings)),
         *_findings("database", lambda: database(settings)),
         *_findings("disk", lambda: disk(settings)),
+        *_findings("heads", lambda: heads(settings)),
         *_findings("credentials", lambda: credentials(settings)),
         *_findings("metrics", lambda: metrics(settings)),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from reconciler.bootstrap.audit_logs import signer_of
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.policy import Policy
@@ -17,7 +18,7 @@ from reconciler.policy.file import PolicyError
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.load import config_path, refuse_writable_by_others
 from reconciler.settings.model import Settings
-from reconciler.settings.secret_files import secret_paths
+from reconciler.settings.secret_files import UnreadableSecret, secret_paths
 
 _LEAST_FREE = 1 << 30
 _FRESH = 600.0
@@ -72,6 +73,33 @@ def disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(folder).free
     space = f"{folder} has {free / (1 << 30):.1f} GB free"
     return ok("disk", space) if free >= _LEAST_FREE else warn("disk", f"{space}: make room")
+
+
+def heads(settings: Settings) -> Finding:
+    """Where heads of the log go, and whether they are signed."""
+    signed, path = _signed(settings), settings.heads_path()
+    if path is None:
+        return ok("heads", f"of the log go to the journal only, since audit.heads names no file; {signed}")
+    if path.is_file() and path.stat().st_size:
+        return ok("heads", f"of the log are appended to {path}, {signed}: is a copy kept where its owner cannot write?")
+    folder = path.absolute().parent
+    if path.exists() and not path.is_file():
+        return fail("heads", f"audit.heads: {path} is no regular file: name another")
+    if not folder.is_dir():
+        return warn("heads", f"audit.heads: there is no folder {folder}: create it, or name a file elsewhere")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return warn("heads", f"audit.heads: this user may not write to {folder}: let the daemon's user write there")
+    return ok("heads", f"of the log will be appended to {path}, {signed}")
+
+
+def _signed(settings: Settings) -> str:
+    try:
+        return "signed" if signer_of(settings) is not None else "not signed (audit.signing_key)"
+    except UnreadableSecret as error:
+        # An operator must not be able to read it.
+        if not isinstance(error.__context__, PermissionError):
+            raise SettingsError([str(error)]) from None
+        return "signed with a key that this user may not read"
 
 
 def metrics(settings: Settings) -> list[Finding]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence
@@ -72,12 +73,19 @@ class Judged:
         return self.mode.acts_on(self.verdict.kind)
 
 
+class Leaf(NamedTuple):
+    """Where a decision stands in the log: the number of its entry, and the hash (hex) of it."""
+
+    number: int
+    hash: str
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the audit database holds and the registry is told. `decided_at` is the database's clock.
 
     `engine` is the number of the engine that judged it, which also judges it again. `judgement` counts the decisions
-    about the request; `replaces` is the one that it succeeds.
+    about the request; `replaces` is the one that it succeeds. `leaf` makes the registry a witness for the log.
     """
 
     decision_id: str
@@ -92,6 +100,7 @@ class Decision:
     engine: int = ENGINE
     judgement: int = 1
     replaces: str | None = None
+    leaf: Leaf | None = None
 
     @property
     def acts(self) -> bool:
@@ -113,7 +122,8 @@ class Decision:
         request = self.request
         asker = request.requester.known_as
         ids = f"(decision {self.decision_id}, policy {self.policy_digest[:12]})"
-        rest = f" Decided {iso(self.decided_at)}, requested by {asker} {ids}"
+        entry = f", log entry {self.leaf.number} sha256:{self.leaf.hash}" if self.leaf is not None else ""
+        rest = f" Decided {iso(self.decided_at)}, requested by {asker}{entry} {ids}"
         if self.verdict is not VerdictKind.APPROVE:
             command = command_line("request create", request.model, request.version, str(request.target))
             rest = f" Fix the failed checks, then request the transition again: {command}.{rest}"
@@ -126,18 +136,28 @@ DECISION_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _IDS_LAST = re.compile(rf"\(decision ({DECISION_ID}), policy [0-9a-f]*\)")
 # The first release wrote the ids before the reason.
 _IDS_FIRST = re.compile(rf"(?:Approved|Rejected) \S+ \(decision ({DECISION_ID}),")
+_ENTRY = re.compile(r", log entry ([0-9]{1,18}) sha256:([0-9a-f]{64}) \Z", re.ASCII)
 # The app appends the account that decided to the daemon's sentence.
 _NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 
 
 def decision_id_in(sentence: str) -> str | None:
     """The decision that a sentence of ours names, or None. Ids in text of strangers, which it quotes, do not count."""
-    ids = list(_IDS_LAST.finditer(sentence))
-    last = ids[-1] if ids else None
-    if last is not None and _NOTED_BEHIND.fullmatch(sentence, last.end()):
-        return last.group(1)
-    first = _IDS_FIRST.match(sentence)
+    last = _ids_of(sentence)
+    first = last or _IDS_FIRST.match(sentence)
     return first.group(1) if first else None
+
+
+def leaf_in(sentence: str) -> Leaf | None:
+    """The entry of the log that a sentence of ours names beside its decision, or None."""
+    ids = _ids_of(sentence)
+    found = _ENTRY.search(sentence, 0, ids.start()) if ids else None
+    return Leaf(int(found.group(1)), found.group(2)) if found else None
+
+
+def _ids_of(sentence: str) -> re.Match[str] | None:
+    ids = list(_IDS_LAST.finditer(sentence))
+    return ids[-1] if ids and _NOTED_BEHIND.fullmatch(sentence, ids[-1].end()) else None
 
 
 def conditional(verdict: VerdictKind | str, acts: bool) -> str:

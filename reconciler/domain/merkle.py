@@ -7,7 +7,7 @@ the roots of the perfect subtrees that it is made of, by their levels, at most o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 
@@ -28,6 +28,58 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def peaks(size: int) -> list[Node]:
     """The nodes that a tree of `size` leaves is made of, the lowest first."""
     return [Node(level, (size >> level) - 1) for level in range(size.bit_length()) if size >> level & 1]
+
+
+class Span(NamedTuple):
+    """The leaves from one on, as a part of a tree that one hash of a proof stands for."""
+
+    first: int
+    size: int
+
+    def nodes(self) -> list[Node]:
+        """The perfect subtrees that it is made of, from the left."""
+        found, at = [], self.first
+        for level in reversed(range(self.size.bit_length())):
+            if self.size >> level & 1:
+                found.append(Node(level, at >> level))
+                at += 1 << level
+        return found
+
+    def hash(self, hashes: Mapping[Node, bytes]) -> bytes:
+        """Its hash, of the hashes of its nodes. Raises KeyError where one is missing."""
+        *rest, result = [hashes[node] for node in self.nodes()]
+        for left in reversed(rest):
+            result = node_hash(left, result)
+        return result
+
+
+def inclusion(leaf: int, size: int) -> list[Span]:
+    """What the proof that a leaf is in the tree of a size holds, in the order of RFC 9162, section 2.1.3.1."""
+    spans, first = [], 0
+    while size > 1:
+        half = 1 << (size - 1).bit_length() - 1
+        if leaf - first < half:
+            spans.append(Span(first + half, size - half))
+            size = half
+        else:
+            spans.append(Span(first, half))
+            first, size = first + half, size - half
+    return spans[::-1]
+
+
+def consistency(older: int, size: int) -> list[Span]:
+    """What the proof that the tree of a size extends an older one, which is not empty, holds: section 2.1.4.1."""
+    spans, first, left = [], 0, older
+    while left != size:
+        half = 1 << (size - 1).bit_length() - 1
+        if left <= half:
+            spans.append(Span(first + half, size - half))
+            size = half
+        else:
+            spans.append(Span(first, half))
+            first, left, size = first + half, left - half, size - half
+    # Where the older tree is a node of the newer one by itself, whoever checks has its hash already.
+    return ([] if first == 0 else [Span(first, size)]) + spans[::-1]
 
 
 class Tree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reconciler.domain.decision import DECISION_ID, TAG_BYTES, Decision, decision_id_in
+from reconciler.domain.decision import DECISION_ID, TAG_BYTES, Decision, Leaf, decision_id_in, leaf_in
 from reconciler.domain.text import cut_at_word
 
 _EARLIER = re.compile(rf" \(earlier decisions: ({DECISION_ID}(?:, {DECISION_ID})*)\)\Z")
@@ -19,6 +19,11 @@ def decision_ids_in(told: str) -> tuple[str, ...]:
     newest = decision_id_in(told[: earlier.start()] if earlier else told)
     ids = [newest] if newest else []
     return tuple(ids + (earlier.group(1).split(", ") if earlier else []))
+
+
+def leaf_told(told: str) -> Leaf | None:
+    """The entry of the log that a tag names beside its newest decision."""
+    return leaf_in(_EARLIER.sub("", told))
 
 
 def told_with_earlier(decision: Decision, shown: str, limit: int = TAG_BYTES) -> str:

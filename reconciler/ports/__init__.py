@@ -43,4 +43,5 @@ from reconciler.ports.registry import Registry as Registry
 from reconciler.ports.registry import Resolution as Resolution
 from reconciler.ports.registry import Resolved as Resolved
 from reconciler.ports.registry import Standing as Standing
+from reconciler.ports.registry import Told as Told
 from reconciler.ports.registry import Unread as Unread

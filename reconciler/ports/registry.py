@@ -110,6 +110,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a registry shows of a decision, and where: the text of a version's tag, or of an entry of its history."""
+
+    model: str
+    version: str
+    target: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What was found for one version and target. Not `open`: `listed` is a request as if it were filed now.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,15 +14,24 @@ from reconciler.domain.looks import Look, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
+from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import History, Listed, Listing, Standing
+from reconciler.ports import History, Listed, Listing, Standing, Told
 from reconciler.registry.app_history import history_in
 from reconciler.registry.app_holders import AppHolders
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
-from reconciler.registry.tag_reading import TagSearch, by_target, place, place_of, standing_by_itself, standing_of
+from reconciler.registry.tag_reading import (
+    TagSearch,
+    by_target,
+    place,
+    place_of,
+    standing_by_itself,
+    standing_of,
+    told_by_tags,
+)
 from reconciler.registry.transition_requests import CALLS, TransitionRequests
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, works
@@ -155,6 +164,19 @@ class AppRegistry(TransitionRequests):
 
     def standing_of(self, request: Request) -> Standing:
         return standing_by_itself(self._transport, request, lambda _: False, told_first=False)
+
+    def told(self, targets: Iterable[Target]) -> Iterator[Told]:
+        """The decision tags, and all of the app's history, which keeps every decision."""
+        wanted, after = frozenset(targets), 0
+        yield from told_by_tags(self._transport, wanted)
+        while True:
+            history = self.open_requests(Scope.of_all_models(wanted), after).history
+            if history is None or history.read_to <= after:
+                return
+            for entry in history.entries:
+                if entry.decision_id is not None:
+                    yield Told(entry.model, entry.version, entry.target, entry.comment)
+            after = history.read_to
 
     def _not_shown(self, decision: Decision, now: _Now) -> Standing:
         if now.history is not None and self._tag_search.takes_names and quotable(decision.request.model):

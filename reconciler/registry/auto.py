@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
@@ -11,7 +11,7 @@ from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Found, Invalid, Listed, Listing, Measured, Meter, Standing
+from reconciler.ports import Found, Invalid, Listed, Listing, Measured, Meter, Standing, Told
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.transport import Transport
@@ -102,6 +102,9 @@ class AutoRegistry:
 
     def act(self, decision: Decision) -> Standing | None:
         return self._registry().act(decision)
+
+    def told(self, targets: Iterable[Target]) -> Iterator[Told]:
+        return self._registry().told(targets)
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         return self._registry().find(model, version, target, now)

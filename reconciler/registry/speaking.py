@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from reconciler.domain.evidence import Needs
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Found, Listed, Registry
+from reconciler.ports import Found, Listed, Registry, Told
 from reconciler.registry.trials import Trial
 
 
@@ -23,6 +23,9 @@ class Speaking(Registry, Protocol):
     @property
     def shows_decisions(self) -> bool:
         """Whether a version shows what was decided; if so, a request that is gone without a decision was withdrawn."""
+
+    def told(self, targets: Iterable[Target]) -> Iterator[Told]:
+        """What the registry shows of decisions about these targets. Nothing where it does not show decisions."""
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.request import Request
@@ -11,7 +11,7 @@ from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.told import decision_ids_in
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Invalid, NotFound, Standing
+from reconciler.ports import Invalid, NotFound, Standing, Told
 from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API, get_version, quotable, search_versions, tags_of
@@ -90,6 +90,14 @@ class TagSearch:
 def _named(names: Sequence[str]) -> str:
     quoted = ", ".join(f"'{name}'" for name in names)
     return f"name IN ({quoted})"
+
+
+def told_by_tags(transport: Transport, targets: Iterable[Target]) -> Iterator[Told]:
+    """The decision tags of all versions, for these targets."""
+    for target in sorted(targets):
+        key = decision_tag(target)
+        for row in search_versions(transport, f"tags.`{key}` LIKE '%'"):
+            yield Told(*place_of(row), str(target), tags_of(row).get(key, ""))
 
 
 def shown_decision_ids(row: Row, target: Target) -> tuple[str, ...]:

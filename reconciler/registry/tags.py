@@ -29,6 +29,7 @@ from reconciler.ports import (
     NotFound,
     RegistryError,
     Standing,
+    Told,
     Unavailable,
     Unread,
 )  # fmt: skip
@@ -44,6 +45,7 @@ from reconciler.registry.tag_reading import (
     place_of,
     standing_by_itself,
     standing_of,
+    told_by_tags,
 )
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
@@ -241,6 +243,9 @@ class TagsRegistry:
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """Nothing: a plain MLflow server does not report permissions."""
         return iter(())
+
+    def told(self, targets: Iterable[Target]) -> Iterator[Told]:
+        return told_by_tags(self._transport, targets)
 
     # --- for people ------------------------------------------------------------------------------------------
 

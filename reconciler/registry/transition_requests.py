@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, Listed, Meter, NotFound, Standing, Unavailable
+from reconciler.ports import Found, Listed, Meter, NotFound, Standing, Told, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.looking import look_at
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
@@ -88,6 +88,9 @@ class TransitionRequests:
         if target_in(activity.get("to_stage")) not in {None, decision.request.target}:
             return None
         return Standing(open=False, decision_ids=(decision.decision_id,), tells_who=False)
+
+    def told(self, targets: Iterable[Target]) -> Iterator[Told]:
+        return iter(())
 
     # --- for people ------------------------------------------------------------------------------------------
 

@@ -100,6 +100,10 @@ class AuditSettings(_Section):
         default_factory=lambda: SecretStr(f"sqlite:///{_state_directory()}/audit.db"),
         description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
     )
+    heads: str | None = Field(
+        None,
+        description="A file that heads of the log are appended to; empty: none (default: beside the SQLite file, …).",
+    )
 
     @field_validator("url")
     @classmethod
@@ -222,6 +226,16 @@ class Settings(_Section):
         if self.registry.uri is None or is_databricks(self.registry.uri):
             return None
         return visible_name(self.registry.uri), visible_name(self.registry.workspace or "")
+
+    def heads_path(self) -> Path | None:
+        """Where heads of the log are appended; None: nowhere, so that the journal alone has them."""
+        if self.audit.heads is not None:
+            return Path(self.audit.heads) if self.audit.heads else None
+        _, _, database = self.audit.url.get_secret_value().partition("sqlite:///")
+        if database:
+            path = Path(database.partition("?")[0])
+            return path.with_name(f"{path.name.removesuffix('.db')}.heads")
+        return Path(_state_directory()) / "audit.heads" if os.environ.get("STATE_DIRECTORY") else None
 
     @property
     def mode_is_set(self) -> bool:

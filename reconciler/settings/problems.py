@@ -11,12 +11,12 @@ from typing import Any
 from reconciler.domain.mistakes import plain_words, typed_and_wrong
 from reconciler.domain.text import visible
 from reconciler.settings.model import CONFIG_VARIABLE, known_keys
-from reconciler.settings.secret_files import PREFIX, SECRETS, variable
+from reconciler.settings.secret_files import PREFIX, SECRETS, SIGNING_KEY, variable
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = {CONFIG_VARIABLE, *(variable(key) for key in known_keys())}
-    known |= {f"{variable(secret)}_FILE" for secret in SECRETS}
+    known |= {f"{variable(secret)}_FILE" for secret in (*SECRETS, SIGNING_KEY)}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             # Every name shares its beginning, which makes none alike.

@@ -11,6 +11,8 @@ from reconciler.domain.errors import ExitCode, ReconcilerError
 PREFIX = "RECONCILER_"
 # Each may also be in a file (RECONCILER_REGISTRY__TOKEN_FILE), or a credential of that name (registry.token).
 SECRETS = (("registry", "token"), ("registry", "password"), ("audit", "url"))
+# With it heads of the log are signed. Only what runs cycles reads it: who may pause a daemon must not be able to sign.
+SIGNING_KEY = ("audit", "signing_key")
 
 
 class UnreadableSecret(ReconcilerError):
@@ -61,6 +63,19 @@ def secret_files(directory: Path | None) -> dict[tuple[str, str], Path]:
 def secret_paths(directory: Path | None) -> list[Path]:
     """The files that secrets are currently read from."""
     return list(secret_files(directory).values())
+
+
+def signing_key(directory: Path | None) -> str | None:
+    """The key that heads are signed with, as a file has it; None where none is configured. Raises UnreadableSecret."""
+    path = signing_key_path(directory)
+    return None if path is None else read_secret(path, *SIGNING_KEY)
+
+
+def signing_key_path(directory: Path | None) -> Path | None:
+    """As `secret_path`. A folder that is not there has no key."""
+    if directory is not None and not directory.is_dir():
+        directory = None
+    return secret_path(*SIGNING_KEY, directory)
 
 
 def read_secret(path: Path, section: str, key: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.domain.checkpoint import heads_in
 from tests.acceptance.conftest import Product
 from tests.command import COMMAND
 from tests.databricks_double import Workspace
@@ -93,3 +94,26 @@ def test_a_duration_that_is_none_is_usage(product: Product, duration: str) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert "is not a duration" in done.stderr
     assert os.linesep in done.stderr
+
+
+def test_acts_go_on_where_only_the_heads_of_the_log_have_no_room_and_the_log_has_them(
+    held: Workspace, product: Product, tmp_path: Path
+) -> None:
+    held.ask("m", held.version("m", "0.95"))
+    product.ok("db", "upgrade")
+    disk = tmp_path / "heads"
+    disk.mkdir()
+    product.variables["RECONCILER_AUDIT__HEADS"] = f"{disk}/audit.heads"
+    full = f"mount -t tmpfs -o size=64k tmpfs {disk} && {FILL.format(disk=disk)}"
+    done = unshared(f"{full}; {COMMAND} once; code=$?; ls -s {disk}/audit.heads; exit $code", product)
+    assert done.returncode == 0, done.stderr
+    assert f"audit.heads: {disk}/audit.heads cannot be written: no space left on device" in done.stderr
+    assert "acts go on" in done.stderr
+    [head] = heads_in(done.stderr).heads
+    # What was written in part was taken back.
+    assert done.stdout.startswith("0 ")
+    [row] = product.decisions()
+    assert row["outcome"] == "applied"
+    (tmp_path / "kept").write_text(done.stderr)
+    said = product.ok("audit", "verify", "--head", str(tmp_path / "kept"))
+    assert f"1 head agrees, the latest over {head.size} of these entries" in said

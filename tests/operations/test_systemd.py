@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.service import CONFIG, UNITS, templates
-from reconciler.settings.secret_files import SECRETS
+from reconciler.settings.secret_files import SECRETS, SIGNING_KEY
 from tests.acceptance.conftest import Product
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.command import COMMAND
@@ -211,10 +211,11 @@ def test_the_installed_configuration_and_policy_are_valid(product: Product, tmp_
 @pytest.mark.parametrize("unit", ["mlflow-reconciler.service", "mlflow-reconciler@.service"])
 def test_a_daemon_is_handed_every_secret_that_may_be_a_credential(unit: str) -> None:
     handed_over = re.findall(r"^LoadCredential=(\S+?):\S+/credentials/(\S+)", (templates() / unit).read_text(), re.M)
-    names = {".".join(secret) for secret in SECRETS}
+    names = {".".join(secret) for secret in (*SECRETS, SIGNING_KEY)}
     assert sorted(handed_over) == sorted((name, name) for name in names)
     # A host that was set up before has no such file, which systemd forgives only where a default is given.
-    assert "\nSetCredential=registry.password:\\n\n" in (templates() / unit).read_text()
+    for later in ("registry.password", "audit.signing_key"):
+        assert f"\nSetCredential={later}:\\n\n" in (templates() / unit).read_text()
 
 
 def test_each_unit_promises_no_inbound_port() -> None:

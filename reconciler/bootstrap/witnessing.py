@@ -1,0 +1,38 @@
+"""The configured registry as a witness of the audit database."""
+
+from __future__ import annotations
+
+import contextlib
+
+from sqlalchemy import Engine
+
+from reconciler.audit.registry_witness import Compared, compare, targets_of
+from reconciler.audit.statements import Served
+from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.registries import make_registry
+from reconciler.domain.text import visible_name
+from reconciler.policy.file import PolicyError
+from reconciler.ports import Invalid
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.model import Settings
+
+
+def compare_with_registry(settings: Settings, engine: Engine) -> Compared:
+    """Compares the decisions that the registry shows with the database.
+
+    Raises:
+        Invalid: this registry shows none.
+        RegistryError: it cannot be read.
+    """
+    registry = make_registry(settings)
+    registry.begin(None)
+    if not registry.shows_decisions:
+        raise Invalid(
+            "--registry: this registry shows no decisions, so it is no witness: keep heads of the log instead"
+        )
+    served = Served(visible_name(registry.uri), visible_name(registry.workspace))
+    targets = targets_of(engine, served)
+    # What a database from which all of a target's decisions were removed knows nothing of.
+    with contextlib.suppress(SettingsError, PolicyError):
+        targets |= policy_in_force(settings).policy.governed_targets()
+    return compare(engine, registry.told(targets), served)

@@ -1,0 +1,98 @@
+"""audit dossier and audit sample."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.common import settings
+from reconciler.cli.exits import DONE, say
+from reconciler.cli.options import SinceOption, UntilOption, moment
+from reconciler.cli.terminal import progress_bar
+from reconciler.domain.text import counted, quoted
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from reconciler.domain.checkpoint import Head
+
+_HEAD = "A file of heads that you kept, to prove by (default: audit.heads, where this user may read it)."
+ProofOption = Annotated[Path | None, typer.Option("--head", help=_HEAD)]
+
+
+def dossier(
+    decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
+    head: ProofOption = None,
+    output: Annotated[Path | None, typer.Option(help="A file (default: stdout).")] = None,
+) -> int:
+    """Write one decision with its evidence, policy and outcome as JSON that proves itself (tools/verify_audit.py)."""
+    from reconciler.audit.dossiers import dossier_of, written
+    from reconciler.audit.reader import only_one
+    from reconciler.cli.files import put
+
+    heads = _heads(head)
+    with _snapshot() as connection:
+        text = written(dossier_of(connection, only_one(connection, decision_id), heads))
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        with put(output) as file:
+            file.write(text.encode())
+        say(f"wrote {output}")
+    return DONE
+
+
+def sample(
+    output: Annotated[Path, typer.Option(help="The ZIP file to write.")],
+    seed: Annotated[str, typer.Option(help="Draws the same decisions again, as long as there are no more of them.")],
+    report: Annotated[str, typer.Option(help="What is drawn from: decisions.")] = "decisions",
+    size: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 25,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    head: ProofOption = None,
+) -> int:
+    """Draw decisions of a period, and write their dossiers with an index as a ZIP."""
+    from reconciler.audit.sampling import POPULATIONS, Drawing, write_sample
+    from reconciler.cli.files import put
+
+    if report not in POPULATIONS:
+        known = ", ".join(POPULATIONS)
+        raise typer.BadParameter(f"{quoted(report)} is not among: {known}", param_hint="--report")
+    drawing = Drawing(report, moment(since, "--since"), moment(until, "--until"), size, seed)
+    if drawing.since and drawing.until and drawing.since >= drawing.until:
+        raise typer.BadParameter("the period ends before it begins", param_hint="--until")
+    heads = _heads(head)
+    with _snapshot() as connection, put(output) as file, progress_bar("writing dossiers") as progress:
+        many, of = write_sample(connection, drawing, heads, file, progress)
+    say(f"wrote {output}: {counted(many, 'decision')} of {of}")
+    return DONE
+
+
+def _heads(named: Path | None) -> tuple[Head, ...]:
+    """Those of the file that is named; else those that this host's daemon has appended, if they can be read."""
+    from reconciler.audit.head_files import NoHeads, read
+
+    if named is not None:
+        return read(named).heads
+    path = settings().heads_path()
+    with contextlib.suppress(NoHeads):
+        if path is not None:
+            return read(path).heads
+    say("no head proves it (--head): only whoever keeps the head that it carries can tell later that it is genuine")
+    return ()
+
+
+@contextlib.contextmanager
+def _snapshot() -> Iterator[Connection]:
+    from reconciler.audit import schema
+    from reconciler.audit.database import Access, any_bytes, audit_errors, one_state
+
+    url = settings().audit.url.get_secret_value()
+    opened = schema.opened_at_head(url, Access.READ)
+    with opened as engine, audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
+        yield connection

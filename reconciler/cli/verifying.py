@@ -1,0 +1,146 @@
+"""audit verify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.common import settings
+from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.terminal import progress_bar
+from reconciler.domain.text import counted, visible_name
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from reconciler.audit.registry_witness import Compared
+    from reconciler.audit.signing import PublicKey
+    from reconciler.audit.verifying import Verified
+    from reconciler.audit.witnesses import Witnesses
+    from reconciler.domain.checkpoint import Head
+    from reconciler.settings.model import Settings
+
+HeadOption = Annotated[
+    Path | None, typer.Option("--head", help="A file of heads that was kept elsewhere; or the journal's lines of them.")
+]
+_KEY = "The public key that signs heads: a file in PEM, or NAME+ID+BASE64."
+_SINCE = "A head up to which all was verified before: rows behind it are read, and no earlier one."
+_REGISTRY = "Compare what the registry shows of decisions, too; it needs the daemon's access to the registry."
+_EPOCH = "Take what a restore up to this epoch explains as explained."
+
+
+def verify(
+    head: HeadOption = None,
+    registry: Annotated[bool, typer.Option("--registry", help=_REGISTRY)] = False,
+    key: Annotated[str | None, typer.Option("--key", help=_KEY)] = None,
+    since: Annotated[Path | None, typer.Option("--since", help=_SINCE)] = None,
+    accept_epoch: Annotated[int, typer.Option("--accept-epoch", min=1, help=_EPOCH)] = 1,
+) -> int:
+    """Recompute the log from the rows of history; exit 1 and name each row that was changed, removed or added.
+
+    Without a head that was kept elsewhere, this cannot tell a database that was rebuilt as a whole.
+    """
+    from reconciler.audit import schema, verifying
+    from reconciler.audit.database import Access
+
+    pinned = _pinned(key)
+    if pinned is not None and head is None and since is None:
+        raise typer.BadParameter("checks the signatures of heads: name a file of them with --head", param_hint="--key")
+    witnesses, verified_before = _heads_of(head, pinned), _heads_of(since, pinned)
+    asked = verifying.Asked(witnesses.heads, next(reversed(verified_before.heads), None), accept_epoch)
+    configured = settings()
+    url = configured.audit.url.get_secret_value()
+    with schema.opened_at_head(url, Access.READ) as engine, progress_bar("verifying") as progress:
+        found = verifying.verify(engine, progress, asked)
+        compared = _compared(configured, engine) if registry else None
+        told = [*witnesses.differences, *verified_before.differences, *found.differences]
+        told += compared.differences if compared is not None else []
+    for difference in told:
+        print(difference)
+    for left_out in witnesses.left_out:
+        say(left_out)
+    if told:
+        say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(told)}")
+        return NEGATIVE
+    _tell_intact(found, witnesses.heads, pinned)
+    if compared is not None:
+        _tell_registry(compared)
+    return DONE
+
+
+def _compared(configured: Settings, engine: Engine) -> Compared:
+    from reconciler.bootstrap.witnessing import compare_with_registry
+
+    return compare_with_registry(configured, engine)
+
+
+def _tell_registry(compared: Compared) -> None:
+    print(f"the registry names the same entries of the log for {counted(len(compared.agreeing), 'decision')}")
+    if compared.unnamed:
+        say(f"{counted(len(compared.unnamed), 'decision')} are named without an entry of the log: all are there")
+    if compared.unshown:
+        applied = f"{counted(compared.unshown, 'decision')} that the database has as applied"
+        say(f"{applied}, and nothing in the registry names: versions that were deleted, or tags that were")
+
+
+def _pinned(key: str | None) -> PublicKey | None:
+    if key is None:
+        return None
+    from reconciler.audit.signing import PublicKey
+    from reconciler.settings.errors import SettingsError
+
+    path = Path(key)
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else key
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise SettingsError([f"--key: {visible_name(key)}: cannot be read: {reason}"]) from None
+    return PublicKey.of(text)
+
+
+def _heads_of(path: Path | None, pinned: PublicKey | None) -> Witnesses:
+    from reconciler.audit.witnesses import Witnesses, trusted
+
+    if path is None:
+        return Witnesses(())
+    from reconciler.audit.head_files import read
+
+    heads = read(path)
+    if heads.torn:
+        say(
+            f"{path}: {counted(heads.torn, 'part')} of it is no head: torn by a full disk, or damaged; the rest is read"
+        )
+    return trusted(heads.heads, pinned)
+
+
+def _tell_intact(found: Verified, heads: Sequence[Head], pinned: PublicKey | None) -> None:
+    redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
+    size = counted(found.size, "entry", "entries")
+    read = f" (those before entry {found.first} were verified before, and their rows not read again)"
+    print(f"intact: {size}{read if found.first else ''}{redacted}, root {found.root}")
+    for epoch in found.epochs:
+        print(epoch)
+    if heads:
+        latest = max(head.size for head in heads)
+        agree = f"{counted(found.agreeing, 'head agrees', 'heads agree')}, the latest over {latest} of these entries"
+        print(f"{agree}; {_trust(heads, pinned)}")
+
+
+def _trust(heads: Sequence[Head], pinned: PublicKey | None) -> str:
+    if pinned is not None:
+        return "signed by the key that you named"
+    signed = heads[-1].signatures
+    if not signed:
+        return "not signed: they prove as much as the place where they were kept"
+    by = f"{visible_name(signed[0].name)}+{signed[0].key_id.hex()}"
+    return f"trust on first use: nobody pinned the key {by}, and no signature was checked (--key)"
+
+
+def _counted_differences(differences: Sequence[str]) -> str:
+    from reconciler.audit.verifying import MOST_TOLD
+
+    all_told = counted(len(differences), "difference")
+    return f"{all_told}, and there may be more" if len(differences) >= MOST_TOLD else all_told

@@ -1,0 +1,1 @@
+"""What proves that nobody rewrote the record, as an auditor checks it."""

@@ -1,0 +1,275 @@
+"""Dossiers and samples: what they prove to who has neither product nor database, and that no byte of one can change."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, select
+
+from reconciler.audit.database import Access, make_engine, one_state
+from reconciler.audit.dossiers import Unprovable, dossier_of, written
+from reconciler.audit.head_files import read
+from reconciler.audit.heads import HeadKeeper
+from reconciler.audit.sampling import Drawing, write_sample
+from reconciler.audit.tables import DecisionRow
+from reconciler.domain.checkpoint import Head
+from tests.history import History, Owner, made
+from tests.proofs.test_heads import pause
+from tests.store.test_log import decide
+from tests.verifier import TOOL, VERIFIER, Differs
+
+ALL_BYTES = bool(os.environ.get("LONG_TESTS"))
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+    return made(tmp_path_factory.mktemp("history"))
+
+
+def dossier(engine: Engine, id: str, heads: Sequence[Head]) -> bytes:
+    with one_state(engine) as connection:
+        return written(dossier_of(connection, id, heads)).encode()
+
+
+def of(history: History, heads: Sequence[Head] | None = None) -> bytes:
+    engine = make_engine(history.url, Access.READ)
+    content = dossier(engine, history.redacted, read(history.heads).heads if heads is None else heads)
+    engine.dispose()
+    return content
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The verifier as an auditor runs it: isolated, so that nothing of ours can be imported."""
+    command = [sys.executable, "-I", "-S", str(TOOL), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd="/")
+
+
+def kept(history: History) -> Any:
+    heads, _ = VERIFIER.heads_in(history.heads.read_text())
+    return heads
+
+
+# --- what is accepted ----------------------------------------------------------------------------------------
+
+
+def test_a_dossier_with_a_redacted_field_is_vouched_for_without_the_product(history: History, tmp_path: Path) -> None:
+    file = tmp_path / "dossier.json"
+    file.write_bytes(of(history))
+    done = run(file, "--head", history.heads)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is vouched for by the kept head over" in done.stdout
+    assert "signature not checked" in done.stdout
+    done = run(file, "--head", history.heads, "--key", history.key)
+    assert done.returncode == 0
+    assert "and its signature" in done.stdout
+    done = run(file, "--key", history.key)
+    assert done.returncode == 0
+    data = json.loads(file.read_text())
+    assert {entry["table"] for entry in data["entries"]} == {
+        "decisions", "outcomes", "policy_versions", "confirmations", "late_effects", "earlier_outcomes", "redactions",
+    }  # fmt: skip
+    gone = [field for piece in data["evidence"] for field in piece["fields"] if "digest" in field]
+    assert [field["field"] for field in gone] == ["version.description"] * len(gone)
+    assert gone
+
+
+def test_a_copy_of_the_database_agrees_with_its_heads(history: History) -> None:
+    done = run(history.path, "--head", history.heads, "--key", history.key)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "entries of the log and their rows" in done.stdout
+    assert "epoch 2 began at" in done.stdout
+
+
+def test_a_dossier_that_is_newer_than_the_kept_head_proves_that_its_log_extends_it(engine: Engine) -> None:
+    decide(engine, 3)
+    first = Head(*_head(engine))
+    decide(engine, 4)
+    with engine.connect() as connection:
+        ids = connection.scalars(select(DecisionRow.decision_id).order_by(DecisionRow.id)).all()
+    heads, _ = VERIFIER.heads_in(first.note)
+    content = dossier(engine, ids[-1], [first])
+    assert json.loads(content)["extends"]["head"] == first.note
+    _, by = VERIFIER.check_dossier(content, heads, None)
+    assert by == f"its log extends the kept head over {first.size} entries; it has rows that are newer than that"
+    broken = json.loads(content)
+    broken["extends"]["proof"][0] = "0" * 64
+    with pytest.raises(Differs, match="does not extend"):
+        VERIFIER.check_dossier(written(broken).encode(), heads, None)
+    other = Head(first.origin, first.size, b"o" * 32)
+    with pytest.raises(Unprovable, match="does not extend the head"):
+        dossier(engine, ids[-1], [other])
+
+
+def _head(engine: Engine) -> tuple[str, int, bytes]:
+    from reconciler.audit.heads import head_now
+
+    with engine.connect() as connection:
+        head = head_now(connection)
+    assert head is not None
+    return head.origin, head.size, head.root
+
+
+# --- what is refused -----------------------------------------------------------------------------------------
+
+
+def test_no_byte_of_a_dossier_can_be_changed_unnoticed(history: History) -> None:
+    content, heads = of(history), kept(history)
+    places: Sequence[int] = range(len(content))
+    if not ALL_BYTES:
+        places = random.Random(20261128).sample(places, 1_500)
+    VERIFIER.check_dossier(content, heads, None)
+    for at in places:
+        changed = content[:at] + bytes([content[at] ^ (1 << at % 8)]) + content[at + 1 :]
+        with pytest.raises((Differs, ValueError, KeyError, TypeError)):
+            VERIFIER.check_dossier(changed, heads, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data["entries"].pop(), "a field is gone that nobody redacted"),
+        (lambda data: data["entries"].reverse(), "an entry is none"),
+        (lambda data: data["evidence"].pop(), "evidence is missing"),
+        (lambda data: data["evidence"][0]["fields"].pop(), "not what was judged"),
+        (lambda data: data["evidence"][0]["fields"].reverse(), "."),
+        (lambda data: data.update(note="added"), "other members"),
+        (lambda data: data["entries"][0].update(note="added"), "other members"),
+        (lambda data: data["entries"][0]["row"].update(note="added"), "is not in the head"),
+        (lambda data: data["entries"][0]["proof"].append("00" * 32), "too long"),
+        (lambda data: data["entries"][0]["proof"].pop(), "too short"),
+        (lambda data: data.update(head=data["head"].replace("epoch", "epocH")), "none of the kept ones"),
+        (lambda data: data.update(decision_id="0" * 36), "the decision is missing"),
+    ],
+)
+def test_a_dossier_that_was_put_together_otherwise_is_refused(history: History, change: Any, said: str) -> None:
+    data = json.loads(of(history))
+    change(data)
+    with pytest.raises(Differs, match=said):
+        VERIFIER.check_dossier(written(data).encode(), kept(history), None)
+
+
+def test_a_row_of_another_decision_does_not_fit_into_a_dossier(history: History) -> None:
+    engine = make_engine(history.url, Access.READ)
+    with engine.connect() as connection:
+        ids = [id for id in connection.scalars(select(DecisionRow.decision_id)) if id != history.redacted]
+    heads = read(history.heads).heads
+    mine, other = json.loads(of(history, heads[-1:])), json.loads(dossier(engine, ids[0], heads[-1:]))
+    engine.dispose()
+    [outcome] = [entry for entry in other["entries"] if entry["table"] == "outcomes"]
+    mine["entries"] = sorted([*mine["entries"], outcome], key=lambda entry: entry["leaf"])
+    with pytest.raises(Differs, match="a row of outcomes is of another decision"):
+        VERIFIER.check_dossier(written(mine).encode(), kept(history), None)
+
+
+def test_a_dossier_without_anything_that_vouches_for_it_is_not_accepted(history: History, tmp_path: Path) -> None:
+    file = tmp_path / "dossier.json"
+    file.write_bytes(of(history))
+    done = run(file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nothing would vouch for" in done.stderr
+    other = tmp_path / "other.heads"
+    other.write_text(Head("mlflow-reconciler/other", 5, b"o" * 32).note + "\n")
+    done = run(file, "--head", other)
+    assert done.returncode == 1
+    assert "nothing vouches for it" in done.stdout
+    assert run(tmp_path / "missing.json", "--head", other).returncode == 2
+    (tmp_path / "cut.json").write_bytes(file.read_bytes()[:-40])
+    assert run(tmp_path / "cut.json", "--head", history.heads).returncode == 1
+
+
+def test_a_row_that_was_changed_makes_no_dossier(tmp_path: Path) -> None:
+    mine = made(tmp_path)
+    owner = Owner(mine.path)
+    owner.ask("UPDATE outcomes SET detail = 'another'")
+    owner.close()
+    with pytest.raises(Unprovable, match=r"outcomes \d+: the row is not as it was recorded"):
+        of(mine)
+
+
+# --- cost ----------------------------------------------------------------------------------------------------
+
+
+def test_a_proof_reads_no_more_rows_than_a_logarithm(engine: Engine, tmp_path: Path) -> None:
+    """Of the entries of a log in which every node of a path is there: 30 rows are enough for 10⁹ entries."""
+    keeper = HeadKeeper(engine, tmp_path / "audit.heads")
+    for many in (40, 40, 47):
+        decide(engine, many)
+        keeper.keep()
+    pause(engine)
+    heads = read(tmp_path / "audit.heads").heads
+    with engine.connect() as connection:
+        ids = connection.scalars(select(DecisionRow.decision_id)).all()
+    size = heads[-1].size
+    for id in random.Random(7).sample(ids, 12):
+        nodes: list[int] = []
+
+        def count(*call: Any, nodes: list[int] = nodes) -> None:
+            cursor, statement = call[1], call[2]
+            # The hashes of a proof, and not the comparison of a head with the log.
+            if "log_nodes" in statement:
+                nodes.append(statement.count("log_nodes.position = "))
+            del cursor
+
+        event.listen(engine, "before_cursor_execute", count)
+        dossier(engine, id, heads)
+        event.remove(engine, "before_cursor_execute", count)
+        # Of two to four rows of one decision, whose proofs share most of their nodes.
+        assert max(nodes) <= 3 * size.bit_length() <= 30
+
+
+# --- samples -------------------------------------------------------------------------------------------------
+
+
+def sample(history: History, size: int, seed: str) -> bytes:
+    engine, file = make_engine(history.url, Access.READ), io.BytesIO()
+    with one_state(engine) as connection:
+        write_sample(connection, Drawing("decisions", None, None, size, seed), read(history.heads).heads, file)
+    engine.dispose()
+    return file.getvalue()
+
+
+def test_a_sample_is_drawn_again_byte_by_byte_and_is_checked_without_the_product(
+    history: History, tmp_path: Path
+) -> None:
+    assert sample(history, 2, "q3") == sample(history, 2, "q3")
+    drawn = {seed: zipfile.ZipFile(io.BytesIO(sample(history, 1, seed))).namelist()[0] for seed in "abcdefgh"}
+    assert len(set(drawn.values())) > 1
+    file = tmp_path / "sample.zip"
+    file.write_bytes(sample(history, 2, "q3"))
+    done = run(file, "--head", history.heads, "--key", history.key)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 dossiers, drawn from 3 decisions" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["another drawing", "a dossier is missing", "a dossier is changed", "the index lies"])
+def test_a_sample_that_was_changed_is_refused(history: History, tmp_path: Path, what: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(sample(history, 2, "q3"))) as whole:
+        files = {name: whole.read(name) for name in whole.namelist()}
+    index = json.loads(files["index.json"])
+    first = index["drawn"][0]["decision_id"]
+    if what == "another drawing":
+        index["how"]["seed"] = "q4" if sample(history, 2, "q4") != sample(history, 2, "q3") else "q5"
+        index["drawn"].reverse()
+    elif what == "a dossier is missing":
+        del files[f"dossiers/{first}.json"]
+    elif what == "a dossier is changed":
+        files[f"dossiers/{first}.json"] = files[f"dossiers/{first}.json"].replace(b'"enforce"', b'"observe"')
+    else:
+        index["drawn"][0]["verdict"] = "unsaid"
+    files["index.json"] = written(index).encode()
+    file = tmp_path / "sample.zip"
+    with zipfile.ZipFile(file, "w") as changed:
+        for name, content in files.items():
+            changed.writestr(name, content)
+    done = run(file, "--head", history.heads)
+    assert done.returncode == 1
