@@ -27,6 +27,7 @@ from reconciler.domain.facts import (
     VersionFacts,
     number,
 )
+from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
 from reconciler.domain.times import iso, parse_iso
 from reconciler.domain.withheld import EXCLUDED, without, without_names
@@ -41,6 +42,7 @@ __all__ = [
     "Fact",
     "LeftOut",
     "LoggedModelFacts",
+    "ModelFacts",
     "Needs",
     "OriginFacts",
     "Reading",
@@ -59,7 +61,7 @@ FORMAT = 1
 _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
-FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts)
+FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts)
 
 Answer = Fact | Absent | Unreadable
 F = TypeVar("F", bound=Fact)
@@ -175,14 +177,21 @@ class Needs:
     run: bool = False
     logged_model: bool = False
     metrics_of_logged_model: bool = False
+    # Of the registered model, which takes a call of its own.
+    registered_model: bool = False
+    model_tags: frozenset[str] = frozenset()
     # Paths of what a rule asks for, and the configuration keeps out of the evidence.
     excluded: frozenset[str] = frozenset()
 
     def without_tags(self, unwanted: Callable[[str], bool]) -> Needs:
         """The same needs, but for tags that are kept out of the evidence."""
-        out = frozenset(filter(unwanted, self.tags))
-        excluded = self.excluded | {f"{VersionFacts.key}.tags.{name}" for name in out}
-        return replace(self, tags=self.tags - out, excluded=excluded) if out else self
+        out, out_of_model = (frozenset(filter(unwanted, names)) for names in (self.tags, self.model_tags))
+        if not out and not out_of_model:
+            return self
+        excluded = {f"{VersionFacts.key}.tags.{name}" for name in out}
+        excluded |= {f"{ModelFacts.key}.tags.{name}" for name in out_of_model}
+        left = {"tags": self.tags - out, "model_tags": self.model_tags - out_of_model}
+        return replace(self, **left, excluded=self.excluded | excluded)
 
     @classmethod
     def together(cls, many: Iterable[Needs]) -> Needs:
@@ -194,6 +203,8 @@ class Needs:
             run=any(need.run for need in needs),
             logged_model=any(need.logged_model for need in needs),
             metrics_of_logged_model=any(need.metrics_of_logged_model for need in needs),
+            registered_model=any(need.registered_model for need in needs),
+            model_tags=frozenset().union(*(need.model_tags for need in needs)),
         )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reconciler.domain.checks.any_of import AnyOf
+from reconciler.domain.checks.base import Check
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.domain.checks.run import RunCheck
 from reconciler.domain.policy import Policy, Rule
-from reconciler.policy.problems import Location
+from reconciler.policy.including import File
+from reconciler.policy.problems import Location, Problem
 
 _UNLINKED = (
     "anybody may register a version under a good run's id: add `run: {linked: true}`, or read the metric from the "
@@ -15,17 +18,26 @@ _UNLINKED = (
 )
 
 
-def doubts_about(policy: Policy) -> Iterator[tuple[Location, str]]:
-    """Yield each location and its warning, in the order of the text."""
-    for index, rule in enumerate(policy.rules):
+_ESCAPE = (
+    "whoever may edit the model's tags may change `{}`, and the rule then applies no longer: let the server protect "
+    "it (TRANSITION_REQUESTS_PROTECTED_TAGS), or add a rule for the other values"
+)
+
+
+def doubts_about(file: File, policy: Policy) -> Iterator[Problem]:
+    """Yield each warning about the rules of a file, in the order of the text."""
+    for index, rule in enumerate(file.rules):
         for at, message in _about_a_rule(rule, linked=_is_linked(rule, policy)):
-            yield ("rules", index, *at), message
+            yield file.problem(("rules", index, *at), message)
 
 
 def _about_a_rule(rule: Rule, *, linked: bool) -> Iterator[tuple[Location, str]]:
-    for index, glob in enumerate(rule.models):
-        if not glob or "/" in glob or ":" in glob:
-            yield ("models", index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
+    for key in ("models", "exclude"):
+        for index, glob in enumerate(getattr(rule, key)):
+            if not glob or "/" in glob or ":" in glob:
+                yield (key, index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
+    for tag in rule.when.model_tag if rule.when else ():
+        yield ("when", "model_tag", tag), _ESCAPE.format(tag)
     if len(set(rule.targets)) < len(rule.targets):
         yield ("targets",), "duplicate target"
     if rule.archive_existing and not any(target.is_stage for target in rule.targets):
@@ -33,15 +45,38 @@ def _about_a_rule(rule: Rule, *, linked: bool) -> Iterator[tuple[Location, str]]
     for index, check in enumerate(rule.require):
         for doubt in check.doubts():
             yield ("require", index), doubt
-        if isinstance(check, MetricCheck) and check.source == "run" and not linked:
+        if isinstance(check, AnyOf) and not linked and any(map(_reads_run, _parts(check))):
             yield ("require", index), _UNLINKED
+        elif isinstance(check, MetricCheck) and _reads_run(check) and not linked:
+            yield ("require", index), _UNLINKED
+
+
+def _parts(required: AnyOf) -> Iterator[Check]:
+    """Those of alternatives that do not ask for a proven run themselves."""
+    for checks in required.any_of:
+        if not any(map(_asks_for_link, checks)):
+            yield from checks
+
+
+def _reads_run(check: Check) -> bool:
+    return isinstance(check, MetricCheck) and check.source == "run"
+
+
+def _asks_for_link(check: Check | AnyOf) -> bool:
+    return isinstance(check, RunCheck) and check.run.linked and check.level == "hard"
 
 
 def _is_linked(rule: Rule, policy: Policy) -> bool:
     """Whether this rule, or another one that certainly matches wherever it does, asks for a proven run."""
-    return any(
-        isinstance(check, RunCheck) and check.run.linked
-        for other in policy.rules
-        if set(rule.targets) <= set(other.targets) and ("*" in other.models or set(rule.models) <= set(other.models))
-        for check in other.require
-    )
+    return any(_certainly_with(rule, other) and any(map(_asks_for_link, other.require)) for other in policy.rules)
+
+
+def _certainly_with(rule: Rule, other: Rule) -> bool:
+    """Whether the other rule applies and decides wherever this one does."""
+    if other == rule:
+        return True
+    names = other.names
+    everywhere = not names.exclude and not names.within and other.when is None and other.starts is None
+    covered = "*" in names.globs or set(rule.models) <= set(names.globs)
+    alike = rule.kind == other.kind and set(rule.targets) <= set(other.targets)
+    return other.mode == "decide" and everywhere and covered and alike

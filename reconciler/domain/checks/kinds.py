@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from reconciler.domain.checks.any_of import AnyOfCode
 from reconciler.domain.checks.base import Check
 from reconciler.domain.checks.description import DescriptionCheck
 from reconciler.domain.checks.metric import MetricCheck
@@ -18,6 +19,6 @@ KINDS: Kinds = (MetricCheck, DescriptionCheck, TagCheck, RunCheck)
 
 def every_code(kinds: Sequence[type[Check]] = KINDS) -> Iterator[FindingCode]:
     """All that a check can find: what every kind shares, then what each kind adds."""
-    enums: tuple[type[FindingCode], ...] = (CommonCode, AbsenceCode, *(kind.codes for kind in kinds))
+    enums: tuple[type[FindingCode], ...] = (CommonCode, AbsenceCode, AnyOfCode, *(kind.codes for kind in kinds))
     for codes in enums:
         yield from codes

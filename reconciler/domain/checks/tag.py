@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,10 +11,12 @@ from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import TextField
+from reconciler.domain.text import Text
 
 
 class TagCode(FindingCode):
     TAG_MISSING = "tag_missing", "the version has no such tag"
+    TAG_PRESENT = "tag_present", "the version has the tag, and `present: false` forbids it"
     NOT_EQUAL = "not_equal", "the tag's value is not the one in `equals`"
     NOT_ONE_OF = "not_one_of", "the tag's value is none of those in `one_of`"
     NO_MATCH = "no_match", "the tag's value does not match `matches`"
@@ -30,8 +32,12 @@ class TagCheck(Check):
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`."
     )
 
+    of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
+
     tag: TextField = Field(min_length=1, description="The tag's key.", examples=["validation.status"])
-    present: Literal[True] = Field(True, description="The tag is present, whatever its value.")
+    present: bool = Field(
+        True, strict=True, description="The tag is present, whatever its value; `false`: the version has no such tag."
+    )
     equals: TextField | None = Field(None, description="The value that passes.")
     one_of: tuple[TextField, ...] | None = Field(None, min_length=1, description="The values that pass.")
     matches: TextField | None = Field(None, description="A regular expression (RE2) for the whole value.")
@@ -47,6 +53,8 @@ class TagCheck(Check):
     def _one_condition(self) -> TagCheck:
         if sum(condition is not None for condition in (self.equals, self.one_of, self.matches)) > 1:
             raise ValueError("use only one of equals, one_of and matches; a second condition is a second check")
+        if not self.present and self._compares:
+            raise ValueError("a tag that must not be there has no value: remove equals, one_of and matches")
         return self
 
     @property
@@ -55,6 +63,8 @@ class TagCheck(Check):
 
     @property
     def expected(self) -> str:
+        if not self.present:
+            return "not set"
         if self.equals is not None:
             return f"{self.equals!r}"
         if self.one_of is not None:
@@ -69,11 +79,20 @@ class TagCheck(Check):
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         text = version.tags.get(self.tag)
+        if not self.present:
+            return self._must_be_absent(text)
         if text is None:
             return Finding(TagCode.TAG_MISSING, "not set", source="version", missing=True)
         if not text.whole and self._compares:
             return Finding(TagCode.TOO_LONG, f"{text.length} characters, too long to be compared", source="version")
         return Finding(self._code_of(text.head), f"{text.head[:200]!r}", source="version")
+
+    @staticmethod
+    def _must_be_absent(text: Text | None) -> Finding:
+        """Its absence is the answer and not a missing value, for which `grace` would wait."""
+        if text is None:
+            return Finding(CommonCode.OK, "not set", source="version")
+        return Finding(TagCode.TAG_PRESENT, f"{text.head[:200]!r}", source="version")
 
     @property
     def _compares(self) -> bool:
