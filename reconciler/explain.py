@@ -88,6 +88,8 @@ class Explanation:
 _LOOK_AGAIN = "look again later: {explain}"
 _AFTER_ABSTENTION = {
     ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
+    ReasonCode.ONLY_ADVISORY: "the policy only observes such a request: a person must decide",
+    ReasonCode.CONFLICTING_RULES: "no daemon decides such a request: ask the policy's owner to mend the rules",
     ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",
     ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
     ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to mend the policy or evidence.exclude",

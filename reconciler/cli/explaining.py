@@ -93,6 +93,11 @@ def _data(explanation: Explanation) -> dict[str, Any]:
                 "result": str(check.result),
                 "code": check.code,
                 "source": check.source,
+                "role": str(check.role),
+                "id": check.id,
+                "why": check.why,
+                "help": check.help,
+                "note": check.note,
             }
             for check in verdict.checks
         ],
@@ -106,8 +111,9 @@ def _show(explanation: Explanation) -> None:
     would = painted(f"would {verdict.kind}", _COLOURS[str(verdict.kind)])
     print(f"{place}: {would} ({verdict.reason_code})")
     for check in verdict.checks:
-        print(f"  {painted(str(check.result), _OF_A_CHECK[str(check.result)])}: {check.sentence} ({check.rule})")
-    if not verdict.checks:
+        result = painted(str(check.result), _OF_A_CHECK[str(check.result)])
+        print(f"  {result}: {check.sentence} ({'; '.join(filter(None, (check.origin, check.note)))})")
+    if not verdict.checks or verdict.detail:
         print(f"  {verdict.reason}")
     if explanation.holds:
         say(f"version {visible_name(request.version)} already holds {request.target}")

@@ -10,13 +10,16 @@ from enum import Enum, auto
 
 from reconciler.domain.checks.base import Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode
-from reconciler.domain.evidence import Absent, Evidence, ModelFacts, Unreadable
+from reconciler.domain.evidence import Absent, Evidence, ModelFacts, Unreadable, VersionFacts
 from reconciler.domain.policy import Rule, When
 from reconciler.domain.results import code_of_unread, withheld_finding
 from reconciler.domain.text import visible
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import CheckResult, Result, Role
 from reconciler.domain.withheld import Withheld
+
+# As MLflow's clients and servers write the source of a prompt's version, which has no files.
+_SOURCES_OF_PROMPTS = frozenset({"prompt-template", "dummy-source"})
 
 # By (rule, id): the checks that stand in its place, as `rule/id`.
 Overrides = Mapping[tuple[str, str | None], Sequence[str]]
@@ -49,11 +52,13 @@ class Applying:
 def applying(rule: Rule, evidence: Evidence, now: datetime) -> Applying | None:
     """How a rule that covers the request applies; None if it does not."""
     advises = _advises(rule, now)
+    if rule.kind == "prompt" and (doubt := _not_a_prompt(evidence)) is not None:
+        return Applying(rule, advises, certain=False, unclear=_unclear(rule, "is a prompt", doubt, advises))
     if rule.when is None:
         return Applying(rule, advises)
     match = _matched(rule.when, evidence)
     if isinstance(match, Finding):
-        return Applying(rule, advises, certain=False, unclear=_unclear(rule, rule.when, match, advises))
+        return Applying(rule, advises, certain=False, unclear=_unclear(rule, _title(rule.when), match, advises))
     return None if match is _Match.NO else Applying(rule, advises, match is _Match.YES)
 
 
@@ -101,11 +106,27 @@ def _by_tags(when: When, model: ModelFacts | Absent) -> _Match:
     return _Match.BY_ABSENCE if absent else _Match.YES
 
 
-def _unclear(rule: Rule, when: When, finding: Finding, advises: str) -> CheckResult:
-    tags = ", ".join(when.model_tag)
+def _title(when: When) -> str:
+    return f"when model_tag {', '.join(when.model_tag)}"
+
+
+def _not_a_prompt(evidence: Evidence) -> Finding | None:
+    """Whoever may set tags can call a model a prompt; but only a prompt's version has no files."""
+    version = evidence.fact(VersionFacts)
+    if isinstance(version, Unreadable):
+        return nothing_to_judge(version)
+    try:
+        if isinstance(version, Absent) or version.source in _SOURCES_OF_PROMPTS:
+            return None
+    except Withheld as withheld:
+        return withheld_finding(withheld)
+    return Finding(CommonCode.UNDETERMINED, f"its version has files: {version.source or 'no source'}", unreadable=True)
+
+
+def _unclear(rule: Rule, title: str, finding: Finding, advises: str) -> CheckResult:
     return CheckResult(
         rule=visible(rule.name),
-        check=visible(f"when model_tag {tags}", 300),
+        check=visible(title, 300),
         result=Result.UNKNOWN,
         code=code_of_unread(finding),
         expected="readable, to tell whether the rule applies",

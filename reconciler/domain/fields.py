@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from reconciler.domain.target import Target
 from reconciler.domain.times import duration_text, iso, parse_duration, parse_iso
+
+
+# The context in which a policy is validated that was in force once.
+STORED: Final = "stored"
 
 
 class Value(BaseModel):
@@ -57,9 +61,10 @@ DurationField = Annotated[
 ]
 
 
-def _to_glob(value: Any) -> str:
+def _to_glob(value: Any, info: ValidationInfo) -> str:
+    """What an earlier release took, and what matched nothing, is still read from stored policies."""
     text = _text(value)
-    if text.startswith("!"):
+    if text.startswith("!") and info.context != STORED:
         raise ValueError(f"{text!r} would match names that begin with !: to leave models out, name them in `exclude`")
     return text
 

@@ -70,7 +70,7 @@ def _loaded(text: str, name: str, kinds: Kinds, folder: Folder | None, *, stored
     except Damaged as error:
         raise PolicyError(name, [Problem(None, None, "", str(error))]) from None
     source: Source = Kept(name, dict(others)) if folder is None or others else folder
-    files = Files(name, source, kinds)
+    files = Files(name, source, kinds, stored=stored)
     files.read(first)
     includes = tuple(folder.paths) if folder is not None and not others else ()
     files.refuse_what_is_left_over(label for label, _ in others)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.domain.checks.kinds import Kinds
+from reconciler.domain.fields import STORED
 from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import Include, Policy, Rule
 from reconciler.domain.text import quoted
@@ -42,12 +43,14 @@ class Files:
 
     Args:
         name: of the policy itself, in messages.
+        stored: it was in force once, by a release that may have taken what this one refuses.
     """
 
-    def __init__(self, name: str, source: Source, kinds: Kinds) -> None:
+    def __init__(self, name: str, source: Source, kinds: Kinds, *, stored: bool = False) -> None:
         self._name = name
         self._source = source
         self._kinds = kinds
+        self._context = STORED if stored else None
         self._room = MAX_BYTES
         self.files: list[File] = []
         self.parts: list[Part] = []
@@ -131,7 +134,7 @@ class Files:
     def _policy(self, marks: Marks, name: str) -> Policy | None:
         including = isinstance(marks.data, Mapping) and bool(marks.data.get("include"))
         try:
-            return policy_model(self._kinds, including=including).model_validate(marks.data)
+            return policy_model(self._kinds, including=including).model_validate(marks.data, context=self._context)
         except ValidationError as error:
             for mistake in error.errors():
                 if not _follows_from_others(mistake):

@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Needs
 from reconciler.domain.request import Assurance, Request
-from reconciler.domain.scope import Scope
+from reconciler.domain.scope import Part, Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import History, Listed, Listing, Standing
@@ -189,7 +189,15 @@ def _governed(scope: Scope) -> dict[str, str]:
     """What the daemon's policy governs, as JSON, so that the app can at once warn who requests anything else."""
     if not scope.governed:
         return {}
-    parts = [{"models": list(globs), "targets": sorted(map(str, targets))} for globs, targets in scope.parts]
-    text = json.dumps(parts, separators=(",", ":"))
+    text = json.dumps([_stated(part) for part in scope.parts], separators=(",", ":"))
     # A query has no room for more; the app then knows nothing and warns nobody.
     return {"governed": text} if len(text) <= _LONGEST_GOVERNED else {}
+
+
+def _stated(part: Part) -> dict[str, object]:
+    """A part of what is governed, as the app reads it. An app that knows of no prompts takes theirs for no model's."""
+    names = part.names
+    stated: dict[str, object] = {"models": [] if part.of_prompts else list(names.globs)}
+    stated["targets"] = sorted(map(str, part.targets))
+    more = {"prompts": names.globs if part.of_prompts else (), "exclude": names.exclude, "within": names.within}
+    return stated | {key: value for key, value in more.items() if value}

@@ -122,7 +122,7 @@ def test_its_mistakes_and_doubts_are_told_with_their_place() -> None:
         policy("fraud-team", "        onwer: x\n      - ownr: y\n")
     assert [problem.in_file("p") for problem in caught.value.problems] == [
         "p:7:9: rules[0].require[0].onwer: unknown key: did you mean owner?",
-        "p:8:9: rules[0].require[1]: not a check: use exactly one of metric, description, tag, run, owner",
+        "p:8:9: rules[0].require[1]: not a check: use exactly one of metric, description, tag, run, owner, any_of",
     ]
     [doubt] = policy("nobody").warnings
     assert doubt.in_file("p") == "p:6:9: rules[0].require[0]: can never pass: nobody is no team"
@@ -138,7 +138,7 @@ def test_the_schema_and_the_reference_show_it() -> None:
 
 def test_a_policy_of_the_product_does_not_know_it() -> None:
     text = policy("fraud-team").text
-    with pytest.raises(PolicyError, match="use exactly one of metric, description, tag, run$"):
+    with pytest.raises(PolicyError, match="use exactly one of metric, description, tag, run, any_of$"):
         parse_policy(text, "p.yaml")
 
 

@@ -27,7 +27,7 @@ FIRST = json.loads((Path(__file__).parent / "data/decisions_of_engine_1.json").r
 
 
 def judged(stored: dict[str, Any], engine: int = 1) -> Verdict:
-    policy = parse_policy(stored["policy"], "p").policy
+    policy = parse_policy(stored["policy"], "p", stored=True).policy
     request = Request.from_data(json.loads(stored["request"]))
     return judge_again(engine, policy, request, Evidence.from_json(stored["evidence"]))
 
@@ -67,8 +67,8 @@ def test_evidence_of_a_later_format_is_not_guessed_at() -> None:
 
 
 def test_a_decision_of_an_engine_that_is_not_here_is_not_judged() -> None:
-    with pytest.raises(UnknownEngine, match=r"engine 3 is unknown \(this release has 1, 2\)"):
-        judged(FIRST[0], engine=3)
+    with pytest.raises(UnknownEngine, match=r"engine 4 is unknown \(this release has 1, 2, 3\)"):
+        judged(FIRST[0], engine=4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.domain.checks.any_of import AnyOfCode
 from reconciler.domain.checks.base import Check
+from reconciler.domain.checks.commit_message import CommitMessageCheck
 from reconciler.domain.checks.description import DescriptionCheck
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.domain.checks.run import RunCheck
@@ -14,7 +15,7 @@ from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
 
 Kinds = tuple[type[Check], ...]
 
-KINDS: Kinds = (MetricCheck, DescriptionCheck, TagCheck, RunCheck)
+KINDS: Kinds = (MetricCheck, DescriptionCheck, TagCheck, RunCheck, CommitMessageCheck)
 
 
 def every_code(kinds: Sequence[type[Check]] = KINDS) -> Iterator[FindingCode]:
