@@ -113,6 +113,8 @@ class Running:
         self._log = CycleLog()
         self._schema_checked = self._permissions_told = False
         self._problem: str | None = None
+        self._includes: tuple[str, ...] = ()
+        self._stamp: Stamp = ()
         self._put_in_force(named)
 
     @property

@@ -40,7 +40,10 @@ class ReasonCode(_Explained):
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
     WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
     UNDETERMINED = "undetermined", "abstain: the registry does not show what a check asks for"
-    ONLY_ADVISORY = "only_advisory", "abstain: no check that matches decides; the reason tells what they would have said"
+    ONLY_ADVISORY = (
+        "only_advisory",
+        "abstain: no check that matches decides; the reason tells what they would have said",
+    )
     CONFLICTING_RULES = "conflicting_rules", "abstain: all pass, but rules that match disagree on `archive_existing`"
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 

@@ -145,7 +145,9 @@ def _advice(checks: Sequence[CheckResult]) -> str:
     advising = [check for check in checks if check.role is Role.ADVISES]
     kind, _ = _strictest(advising)
     met = sum(check.result is Result.PASSED for check in advising)
-    rest = [f"{check.sentence} ({check.origin}; {check.note})" for check in advising if check.result is not Result.PASSED]
+    rest = [
+        f"{check.sentence} ({check.origin}; {check.note})" for check in advising if check.result is not Result.PASSED
+    ]
     said = "; ".join([f"{met} of {len(advising)} passed", *rest])
     return f"no check that matches decides; they would {kind}: {said}"
 

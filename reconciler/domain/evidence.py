@@ -190,8 +190,8 @@ class Needs:
             return self
         excluded = {f"{VersionFacts.key}.tags.{name}" for name in out}
         excluded |= {f"{ModelFacts.key}.tags.{name}" for name in out_of_model}
-        left = {"tags": self.tags - out, "model_tags": self.model_tags - out_of_model}
-        return replace(self, **left, excluded=self.excluded | excluded)
+        left = replace(self, tags=self.tags - out, model_tags=self.model_tags - out_of_model)
+        return replace(left, excluded=self.excluded | excluded)
 
     @classmethod
     def together(cls, many: Iterable[Needs]) -> Needs:

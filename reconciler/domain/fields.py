@@ -11,7 +11,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from reconciler.domain.target import Target
 from reconciler.domain.times import duration_text, iso, parse_duration, parse_iso
 
-
 # The context in which a policy is validated that was in force once.
 STORED: Final = "stored"
 

@@ -44,7 +44,9 @@ class Rule(Value):
     kind: Literal["model", "prompt"] = Field("model", description="What `models` names: models, or prompts.")
     models: tuple[GlobField, ...] = Field(("*",), min_length=1, description="Globs over registered model names.")
     exclude: tuple[GlobField, ...] = Field((), description="Globs over names that the rule leaves out.")
-    when: When | None = Field(None, description="Applies only to models with these tags, or without a tag of that name.")
+    when: When | None = Field(
+        None, description="Applies only to models with these tags, or without a tag of that name."
+    )
     targets: tuple[TargetField, ...] = Field(min_length=1)
     mode: Literal["decide", "observe"] = Field(
         "decide", description="`observe`: what its checks say is told and recorded, and decides nothing."
@@ -84,7 +86,9 @@ class Rule(Value):
 class Include(Value):
     """Another file with rules, which may touch no models but these."""
 
-    file: TextField = Field(min_length=1, max_length=1000, description="Its path, from the folder of the file that names it.")
+    file: TextField = Field(
+        min_length=1, max_length=1000, description="Its path, from the folder of the file that names it."
+    )
     models: tuple[GlobField, ...] = Field(min_length=1, description="Globs: its rules apply to no other names.")
 
 

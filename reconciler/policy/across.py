@@ -1,4 +1,4 @@
-"""Mistakes that no rule has by itself: names that are not unique, overrides of what is not there, rules that disagree."""
+"""Mistakes that no rule has by itself: repeated names, overrides of what is not there, rules that disagree."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class _Place(NamedTuple):
     """A rule, and where it stands."""
 
     file: File
-    index: int
+    number: int
     rule: Rule
 
     def problem(self, message: str, *at: str | int) -> Problem:
-        location: Location = ("rules", self.index, *at)
+        location: Location = ("rules", self.number, *at)
         return self.file.problem(location, message)
 
 

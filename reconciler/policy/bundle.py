@@ -49,7 +49,8 @@ def parts_of(text: str) -> list[Part]:
     first = _FIRST.match(raw)
     if first is None:
         return [Part("", text)]
-    parts, at = [], first.end()
+    parts: list[Part] = []
+    at = first.end()
     while at < len(raw):
         each = _EACH.match(raw, at)
         if each is None:

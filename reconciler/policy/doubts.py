@@ -32,28 +32,30 @@ def doubts_about(file: File, policy: Policy) -> Iterator[Problem]:
 
 
 def _about_a_rule(rule: Rule, *, linked: bool) -> Iterator[tuple[Location, str]]:
-    for key in ("models", "exclude"):
-        for index, glob in enumerate(getattr(rule, key)):
-            if not glob or "/" in glob or ":" in glob:
-                yield (key, index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
+    yield from _about_names(rule)
     for tag in rule.when.model_tag if rule.when else ():
         yield ("when", "model_tag", tag), _ESCAPE.format(tag)
     if len(set(rule.targets)) < len(rule.targets):
         yield ("targets",), "duplicate target"
     if rule.archive_existing and not any(target.is_stage for target in rule.targets):
         yield ("archive_existing",), "has no effect: only a stage archives its other versions"
-    for index, check in enumerate(rule.require):
-        for doubt in check.doubts():
+    for index, required in enumerate(rule.require):
+        for doubt in required.doubts():
             yield ("require", index), doubt
-        if isinstance(check, AnyOf) and not linked and any(map(_reads_run, _parts(check))):
-            yield ("require", index), _UNLINKED
-        elif isinstance(check, MetricCheck) and _reads_run(check) and not linked:
+        if not linked and any(map(_reads_run, _parts(required))):
             yield ("require", index), _UNLINKED
 
 
-def _parts(required: AnyOf) -> Iterator[Check]:
-    """Those of alternatives that do not ask for a proven run themselves."""
-    for checks in required.any_of:
+def _about_names(rule: Rule) -> Iterator[tuple[Location, str]]:
+    for key, globs in (("models", rule.models), ("exclude", rule.exclude)):
+        for index, glob in enumerate(globs):
+            if not glob or "/" in glob or ":" in glob:
+                yield (key, index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
+
+
+def _parts(required: Check | AnyOf) -> Iterator[Check]:
+    """The check, or of alternatives those without a proven run beside them."""
+    for checks in required.any_of if isinstance(required, AnyOf) else [(required,)]:
         if not any(map(_asks_for_link, checks)):
             yield from checks
 

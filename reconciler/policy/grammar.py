@@ -79,7 +79,7 @@ def known_keys(location: Location, kinds: Kinds) -> list[str]:
         if isinstance(part, int):
             continue
         if _is_kind(location, at):
-            model = {kind.kind: kind for kind in (*kinds, AnyOf)}[part]
+            model = next(kind for kind in (*kinds, AnyOf) if kind.kind == part)
         else:
             field = next((one for name, one in model.model_fields.items() if part in (name, one.alias)), None)
             model = _model_in(field.annotation if field else None) or model

@@ -82,7 +82,9 @@ class Files:
         policy = self._policy(marks, name)
         if policy is not None:
             if part.label and "defaults" in policy.model_fields_set:
-                self._add(marks, ("defaults",), "defaults belong into the policy itself, not into an included file", name)
+                self._add(
+                    marks, ("defaults",), "defaults belong into the policy itself, not into an included file", name
+                )
             rules = policy.rules
             for globs in within:
                 rules = tuple(rule.within(globs) for rule in rules)

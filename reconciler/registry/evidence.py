@@ -23,8 +23,8 @@ from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.many import Found, Many, quoted
-from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.models import read_models
+from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.runs import Runs
 from reconciler.registry.transport import Transport
@@ -64,7 +64,9 @@ class EvidenceReader:
         models = self._logged_models(ids)
         registered = read_models(self._registry, wanted)
         return {
-            key: Evidence.of(now, _answers(versions[key], origins[key], (runs, models), needs) | registered.get(key, {}))
+            key: Evidence.of(
+                now, _answers(versions[key], origins[key], (runs, models), needs) | registered.get(key, {})
+            )
             for key, needs in ((listed.request.key, needs) for listed, needs in wanted)
         }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import Absent, Answer, Fact, ModelFacts, Needs, Unreadable
@@ -16,12 +17,12 @@ from reconciler.registry.versions import API, member_of, tags_of
 _GONE = Absent(AbsenceCode.VERSION_MISSING, "the registry has no such model")
 
 
-def read_models(
-    transport: Transport, wanted: Sequence[tuple[Listed, Needs]]
-) -> dict[str, Mapping[type[Fact], Answer]]:
+def read_models(transport: Transport, wanted: Sequence[tuple[Listed, Needs]]) -> dict[str, dict[type[Fact], Answer]]:
     """The answer about the model of each request whose rules ask for one, by the key of the request."""
     asked = [(listed.request, needs) for listed, needs in wanted if needs.registered_model]
-    rows = {name: answered(lambda name=name: get_model(transport, name), _GONE) for name in {r.model for r, _ in asked}}
+    rows = {
+        name: answered(partial(get_model, transport, name), _GONE) for name in {request.model for request, _ in asked}
+    }
     return {request.key: {ModelFacts: _facts(rows[request.model], needs)} for request, needs in asked}
 
 

@@ -49,8 +49,8 @@ class Requirement(Value):
 
     id: IdField | None = Field(
         None,
-        description="Its name, unique in its rule. Needed where two are about the same thing; else it is what `explain` "
-        "shows, such as `metric auc`.",
+        description="Its name, unique in its rule. Needed where two are about the same thing; else its name is what "
+        "`explain` shows, such as `metric auc`.",
         examples=["auc"],
     )
     level: Literal["hard", "advisory"] = Field("hard", description="`advisory`: told and recorded, and never decides.")
@@ -60,7 +60,9 @@ class Requirement(Value):
     overrides: tuple[TextField, ...] = Field(
         (), description="The `rule/id` of each overridable check that this one replaces, where its own rule matches."
     )
-    why: TextField | None = Field(None, max_length=300, description="What demands it, such as a paragraph of a standard.")
+    why: TextField | None = Field(
+        None, max_length=300, description="What demands it, such as a paragraph of a standard."
+    )
     help: TextField | None = Field(None, max_length=300, description="Where to read what to do, such as an address.")
 
     @property

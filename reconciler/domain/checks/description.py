@@ -14,6 +14,7 @@ from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import Value
 from reconciler.domain.text import TEXT_LIMIT, counted_letters, letters_and_digits
 
+
 class DescriptionCode(FindingCode):
     DESCRIPTION_MISSING = "description_missing", "the version has no description"
     DESCRIPTION_TOO_SHORT = "description_too_short", "the description is shorter than `min_length`"
