@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, cast, get_args
 from pydantic import BaseModel, Discriminator, Field, Tag, create_model
 
 from reconciler.domain.checks.any_of import AnyOf
-from reconciler.domain.checks.base import Requirement
+from reconciler.domain.checks.base import Check, Requirement
 from reconciler.domain.checks.kinds import KINDS, Kinds
 from reconciler.domain.policy import Policy, Rule
 from reconciler.policy.problems import Location
@@ -79,7 +79,8 @@ def known_keys(location: Location, kinds: Kinds) -> list[str]:
         if isinstance(part, int):
             continue
         if _is_kind(location, at):
-            model = next(kind for kind in (*kinds, AnyOf) if kind.kind == part)
+            known: tuple[type[Check | AnyOf], ...] = (*kinds, AnyOf)
+            model = next(kind for kind in known if kind.kind == part)
         else:
             field = next((one for name, one in model.model_fields.items() if part in (name, one.alias)), None)
             model = _model_in(field.annotation if field else None) or model

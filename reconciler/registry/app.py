@@ -51,7 +51,12 @@ class AppRegistry(TransitionRequests):
 
     def open_requests(self, scope: Scope, history_after: int = 0) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
-        query = {"target": targets, "expand_model_version": "true", "history_after": history_after, **_governed(scope)}
+        query = {
+            "target": targets,
+            "expand_model_version": "true",
+            "history_after": history_after,
+            **governed_statement(scope),
+        }
         listed = self._in_order(query)
         return Listing(listed, history=self._history)
 
@@ -185,7 +190,7 @@ def _by_decision(answer: Any) -> dict[str, Row] | None:
     return {str(row.get("decision_id")): row for row in rows_of(answer, "decided")}
 
 
-def _governed(scope: Scope) -> dict[str, str]:
+def governed_statement(scope: Scope) -> dict[str, str]:
     """What the daemon's policy governs, as JSON, so that the app can at once warn who requests anything else."""
     if not scope.governed:
         return {}
