@@ -59,6 +59,7 @@ def parts_of(text: str) -> list[Part]:
         name = each.group(2).decode("utf-8", "replace")
         parts.append(Part("" if name == ITSELF else name, raw[each.end() : end].decode("utf-8", "replace")))
         at = end + 1
-    if len(parts) < 2 or bundled(parts) != text:
+    labels = [part.label for part in parts]
+    if len(parts) < 2 or labels[0] or "" in labels[1:] or len(set(labels)) < len(labels) or bundled(parts) != text:
         raise Damaged("not the text that this product writes for a policy of several files")
     return parts

@@ -49,14 +49,14 @@ def _name_of_both(one: str, other: str, filled: str) -> str | None:
             left = first[at:] + second[by:]
             return filled if left and all(map(_is_star, left)) else None if left else ""
         mine, its = first[at], second[by]
-        if _is_star(mine) or _is_star(its):
-            skipped, taken = (at + 1, by), (at, by + 1)
-            single = its
-            if not _is_star(mine):
-                skipped, taken, single = taken, skipped, mine
-            if not _is_star(single) and (below := rest(*taken)) is not None:
-                return _characters(single)[0] + below
-            return rest(*skipped)
+        if _is_star(mine):
+            taken = rest(at, by + 1)
+            if taken is not None:
+                return taken if _is_star(its) else _characters(its)[0] + taken
+            return rest(at + 1, by)
+        if _is_star(its):
+            taken = rest(at + 1, by)
+            return rest(at, by + 1) if taken is None else _characters(mine)[0] + taken
         both = [one for one in _characters(mine) if fnmatchcase(one, its)]
         both += [one for one in _characters(its) if fnmatchcase(one, mine)]
         below = rest(at + 1, by + 1) if both else None

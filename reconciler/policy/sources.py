@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -88,10 +89,13 @@ class Folder:
                 below = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
                 os.close(at)
                 at = below
-            with os.fdopen(os.open(file, _FILE, dir_fd=at), "rb") as opened:
-                if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            opened = os.open(file, _FILE, dir_fd=at)
+            try:
+                if not stat.S_ISREG(os.fstat(opened).st_mode):
                     raise CannotInclude("not a file")
-                raw = opened.read(MAX_BYTES + 1)
+                raw = b"".join(iter(partial(os.read, opened, MAX_BYTES), b""))[: MAX_BYTES + 1]
+            finally:
+                os.close(opened)
         finally:
             os.close(at)
         if len(raw) > MAX_BYTES:
