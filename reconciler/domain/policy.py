@@ -47,7 +47,7 @@ class Rule(Value):
     when: When | None = Field(
         None, description="Applies only to models with these tags, or without a tag of that name."
     )
-    targets: tuple[TargetField, ...] = Field(min_length=1)
+    targets: tuple[TargetField, ...] = Field(min_length=1, description="Stages, and aliases with @.")
     mode: Literal["decide", "observe"] = Field(
         "decide", description="`observe`: what its checks say is told and recorded, and decides nothing."
     )
@@ -117,7 +117,7 @@ class Policy(Value):
     # Globs over the names of tags that are kept out of the evidence; of the configuration, not of the text.
     _exclude: tuple[str, ...] = PrivateAttr(())
 
-    version: Literal[1]
+    version: Literal[1] = Field(description="Of the language.")
     defaults: Defaults = Field(Defaults(), description="What holds where no rule that matches says otherwise.")
     include: tuple[Include, ...] = Field((), description="Other files with rules, such as one for each team.")
     rules: tuple[Rule, ...] = Field((), description="At least one, here or in a file that is included.")
