@@ -23,7 +23,7 @@ from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.many import Found, Many, quoted
-from reconciler.registry.models import read_models
+from reconciler.registry.models import get_model, read_models
 from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.runs import Runs
@@ -69,6 +69,15 @@ class EvidenceReader:
             )
             for key, needs in ((listed.request.key, needs) for listed, needs in wanted)
         }
+
+    @property
+    def registry(self) -> str:
+        """The address of the registry."""
+        return self._registry.base
+
+    def read_registered_model(self, name: str) -> Row:
+        """Raises NotFound if there is no such model."""
+        return get_model(self._registry, name)
 
     @staticmethod
     def run_id_of(version: VersionFacts) -> str | None:
