@@ -91,7 +91,10 @@ def _alternatives() -> str:
 
 def _section(kind: type[Check]) -> str:
     notes = f"{kind.notes}\n\n" if kind.notes else ""
-    return f"\n## `{kind.kind}`\n\n{kind.__doc__}\n\n{notes}{_keys(kind, leave_out=Check)}\n{_codes(kind.codes)}"
+    example = f"```yaml\n- {kind.example}\n```\n\n"
+    return (
+        f"\n## `{kind.kind}`\n\n{kind.__doc__}\n\n{example}{notes}{_keys(kind, leave_out=Check)}\n{_codes(kind.codes)}"
+    )
 
 
 def _keys(model: type[BaseModel], leave_out: type[BaseModel] | None = None) -> str:
@@ -119,8 +122,16 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
-_LISTS = {"include": "a list of sections", "rules": "a list of sections", "require": "a list of checks",
-          "any_of": "a list of lists of checks"}  # fmt: skip
+_LISTS = {
+    "people": "names with texts",
+    "include": "a list of sections",
+    "rules": "a list of sections",
+    "require": "a list of checks",
+    "any_of": "a list of lists of checks",
+    "step": "`last`, `best`, a number",
+    "window.days": "a list of days",
+    "window.freezes": "a list of sections with `from` and `until`",
+}
 
 
 def _allowed(annotation: Any, key: str = "") -> str:
@@ -150,7 +161,7 @@ def _words(values: Iterable[Any]) -> str:
 def _default(value: Any) -> str:
     if value is PydanticUndefined:
         return "required"
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "–"
     if isinstance(value, timedelta):
         return f"`{duration_text(value)}`"

@@ -40,6 +40,10 @@ class ReasonCode(_Explained):
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
     WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
     UNDETERMINED = "undetermined", "abstain: the registry does not show what a check asks for"
+    OUTSIDE_WINDOW = (
+        "outside_window",
+        "abstain: all else may pass, but the window is closed; the reason says until when",
+    )
     ONLY_ADVISORY = (
         "only_advisory",
         "abstain: no check that matches decides; the reason tells what they would have said",
@@ -64,6 +68,7 @@ class CommonCode(FindingCode):
     WAITING = "waiting", "missing, but `grace` is not over: an abstention"
     WITHHELD = "withheld", "kept out of the evidence by `evidence.exclude`, or redacted: an abstention"
     UNDETERMINED = "undetermined", "the registry does not show what the check asks for: an abstention"
+    OUTSIDE_WINDOW = "outside_window", "outside the hours of `window`, or in a freeze: an abstention"
 
 
 class AbsenceCode(FindingCode):

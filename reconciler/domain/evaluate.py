@@ -17,6 +17,7 @@ from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
+from reconciler.domain.requester_facts import RequesterFacts
 from reconciler.domain.results import Judged, first_unknown, found, judged, why_unknown
 from reconciler.domain.text import quoted, visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind
@@ -28,6 +29,7 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
     A check that failed rejects, since nothing that is still unknown could mend it. Else one that could not be judged
     makes the whole an abstention.
     """
+    evidence = evidence.knowing(RequesterFacts.of(request, policy.people))
     rules = [one for rule in policy.rules_for(request) if (one := applying(rule, evidence, now)) is not None]
     if not rules:
         return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)

@@ -113,3 +113,17 @@ WordsField = Annotated[
     BeforeValidator(_to_words),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
+
+
+def _to_step(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not is_number and value not in ("last", "best"):
+        raise ValueError(f"{value!r} is not a step: use last, best, or a number from 0")
+    return value
+
+
+StepField = Annotated[
+    int | str,
+    BeforeValidator(_to_step),
+    WithJsonSchema({"anyOf": [{"enum": ["last", "best"]}, {"type": "integer", "minimum": 0}]}),
+]

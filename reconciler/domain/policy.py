@@ -119,6 +119,9 @@ class Policy(Value):
 
     version: Literal[1] = Field(description="Of the language.")
     defaults: Defaults = Field(Defaults(), description="What holds where no rule that matches says otherwise.")
+    people: Mapping[TextField, WordsField] = Field(
+        {}, description="The logins of each person, of registry, cluster and operating system."
+    )
     include: tuple[Include, ...] = Field((), description="Other files with rules, such as one for each team.")
     rules: tuple[Rule, ...] = Field((), description="At least one, here or in a file that is included.")
 

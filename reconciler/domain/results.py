@@ -15,12 +15,13 @@ from reconciler.domain.verdict import CheckResult, Result, Role
 from reconciler.domain.withheld import Withheld
 
 # Reading once more helps no more: they are told apart from what could not be read.
-_NOT_SHOWN = frozenset({CommonCode.WITHHELD, CommonCode.UNDETERMINED})
+_NOT_SHOWN = frozenset({CommonCode.WITHHELD, CommonCode.UNDETERMINED, CommonCode.OUTSIDE_WINDOW})
 _ORDER = (
     (CommonCode.UNREADABLE, ReasonCode.UNREADABLE),
     (CommonCode.WITHHELD, ReasonCode.WITHHELD),
     (CommonCode.UNDETERMINED, ReasonCode.UNDETERMINED),
     (CommonCode.WAITING, ReasonCode.WAITING),
+    (CommonCode.OUTSIDE_WINDOW, ReasonCode.OUTSIDE_WINDOW),
 )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import shlex
 import unicodedata
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 NAME_LIMIT = 256
 TEXT_LIMIT = 4096
@@ -119,3 +120,13 @@ def letters_and_digits(text: Text) -> int:
 
 def counted_letters(count: int) -> str:
     return "1 letter or digit" if count == 1 else f"{count} letters and digits"
+
+
+def is_address(text: str, *schemes: str) -> bool:
+    """Whether it is an address of the web that a browser would open; `schemes`: http and https without any."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    allowed = schemes or ("http", "https")
+    return parts.scheme in allowed and bool(parts.hostname) and text.isprintable() and " " not in text

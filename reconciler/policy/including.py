@@ -81,10 +81,10 @@ class Files:
             return
         policy = self._policy(marks, name)
         if policy is not None:
-            if part.label and "defaults" in policy.model_fields_set:
-                self._add(
-                    marks, ("defaults",), "defaults belong into the policy itself, not into an included file", name
-                )
+            for key in ("defaults", "people") if part.label else ():
+                if key in policy.model_fields_set:
+                    message = f"{key} belongs into the policy itself, not into an included file"
+                    self._add(marks, (key,), message, name)
             rules = policy.rules
             for globs in within:
                 rules = tuple(rule.within(globs) for rule in rules)

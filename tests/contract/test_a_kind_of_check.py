@@ -48,6 +48,8 @@ class OwnerCheck(Check):
     kind: ClassVar[str] = "owner"
     codes: ClassVar[type[FindingCode]] = OwnerCode
 
+    example: ClassVar[str] = "owner: fraud-team"
+
     owner: TextField = Field(description="The team's name.")
 
     @property
@@ -163,6 +165,15 @@ def test_every_kind_is_a_key_and_a_sentence(kind: type[Check]) -> None:
     assert kind.kind in kind.model_fields
     assert kind.__doc__ is not None
     assert kind.__doc__.endswith(".")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_the_example_of_every_kind_is_one_and_nothing_is_doubtful_in_it(kind: type[Check]) -> None:
+    of, target = ("prompt", "'@production'") if "model" not in kind.of else ("model", "Production")
+    rule = f"  - name: r\n    kind: {of}\n    targets: [{target}]\n    require:\n"
+    linked = "" if kind.kind == "run" or of == "prompt" else "      - run: {linked: true}\n"
+    text = f"version: 1\nrules:\n{rule}      - {kind.example}\n{linked}"
+    assert parse_policy(text, "p").warnings == ()
 
 
 def test_a_code_means_one_thing_and_fits_its_column() -> None:

@@ -196,7 +196,7 @@ def test_a_policy_without_any_rule_is_refused(tmp_path: Path) -> None:
 def test_defaults_and_names_are_of_the_whole_policy(tmp_path: Path) -> None:
     team = policy("base", head="defaults: {archive_existing: true}\n")
     assert problems(tmp_path, {"policy.yaml": policy("base", include=CREDIT), "teams/credit.yaml": team}) == [
-        "teams/credit.yaml:2:11: defaults: defaults belong into the policy itself, not into an included file",
+        "teams/credit.yaml:2:11: defaults: defaults belongs into the policy itself, not into an included file",
         "teams/credit.yaml:4:11: rules[0].name: duplicate rule name: another rule is named 'base'",
     ]
 
