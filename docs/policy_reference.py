@@ -90,10 +90,8 @@ def _alternatives() -> str:
 
 
 def _section(kind: type[Check]) -> str:
-    notes = f"{kind.notes}\n\n" if kind.notes else ""
-    example = f"```yaml\n- {kind.example}\n```\n\n"
-    return (
-        f"\n## `{kind.kind}`\n\n{kind.__doc__}\n\n{example}{notes}{_keys(kind, leave_out=Check)}\n{_codes(kind.codes)}"
+    told = f"{kind.__doc__}\n\n```yaml\n- {kind.example}\n```\n\n" + (f"{kind.notes}\n\n" if kind.notes else "")
+    return f"\n## `{kind.kind}`\n\n{told}{_keys(kind, leave_out=Check)}\n{_codes(kind.codes)}"
     )
 
 

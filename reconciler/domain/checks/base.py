@@ -93,8 +93,8 @@ class Check(Requirement):
     """One condition of a rule. The fields of a subclass are its keys in the policy; one is named after the kind.
 
     The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
-    docs/policy.md, and `example` is how one may look there. Its `codes` are all that it finds, beside those that every kind shares. `of`: what it can be asked
-    about, models or prompts.
+    docs/policy.md, and `example` is how one may look there. Its `codes` are all that it finds, beside those that every
+    kind shares. `of`: what it can be asked about, models or prompts.
     """
 
     kind: ClassVar[str]

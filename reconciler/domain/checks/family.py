@@ -45,7 +45,7 @@ class FamilyCheck(Check):
     kind: ClassVar[str] = "family"
     codes: ClassVar[type[FindingCode]] = FamilyCode
     example: ClassVar[str] = (
-        '{family: "accuracy_group_*", expect: [accuracy_group_a, accuracy_group_b], min: 0.8, max_gap: 0.05}'
+        '{family: "f1_group_*", expect: [f1_group_a, f1_group_b], min: 0.8, max_gap: 0.05}'
     )
     notes: ClassVar[str] = """\
 The check for fairness: `family: accuracy_group_*` holds the run's latest value of every metric of that pattern against
