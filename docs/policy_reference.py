@@ -92,7 +92,6 @@ def _alternatives() -> str:
 def _section(kind: type[Check]) -> str:
     told = f"{kind.__doc__}\n\n```yaml\n- {kind.example}\n```\n\n" + (f"{kind.notes}\n\n" if kind.notes else "")
     return f"\n## `{kind.kind}`\n\n{told}{_keys(kind, leave_out=Check)}\n{_codes(kind.codes)}"
-    )
 
 
 def _keys(model: type[BaseModel], leave_out: type[BaseModel] | None = None) -> str:
