@@ -31,12 +31,13 @@ class Asking(Registry, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether a version would be approved for a target if it were judged at `at`."""
+    """Whether a version would be approved for a target if it were judged at `at`, on what the registry shows `now`."""
 
     model: str
     version: str
     target: Target
     at: datetime
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,9 @@ def explain(
         NotFound: there is no such version.
         Unavailable, Refused: the registry could not be queried.
     """
-    found = registry.find(question.model, question.version, question.target, question.at)
+    found = registry.find(question.model, question.version, question.target, question.now)
     listed = _as_seen_at(found.listed, question.at)
-    [judged] = judge_batch(registry, in_force.policy, [listed], question.at)
+    [judged] = judge_batch(registry, in_force.policy, [listed], question.now, question.at)
     return Explanation(listed.request, judged.verdict, judged.evidence, found.open, found.holds, mode, mode_is_set)
 
 

@@ -114,6 +114,7 @@ class _Judging:
             why=visible(required.why or "", 300),
             help=visible(required.help or "", 300),
             note=note,
+            remedy=required.remedy,
         )
         for number, checks in enumerate(tried, 1):
             for check in checks:

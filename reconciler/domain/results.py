@@ -66,6 +66,7 @@ def judged(rule: Rule, check: Check, expected: str, finding: Finding, waited: ti
         id=check.id or "",
         why=visible(check.why or "", 300),
         help=visible(check.help or "", 300),
+        remedy=check.remedy,
     )
 
 

@@ -36,7 +36,7 @@ class CheckResult:
     """One condition of one rule, judged. `code` is stable for machines; texts are already visible.
 
     `source` says where the observed value was read: run, logged model, dataset, step, or version. `id`, `why` and
-    `help` are the policy's; `note` says why it does not decide.
+    `help` are the policy's; `note` says why it does not decide, `remedy` what to do where it does not pass.
     """
 
     rule: str
@@ -52,6 +52,7 @@ class CheckResult:
     why: str = ""
     help: str = ""
     note: str = ""
+    remedy: str = ""
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ class AnyOf(Requirement):
 
     kind: ClassVar[str] = "any_of"
     codes: ClassVar[type[FindingCode]] = AnyOfCode
+    remedy: ClassVar[str] = "meet one of the alternatives"
 
     # `reconciler.policy.grammar` says which kinds of check a text may hold.
     any_of: tuple[tuple[Check, ...], ...] = Field(min_length=1, description="Lists of checks; all of one must pass.")

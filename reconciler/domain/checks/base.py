@@ -47,6 +47,9 @@ def nothing_to_judge(fact: Absent | Unreadable) -> Finding:
 class Requirement(Value):
     """What a rule may require: one check, or alternatives of which one has to pass. All of them have these keys."""
 
+    # What whoever asks can do where it does not pass.
+    remedy: ClassVar[str] = ""
+
     id: IdField | None = Field(
         None,
         description="Its name, unique in its rule. Needed where two are about the same thing; else its name is what "

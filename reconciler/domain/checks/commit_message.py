@@ -29,6 +29,7 @@ class CommitMessageCheck(Check):
 
     kind: ClassVar[str] = "commit_message"
     codes: ClassVar[type[FindingCode]] = CommitMessageCode
+    remedy: ClassVar[str] = "register a version with a commit message"
     example: ClassVar[str] = "commit_message: {min_length: 20}"
     notes: ClassVar[str] = "For rules with `kind: prompt`. MLflow keeps the message as the description of the version."
     of: ClassVar[frozenset[str]] = frozenset({"prompt"})

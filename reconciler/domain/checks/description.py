@@ -29,6 +29,7 @@ class DescriptionCheck(Check):
 
     kind: ClassVar[str] = "description"
     codes: ClassVar[type[FindingCode]] = DescriptionCode
+    remedy: ClassVar[str] = "write a description of the version"
     example: ClassVar[str] = "description: {min_length: 20}"
     notes: ClassVar[str] = """\
 `min_length` counts letters and digits of any script; blanks, punctuation, symbols and invisible characters count

@@ -43,6 +43,7 @@ class DocumentationCheck(Check):
 
     kind: ClassVar[str] = "documentation"
     codes: ClassVar[type[FindingCode]] = DocumentationCode
+    remedy: ClassVar[str] = "write what is missing into the description, or link to a card where a tag may"
     example: ClassVar[str] = 'documentation: {headings: ["## Intended use", "## Limits"], or_tag: model.card}'
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = f"""\

@@ -44,9 +44,8 @@ class FamilyCheck(Check):
 
     kind: ClassVar[str] = "family"
     codes: ClassVar[type[FindingCode]] = FamilyCode
-    example: ClassVar[str] = (
-        '{family: "f1_group_*", expect: [f1_group_a, f1_group_b], min: 0.8, max_gap: 0.05}'
-    )
+    remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
+    example: ClassVar[str] = '{family: "f1_group_*", expect: [f1_group_a, f1_group_b], min: 0.8, max_gap: 0.05}'
     notes: ClassVar[str] = """\
 The check for fairness: `family: accuracy_group_*` holds the run's latest value of every metric of that pattern against
 the limits. Name the groups in `expect`, since whoever trains decides which metrics are logged. The ratio is that of the

@@ -38,9 +38,8 @@ class MetricCheck(Check):
 
     kind: ClassVar[str] = "metric"
     codes: ClassVar[type[FindingCode]] = MetricCode
-    example: ClassVar[str] = (
-        "{metric: validation_accuracy, names: [val_acc], min: 0.9, dataset: holdout, max_age: 30d}"
-    )
+    remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
+    example: ClassVar[str] = "{metric: validation_accuracy, names: [val_acc], min: 0.9, dataset: holdout, max_age: 30d}"
     notes: ClassVar[str] = """\
 Give at least one of `min` and `max`; `step` and `allow_zero` need `source: logged_model`. `names` are tried in their
 order where there is no `metric`; the reason says which was found.

@@ -54,6 +54,7 @@ class RequesterCheck(Check):
 
     kind: ClassVar[str] = "requester"
     codes: ClassVar[type[FindingCode]] = RequesterCode
+    remedy: ClassVar[str] = "have the request filed by somebody who may"
     example: ClassVar[str] = 'requester: {allow: ["ml-*"], deny: [ml-intern], not_run_user: true}'
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = """\

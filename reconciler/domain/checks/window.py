@@ -69,6 +69,7 @@ class WindowCheck(Check):
 
     kind: ClassVar[str] = "window"
     codes: ClassVar[type[FindingCode]] = WindowCode
+    remedy: ClassVar[str] = "wait until the window opens"
     example: ClassVar[str] = 'window: {zone: Europe/Berlin, days: [mon, tue, wed, thu], hours: "09:00-16:00"}'
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = """\
