@@ -20,37 +20,39 @@ _PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9./_~?=%#-]+")
 def explanation_page(explanation: Explanation) -> str:
     verdict, request = explanation.verdict, explanation.request
     place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
-    lines = [f"### {_code(place)}: would {verdict.kind} ({verdict.reason_code})", ""]
+    lines = [f"### {code_span(place)}: would {verdict.kind} ({verdict.reason_code})", ""]
     if verdict.checks:
         lines += ["| | check | expected | observed | read from | rule |", "|---|---|---|---|---|---|"]
         lines += [_row(check) for check in verdict.checks if check.role is not Role.PART]
         lines.append("")
     if not verdict.checks or verdict.detail:
-        lines += [_code(verdict.reason), ""]
+        lines += [code_span(verdict.reason), ""]
     open_ones = [one for one in verdict.checks if one.role is Role.DECIDES and one.result != "passed"]
     lines += [_to_do(check) for check in open_ones]
     lines += [""] if open_ones else []
-    return "\n".join([*lines, f"Next: {_code(explanation.next_step)}", ""])
+    return "\n".join([*lines, f"Next: {code_span(explanation.next_step)}", ""])
 
 
 def _row(check: CheckResult) -> str:
     role = "" if check.role is Role.DECIDES else f" ({check.role})"
     texts = (check.check, check.expected, check.observed, check.source, check.rule)
-    return f"| {check.result}{role} | " + " | ".join(map(_code, texts)) + " |"
+    return f"| {check.result}{role} | " + " | ".join(map(code_span, texts)) + " |"
 
 
 def _to_do(check: CheckResult) -> str:
     """What to do about a check, what demands it, and where to read more."""
-    more = [_code(check.why)] if check.why else []
-    more += [f"<{check.help}>" if _is_plain(check.help) else _code(check.help)] if check.help else []
-    return f"- {_code(check.check)}: {check.remedy or 'look again later'}" + (f" ({', '.join(more)})" if more else "")
+    more = [code_span(check.why)] if check.why else []
+    more += [f"<{check.help}>" if _is_plain(check.help) else code_span(check.help)] if check.help else []
+    return f"- {code_span(check.check)}: {check.remedy or 'look again later'}" + (
+        f" ({', '.join(more)})" if more else ""
+    )
 
 
 def _is_plain(text: str) -> bool:
     return bool(_PLAIN_ADDRESS.fullmatch(text)) and is_address(text)
 
 
-def _code(text: str) -> str:
+def code_span(text: str) -> str:
     """The text as a code span, also within a table."""
     shown = visible(text).strip()
     if not shown:

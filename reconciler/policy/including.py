@@ -139,7 +139,7 @@ class Files:
             return policy_model(self._kinds, including=including).model_validate(marks.data, context=self._context)
         except ValidationError as error:
             for mistake in error.errors():
-                if not _follows_from_others(mistake):
+                if not follows_from_others(mistake):
                     self.problems.append(_of_file(_problem(mistake, marks, self._kinds), name))
             return None
 
@@ -161,7 +161,7 @@ def _includes(data: Any) -> Iterator[tuple[int, Include]]:
             continue
 
 
-def _follows_from_others(mistake: Mapping[str, Any]) -> bool:
+def follows_from_others(mistake: Mapping[str, Any]) -> bool:
     """Pydantic reports a list as too short when all its items are wrong; the items have their own problems."""
     return mistake["type"] == "too_short" and bool(mistake.get("input"))
 
