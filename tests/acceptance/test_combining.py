@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.acceptance.conftest import Product, Server
 from tests.acceptance.test_daemon import daemon, until
+from tests.command import COMMAND
 
+PAGE = Path(__file__).resolve().parents[2] / "docs/ci.md"
 Name = Callable[[str], str]
 MAIN = """\
 version: 1
@@ -118,3 +123,81 @@ def test_what_replaces_what_is_shown_to_whoever_reviews_the_policy(product: Prod
     shown = product.ok("policy", "validate")
     assert "'tier-1/accuracy' is replaced by 'credit/metric validation_accuracy' for *, of credit-*" in shown
     assert "2 rules in 2 files, digest" in shown
+
+
+# --- before anybody asks -------------------------------------------------------------------------------------
+
+
+def test_explain_tells_what_to_do_and_what_will_fail_later_in_each_format(
+    product: Product, server: Server, name: Name
+) -> None:
+    rule = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n"
+    check = "    require: [{metric: validation_accuracy, min: 0.9, why: Standard 4.2, help: 'https://w.example/a'}]\n"
+    product.policy(rule + "    from: 2099-01-01\n" + check)
+    model = name("m")
+    server.version(model, metric=0.8)
+    now = product.run("explain", model, "1", "Production")
+    assert (now.returncode, "(only_advisory)" in now.stdout, "they would reject" in now.stdout) == (3, True, True)
+    later = product.run("explain", model, "1", "Production", "--at", "2099-01-01", "--format", "json")
+    said = json.loads(later.stdout)
+    assert (later.returncode, said["verdict"], said["checks"][0]["why"]) == (1, "reject", "Standard 4.2")
+    assert said["evidence"]["read_at"] < "2099"
+    page = product.run("explain", model, "1", "Production", "--at", "2099-01-01", "--format", "markdown").stdout
+    assert "| failed | `metric validation_accuracy` | `at least 0.9` | `0.8` | `run " in page
+    assert (
+        "- `metric validation_accuracy`: train or measure again, and register the result as a new version "
+        "(`Standard 4.2`, <https://w.example/a>)"
+    ) in page
+    assert product.run("explain", model, "1", "Production", "--at", "soon").returncode == 2
+    assert product.run("explain", model, "1", "Production", "--json", "--format", "text").returncode == 2
+
+
+def test_a_decision_that_was_exported_is_a_case(product: Product, server: Server, name: Name) -> None:
+    model = name("m")
+    server.version(model, metric=0.8)
+    server.ask(model)
+    product.ok("once")
+    [row] = [row for row in product.decisions() if row["model"] == model]
+    (product.place / "decisions.json").write_text(product.ok("audit", "show", row["decision_id"], "--format", "json"))
+    case = f"decisions: decisions.json\ncases:\n  - {{name: it, decision: {row['decision_id']}, expect: %s}}\n"
+    cases = product.place / "policy.test.yaml"
+    cases.write_text(case % "reject")
+    assert "1 case, 0 failed" in product.ok("policy", "test")
+    cases.write_text(case % "approve")
+    failed = product.run("policy", "test", "--junit", str(product.place / "results.xml"))
+    assert (failed.returncode, "FAIL it: expected approve, got reject" in failed.stdout) == (1, True)
+    assert 'failures="1"' in (product.place / "results.xml").read_text()
+
+
+def test_the_pipelines_of_the_documentation_do_what_they_say(
+    product: Product, server: Server, name: Name, tmp_path: Path
+) -> None:
+    """As far as a shell can: each `run` but that which installs, in bash as GitHub runs it."""
+    jobs = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
+    steps = [step for job in jobs for inner in job["jobs"].values() for step in inner["steps"]]
+    check, change, gate = (step["run"] for step in steps if "name" in step)
+    place, summary = tmp_path / "checkout", tmp_path / "summary"
+    place.mkdir()
+    bad = name("bad")
+    server.version(bad, metric=0.8)
+    rule = "version: 1\nrules: [{name: r, targets: [Production], require: [{metric: validation_accuracy, min: %s}]}]\n"
+    given = "given: {run: {metrics: {validation_accuracy: 0.95}}}"
+    cases = f"cases: [{{name: good, target: Production, {given}, expect: approve}}]\n"
+    (place / "policy.yaml").write_text(rule % 0.9)
+    (place / "policy.test.yaml").write_text(cases)
+    git = "git -c user.name=a -c user.email=a@b"
+    setup = f"{git} init -q -b main && {git} add -A && {git} commit -q -m one"
+
+    def shell(script: str, **variables: str) -> int:
+        environment = product.environment() | {"GITHUB_STEP_SUMMARY": str(summary), "BASE": "main"} | variables
+        environment["PATH"] = f"{Path(COMMAND).parent}:{environment['PATH']}"
+        bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        return subprocess.run(bash, cwd=place, env=environment, timeout=120).returncode
+
+    assert shell(setup) == 0
+    assert shell(check) == 0
+    (place / "policy.yaml").write_text(rule % 0.97)
+    assert shell(check) == 1
+    assert (shell(change), "validation_accuracy: min was 0.9, is 0.97" in summary.read_text()) == (0, True)
+    assert shell(gate, MODEL=bad, VERSION="1", RECONCILER_POLICY=str(place / "policy.yaml")) == 1
+    assert "would reject" in summary.read_text()
