@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from reconciler.domain.checks.any_of import AnyOf
@@ -10,11 +11,8 @@ from reconciler.domain.checks.base import Check
 from reconciler.domain.policy import Rule
 from reconciler.domain.text import quoted
 from reconciler.policy.including import File
-from reconciler.policy.overlap import common_name
+from reconciler.policy.overlap import Budget, common_name
 from reconciler.policy.problems import Location, Problem
-
-# Of rules that say true and of rules that say false: more pairs are left to the verdict, which abstains.
-_MOST_PAIRS = 10_000
 
 
 class _Place(NamedTuple):
@@ -112,19 +110,21 @@ def _disagreeing(places: Sequence[_Place]) -> Iterator[Problem]:
     """Rules that would abstain for ever where both match, as far as it can be seen."""
     deciding = [place for place in places if place.rule.mode == "decide"]
     wants, refuses = ([one for one in deciding if one.rule.archive_existing is opinion] for opinion in (True, False))
-    left = _MOST_PAIRS
-    for place in wants:
-        for other in refuses:
-            left -= 1
-            if left >= 0 and (example := _both_match(place.rule, other.rule)) is not None:
-                for here, there, says in ((place, other, "false"), (other, place, "true")):
-                    message = f"rule {quoted(there.rule.name)} says {says}, and both match {quoted(example)}"
-                    yield here.problem(f"{message}: leave one of them unset", "archive_existing")
+    # What it does not suffice for is left to the verdict, which abstains.
+    budget = Budget()
+    for place, other in product(wants, refuses):
+        if budget.pairs <= 0:
+            return
+        if (example := _both_match(place.rule, other.rule, budget)) is not None:
+            for here, there, says in ((place, other, "false"), (other, place, "true")):
+                message = f"rule {quoted(there.rule.name)} says {says}, and both match {quoted(example)}"
+                yield here.problem(f"{message}: leave one of them unset", "archive_existing")
 
 
-def _both_match(one: Rule, other: Rule) -> str | None:
+def _both_match(one: Rule, other: Rule, budget: Budget) -> str | None:
     """The name of a model for which both certainly apply."""
     shared = {target for target in one.targets if target.may_archive} & set(other.targets)
+    budget.pairs -= 1
     if one.kind != other.kind or not shared or one.when != other.when:
         return None
-    return common_name(one.names, other.names)
+    return common_name(one.names, other.names, budget)

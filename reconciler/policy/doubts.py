@@ -20,15 +20,16 @@ _UNLINKED = (
 
 
 _ESCAPE = (
-    "whoever may edit the model's tags may change `{}`, and the rule then applies no longer: let the server protect "
-    "it (TRANSITION_REQUESTS_PROTECTED_TAGS), or add a rule for the other values"
+    "whoever may edit the model's tags may change `{}`, and the rule then applies no longer: add a rule for the other "
+    "values, or see that only approvers may edit it"
 )
 
 
 def doubts_about(file: File, policy: Policy) -> Iterator[Problem]:
     """Yield each warning about the rules of a file, in the order of the text."""
+    linking = [rule for rule in policy.rules if any(map(_asks_for_link, rule.require))]
     for index, rule in enumerate(file.rules):
-        for at, message in _about_a_rule(rule, linked=_is_linked(rule, policy)):
+        for at, message in _about_a_rule(rule, linked=any(_certainly_with(rule, other) for other in linking)):
             yield file.problem(("rules", index, *at), message)
 
 
@@ -69,14 +70,9 @@ def _asks_for_link(check: Check | AnyOf) -> bool:
     return isinstance(check, RunCheck) and check.run.linked and check.level == "hard"
 
 
-def _is_linked(rule: Rule, policy: Policy) -> bool:
-    """Whether this rule, or another one that certainly matches wherever it does, asks for a proven run."""
-    return any(_certainly_with(rule, other) and any(map(_asks_for_link, other.require)) for other in policy.rules)
-
-
 def _certainly_with(rule: Rule, other: Rule) -> bool:
     """Whether the other rule applies and decides wherever this one does."""
-    if other == rule:
+    if other is rule:
         return True
     names = other.names
     everywhere = not names.exclude and not names.within and other.when is None and other.starts is None

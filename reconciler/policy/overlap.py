@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import product
@@ -13,15 +14,22 @@ from reconciler.domain.scope import Names
 _TOKEN = re.compile(r"\*+|\[!?\]?[^]]*\]|.", re.DOTALL)
 # What is tried where a glob allows several characters.
 _TRIED = "ab019-_.AZ"
-# However many globs two rules have, this many pairs of them are looked at, and globs of this many parts.
-_MOST_PAIRS = 2_000
-_MOST_PARTS = 200
+# Globs of more parts are not looked into.
+_MOST_PARTS = 50
 
 
-def common_name(one: Names, other: Names) -> str | None:
+@dataclass
+class Budget:
+    """However many rules and globs a policy has, this many pairs of globs are looked at."""
+
+    pairs: int = 2_000
+
+
+def common_name(one: Names, other: Names, budget: Budget) -> str | None:
     """A name that both match; None where none was found."""
-    for number, (first, second) in enumerate(product(one.globs, other.globs)):
-        if number >= _MOST_PAIRS:
+    for first, second in product(one.globs, other.globs):
+        budget.pairs -= 1
+        if budget.pairs < 0:
             break
         for name in _names_of_both(first, second):
             if one.match(name) and other.match(name):
