@@ -33,7 +33,8 @@ def _to_duration(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a string: put it in quotes")
+        shown = value.isoformat() if isinstance(value, date) else repr(value)
+        raise ValueError(f"{shown} is not a string: put it in quotes")
     return value
 
 
