@@ -15,6 +15,12 @@ from reconciler.cli.app import app
 from reconciler.daemon.metrics import Metrics
 
 MADE_BELOW = "<!-- Below: made from the code by `make docs`. -->\n"
+FIVE = """
+## Five policies
+
+Each with its cases, which `mlflow-reconciler policy test` judges.
+"""
+TEAMS = ("bank", "medical", "adtech", "startup", "platform")
 HERE = Path(__file__).resolve().parent
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 CLI = """\
@@ -70,7 +76,12 @@ def metrics_page() -> str:
 def policy_page() -> str:
     """What people wrote stays; what stands below the mark is made."""
     written, mark, _ = (HERE / "policy.md").read_text(encoding="utf-8").partition(MADE_BELOW)
-    return written + mark + policy_reference()
+    return written + mark + policy_reference() + FIVE + "".join(map(_shown_policy, TEAMS))
+
+
+def _shown_policy(team: str) -> str:
+    text = (HERE / f"policies/{team}.yaml").read_text(encoding="utf-8")
+    return f"\n```yaml\n{text}```\n\n[Its cases](policies/{team}.test.yaml).\n"
 
 
 PAGES = {"cli.md": cli_page, "metrics.md": metrics_page, "policy.md": policy_page}

@@ -31,12 +31,13 @@ class Asking(Registry, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether a version would be approved for a target if it were judged at `at`."""
+    """Whether a version would be approved for a target if it were judged at `at`, on what the registry shows `now`."""
 
     model: str
     version: str
     target: Target
     at: datetime
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Explanation:
 _LOOK_AGAIN = "look again later: {explain}"
 _AFTER_ABSTENTION = {
     ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
+    ReasonCode.OUTSIDE_WINDOW: "an open request is decided when the window opens; see {explain}",
+    ReasonCode.ONLY_ADVISORY: "the policy only observes such a request: a person must decide",
+    ReasonCode.CONFLICTING_RULES: "no daemon decides such a request: ask the policy's owner to mend the rules",
     ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",
     ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
     ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to mend the policy or evidence.exclude",
@@ -105,9 +109,9 @@ def explain(
         NotFound: there is no such version.
         Unavailable, Refused: the registry could not be queried.
     """
-    found = registry.find(question.model, question.version, question.target, question.at)
+    found = registry.find(question.model, question.version, question.target, question.now)
     listed = _as_seen_at(found.listed, question.at)
-    [judged] = judge_batch(registry, in_force.policy, [listed], question.at)
+    [judged] = judge_batch(registry, in_force.policy, [listed], question.now, question.at)
     return Explanation(listed.request, judged.verdict, judged.evidence, found.open, found.holds, mode, mode_is_set)
 
 

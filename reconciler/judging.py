@@ -44,22 +44,27 @@ class Judgement:
     evidence: Evidence
 
 
-def judge_batch(registry: Registry, policy: Policy, batch: Sequence[Listed], now: datetime) -> Iterator[Judgement]:
+def judge_batch(
+    registry: Registry, policy: Policy, batch: Sequence[Listed], now: datetime, at: datetime | None = None
+) -> Iterator[Judgement]:
     """Reads the evidence of the whole batch, then judges each request on its own.
+
+    Args:
+        at: as of this moment the evidence of now is judged; None: as of now.
 
     Raises:
         RegistryError: the registry could not be queried at all; nothing is judged.
     """
-    evaluate = ENGINES[ENGINE]
+    evaluate, at = ENGINES[ENGINE], at or now
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
     evidence_by_key = registry.evidence(needed, now)
     for listed, needs in needed:
         evidence = permitted(evidence_by_key[listed.request.key], needs, policy.excludes)
-        verdict = evaluate(policy, listed.request, evidence, now)
+        verdict = evaluate(policy, listed.request, evidence, at)
         if verdict.kind is not VerdictKind.ABSTAIN:
             # Of what is decided the evidence is kept, and the verdict rests on what is kept. An abstention keeps none.
             evidence, whole = within_room(evidence, needs), evidence
-            verdict = verdict if evidence is whole else evaluate(policy, listed.request, evidence, now)
+            verdict = verdict if evidence is whole else evaluate(policy, listed.request, evidence, at)
         yield Judgement(listed, verdict, evidence)
 
 

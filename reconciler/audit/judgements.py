@@ -84,7 +84,7 @@ def findings(connection: Connection, decision_ids: Collection[str]) -> dict[str,
     check = DecisionCheckRow
     columns = select(check.decision_id, check.rule, check.check_name, check.result, check.code)
     for chunk in chunks(decision_ids):
-        for row in connection.execute(columns.where(check.decision_id.in_(chunk))):
+        for row in connection.execute(columns.where(check.decision_id.in_(chunk), check.role.is_(None))):
             found[row.decision_id].add((row.rule, row.check_name, row.result, row.code))
     return {id: frozenset(found[id]) for id in decision_ids}
 

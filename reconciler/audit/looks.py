@@ -20,7 +20,7 @@ from reconciler.audit.observation_tables import (
 from reconciler.audit.statements import Served, insert_new, now_after
 from reconciler.audit.tables import db_now
 from reconciler.domain.looks import Kind, Place, Tenure
-from reconciler.domain.scope import Scope
+from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.ports.observations import AsOf, Known, Looked, Watch
@@ -118,14 +118,27 @@ def watched_scope(connection: Connection, served: Served) -> Scope | None:
 
 
 def scope_text(scope: Scope) -> str:
-    parts = [[list(globs), sorted(map(str, targets))] for globs, targets in scope.parts]
-    return json.dumps(parts, ensure_ascii=True)
+    return json.dumps([_part_as_json(part) for part in scope.parts if not part.of_prompts], ensure_ascii=True)
+
+
+def _part_as_json(part: Part) -> dict[str, object]:
+    globs, exclude, within = part.names
+    narrower = {"exclude": list(exclude), "within": [list(one) for one in within]}
+    return {
+        "models": list(globs),
+        **{name: value for name, value in narrower.items() if value},
+        "targets": sorted(map(str, part.targets)),
+    }
 
 
 def scope_in(text: str) -> Scope:
-    parts = json.loads(text)
-    read = tuple((tuple(globs), frozenset(map(Target.parse, targets))) for globs, targets in parts)
-    return Scope(read, governed=True)
+    return Scope(tuple(_part_in(part) for part in json.loads(text)), governed=True)
+
+
+def _part_in(part: Any) -> Part:
+    within = tuple(tuple(one) for one in part.get("within", ()))
+    names = Names(tuple(part["models"]), tuple(part.get("exclude", ())), within)
+    return Part(names, frozenset(map(Target.parse, part["targets"])))
 
 
 def _restore(connection: Connection, served: Served) -> None:

@@ -34,6 +34,7 @@ from reconciler.audit.tables import (
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
 from reconciler.domain.times import iso
+from reconciler.domain.verdict import Role
 from reconciler.ports import AmbiguousDecision, NoSuchDecision
 
 # Of the decisions that failed, the latest that `status` names.
@@ -271,14 +272,15 @@ def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:
 def _check(row: Row[Any]) -> dict[str, Any]:
     values = dict(row._mapping)
     del values["decision_id"], values["position"]
-    return {"check": values.pop("check_name"), **values}
+    named = {"check": values.pop("check_name"), "id": values.pop("check_id") or ""}
+    return named | values | {"role": values["role"] or str(Role.DECIDES)}
 
 
 def _failures(connection: Connection, decisions: set[str]) -> list[dict[str, Any]]:
     """Which checks failed how often, the most frequent first."""
     query = select(
         DecisionCheckRow.rule, DecisionCheckRow.check_name, DecisionCheckRow.code, DecisionCheckRow.decision_id
-    ).where(DecisionCheckRow.result == "failed")
+    ).where(DecisionCheckRow.result == "failed", DecisionCheckRow.role.is_(None))
     rows = [row for row in connection.execute(query) if row.decision_id in decisions]
     ranked = Counter((row.rule, row.check_name, row.code) for row in rows).most_common()
     return [{"rule": rule, "check": check, "code": code, "count": count} for (rule, check, code), count in ranked]

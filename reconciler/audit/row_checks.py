@@ -14,7 +14,7 @@ from reconciler.audit.log_reading import cell_of
 from reconciler.audit.statements import chunks
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow, PolicyVersionRow
 from reconciler.domain.evaluate import COMBINED
-from reconciler.domain.verdict import Result
+from reconciler.domain.verdict import Result, Role
 
 # A policy has up to 4 MiB.
 _POLICIES_TOGETHER = 8
@@ -62,7 +62,7 @@ class RowChecks:
 
     def _checks(self, ids: Collection[str]) -> dict[str, list[Row[Any]]]:
         row = DecisionCheckRow
-        columns: Any = select(row.decision_id, row.position, row.result, row.code)
+        columns: Any = select(row.decision_id, row.position, row.result, row.code, row.role)
         columns = columns.order_by(row.decision_id, row.position)
         found: dict[str, list[Row[Any]]] = defaultdict(list)
         for some in chunks(ids):
@@ -106,6 +106,7 @@ class _Recorded(NamedTuple):
 
     result: Result
     code: str
+    role: Role
 
 
 def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
@@ -120,10 +121,14 @@ def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
     if missing is not None:
         yield f"{name}: its check {missing} is missing"
         return
-    recorded = [_Recorded(Result(check.result), check.code) for check in checks if check.result in set(Result)]
+    recorded = [
+        _Recorded(Result(check.result), check.code, Role(check.role or Role.DECIDES))
+        for check in checks
+        if check.result in set(Result) and (check.role is None or check.role in set(Role))
+    ]
     combined = COMBINED.get(row.engine)
     if len(recorded) < len(checks):
-        yield f"{name}: a check of it has a result that no check has"
+        yield f"{name}: a check of it has a result or a role that no check has"
     elif combined is None:
         yield f"{name}: no engine has the number {row.engine}"
     else:

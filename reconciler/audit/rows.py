@@ -13,7 +13,7 @@ from reconciler.domain.decision import Judged
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.domain.times import in_millis
-from reconciler.domain.verdict import CheckResult
+from reconciler.domain.verdict import CheckResult, Role
 from reconciler.ports.audit_values import Waiting
 
 
@@ -112,6 +112,8 @@ class NewCheck(NamedTuple):
     observed: str
     observed_number: float | None
     source: str
+    role: str | None
+    check_id: str | None
 
     @classmethod
     def of(cls, decision_id: str, position: int, check: CheckResult) -> NewCheck:
@@ -126,6 +128,8 @@ class NewCheck(NamedTuple):
             observed=check.observed,
             observed_number=check.observed_number,
             source=check.source,
+            role=None if check.role is Role.DECIDES else str(check.role),
+            check_id=check.id or None,
         )
 
 

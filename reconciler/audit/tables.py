@@ -182,6 +182,9 @@ class DecisionCheckRow(Base):
     observed: ColumnElement[str] = Column(Text, nullable=False)
     observed_number: ColumnElement[float | None] = Column(Real)
     source: ColumnElement[str] = Column(Text, nullable=False)
+    # Nothing where it decides, as all did once, and where the policy gives no id: the log's entries stay as they were.
+    role: ColumnElement[str | None] = Column(String(16))
+    check_id: ColumnElement[str | None] = Column(String(100))
 
 
 class PauseEventRow(Base):

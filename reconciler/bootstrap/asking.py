@@ -22,10 +22,15 @@ from reconciler.settings.model import Settings
 _BUILT_IN_STAGES = tuple(Target.parse(stage) for stage in ("Staging", "Production", "Archived"))
 
 
-def explain(settings: Settings, model: str, version: str, target: Target) -> Explanation:
-    """Explain what would be decided. Raises NotFound, which suggests similar names."""
+def explain(settings: Settings, model: str, version: str, target: Target, at: datetime | None = None) -> Explanation:
+    """Explain what would be decided now, or on today's evidence `at` another time.
+
+    Raises:
+        NotFound: there is no such version; similar names are suggested.
+    """
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
-    question = Question(model, version, target, datetime.now(UTC))
+    now = datetime.now(UTC)
+    question = Question(model, version, target, at or now, now)
     with guessing(settings, model, version):
         return explaining.explain(registry, in_force, question, mode, mode_is_set=settings.mode_is_set)
 

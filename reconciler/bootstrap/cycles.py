@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reconciler import explain
-from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.policies import policy_in_force, refuse_unsafe_includes
 from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import Cycle, CycleSummary, Event, Times
 from reconciler.domain.decision import Mode
@@ -25,6 +25,7 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     if dry_run:
         registry.begin(deadline)
         return explain.preview(registry, in_force, mode, datetime.now(UTC), on_event)
+    refuse_unsafe_includes(in_force)
     # A dry run loads no database.
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 

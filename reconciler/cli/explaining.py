@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ from reconciler.cli.options import JsonOption, ModelArgument, TargetArgument, Ve
 from reconciler.cli.output import write_json
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import visible_name
+from reconciler.domain.times import parse_iso
 
 if TYPE_CHECKING:
     from reconciler.explain import Explanation
@@ -24,31 +27,58 @@ _COLOURS = {"approve": Colour.GOOD, "reject": Colour.BAD, "abstain": Colour.DOUB
 _OF_A_CHECK = {"passed": Colour.GOOD, "failed": Colour.BAD, "unknown": Colour.DOUBTFUL}
 
 
+class ExplainFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
 def explain(
     model: ModelArgument,
     version: VersionArgument,
     target: TargetArgument,
     as_json: JsonOption = False,
+    format: Annotated[ExplainFormat | None, typer.Option(help="Output format (default: text).")] = None,
     policy: Annotated[
         Path | None, typer.Option(help="The policy to judge by (default: the one that the configuration names).")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now.")
     ] = None,
 ) -> int:
     """Show what would be decided now, and why; change nothing."""
     from reconciler.bootstrap import asking
 
-    goal = target_of(target)
+    if as_json and format not in (None, ExplainFormat.JSON):
+        raise typer.BadParameter("--json is --format json: use one of the two", param_hint="--format")
+    goal, when = target_of(target), _moment(at)
+    shown = ExplainFormat.JSON if as_json else format or ExplainFormat.TEXT
 
     def explained() -> int:
         number = version_of(version)
         configured = settings() if policy is None else settings().model_copy(update={"policy": policy})
-        explanation = asking.explain(configured, model, number, goal)
-        if as_json:
+        explanation = asking.explain(configured, model, number, goal, when)
+        if shown is ExplainFormat.JSON:
             write_json(_data(explanation), sys.stdout)
+        elif shown is ExplainFormat.MARKDOWN:
+            from reconciler.cli.markdown import explanation_page
+
+            sys.stdout.write(explanation_page(explanation))
         else:
             _show(explanation)
         return {"approve": DONE, "reject": NEGATIVE}.get(str(explanation.verdict.kind), ABSTAINED)
 
-    return with_json_errors(explained) if as_json else explained()
+    return with_json_errors(explained) if shown is ExplainFormat.JSON else explained()
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return parse_iso(text)
+    except ValueError:
+        message = f"{text!r} is not a time: use 2027-01-01 or 2027-01-01T09:00"
+        raise typer.BadParameter(message, param_hint="--at") from None
 
 
 def with_json_errors(command: Callable[[], int]) -> int:
@@ -93,6 +123,12 @@ def _data(explanation: Explanation) -> dict[str, Any]:
                 "result": str(check.result),
                 "code": check.code,
                 "source": check.source,
+                "role": str(check.role),
+                "id": check.id,
+                "why": check.why,
+                "help": check.help,
+                "note": check.note,
+                "remedy": check.remedy if check.result != "passed" else "",
             }
             for check in verdict.checks
         ],
@@ -106,8 +142,13 @@ def _show(explanation: Explanation) -> None:
     would = painted(f"would {verdict.kind}", _COLOURS[str(verdict.kind)])
     print(f"{place}: {would} ({verdict.reason_code})")
     for check in verdict.checks:
-        print(f"  {painted(str(check.result), _OF_A_CHECK[str(check.result)])}: {check.sentence} ({check.rule})")
-    if not verdict.checks:
+        result = painted(str(check.result), _OF_A_CHECK[str(check.result)])
+        print(f"  {result}: {check.sentence} ({'; '.join(filter(None, (check.origin, check.note)))})")
+        if check.result != "passed" and check.role == "decides":
+            for label, text in (("read from", check.source), ("to do", check.remedy)):
+                if text:
+                    print(f"    {label}: {text}")
+    if not verdict.checks or verdict.detail:
         print(f"  {verdict.reason}")
     if explanation.holds:
         say(f"version {visible_name(request.version)} already holds {request.target}")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli.common import settings
-from reconciler.cli.exits import DONE, say
+from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.output import write_json
-from reconciler.domain.text import counted
+from reconciler.domain.text import counted, quoted, visible_name
+
+if TYPE_CHECKING:
+    from reconciler.domain.policy import Policy, Rule
 
 app = typer.Typer(no_args_is_help=True, help="Check a policy, or get its JSON Schema.")
 
@@ -35,8 +39,70 @@ def validate(
     with contextlib.suppress(SettingsError):
         for sentence in loaded.policy.excluding(settings().evidence.exclude).never_judged():
             say(f"warning: {path}: {sentence}")
-    print(f"{path}: {counted(len(loaded.policy.rules), 'rule')}, digest {loaded.digest}")
+    for sentence in _replacements(loaded.policy):
+        print(f"{path}: {sentence}")
+    files = f" in {counted(len(loaded.includes) + 1, 'file')}" if loaded.includes else ""
+    print(f"{path}: {counted(len(loaded.policy.rules), 'rule')}{files}, digest {loaded.digest}")
     return DONE
+
+
+def _replacements(policy: Policy) -> Iterator[str]:
+    """What a check of one rule does to another's: whoever reviews the policy reads it here."""
+    for rule in policy.rules:
+        for required in rule.require:
+            for name in required.overrides:
+                yield f"{quoted(name)} is replaced by {quoted(f'{rule.name}/{required.name}')} for {_models(rule)}"
+
+
+def _models(rule: Rule) -> str:
+    """`credit-*, of ads-*`: the globs of the rule, and those of the files that include it."""
+    return ", of ".join(", ".join(map(visible_name, globs)) for globs in (rule.models, *rule.names.within))
+
+
+@app.command(epilog="Example: mlflow-reconciler policy diff old.yaml policy.yaml")
+def diff(
+    old: Annotated[Path, typer.Argument(help="The policy as it was.", readable=False)],
+    new: Annotated[Path, typer.Argument(help="The policy as it is to be.", readable=False)],
+) -> int:
+    """Say in words what differs between two policies; exit 1 where something does."""
+    from reconciler.policy.diff import differences
+    from reconciler.policy.file import read_policy
+
+    found = list(differences(read_policy(old).policy, read_policy(new).policy))
+    for sentence in found:
+        print(sentence)
+    if not found:
+        say("both mean the same")
+    return NEGATIVE if found else DONE
+
+
+@app.command("test", epilog="Example: mlflow-reconciler policy test policy.yaml --junit results.xml")
+def judge_cases(
+    path: Annotated[
+        Path | None, typer.Argument(help="The policy (default: the configured one).", readable=False)
+    ] = None,
+    cases: Annotated[
+        Path | None, typer.Option(help="The cases (default: beside the policy, as policy.test.yaml of policy.yaml).")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the results to this file, as JUnit XML.")] = None,
+) -> int:
+    """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
+    from reconciler.policy.file import read_policy
+    from reconciler.policy.testing import junit_xml, outcomes_of, read_cases, untouched
+
+    path = path or settings().policy_path()
+    beside = cases or path.with_suffix(".test.yaml")
+    policy = read_policy(path).policy
+    results = outcomes_of(policy, *read_cases(beside))
+    failed = [one for one in results if one.failures]
+    for one in failed:
+        print(f"FAIL {visible_name(one.name)}: {'; '.join(one.failures)}")
+    for name in untouched(policy, results):
+        say(f"no case matches rule {quoted(name)}")
+    if junit is not None:
+        junit.write_bytes(junit_xml(str(path), results))
+    print(f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed")
+    return NEGATIVE if failed else DONE
 
 
 @app.command(epilog="Example: mlflow-reconciler policy schema > policy.schema.json")

@@ -14,7 +14,7 @@ from reconciler.domain.times import from_millis, iso
 # As `audit show` prints a decision before its checks.
 _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
-_FACTS = ("version", "run", "logged_model", "origin")
+_FACTS = ("version", "run", "logged_model", "origin", "registered_model")
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24
 _MOST_LINES = 3
@@ -29,7 +29,7 @@ def show_decision(whole: Mapping[str, Any], columns: Sequence[str]) -> None:
     shown |= {f"request_{name}": whole["request"].get(name) for name in _OF_THE_REQUEST}
     write_record(shown | {name: _word(whole[name]) for name in _OF_THE_DECISION}, sys.stdout)
     print("\nchecks")
-    write_rows(whole["checks"], Format.TABLE, ("result", "check", "expected", "observed", "source"), sys.stdout)
+    write_rows(whole["checks"], Format.TABLE, ("result", "role", "check", "expected", "observed", "source"), sys.stdout)
     print("outcomes")
     if whole["outcomes"]:
         write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)

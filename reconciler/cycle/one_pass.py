@@ -98,7 +98,7 @@ class Pass:
         try:
             self._settle()
             listed = self._list()
-            self._looked = self._observing.look(self._terms.scope, self._terms.mode)
+            self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode)
             failpoint("looked")
             self._decide_and_act(listed)
             if not self._unread and not self._stopping():
@@ -131,7 +131,7 @@ class Pass:
         after = self._resolving.read_to()
         # Where our last picture was empty, all that is in it now was seen by others since.
         self._asked_at = self._audit.now() if self._terms.had_open else _LONG_AGO
-        looks = self._observing.begin(self._terms.scope)
+        looks = self._observing.begin(self._terms.scope.of_models)
         listing = self._registry.open_requests(self._terms.scope, after, with_holders=looks)
         self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]

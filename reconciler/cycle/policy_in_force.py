@@ -9,10 +9,11 @@ from reconciler.domain.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class PolicyInForce:
-    """`file`: where it was read; `loaded_by`: by which account, on which host."""
+    """`file`: where it was read; `loaded_by`: by which account, on which host. `includes`: the other files of it."""
 
     policy: Policy
     digest: str
     text: str
     file: str = ""
     loaded_by: str = ""
+    includes: tuple[str, ...] = ()

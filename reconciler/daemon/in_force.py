@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from reconciler.audit.heads import HeadKeeper
 from reconciler.audit.signing import Signer
 from reconciler.bootstrap.audit_logs import resident_audit_log, signer_of
 from reconciler.bootstrap.cycles import times_of
-from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.policies import policy_in_force, refuse_unsafe_includes
 from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.daemon.measuring import Measuring
@@ -69,18 +69,28 @@ def _introduced(named: Named) -> str:
     return f"started: version {__version__}, registry {named.registry.uri}, {what}"
 
 
-def _named_by(config: Path | None, settings: Settings, on_answer: Callable[[], None]) -> Named:
-    """Reads files and connects nothing. Raises SettingsError or PolicyError."""
-    stamp = _stamped(config, settings)
+def _named_by(
+    config: Path | None, settings: Settings, on_answer: Callable[[], None], includes: Sequence[str] | None = None
+) -> Named:
+    """Reads files and connects nothing. Raises SettingsError or PolicyError.
+
+    Args:
+        includes: what the policy is known to include: how files look is noted before they are read.
+    """
+    stamp = _stamped(config, settings, includes or ())
     for path in (config_path(config), settings.policy):
         if path is not None:
             refuse_writable_by_others(path)
-    return Named(settings, policy_in_force(settings), make_registry(settings, on_answer), signer_of(settings), stamp)
+    in_force = policy_in_force(settings)
+    refuse_unsafe_includes(in_force)
+    if includes is None and in_force.includes:
+        return _named_by(config, settings, on_answer, in_force.includes)
+    return Named(settings, in_force, make_registry(settings, on_answer), signer_of(settings), stamp)
 
 
-def _stamped(config: Path | None, settings: Settings) -> Stamp:
-    """What changes when a file does: policy, configuration, secrets."""
-    paths = [config_path(config), settings.policy]
+def _stamped(config: Path | None, settings: Settings, includes: Sequence[str] = ()) -> Stamp:
+    """What changes when a file does: policy, configuration, secrets. `includes`: the policy's other files."""
+    paths = [config_path(config), settings.policy, *map(Path, includes)]
     # What cannot be read any more is told when the settings are read again.
     with contextlib.suppress(UnreadableSecret):
         paths += [*secret_paths(settings.credentials_directory), signing_key_path(settings.credentials_directory)]
@@ -107,8 +117,9 @@ class Running:
         self._log = CycleLog()
         self._schema_checked = self._permissions_told = False
         self._problem: str | None = None
-        self._stamp = named.stamp
         self._heads = HeadKeeper(engine, named.settings.heads_path(), named.signer)
+        self._includes: tuple[str, ...] = ()
+        self._stamp: Stamp = ()
         self._put_in_force(named)
 
     @property
@@ -171,7 +182,7 @@ class Running:
     # --- reloading -------------------------------------------------------------------------------------------
 
     def _follow_the_files(self) -> None:
-        stamp = _stamped(self._config, self._settings)
+        stamp = _stamped(self._config, self._settings, self._includes)
         if not self._reload.is_set() and stamp == self._stamp:
             return
         self._reload.clear()
@@ -186,6 +197,9 @@ class Running:
                 self.sign_off()
             self._put_in_force(named)
         except (SettingsError, PolicyError, UnreadableSecret) as error:
+            if isinstance(error, PolicyError):
+                # What is mended may be a file that the policy in force does not include.
+                self._includes = error.includes
             reason = str(error).replace("\n", "; ")
             self._problem = f"reload refused, the old policy stays in force: {reason}"
             self._measuring.reload_refused()
@@ -206,6 +220,7 @@ class Running:
         self._cycle = Cycle(registry, audit, stop=self._stop.is_set, on_event=log_event, times=times)
         self._heads.use(settings.heads_path(), named.signer)
         self._settings, self._in_force, self._registry = settings, named.in_force, registry
+        self._includes, self._stamp = named.in_force.includes, named.stamp
         self._measuring.in_force(settings.mode, named.in_force.digest)
 
     def _require_same_database(self, settings: Settings) -> None:

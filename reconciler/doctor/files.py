@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from reconciler.bootstrap.audit_logs import signer_of
-from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.policies import policy_in_force, refuse_unsafe_includes
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.domain.policy import Policy
 from reconciler.domain.text import counted
@@ -38,6 +38,7 @@ def configuration(settings: Settings, config: Path | None) -> Finding:
 def policy(settings: Settings) -> Finding:
     refuse_writable_by_others(settings.policy_path())
     in_force = policy_in_force(settings)
+    refuse_unsafe_includes(in_force)
     targets = ", ".join(str(target) for target in sorted(in_force.policy.governed_targets()))
     count = len(in_force.policy.rules)
     rules = f"{counted(count, 'rule')} {'governs' if count == 1 else 'govern'}"

@@ -34,12 +34,21 @@ class ReasonCode(_Explained):
     """Why a verdict is what it is."""
 
     ALL_CHECKS_PASSED = "all_checks_passed", "approve: every check of every matching rule passed"
-    CHECKS_FAILED = "checks_failed", "reject: at least one check failed, and every check could be judged"
+    CHECKS_FAILED = "checks_failed", "reject: at least one check failed, whatever the others would say"
     NO_POLICY = "no_policy", "abstain: no rule covers this model and target"
     UNREADABLE = "unreadable", "abstain: something could not be read; it is tried again"
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
     WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
     UNDETERMINED = "undetermined", "abstain: the registry does not show what a check asks for"
+    OUTSIDE_WINDOW = (
+        "outside_window",
+        "abstain: all else may pass, but the window is closed; the reason says until when",
+    )
+    ONLY_ADVISORY = (
+        "only_advisory",
+        "abstain: no check that matches decides; the reason tells what they would have said",
+    )
+    CONFLICTING_RULES = "conflicting_rules", "abstain: all pass, but rules that match disagree on `archive_existing`"
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 
 
@@ -59,6 +68,7 @@ class CommonCode(FindingCode):
     WAITING = "waiting", "missing, but `grace` is not over: an abstention"
     WITHHELD = "withheld", "kept out of the evidence by `evidence.exclude`, or redacted: an abstention"
     UNDETERMINED = "undetermined", "the registry does not show what the check asks for: an abstention"
+    OUTSIDE_WINDOW = "outside_window", "outside the hours of `window`, or in a freeze: an abstention"
 
 
 class AbsenceCode(FindingCode):

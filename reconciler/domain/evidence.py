@@ -6,10 +6,12 @@ which is judged; `Unreadable`, "could not tell", which is never judged.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
@@ -27,6 +29,7 @@ from reconciler.domain.facts import (
     VersionFacts,
     number,
 )
+from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
 from reconciler.domain.times import iso, parse_iso
 from reconciler.domain.withheld import EXCLUDED, without, without_names
@@ -41,6 +44,7 @@ __all__ = [
     "Fact",
     "LeftOut",
     "LoggedModelFacts",
+    "ModelFacts",
     "Needs",
     "OriginFacts",
     "Reading",
@@ -55,11 +59,14 @@ __all__ = [
 FORMAT = 1
 
 
+# So many metrics of one pattern are kept: one more than a family may have.
+MOST_OF_A_FAMILY = 1001
+
 # What a fact has by names that people chose, of which `evidence.exclude` keeps some out.
 _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
-FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts)
+FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts)
 
 Answer = Fact | Absent | Unreadable
 F = TypeVar("F", bound=Fact)
@@ -97,6 +104,10 @@ class Evidence:
         answer = self.answers.get(kind.key, _NOT_ASKED)
         assert isinstance(answer, (kind, Absent, Unreadable))  # ensured by `of` and `from_json`
         return answer
+
+    def knowing(self, fact: Fact) -> Self:
+        """The same evidence with a fact more, such as one of the request, which is kept elsewhere."""
+        return replace(self, answers=MappingProxyType({**self.answers, fact.key: fact}))
 
     def excluding(self, paths: Iterable[str], names: Iterable[str] = ()) -> Self:
         """The same evidence without these fields, and with the note that they were kept out.
@@ -175,14 +186,33 @@ class Needs:
     run: bool = False
     logged_model: bool = False
     metrics_of_logged_model: bool = False
+    # Of the registered model, which takes a call of its own.
+    registered_model: bool = False
+    # Globs over metrics of the run, and whether a check asks who ran it.
+    metric_globs: frozenset[str] = frozenset()
+    run_user: bool = False
+    model_tags: frozenset[str] = frozenset()
     # Paths of what a rule asks for, and the configuration keeps out of the evidence.
     excluded: frozenset[str] = frozenset()
 
+    def metrics_among(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of the run's metrics that checks ask for: of a family as many as tell that it is too large."""
+        ordered = sorted(names)
+        families = (
+            itertools.islice((name for name in ordered if fnmatchcase(name, glob)), MOST_OF_A_FAMILY)
+            for glob in self.metric_globs
+        )
+        return self.metrics.union(*families)
+
     def without_tags(self, unwanted: Callable[[str], bool]) -> Needs:
         """The same needs, but for tags that are kept out of the evidence."""
-        out = frozenset(filter(unwanted, self.tags))
-        excluded = self.excluded | {f"{VersionFacts.key}.tags.{name}" for name in out}
-        return replace(self, tags=self.tags - out, excluded=excluded) if out else self
+        out, out_of_model = (frozenset(filter(unwanted, names)) for names in (self.tags, self.model_tags))
+        if not out and not out_of_model:
+            return self
+        excluded = {f"{VersionFacts.key}.tags.{name}" for name in out}
+        excluded |= {f"{ModelFacts.key}.tags.{name}" for name in out_of_model}
+        left = replace(self, tags=self.tags - out, model_tags=self.model_tags - out_of_model)
+        return replace(left, excluded=self.excluded | excluded)
 
     @classmethod
     def together(cls, many: Iterable[Needs]) -> Needs:
@@ -194,6 +224,10 @@ class Needs:
             run=any(need.run for need in needs),
             logged_model=any(need.logged_model for need in needs),
             metrics_of_logged_model=any(need.metrics_of_logged_model for need in needs),
+            metric_globs=frozenset().union(*(need.metric_globs for need in needs)),
+            run_user=any(need.run_user for need in needs),
+            registered_model=any(need.registered_model for need in needs),
+            model_tags=frozenset().union(*(need.model_tags for need in needs)),
         )
 
 

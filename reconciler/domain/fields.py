@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Any
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from reconciler.domain.target import Target
-from reconciler.domain.times import duration_text, parse_duration
+from reconciler.domain.times import duration_text, iso, parse_duration, parse_iso
+
+# The context in which a policy is validated that was in force once.
+STORED: Final = "stored"
 
 
 class Value(BaseModel):
@@ -29,7 +33,8 @@ def _to_duration(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a string: put it in quotes")
+        shown = value.isoformat() if isinstance(value, date) else repr(value)
+        raise ValueError(f"{shown} is not a string: put it in quotes")
     return value
 
 
@@ -54,4 +59,72 @@ DurationField = Annotated[
         {"type": ["string", "number"], "description": "Seconds, or 90s, 10m, 1h30m, 30d.", "examples": ["10m"]}
     ),
 ]
+
+
+def _to_glob(value: Any, info: ValidationInfo) -> str:
+    """What an earlier release took, and what matched nothing, is still read from stored policies."""
+    text = _text(value)
+    if text.startswith("!") and info.context != STORED:
+        raise ValueError(f"{text!r} would match names that begin with !: to leave models out, name them in `exclude`")
+    return text
+
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _to_id(value: Any) -> str:
+    text = _text(value)
+    if not _ID.fullmatch(text):
+        raise ValueError(f"{text!r} is not an id: use up to 100 letters, digits, ., _ and -, a letter or digit first")
+    return text
+
+
+def _to_moment(value: Any) -> datetime:
+    """A date is its first moment; what names no zone is UTC."""
+    try:
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if isinstance(value, date):
+            return datetime.combine(value, time(), UTC)
+        return parse_iso(_text(value))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{value!r} is not a date: use for example 2027-01-01 or 2027-01-01T08:00:00Z") from None
+
+
 TextField = Annotated[str, BeforeValidator(_text)]
+GlobField = Annotated[str, BeforeValidator(_to_glob)]
+IdField = Annotated[str, BeforeValidator(_to_id)]
+MomentField = Annotated[
+    datetime,
+    BeforeValidator(_to_moment),
+    PlainSerializer(iso),
+    WithJsonSchema({"type": "string", "description": "A date or a moment, in UTC.", "examples": ["2027-01-01"]}),
+]
+
+
+def _to_words(value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ValueError("[] names no value: name at least one")
+    return tuple(map(_text, values))
+
+
+WordsField = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_to_words),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+def _to_step(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not is_number and value not in ("last", "best"):
+        raise ValueError(f"{value!r} is not a step: use last, best, or a number from 0")
+    return value
+
+
+StepField = Annotated[
+    int | str,
+    BeforeValidator(_to_step),
+    WithJsonSchema({"anyOf": [{"enum": ["last", "best"]}, {"type": "integer", "minimum": 0}]}),
+]

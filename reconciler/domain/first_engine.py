@@ -10,10 +10,11 @@ from datetime import datetime
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.checks.description import DescriptionCheck, DescriptionCode
-from reconciler.domain.checks.metric import Bounds, MetricCheck, MetricCode
+from reconciler.domain.checks.metric import MetricCheck, MetricCode
 from reconciler.domain.checks.run import Problem, RunCheck, RunCode
 from reconciler.domain.codes import CommonCode
 from reconciler.domain.evidence import Evidence, LoggedModelFacts, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.shares import Bounds
 
 _SHARES = frozenset({"accuracy", "precision", "recall", "auc", "f1"})
 _WORD = re.compile(r"[a-z]+[0-9]*")

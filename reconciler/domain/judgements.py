@@ -9,9 +9,9 @@ from typing import Final
 
 from reconciler.domain.decision import Mode, OutcomeKind
 from reconciler.domain.evidence import Evidence
-from reconciler.domain.verdict import CheckResult, Verdict, VerdictKind
+from reconciler.domain.verdict import CheckResult, Role, Verdict, VerdictKind
 
-# What was found, without texts and numbers: (rule, check, result, code) of each check.
+# What was found, without texts and numbers: (rule, check, result, code) of each check that decides.
 Findings = frozenset[tuple[str, str, str, str]]
 
 # A row that neither acts nor has another verdict is written at most this often for a request.
@@ -20,7 +20,9 @@ _ENDED_WITHOUT_EFFECT = frozenset({OutcomeKind.OBSERVED, OutcomeKind.FAILED, Out
 
 
 def findings_of(checks: Iterable[CheckResult]) -> Findings:
-    return frozenset((check.rule, check.check, str(check.result), str(check.code)) for check in checks)
+    """Of the checks that decide: advice and parts change no judgement."""
+    deciding = (check for check in checks if check.role is Role.DECIDES)
+    return frozenset((check.rule, check.check, str(check.result), str(check.code)) for check in deciding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,12 +148,13 @@ def _parts(document: Mapping[str, Any], needs: Needs) -> Mapping[_Kind, list[Pat
 
 def _parts_of_run(run: Mapping[str, Any], needs: Needs) -> Iterator[tuple[_Kind, Path]]:
     for member in _FROM_TAGS:
-        if member in run:
+        if member in run and not (member == "user" and needs.run_user):
             yield _Kind.CODE, (RunFacts.key, member)
     for at in range(len(run.get("datasets", ()))):
         yield _Kind.DATASETS, (RunFacts.key, "datasets", at)
+    asked = needs.metrics_among(run.get("metrics", ()))
     for name in sorted(run.get("metrics", ())):
-        if name not in needs.metrics:
+        if name not in asked:
             yield _Kind.METRICS, (RunFacts.key, "metrics", name)
     # No kind of check asks for these: one that does adds them to `Needs`, and here.
     for name in sorted(run.get("params", ())):

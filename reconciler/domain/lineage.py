@@ -43,6 +43,14 @@ class NotShown:
     detail: str
 
 
+def broken_lineage(evidence: Evidence) -> Absent | Unreadable | None:
+    """What the version was made from, where that cannot be followed to its end, or could not be read."""
+    model = evidence.fact(LoggedModelFacts)
+    if isinstance(model, Unreadable) or (isinstance(model, Absent) and model.code in BROKEN_LINEAGE):
+        return model
+    return None
+
+
 def logged_several_models(run: RunFacts) -> bool:
     """Then nothing tells which of them the run's metrics were measured on."""
     return len(run.outputs or ()) > 1

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr
 
+from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.base import Check
 from reconciler.domain.evidence import Needs
-from reconciler.domain.fields import TargetField, TextField, Value
+from reconciler.domain.fields import GlobField, MomentField, TargetField, TextField, Value, WordsField
 from reconciler.domain.request import Request
-from reconciler.domain.scope import Scope, matches_any
+from reconciler.domain.scope import Names, Part, Scope, matches_any
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible
 
@@ -22,20 +23,79 @@ _REMEMBERED = 10_000
 _OUT = "kept out of the evidence by evidence.exclude, so no request under this rule is decided: change one of the two"
 
 
+class When(Value):
+    """What must be so of the registered model for a rule to apply."""
+
+    model_tag: Mapping[TextField, WordsField] = Field(
+        min_length=1,
+        description="Tags of the registered model with the value, or a list of the values, for which the rule applies. "
+        "It applies too where a tag is absent.",
+        examples=[{"tier": "1"}],
+    )
+
+
 class Rule(Value):
     """What must hold for these models to go to these targets."""
 
+    # Of an included file: the globs of each file that includes it, in which its models must lie.
+    _within: tuple[tuple[str, ...], ...] = PrivateAttr(())
+
     name: TextField = Field(min_length=1, max_length=200, description="Shown with every reason.")
-    models: tuple[TextField, ...] = Field(("*",), min_length=1, description="Globs over registered model names.")
-    targets: tuple[TargetField, ...] = Field(min_length=1)
-    archive_existing: bool = Field(
-        False, strict=True, description="Archive the other versions of the stage on approval (stages only)."
+    kind: Literal["model", "prompt"] = Field("model", description="What `models` names: models, or prompts.")
+    models: tuple[GlobField, ...] = Field(("*",), min_length=1, description="Globs over registered model names.")
+    exclude: tuple[GlobField, ...] = Field((), description="Globs over names that the rule leaves out.")
+    when: When | None = Field(
+        None, description="Applies only to models with these tags, or without a tag of that name."
+    )
+    targets: tuple[TargetField, ...] = Field(min_length=1, description="Stages, and aliases with @.")
+    mode: Literal["decide", "observe"] = Field(
+        "decide", description="`observe`: what its checks say is told and recorded, and decides nothing."
+    )
+    starts: MomentField | None = Field(
+        None, alias="from", description="Before this moment (UTC) the rule only observes, and says what will fail."
+    )
+    archive_existing: bool | None = Field(
+        None,
+        strict=True,
+        description="Whether an approval archives the other versions of the stage (stages only). Unset: no opinion.",
     )
     # `reconciler.policy.grammar` says which kinds of check a text may hold.
-    require: tuple[Check, ...] = Field(min_length=1, description="All of these must pass.")
+    require: tuple[Check | AnyOf, ...] = Field(min_length=1, description="All of these must pass.")
 
-    def covers(self, model: str, target: Target) -> bool:
-        return target in self.targets and matches_any(model, self.models)
+    @cached_property
+    def names(self) -> Names:
+        return Names(self.models, self.exclude, self._within)
+
+    def within(self, globs: Sequence[str]) -> Self:
+        """The same rule, for models only that match one of these globs, too."""
+        rule = self.model_copy()
+        rule.__dict__.pop("names", None)
+        rule._within = (*self._within, tuple(globs))
+        return rule
+
+    def covers(self, model: str, target: Target, kind: str = "model") -> bool:
+        return self.kind == kind and target in self.targets and self.names.match(model)
+
+    def needs(self) -> Needs:
+        """What must be read to judge it."""
+        tags = frozenset(self.when.model_tag) if self.when else frozenset()
+        own = Needs(registered_model=bool(tags), model_tags=tags)
+        return Needs.together([own, *(required.needs() for required in self.require)])
+
+
+class Include(Value):
+    """Another file with rules, which may touch no models but these."""
+
+    file: TextField = Field(
+        min_length=1, max_length=1000, description="Its path, from the folder of the file that names it."
+    )
+    models: tuple[GlobField, ...] = Field(min_length=1, description="Globs: its rules apply to no other names.")
+
+
+class Defaults(Value):
+    """What holds where no rule that matches says otherwise."""
+
+    archive_existing: bool = Field(False, strict=True, description="As of a rule.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +108,7 @@ class Coverage:
     @classmethod
     def of(cls, rules: Iterable[Rule]) -> Coverage:
         rules = tuple(rules)
-        return cls(rules, Needs.together(check.needs() for rule in rules for check in rule.require))
-
-
-_NOTHING = Coverage((), Needs())
+        return cls(rules, Needs.together(rule.needs() for rule in rules))
 
 
 class Policy(Value):
@@ -60,26 +117,31 @@ class Policy(Value):
     # Globs over the names of tags that are kept out of the evidence; of the configuration, not of the text.
     _exclude: tuple[str, ...] = PrivateAttr(())
 
-    version: Literal[1]
-    rules: tuple[Rule, ...] = Field(min_length=1)
+    version: Literal[1] = Field(description="Of the language.")
+    defaults: Defaults = Field(Defaults(), description="What holds where no rule that matches says otherwise.")
+    people: Mapping[TextField, WordsField] = Field(
+        {}, description="The logins of each person, of registry, cluster and operating system."
+    )
+    include: tuple[Include, ...] = Field((), description="Other files with rules, such as one for each team.")
+    rules: tuple[Rule, ...] = Field((), description="At least one, here or in a file that is included.")
 
     @cached_property
     def _targets(self) -> frozenset[Target]:
         return frozenset(target for rule in self.rules for target in rule.targets)
 
     @cached_property
-    def _coverage(self) -> Callable[[str, Target], Coverage]:
+    def _coverage(self) -> Callable[[str, Target, str], Coverage]:
         """Worked out once for each model and target, however many requests there are."""
 
         @lru_cache(_REMEMBERED)
-        def coverage(model: str, target: Target) -> Coverage:
-            return Coverage.of(rule for rule in self.rules if rule.covers(model, target))
+        def coverage(model: str, target: Target, kind: str) -> Coverage:
+            return Coverage.of(rule for rule in self.rules if rule.covers(model, target, kind))
 
         return coverage
 
     def coverage_of(self, request: Request) -> Coverage:
-        """Nothing covers a prompt, which MLflow keeps like a model: people decide about it."""
-        return _NOTHING if request.is_prompt else self._coverage(request.model, request.target)
+        """A prompt, which MLflow keeps like a model, is covered by rules for prompts only."""
+        return self._coverage(request.model, request.target, "prompt" if request.is_prompt else "model")
 
     def rules_for(self, request: Request) -> tuple[Rule, ...]:
         return self.coverage_of(request).rules
@@ -105,6 +167,8 @@ class Policy(Value):
     def never_judged(self) -> Iterator[str]:
         """A sentence for each check that asks for what is kept out of the evidence, and so is never judged."""
         for rule in self.rules:
+            if rule.when and any(map(self._is_excluded, rule.when.model_tag)):
+                yield f"rule {quoted(rule.name)}: a tag of `when` is {_OUT}"
             for check in rule.require:
                 if check.needs().without_tags(self._is_excluded).excluded:
                     yield f"rule {quoted(rule.name)}: {visible(check.title)} is {_OUT}"
@@ -113,7 +177,8 @@ class Policy(Value):
         return self._targets
 
     def scope(self) -> Scope:
-        return Scope(tuple((rule.models, frozenset(rule.targets)) for rule in self.rules), governed=True)
+        parts = (Part(rule.names, frozenset(rule.targets), rule.kind == "prompt") for rule in self.rules)
+        return Scope(tuple(parts), governed=True)
 
     def all_needs(self) -> Needs:
         """What must be read to judge any request."""

@@ -1,10 +1,11 @@
-"""Which requests are looked for: models, and the targets that may be requested for them."""
+"""Which requests are looked for: names, and the targets that may be requested for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from reconciler.domain.target import Target
 
@@ -14,25 +15,53 @@ def matches_any(model: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(model, glob) for glob in globs)
 
 
+class Names(NamedTuple):
+    """The names that match one of `globs`, none of `exclude`, and one of each list in `within`."""
+
+    globs: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    within: tuple[tuple[str, ...], ...] = ()
+
+    def match(self, name: str) -> bool:
+        return (
+            matches_any(name, self.globs)
+            and not matches_any(name, self.exclude)
+            and all(matches_any(name, globs) for globs in self.within)
+        )
+
+
+class Part(NamedTuple):
+    """Names, and the targets that are looked for there; of prompts or of models."""
+
+    names: Names
+    targets: frozenset[Target]
+    of_prompts: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is looked for: models (as globs), and the targets that may be requested for them.
+    """What is looked for: names, and the targets that may be requested for them.
 
     `governed`: a policy governs exactly this, so no daemon decides what lies outside.
     """
 
-    parts: tuple[tuple[tuple[str, ...], frozenset[Target]], ...]
+    parts: tuple[Part, ...]
     governed: bool = False
 
     @classmethod
     def of_all_models(cls, targets: Iterable[Target]) -> Scope:
-        return cls(((("*",), frozenset(targets)),))
+        return cls((Part(Names(("*",)), frozenset(targets)),))
 
     @property
     def targets(self) -> frozenset[Target]:
-        return frozenset(target for _, targets in self.parts for target in targets)
+        return frozenset(target for part in self.parts for target in part.targets)
+
+    @property
+    def of_models(self) -> Scope:
+        """What is looked for on models: prompts are not."""
+        return Scope(tuple(part for part in self.parts if not part.of_prompts), self.governed)
 
     def targets_of(self, model: str) -> frozenset[Target]:
         """The targets looked for on a model; empty where there are none."""
-        matching = [targets for globs, targets in self.parts if matches_any(model, globs)]
+        matching = [part.targets for part in self.parts if not part.of_prompts and part.names.match(model)]
         return frozenset(target for targets in matching for target in targets)

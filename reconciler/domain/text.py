@@ -11,6 +11,7 @@ import hashlib
 import shlex
 import unicodedata
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 NAME_LIMIT = 256
 TEXT_LIMIT = 4096
@@ -105,3 +106,27 @@ class Text:
     @property
     def whole(self) -> bool:
         return self.length <= TEXT_LIMIT
+
+
+# Letters that show nothing: those with Unicode's Default_Ignorable (Hangul fillers), and blanks among hieroglyphs. What
+# else shows nothing, such as U+200B, U+00AD or U+2800, is neither a letter nor a digit.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\U00013441\U00013442")
+
+
+def letters_and_digits(text: Text) -> int:
+    """How many the text shows, as far as it is kept."""
+    return sum(character.isalnum() and character not in _BLANK_LETTERS for character in text.head)
+
+
+def counted_letters(count: int) -> str:
+    return "1 letter or digit" if count == 1 else f"{count} letters and digits"
+
+
+def is_address(text: str, *schemes: str) -> bool:
+    """Whether it is an address of the web that a browser would open; `schemes`: http and https without any."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    allowed = schemes or ("http", "https")
+    return parts.scheme in allowed and bool(parts.hostname) and text.isprintable() and " " not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +16,15 @@ class Result(StrEnum):
     UNKNOWN = "unknown"  # could not tell
 
 
+class Role(StrEnum):
+    """What a check has to say in the verdict."""
+
+    DECIDES = "decides"
+    ADVISES = "advises"  # it observes, is advisory, or its rule begins later
+    OVERRIDDEN = "overridden"  # a check of another rule stands in its place
+    PART = "part"  # of alternatives, which decide or advise as a whole
+
+
 class VerdictKind(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
@@ -25,7 +35,8 @@ class VerdictKind(StrEnum):
 class CheckResult:
     """One condition of one rule, judged. `code` is stable for machines; texts are already visible.
 
-    `source` says where the observed value was read: run, logged model, dataset, step, or version.
+    `source` says where the observed value was read: run, logged model, dataset, step, or version. `id`, `why` and
+    `help` are the policy's; `note` says why it does not decide, `remedy` what to do where it does not pass.
     """
 
     rule: str
@@ -36,6 +47,22 @@ class CheckResult:
     observed: str
     observed_number: float | None = None
     source: str = ""
+    role: Role = Role.DECIDES
+    id: str = ""
+    why: str = ""
+    help: str = ""
+    note: str = ""
+    remedy: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the policy names it: `tier-1/auc`."""
+        return f"{self.rule}/{self.id or self.check}"
+
+    @property
+    def origin(self) -> str:
+        """Its rule, and what the policy says about it: `tier-1; Model risk standard 4.2`."""
+        return "; ".join(filter(None, (self.rule, self.why, self.help)))
 
     @property
     def sentence(self) -> str:
@@ -48,13 +75,17 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done about a request, and on what grounds: each check of each rule that matched."""
+    """What is to be done about a request, and on what grounds: each check of each rule that matched.
+
+    `rules` are those that decide; where none does, those that advise. `detail` says what `reason_code` alone does not.
+    """
 
     kind: VerdictKind
     reason_code: ReasonCode
     checks: tuple[CheckResult, ...] = ()
     rules: tuple[str, ...] = ()
     archive_existing: bool = False
+    detail: str = ""
 
     @property
     def rule(self) -> str:
@@ -62,25 +93,45 @@ class Verdict:
         return ", ".join(self.rules)
 
     @property
+    def deciding(self) -> tuple[CheckResult, ...]:
+        return tuple(check for check in self.checks if check.role is Role.DECIDES)
+
+    @property
     def reason(self) -> str:
         """The same words in the registry, in `explain`, in the log and in the report. At most 4,000 bytes."""
-        return cut_at_word(_REASONS[self.kind](self), 4000)
+        return cut_at_word("".join((_REASONS[self.kind](self), *self._besides())), 4000)
+
+    def _besides(self) -> Iterator[str]:
+        """What was replaced, and what advice was not met: every reason tells it."""
+        replaced = [f"{check.name} by {check.note}" for check in self.checks if check.role is Role.OVERRIDDEN]
+        if replaced:
+            yield f"; replaced: {', '.join(replaced)}"
+        advice = [
+            f"{check.sentence} ({check.origin}; {check.note})"
+            for check in self.checks
+            if check.role is Role.ADVISES and check.result is not Result.PASSED
+        ]
+        if advice and self.reason_code != ReasonCode.ONLY_ADVISORY:
+            yield f"; advice not met: {'; '.join(advice)}"
 
 
 def _approved(verdict: Verdict) -> str:
-    return "; ".join(dict.fromkeys(check.sentence for check in verdict.checks))
+    return "; ".join(dict.fromkeys(check.sentence for check in verdict.deciding))
 
 
 def _rejected(verdict: Verdict) -> str:
-    failed = [check for check in verdict.checks if check.result is Result.FAILED]
-    reasons = "; ".join(f"{check.sentence} ({check.rule})" for check in failed)
-    return reasons if len(verdict.checks) == 1 else f"{len(failed)} of {len(verdict.checks)} checks failed: {reasons}"
+    checks = verdict.deciding
+    failed = [check for check in checks if check.result is Result.FAILED]
+    reasons = "; ".join(f"{check.sentence} ({check.origin})" for check in failed)
+    return reasons if len(checks) == 1 else f"{len(failed)} of {len(checks)} checks failed: {reasons}"
 
 
 def _abstained(verdict: Verdict) -> str:
     if verdict.reason_code == ReasonCode.NO_POLICY:
         return "no rule of the policy covers this model and target, so it is left alone"
-    unknown = [check for check in verdict.checks if check.result is Result.UNKNOWN]
+    if verdict.reason_code in {ReasonCode.ONLY_ADVISORY, ReasonCode.CONFLICTING_RULES}:
+        return verdict.detail
+    unknown = [check for check in verdict.deciding if check.result is Result.UNKNOWN]
     return "could not tell: " + "; ".join(f"{check.sentence} ({visible(check.rule)})" for check in unknown)
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.domain.request import Request
-from reconciler.domain.target import Target
+from reconciler.domain.scope import Names
 from reconciler.domain.text import quoted, visible_name
 from reconciler.mlflow_app.holders import OURS
 from reconciler.mlflow_app.tables import governed as table
@@ -26,14 +25,19 @@ _REFRESHED_AFTER_MS: Final = 60 * 60 * 1000
 _BELIEVED_FOR_MS: Final = 3 * _REFRESHED_AFTER_MS
 
 
-class Part(NamedTuple):
-    """Globs over model names, and the targets that the policy governs there."""
+Covers = Callable[[Request], bool | None]
 
-    models: tuple[str, ...]
+
+class Part(NamedTuple):
+    """Names of models and of prompts, and the targets that the policy governs there."""
+
+    models: Names
+    prompts: Names
     targets: frozenset[str]
 
-    def covers(self, model: str, target: Target) -> bool:
-        return str(target) in self.targets and any(fnmatchcase(model, glob) for glob in self.models)
+    def covers(self, request: Request) -> bool:
+        names = self.prompts if request.is_prompt else self.models
+        return str(request.target) in self.targets and names.match(request.model)
 
 
 class Governed:
@@ -61,8 +65,8 @@ class Governed:
         except DBAPIError:
             return  # another worker wrote it at the same moment
 
-    def covers(self, workspace: str, believes: Callable[[str, str], bool]) -> Callable[[str, Target], bool | None]:
-        """Whether a rule covers a model and target; None if no daemon has stated anything for three hours.
+    def covers(self, workspace: str, believes: Callable[[str, str], bool]) -> Covers:
+        """Whether a rule covers a request; None if no daemon has stated anything for three hours.
 
         Args:
             believes: whether this daemon may decide about this model; statements of others about it are ignored.
@@ -72,33 +76,35 @@ class Governed:
         with self._engine.connect() as connection:
             stated = {daemon: _parts(statement) for daemon, statement in connection.execute(wanted)}
 
-        def covered(model: str, target: Target) -> bool | None:
-            believed = [parts for daemon, parts in stated.items() if believes(daemon, model)]
-            return any(part.covers(model, target) for parts in believed for part in parts) if believed else None
+        def covered(request: Request) -> bool | None:
+            believed = [parts for daemon, parts in stated.items() if believes(daemon, request.model)]
+            return any(part.covers(request) for parts in believed for part in parts) if believed else None
 
         return covered
 
 
 def _parts(statement: str) -> list[Part]:
-    """Empty for a statement that is not `[{"models": […], "targets": […]}, …]`."""
+    """Empty for a statement that is not `[{"models": […], "targets": […]}, …]`.
+
+    A part may have `prompts`, `exclude` and `within`, as `domain.scope.Names` has them.
+    """
     try:
         return list(_read(json.loads(statement)))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return []
 
 
 def _read(data: Any) -> Iterator[Part]:
     for part in data:
-        globs, targets = part["models"], part["targets"]
-        if not all(isinstance(text, str) for text in (*globs, *targets)):
-            raise TypeError("globs and targets must be strings")
-        yield Part(tuple(globs), frozenset(targets))
+        exclude, within = _texts(part.get("exclude", [])), tuple(map(_texts, part.get("within", [])))
+        models, prompts = (Names(_texts(part.get(kind, [])), exclude, within) for kind in ("models", "prompts"))
+        yield Part(models, prompts, frozenset(_texts(part["targets"])))
 
 
-def is_covered(covers: Callable[[str, Target], bool | None], request: Request) -> bool | None:
-    """Whether a rule covers the request (never a prompt's); None if no daemon has stated what its policy governs."""
-    covered = covers(request.model, request.target)
-    return False if covered is not None and request.is_prompt else covered
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
+        raise TypeError("globs and targets must be strings")
+    return tuple(values)
 
 
 def warning_of_no_rule(request: Request) -> str:

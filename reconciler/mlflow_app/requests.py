@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from reconciler.domain.times import in_millis
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, write_decision
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
-from reconciler.mlflow_app.governed import Governed, is_covered, warning_of_no_rule
+from reconciler.mlflow_app.governed import Covers, Governed, warning_of_no_rule
 from reconciler.mlflow_app.held import unknown_to
 from reconciler.mlflow_app.history import What, by_caller
 from reconciler.mlflow_app.identity import Identity, Seal, seal_in
@@ -177,7 +177,7 @@ class TransitionRequests:
                 continue
             actions = self._actions(pending.request, caller)
             row = wire.listed(pending.request, pending.stamped, actions, tag.stage)
-            if covers is not None and is_covered(covers, pending.request) is False:
+            if covers is not None and covers(pending.request) is False:
                 row["covered"] = False
             if (version := versions.get((tag.model, tag.version))) is not None:
                 row["model_version"] = wire.version_data(version)
@@ -277,9 +277,9 @@ class TransitionRequests:
         )
 
     def _covered(self, request: Request) -> bool | None:
-        return is_covered(self._covers(), request)
+        return self._covers()(request)
 
-    def _covers(self) -> Callable[[str, Target], bool | None]:
+    def _covers(self) -> Covers:
         return self._governed.covers(self._registry.workspace, self._identity.user_may_approve)
 
     def _require(self, allowed: bool, what: str) -> None:

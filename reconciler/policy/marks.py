@@ -112,10 +112,10 @@ class Marks:
     def _add_problem(self, mark: yaml.Mark, at: Location, message: str) -> None:
         self.problems.append(Problem(mark.line + 1, mark.column + 1, path_of(at), message))
 
-    def problem(self, at: Location, message: str, *, at_key: bool = False) -> Problem:
+    def problem(self, at: Location, message: str, *, at_key: bool = False, file: str = "") -> Problem:
         """A problem at this location. `at_key`: the key is wrong, not its value."""
         mark = (self._keys.get(at) if at_key else None) or self._nearest(at)
-        return Problem(mark.line + 1, mark.column + 1, path_of(at), message)
+        return Problem(mark.line + 1, mark.column + 1, path_of(at), message, file)
 
     def _nearest(self, at: Location) -> yaml.Mark:
         """The place of the value, or of the nearest part that encloses it."""

@@ -13,26 +13,31 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. `line` and `column` count from 1; None if the problem is the file itself."""
+    """One mistake. `line` and `column` count from 1; None if the problem is the file itself.
+
+    `file` is the name of the file that was included; "" for the policy itself.
+    """
 
     line: int | None
     column: int | None
     where: str
     message: str
+    file: str = ""
 
     def in_file(self, name: str) -> str:
         """`policy.yaml:7:9: rules[0].targets[0]: what is wrong`."""
         at = f":{self.line}:{self.column}" if self.line is not None else ""
-        return f"{name}{at}: " + (f"{self.where}: " if self.where else "") + self.message
+        return f"{self.file or name}{at}: " + (f"{self.where}: " if self.where else "") + self.message
 
 
 class PolicyError(ReconcilerError):
-    """The policy cannot be used. `str` has one line for each problem."""
+    """The policy cannot be used. `str` has one line for each problem. `includes`: files that were read for it."""
 
     exit_code = ExitCode.MISCONFIGURED
 
-    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, name: str, problems: Sequence[Problem], includes: Sequence[str] = ()) -> None:
         self.name = name
+        self.includes = tuple(includes)
         self.problems = tuple(problems)
         super().__init__("\n".join(problem.in_file(name) for problem in self.problems))
 

@@ -12,7 +12,7 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Needs
 from reconciler.domain.looks import Look, Wanted
 from reconciler.domain.request import Assurance, Request
-from reconciler.domain.scope import Scope
+from reconciler.domain.scope import Part, Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
@@ -70,7 +70,12 @@ class AppRegistry(TransitionRequests):
 
     def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         targets = [str(target) for target in sorted(scope.targets)]
-        query = {"target": targets, "expand_model_version": "true", "history_after": history_after, **_governed(scope)}
+        query = {
+            "target": targets,
+            "expand_model_version": "true",
+            "history_after": history_after,
+            **governed_statement(scope),
+        }
         known = {"holders": self._holders.known(scope)} if with_holders else {}
         listed = self._in_order({**query, **known})
         return Listing(listed, history=self._history)
@@ -226,11 +231,19 @@ def _by_decision(answer: Any) -> dict[str, Row] | None:
     return {str(row.get("decision_id")): row for row in rows_of(answer, "decided")}
 
 
-def _governed(scope: Scope) -> dict[str, str]:
+def governed_statement(scope: Scope) -> dict[str, str]:
     """What the daemon's policy governs, as JSON, so that the app can at once warn who requests anything else."""
     if not scope.governed:
         return {}
-    parts = [{"models": list(globs), "targets": sorted(map(str, targets))} for globs, targets in scope.parts]
-    text = json.dumps(parts, separators=(",", ":"))
+    text = json.dumps([_stated(part) for part in scope.parts], separators=(",", ":"))
     # A query has no room for more; the app then knows nothing and warns nobody.
     return {"governed": text} if len(text) <= _LONGEST_GOVERNED else {}
+
+
+def _stated(part: Part) -> dict[str, object]:
+    """A part of what is governed, as the app reads it. An app that knows of no prompts takes theirs for no model's."""
+    names = part.names
+    stated: dict[str, object] = {"models": [] if part.of_prompts else list(names.globs)}
+    stated["targets"] = sorted(map(str, part.targets))
+    more = {"prompts": names.globs if part.of_prompts else (), "exclude": names.exclude, "within": names.within}
+    return stated | {key: value for key, value in more.items() if value}

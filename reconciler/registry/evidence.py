@@ -23,6 +23,7 @@ from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.models import get_model, read_models
 from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.runs import Runs
@@ -61,10 +62,22 @@ class EvidenceReader:
         ids = sorted({origin.model for origin in origins.values() if isinstance(origin.model, str)})
         runs = self._runs.all(_run_ids(versions, wanted), has_logged_models=bool(ids))
         models = self._logged_models(ids)
+        registered = read_models(self._registry, wanted)
         return {
-            key: Evidence.of(now, _answers(versions[key], origins[key], (runs, models), needs))
+            key: Evidence.of(
+                now, _answers(versions[key], origins[key], (runs, models), needs) | registered.get(key, {})
+            )
             for key, needs in ((listed.request.key, needs) for listed, needs in wanted)
         }
+
+    @property
+    def registry(self) -> str:
+        """The address of the registry."""
+        return self._registry.base
+
+    def read_registered_model(self, name: str) -> Row:
+        """Raises NotFound if there is no such model."""
+        return get_model(self._registry, name)
 
     @staticmethod
     def run_id_of(version: VersionFacts) -> str | None:

@@ -115,7 +115,8 @@ class Rotation:
 
 def name_filters(scope: Scope, looked_for: Callable[[Target], bool]) -> list[str]:
     """Searches by name that find every model on which such a target is governed, and perhaps others; "": all models."""
-    globs = {glob for globs, targets in scope.parts if any(map(looked_for, targets)) for glob in globs}
+    parts = [part for part in scope.parts if not part.of_prompts and any(map(looked_for, part.targets))]
+    globs = {glob for part in parts for glob in part.names.globs}
     patterns = {_pattern(glob) for glob in globs}
     if "%" in patterns or len(patterns) > _MOST_FILTERS:
         return [""]

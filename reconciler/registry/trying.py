@@ -91,7 +91,16 @@ def evidence_trials(reader: EvidenceReader, sample: Sample, needs: Needs, server
         trials.append(Trial("runs", server, lambda: _runs(reader, sample)))
     if needs.logged_model:
         trials.append(Trial("logged models", server, lambda: _logged_models(reader, sample)))
+    if needs.registered_model:
+        trials.append(Trial("registered models", reader.registry, lambda: _registered_models(reader, sample)))
     return trials
+
+
+def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
+    name = place_of(sample.row)[0] if sample.row is not None else "a"
+    if not _exists(lambda: reader.read_registered_model(name)) or sample.row is None:
+        return untried("nothing to try it on: the registry has no readable version")
+    return works(f"{visible_name(name)} can be read")
 
 
 def _runs(reader: EvidenceReader, sample: Sample) -> TrialResult:

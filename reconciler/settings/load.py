@@ -169,6 +169,17 @@ def refuse_writable_by_others(path: Path) -> None:
         raise SettingsError([f"{path}: writable by users other than its owner: chmod go-w {path}"])
 
 
+def refuse_folder_writable_by_others(path: Path) -> None:
+    """Refuse a folder in which others can replace files.
+
+    Raises:
+        SettingsError: users other than its owner may write it.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_mode & 0o022:
+            raise SettingsError([f"{path}: writable by users other than its owner: chmod go-w {path}"])
+
+
 def database_url(url: str) -> str:
     """Return the address with its driver. Raises SettingsError if it is not a usable database."""
     try:

@@ -48,6 +48,8 @@ class OwnerCheck(Check):
     kind: ClassVar[str] = "owner"
     codes: ClassVar[type[FindingCode]] = OwnerCode
 
+    example: ClassVar[str] = "owner: fraud-team"
+
     owner: TextField = Field(description="The team's name.")
 
     @property
@@ -76,6 +78,7 @@ class OwnerCheck(Check):
             yield "can never pass: nobody is no team"
 
 
+KNOWN = ", ".join(kind.kind for kind in KINDS)
 WITH_OWNER = (*KINDS, OwnerCheck)
 
 
@@ -122,7 +125,7 @@ def test_its_mistakes_and_doubts_are_told_with_their_place() -> None:
         policy("fraud-team", "        onwer: x\n      - ownr: y\n")
     assert [problem.in_file("p") for problem in caught.value.problems] == [
         "p:7:9: rules[0].require[0].onwer: unknown key: did you mean owner?",
-        "p:8:9: rules[0].require[1]: not a check: use exactly one of metric, description, tag, run, owner",
+        f"p:8:9: rules[0].require[1]: not a check: use exactly one of {KNOWN}, owner, any_of",
     ]
     [doubt] = policy("nobody").warnings
     assert doubt.in_file("p") == "p:6:9: rules[0].require[0]: can never pass: nobody is no team"
@@ -138,7 +141,7 @@ def test_the_schema_and_the_reference_show_it() -> None:
 
 def test_a_policy_of_the_product_does_not_know_it() -> None:
     text = policy("fraud-team").text
-    with pytest.raises(PolicyError, match="use exactly one of metric, description, tag, run$"):
+    with pytest.raises(PolicyError, match=f"use exactly one of {KNOWN}, any_of$"):
         parse_policy(text, "p.yaml")
 
 
@@ -162,6 +165,15 @@ def test_every_kind_is_a_key_and_a_sentence(kind: type[Check]) -> None:
     assert kind.kind in kind.model_fields
     assert kind.__doc__ is not None
     assert kind.__doc__.endswith(".")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_the_example_of_every_kind_is_one_and_nothing_is_doubtful_in_it(kind: type[Check]) -> None:
+    of, target = ("prompt", "'@production'") if "model" not in kind.of else ("model", "Production")
+    rule = f"  - name: r\n    kind: {of}\n    targets: [{target}]\n    require:\n"
+    linked = "" if kind.kind == "run" or of == "prompt" else "      - run: {linked: true}\n"
+    text = f"version: 1\nrules:\n{rule}      - {kind.example}\n{linked}"
+    assert parse_policy(text, "p").warnings == ()
 
 
 def test_a_code_means_one_thing_and_fits_its_column() -> None:

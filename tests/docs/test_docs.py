@@ -103,14 +103,15 @@ def test_every_command_that_the_readme_shows_exists() -> None:
         assert parts in known or parts[:1] in known, words
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/policy.md", 2)])
+@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/policy.md", 3)])
 def test_every_policy_that_is_shown_is_a_policy(page: str, count: int) -> None:
     from reconciler.policy.file import parse_policy
 
     policies = re.findall(r"```yaml\n(version: 1.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert len(policies) == count
     for policy in policies:
-        assert parse_policy(policy, page).warnings == ()
+        # Each `when` is warned of, since only the server can tell whether its tags are protected.
+        assert [one for one in parse_policy(policy, page).warnings if ".when." not in one.where] == []
 
 
 def test_a_policy_that_is_shown_uses_each_key_about_where_a_value_comes_from() -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
 
 from reconciler.demo.server import mlflow_server
+from reconciler.domain.request import Request
+from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import creating
 from reconciler.mlflow_app.governed import Governed
+from reconciler.registry.app import governed_statement
 from tests.acceptance.conftest import Product
+from tests.builders import a_request
 from tests.command import COMMAND
 from tests.mlflow_app.conftest import Person
 
@@ -99,15 +104,28 @@ def governed(tmp_path: Path, clock: Clock) -> Governed:
     return Governed(engine, clock)
 
 
+def asking(name: str, *, is_prompt: bool = False) -> Request:
+    return replace(a_request(name, datetime(2026, 1, 1, tzinfo=UTC)), is_prompt=is_prompt)
+
+
+def test_what_a_rule_leaves_out_and_what_lies_outside_of_an_include_is_warned_about(governed: Governed) -> None:
+    credit = Part(Names(("*",), ("credit-sandbox-*",), (("credit-*",),)), frozenset({Target.parse("Production")}))
+    prompts = Part(Names(("summary*",)), frozenset({Target.parse("Production")}), of_prompts=True)
+    governed.hear("", "svc", governed_statement(Scope((credit, prompts), governed=True))["governed"])
+    covers = governed.covers("", believe_all)
+    names = ("credit-cards", "credit-sandbox-1", "ads", "summary")
+    assert [covers(asking(name)) for name in names] == [True, False, False, False]
+    assert [covers(asking(name, is_prompt=True)) for name in names] == [False, False, False, True]
+
+
 def test_there_is_no_warning_without_a_recent_statement_of_a_daemon(governed: Governed, clock: Clock) -> None:
-    production = Target.parse("Production")
-    assert governed.covers("", believe_all)("ads", production) is None
+    assert governed.covers("", believe_all)(asking("ads")) is None
     governed.hear("", "svc", STATEMENT)
-    assert governed.covers("", believe_all)("ads", production) is False
-    assert governed.covers("", believe_all)("risk-1", production) is True
-    assert governed.covers("other", believe_all)("risk-1", production) is None
+    assert governed.covers("", believe_all)(asking("ads")) is False
+    assert governed.covers("", believe_all)(asking("risk-1")) is True
+    assert governed.covers("other", believe_all)(asking("risk-1")) is None
     clock.now += 4 * HOUR
-    assert governed.covers("", believe_all)("ads", production) is None
+    assert governed.covers("", believe_all)(asking("ads")) is None
 
 
 @pytest.mark.parametrize(
@@ -115,7 +133,7 @@ def test_there_is_no_warning_without_a_recent_statement_of_a_daemon(governed: Go
 )
 def test_a_statement_that_cannot_be_parsed_is_ignored(governed: Governed, statement: str) -> None:
     governed.hear("", "svc", statement)
-    assert governed.covers("", believe_all)("m", Target.parse("Production")) is None
+    assert governed.covers("", believe_all)(asking("m")) is None
 
 
 def test_only_statements_of_approvers_count(auth_uri: str) -> None:

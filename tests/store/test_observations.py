@@ -231,7 +231,9 @@ def test_what_is_watched_is_on_record_since_when_and_only_when_it_changes(lookin
     looking.govern('"@champion"')
     looking.cycles(3)
     scopes = [row.scope for row in looking.rows("SELECT scope FROM watched_scopes ORDER BY id")]
-    assert scopes == ['[[["*"], ["Production"]]]', '[[["*"], ["@champion"]]]']
+    assert scopes == [
+        '[{"models": ["*"], "targets": ["Production"]}]', '[{"models": ["*"], "targets": ["@champion"]}]',
+    ]  # fmt: skip
 
 
 # --- bypasses ------------------------------------------------------------------------------------------------------

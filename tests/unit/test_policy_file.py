@@ -9,11 +9,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.domain.checks.kinds import KINDS
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.policy.file import PolicyError, parse_policy, read_policy
 from reconciler.policy.grammar import policy_model
 from reconciler.policy.marks import compose
 
+KNOWN = ", ".join(kind.kind for kind in KINDS)
 RULE = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n"
 
 
@@ -34,7 +36,7 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
         "p.yaml:6:9: rules[0].require[0]: min 0.9 is greater than max 0.5",
         "p.yaml:10:17: rules[0].require[1].equals: 1 is not a string: put it in quotes",
         "p.yaml:11:9: rules[0].require[1].mathces: unknown key: did you mean matches?",
-        "p.yaml:12:9: rules[0].require[2]: not a check: use exactly one of metric, description, tag, run",
+        f"p.yaml:12:9: rules[0].require[2]: not a check: use exactly one of {KNOWN}, any_of",
         "p.yaml:13:24: rules[0].require[3].run.max_age: '3 parsecs' is not a duration: "
         "use for example 90s, 10m, 1h30m or 30d",
     ]
@@ -54,9 +56,9 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
         ("- 1\n", "p.yaml:1:1: "),
         (RULE + "      - metric: a\n", "set min, max or both"),
         (RULE + "      - metric: a\n        min: .nan\n", "rules[0].require[0].min"),
-        (RULE + "      - {metric: a, min: 1, dataset: d}\n", "require source: logged_model"),
+        (RULE + "      - {metric: a, min: 1, allow_zero: true}\n", "require source: logged_model"),
         (RULE + '      - {tag: a, matches: "("}\n', "is not a valid RE2 regular expression"),
-        (RULE + "      - {tag: a, equals: x, one_of: [y]}\n", "use only one of equals, one_of and matches"),
+        (RULE + "      - {tag: a, equals: x, one_of: [y]}\n", "use only one of equals, one_of and matches, or type"),
         ("version: 1\nrules: [{name: r, targets: [Prod], require: [{run: {}}]}]", "'Prod' is not a target"),
         ("version: 1\nrules: [{name: r, targets: ['@latest'], require: [{run: {}}]}]", "reserved by MLflow"),
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"

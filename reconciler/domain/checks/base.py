@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Absent, Evidence, Needs, Unreadable
-from reconciler.domain.fields import DurationField, Value
+from reconciler.domain.fields import DurationField, IdField, TextField, Value
 
 
 class OnMissing(StrEnum):
@@ -44,22 +44,34 @@ def nothing_to_judge(fact: Absent | Unreadable) -> Finding:
     return Finding(fact.code, fact.detail, missing=True)
 
 
-class Check(Value):
-    """One condition of a rule. The fields of a subclass are its keys in the policy; one is named after the kind.
+class Requirement(Value):
+    """What a rule may require: one check, or alternatives of which one has to pass. All of them have these keys."""
 
-    The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
-    docs/policy.md. Its `codes` are all that it finds, beside those that every kind shares.
-    """
+    # What whoever asks can do where it does not pass.
+    remedy: ClassVar[str] = ""
 
-    kind: ClassVar[str]
-    codes: ClassVar[type[FindingCode]]
-    notes: ClassVar[str] = ""
-
-    on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
-    grace: DurationField = Field(
-        timedelta(0),
-        description="How long after the request a missing value may still arrive before the check rejects.",
+    id: IdField | None = Field(
+        None,
+        description="Its name, unique in its rule. Needed where two are about the same thing; else its name is what "
+        "`explain` shows, such as `metric auc`.",
+        examples=["auc"],
     )
+    level: Literal["hard", "advisory"] = Field("hard", description="`advisory`: told and recorded, and never decides.")
+    overridable: bool = Field(
+        False, strict=True, description="Checks of other rules may replace it, for their own models. Needs an `id`."
+    )
+    overrides: tuple[TextField, ...] = Field(
+        (), description="The `rule/id` of each overridable check that this one replaces, where its own rule matches."
+    )
+    why: TextField | None = Field(
+        None, max_length=300, description="What demands it, such as a paragraph of a standard."
+    )
+    help: TextField | None = Field(None, max_length=300, description="Where to read what to do, such as an address.")
+
+    @property
+    def name(self) -> str:
+        """How overrides and reports name it in its rule."""
+        return self.id or self.title
 
     @property
     @abstractmethod
@@ -75,10 +87,31 @@ class Check(Value):
     def needs(self) -> Needs:
         """What must be read to judge it."""
 
-    @abstractmethod
-    def find(self, evidence: Evidence, now: datetime) -> Finding:
-        """What the evidence says, before `grace` and `on_missing`. Pure: the same arguments find the same."""
-
     def doubts(self) -> Iterator[str]:
         """What `policy validate` warns about, such as a condition that can never hold."""
         yield from ()
+
+
+class Check(Requirement):
+    """One condition of a rule. The fields of a subclass are its keys in the policy; one is named after the kind.
+
+    The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
+    docs/policy.md, and `example` is how one may look there. Its `codes` are all that it finds, beside those that every
+    kind shares. `of`: what it can be asked about, models or prompts.
+    """
+
+    kind: ClassVar[str]
+    codes: ClassVar[type[FindingCode]]
+    example: ClassVar[str]
+    notes: ClassVar[str] = ""
+    of: ClassVar[frozenset[str]] = frozenset({"model"})
+
+    on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
+    grace: DurationField = Field(
+        timedelta(0),
+        description="How long after the request a missing value may still arrive before the check rejects.",
+    )
+
+    @abstractmethod
+    def find(self, evidence: Evidence, now: datetime) -> Finding:
+        """What the evidence says, before `grace` and `on_missing`. Pure: the same arguments find the same."""

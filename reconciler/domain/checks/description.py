@@ -12,11 +12,7 @@ from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import Value
-from reconciler.domain.text import TEXT_LIMIT, Text
-
-# Letters that show nothing: those with Unicode's Default_Ignorable (Hangul fillers), and blanks among hieroglyphs. What
-# else shows nothing, such as U+200B, U+00AD or U+2800, is neither a letter nor a digit.
-_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\U00013441\U00013442")
+from reconciler.domain.text import TEXT_LIMIT, counted_letters, letters_and_digits
 
 
 class DescriptionCode(FindingCode):
@@ -33,6 +29,8 @@ class DescriptionCheck(Check):
 
     kind: ClassVar[str] = "description"
     codes: ClassVar[type[FindingCode]] = DescriptionCode
+    remedy: ClassVar[str] = "write a description of the version"
+    example: ClassVar[str] = "description: {min_length: 20}"
     notes: ClassVar[str] = """\
 `min_length` counts letters and digits of any script; blanks, punctuation, symbols and invisible characters count
 nothing. Of a description over 4,096 characters the first 4,096 are judged."""
@@ -45,7 +43,7 @@ nothing. Of a description over 4,096 characters the first 4,096 are judged."""
 
     @property
     def expected(self) -> str:
-        return f"at least {_counted(self.description.min_length)}"
+        return f"at least {counted_letters(self.description.min_length)}"
 
     def needs(self) -> Needs:
         return Needs()
@@ -65,13 +63,4 @@ nothing. Of a description over 4,096 characters the first 4,096 are judged."""
         code = CommonCode.OK if count >= self.description.min_length else DescriptionCode.DESCRIPTION_TOO_SHORT
         # What is beyond the head is not kept, so it could not be judged again: it counts nothing.
         where = "" if text.whole else f" in the first {TEXT_LIMIT:,} of {text.length:,} characters"
-        return Finding(code, _counted(count) + where, float(count), "version")
-
-
-def letters_and_digits(text: Text) -> int:
-    """How many the text shows, as far as it is kept."""
-    return sum(character.isalnum() and character not in _BLANK_LETTERS for character in text.head)
-
-
-def _counted(count: int) -> str:
-    return "1 letter or digit" if count == 1 else f"{count} letters and digits"
+        return Finding(code, counted_letters(count) + where, float(count), "version")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
-from reconciler.domain.codes import BROKEN_LINEAGE, CommonCode, FindingCode
+from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import (
-    Absent,
     Evidence,
     LoggedModelFacts,
     Needs,
@@ -22,36 +20,17 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.fields import TextField
-from reconciler.domain.lineage import contradiction, logged_several_models
+from reconciler.domain.fields import DurationField, StepField, TextField
+from reconciler.domain.lineage import broken_lineage, contradiction, logged_several_models
+from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
+from reconciler.domain.readings import at_step, best, latest, several_datasets, several_values
+from reconciler.domain.shares import Bounds, bounds_of
+from reconciler.domain.times import duration_text, from_millis, iso
 
-Bounds = tuple[float, float]
+__all__ = ["MetricCheck", "MetricCode"]
 
-# Metrics that are shares of one: a value outside [0, 1] is not a good model but a broken measurement.
-_SHARES = frozenset({"accuracy", "acc", "precision", "recall", "auc", "f1"})
-# `validationAccuracy` and `ROCScore` are two words each, as `val_acc` and `val/acc` are.
-_WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*")
-
-# MLflow stores infinities as the largest double (1.7976931348623157e308) and serves them as that number.
-_AS_GOOD_AS_INFINITE = 1.797e308
-
-
-class MetricCode(FindingCode):
-    BELOW_MIN = "below_min", "less than `min`"
-    ABOVE_MAX = "above_max", "more than `max`"
-    OUT_OF_BOUNDS = "out_of_bounds", "outside `bounds`: a broken measurement"
-    NOT_FINITE = "not_finite", "NaN, an infinity, or ±1.797e308, as which MLflow serves an infinity"
-    NOT_A_NUMBER = "not_a_number", "the registry gave text"
-    METRIC_MISSING = "metric_missing", "the metric was not logged"
-    DATASET_MISSING = "dataset_missing", "the metric was not measured on `dataset`"
-    AMBIGUOUS_DATASET = "ambiguous_dataset", "measured on several datasets: name one with `dataset`"
-    AMBIGUOUS_VALUE = "ambiguous_value", "several values at one step and time"
-    ZERO_MAY_BE_NAN = (
-        "zero_may_be_nan",
-        "0.0 on a logged model, as which MLflow serves NaN; `allow_zero: true` accepts it",
-    )
-    MEASURED_ON_OTHER_RUN = "measured_on_other_run", "the version's run did not make its model"
-    SEVERAL_MODELS = "several_models", "the run logged several models, and the version does not say which one it is"
+# Clocks differ by so much.
+_SKEW = timedelta(minutes=5)
 
 
 class MetricCheck(Check):
@@ -59,8 +38,14 @@ class MetricCheck(Check):
 
     kind: ClassVar[str] = "metric"
     codes: ClassVar[type[FindingCode]] = MetricCode
+    remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
+    example: ClassVar[str] = "{metric: validation_accuracy, names: [val_acc], min: 0.9, dataset: holdout, max_age: 30d}"
     notes: ClassVar[str] = """\
-Give at least one of `min` and `max`; `dataset` and `allow_zero` need `source: logged_model`.
+Give at least one of `min` and `max`; `step` and `allow_zero` need `source: logged_model`. `names` are tried in their
+order where there is no `metric`; the reason says which was found.
+
+`dataset` and `dataset_digest` say on what a logged model was measured. Of a run they say that it names this dataset
+among its inputs, whatever it used it for. Times, inputs and digests are what whoever logged the run wrote.
 
 From a run, the metric's latest value is judged, as MLflow reduces it. From a logged model, the value of the highest
 step and time on one dataset. Where the version was made from a logged model, that model must have been made by the
@@ -76,8 +61,17 @@ Anybody may register a version under any run's id. What the run measured is this
     metric: TextField = Field(min_length=1, description="The metric's key.", examples=["validation_accuracy"])
     min: float | None = Field(None, strict=True, description="The lowest value that passes.")
     max: float | None = Field(None, strict=True, description="The highest value that passes.")
+    names: tuple[TextField, ...] = Field((), description="Other keys that it may have been logged under.")
     source: Literal["run", "logged_model"] = Field("run", description="Where the metric is read.")
-    dataset: TextField | None = Field(None, description="Name of the dataset (logged_model only).")
+    dataset: TextField | None = Field(None, description="Name of the dataset.")
+    dataset_digest: TextField | None = Field(None, description="Digest of the dataset, as MLflow has it.")
+    step: StepField = Field(
+        "last", description="Of which step: `last`, a number, or `best` within `min` and `max` (logged_model only)."
+    )
+    experiments: tuple[TextField, ...] | None = Field(
+        None, min_length=1, description="Ids of experiments; it was measured in one of them."
+    )
+    max_age: DurationField | None = Field(None, description="Since it was logged.")
     bounds: Bounds | None = Field(
         None,
         description="Values outside are broken, not good. By default [0, 1] for accuracy and other shares of one.",
@@ -92,8 +86,10 @@ Anybody may register a version under any run's id. What the run measured is this
             raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
         if self.bounds is not None and self.bounds[0] > self.bounds[1]:
             raise ValueError(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
-        if self.source == "run" and (self.dataset is not None or self.allow_zero):
-            raise ValueError("dataset and allow_zero require source: logged_model")
+        if self.source == "run" and (self.step != "last" or self.allow_zero):
+            raise ValueError("step and allow_zero require source: logged_model")
+        if self.step == "best" and self.min is not None and self.max is not None:
+            raise ValueError("step: best needs one of min and max, which says what is better")
         return self
 
     @property
@@ -106,7 +102,7 @@ Anybody may register a version under any run's id. What the run measured is this
         """The bounds in force: those that the policy names, else by the metric's name."""
         if self.names_bounds:
             return self.bounds
-        return (0.0, 1.0) if _SHARES.intersection(map(str.lower, _WORD.findall(self.metric))) else None
+        return bounds_of(self.metric)
 
     @property
     def title(self) -> str:
@@ -115,13 +111,29 @@ Anybody may register a version under any run's id. What the run measured is this
     @property
     def expected(self) -> str:
         if self.min is not None and self.max is not None:
-            return f"between {self.min:g} and {self.max:g}"
-        return f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}"
+            return f"between {self.min:g} and {self.max:g}{self._conditions}"
+        limit = f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}"
+        return limit + self._conditions
+
+    @property
+    def _conditions(self) -> str:
+        """What is asked beside the number."""
+        # That of a logged model's dataset stands in `source`, as in the first releases.
+        of_data = self.dataset_digest is not None or (self.dataset is not None and self.source == "run")
+        words = [f" on {self._wanted}"] if of_data else []
+        words += [f" at step {self.step}"] if self.step != "last" else []
+        words += [f" in experiment {' or '.join(self.experiments)}"] if self.experiments is not None else []
+        words += [f" within {duration_text(self.max_age)}"] if self.max_age is not None else []
+        return "".join(words)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.metric, *self.names)
 
     def needs(self) -> Needs:
         # Both, whatever the source: the logged model shows whether the run is really the version's.
         on_model = self.source == "logged_model"
-        return Needs(metrics=frozenset({self.metric}), run=True, logged_model=True, metrics_of_logged_model=on_model)
+        return Needs(metrics=frozenset(self.keys), run=True, logged_model=True, metrics_of_logged_model=on_model)
 
     def doubts(self) -> Iterator[str]:
         low, high = self.limits or (-math.inf, math.inf)
@@ -137,38 +149,97 @@ Anybody may register a version under any run's id. What the run measured is this
         run = evidence.fact(RunFacts)
         if self.source == "logged_model" or not isinstance(run, RunFacts) or not logged_several_models(run):
             judge = self.on_run if self.source == "run" else self.on_logged_model
-            return judge(evidence, self.limits)
+            return judge(evidence, self.limits, now)
         if isinstance(evidence.fact(LoggedModelFacts), LoggedModelFacts):
-            return self.on_logged_model(evidence, self.limits)
+            return self.on_logged_model(evidence, self.limits, now)
         observed = "the run logged several models, so its metrics may be another model's"
         return Finding(MetricCode.SEVERAL_MODELS, observed, source=f"run {run.run_id}")
 
-    def on_run(self, evidence: Evidence, bounds: Bounds | None) -> Finding:
+    def on_run(self, evidence: Evidence, bounds: Bounds | None, now: datetime | None = None) -> Finding:
         """The run's latest value."""
         run = evidence.fact(RunFacts)
         if not isinstance(run, RunFacts):
             return nothing_to_judge(run)
         source = f"run {run.run_id}"
-        reading = run.metrics.get(self.metric)
+        name, reading = next(((key, run.metrics[key]) for key in self.keys if key in run.metrics), ("", None))
         if reading is None:
             return Finding(MetricCode.METRIC_MISSING, f"not logged on {source}", source=source, missing=True)
-        return _compared(self, reading, bounds, f"{source} step {reading.step}")
+        place = f"{source} step {reading.step}" + self._under(name)
+        return (
+            _elsewhere(self.experiments, run.experiment_id, place)
+            or self._on_other_data(run, place)
+            or self._old(reading, now or evidence.read_at, place)
+            or _compared(self, reading, bounds, place)
+        )
 
-    def on_logged_model(self, evidence: Evidence, bounds: Bounds | None) -> Finding:
+    def on_logged_model(self, evidence: Evidence, bounds: Bounds | None, now: datetime | None = None) -> Finding:
         """The value of the highest step and time, as MLflow reduces a run's metric, on one dataset."""
         model = evidence.fact(LoggedModelFacts)
         if not isinstance(model, LoggedModelFacts):
             return nothing_to_judge(model)
         source = f"logged model {model.model_id}"
-        readings = model.metrics.get(self.metric, ())
+        name = next((key for key in self.keys if model.metrics.get(key)), "")
+        readings: Sequence[Reading] = model.metrics.get(name, ())
         if not readings:
             return Finding(MetricCode.METRIC_MISSING, f"not logged on {source}", source=source, missing=True)
-        if self.dataset is not None:
-            readings = tuple(reading for reading in readings if reading.dataset_name == self.dataset)
+        source += self._under(name)
+        if elsewhere := _elsewhere(self.experiments, model.experiment_id, source):
+            return elsewhere
+        if self.dataset is not None or self.dataset_digest is not None:
+            readings = [one for one in readings if self._is_wanted(one.dataset_name, one.dataset_digest)]
             if not readings:
-                observed = f"not measured on dataset {self.dataset}"
+                observed = f"not measured on {self._wanted}"
                 return Finding(MetricCode.DATASET_MISSING, observed, source=source, missing=True)
-        return _ambiguous(readings, source) or self._of_latest(_latest(readings)[0], bounds, source)
+        found = self._of_chosen(readings, bounds, source, now or evidence.read_at)
+        return found if self.step == "last" else _unless_left_out(evidence, found)
+
+    def _of_chosen(self, readings: Sequence[Reading], bounds: Bounds | None, source: str, now: datetime) -> Finding:
+        if several := several_datasets(readings):
+            return Finding(MetricCode.AMBIGUOUS_DATASET, several, source=source)
+        chosen = self._chosen(readings)
+        if not chosen:
+            return Finding(MetricCode.STEP_MISSING, f"no value at step {self.step}", source=source, missing=True)
+        if several := several_values(chosen):
+            return Finding(MetricCode.AMBIGUOUS_VALUE, several, source=source)
+        return self._old(chosen[0], now, source) or self._of_latest(chosen[0], bounds, source)
+
+    def _chosen(self, readings: Sequence[Reading]) -> Sequence[Reading]:
+        if isinstance(self.step, int):
+            return at_step(readings, self.step)
+        return best(readings, higher=self.min is not None) if self.step == "best" else latest(readings)
+
+    @property
+    def _wanted(self) -> str:
+        name = f"dataset {self.dataset}" if self.dataset is not None else "a dataset"
+        return name + (f" with digest {self.dataset_digest}" if self.dataset_digest is not None else "")
+
+    def _is_wanted(self, name: str, digest: str) -> bool:
+        return self.dataset in (None, name) and self.dataset_digest in (None, digest)
+
+    def _under(self, name: str) -> str:
+        """Which of several names it was logged under."""
+        return f" as {name}" if self.names else ""
+
+    def _on_other_data(self, run: RunFacts, source: str) -> Finding | None:
+        if self.dataset is None and self.dataset_digest is None:
+            return None
+        if run.datasets is None:
+            return Finding(CommonCode.UNDETERMINED, "the registry does not show the run's inputs", unreadable=True)
+        if any(self._is_wanted(one.name, one.digest) for one in run.datasets):
+            return None
+        if "datasets" in (run.left_out or {}):
+            return Finding(CommonCode.UNDETERMINED, "the run has more inputs than are kept", unreadable=True)
+        return Finding(MetricCode.DATASET_UNUSED, f"not among the run's inputs: {self._wanted}", source=source)
+
+    def _old(self, reading: Reading, now: datetime, source: str) -> Finding | None:
+        """By the clock of whoever logged it: what is still to come is no recent measurement."""
+        if self.max_age is None:
+            return None
+        measured = from_millis(reading.timestamp)
+        if measured is not None and -_SKEW <= now - measured <= self.max_age:
+            return None
+        observed = f"{reading.text}, measured at {iso(measured) if measured else reading.timestamp}"
+        return Finding(MetricCode.METRIC_TOO_OLD, observed, source=source)
 
     def _of_latest(self, reading: Reading, bounds: Bounds | None, source: str) -> Finding:
         dataset = f" dataset {reading.dataset_name} ({reading.dataset_digest})" if reading.dataset_name else ""
@@ -179,61 +250,38 @@ Anybody may register a version under any run's id. What the run measured is this
         return finding
 
 
+def _elsewhere(experiments: Sequence[str] | None, id: str, source: str) -> Finding | None:
+    if experiments is None or id in experiments:
+        return None
+    if not id:
+        return Finding(CommonCode.UNDETERMINED, "the registry does not show the experiment", unreadable=True)
+    return Finding(MetricCode.EXPERIMENT_NOT_ALLOWED, f"measured in experiment {id}", source=source)
+
+
+def _unless_left_out(evidence: Evidence, finding: Finding) -> Finding:
+    """What does not pass, unless a reading that had no room in the evidence might."""
+    model = evidence.fact(LoggedModelFacts)
+    if finding.code != CommonCode.OK and isinstance(model, LoggedModelFacts) and "metrics" in (model.left_out or {}):
+        return Finding(CommonCode.UNDETERMINED, f"{finding.observed}; not all readings are kept", unreadable=True)
+    return finding
+
+
 def _compared(check: MetricCheck, reading: Reading, bounds: Bounds | None, source: str) -> Finding:
     value = reading.value
     if value is None:
         return Finding(MetricCode.NOT_A_NUMBER, f"{reading.text!r}, no number", source=source)
-    code = _code_of(check, value, bounds)
-    observed = reading.text + _what_is_wrong(code, bounds)
+    code = code_of(value, bounds, check.min, check.max)
+    observed = reading.text + what_is_wrong(code, bounds)
     return Finding(code, observed, value if math.isfinite(value) else None, source)
-
-
-def _code_of(check: MetricCheck, value: float, bounds: Bounds | None) -> FindingCode:
-    """Every comparison is written so that NaN fails it."""
-    if not abs(value) < _AS_GOOD_AS_INFINITE:
-        return MetricCode.NOT_FINITE
-    if bounds is not None and not bounds[0] <= value <= bounds[1]:
-        return MetricCode.OUT_OF_BOUNDS
-    if check.min is not None and not value >= check.min:
-        return MetricCode.BELOW_MIN
-    if check.max is not None and not value <= check.max:
-        return MetricCode.ABOVE_MAX
-    return CommonCode.OK
-
-
-def _what_is_wrong(code: FindingCode, bounds: Bounds | None) -> str:
-    if code is MetricCode.NOT_FINITE:
-        return ", not a finite number"
-    if code is MetricCode.OUT_OF_BOUNDS and bounds is not None:
-        return f", outside of {bounds[0]:g} to {bounds[1]:g}"
-    return ""
-
-
-def _ambiguous(readings: Sequence[Reading], source: str) -> Finding | None:
-    """Measured on several datasets, or several values where only one can be the latest."""
-    datasets = sorted({reading.dataset_name or "(none)" for reading in readings})
-    if len(datasets) > 1:
-        observed = f"measured on several datasets ({', '.join(datasets)}): the policy must name one"
-        return Finding(MetricCode.AMBIGUOUS_DATASET, observed, source=source)
-    texts = sorted({reading.text for reading in _latest(readings)})
-    if len(texts) > 1:
-        observed = f"several values at one step and time: {', '.join(texts)}"
-        return Finding(MetricCode.AMBIGUOUS_VALUE, observed, source=source)
-    return None
-
-
-def _latest(readings: Sequence[Reading]) -> Sequence[Reading]:
-    last = max((reading.step, reading.timestamp) for reading in readings)
-    return [reading for reading in readings if (reading.step, reading.timestamp) == last]
 
 
 def _broken(evidence: Evidence) -> Finding | None:
     """Who deletes what the version was made from must not hide by it that another run made it."""
-    model = evidence.fact(LoggedModelFacts)
+    model = broken_lineage(evidence)
     if isinstance(model, Unreadable):
         observed = f"the logged model could not be read: {model.detail}"
         return Finding(CommonCode.UNREADABLE, observed, unreadable=True)
-    return nothing_to_judge(model) if isinstance(model, Absent) and model.code in BROKEN_LINEAGE else None
+    return nothing_to_judge(model) if model is not None else None
 
 
 def _measured_on_other_run(evidence: Evidence) -> Finding | None:

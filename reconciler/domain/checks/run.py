@@ -40,6 +40,8 @@ class RunCheck(Check):
 
     kind: ClassVar[str] = "run"
     codes: ClassVar[type[FindingCode]] = RunCode
+    remedy: ClassVar[str] = "register a version of a finished run, from the model that the run itself logged"
+    example: ClassVar[str] = "run: {max_age: 30d, linked: true}"
     notes: ClassVar[str] = """\
 `linked` is proven in one of two ways; what anybody may write, such as the run's id in a version, proves nothing.
 

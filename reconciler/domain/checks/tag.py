@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+import re
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,14 +12,26 @@ from pydantic import Field, field_validator, model_validator
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
-from reconciler.domain.fields import TextField
+from reconciler.domain.fields import DurationField, TextField
+from reconciler.domain.shares import is_finite
+from reconciler.domain.text import Text, is_address
+from reconciler.domain.times import duration_text, parse_iso
+
+# ASCII only: `float` also reads digits of other scripts, blanks, _ and names such as infinity.
+_NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d{0,300})?|\.\d{1,300})([eE][+-]?\d{1,3})?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 class TagCode(FindingCode):
     TAG_MISSING = "tag_missing", "the version has no such tag"
+    TAG_PRESENT = "tag_present", "the version has the tag, and `present: false` forbids it"
     NOT_EQUAL = "not_equal", "the tag's value is not the one in `equals`"
     NOT_ONE_OF = "not_one_of", "the tag's value is none of those in `one_of`"
     NO_MATCH = "no_match", "the tag's value does not match `matches`"
+    NOT_OF_TYPE = "not_of_type", "the tag's value is not of the `type` that is asked for"
+    NUMBER_TOO_SMALL = "number_too_small", "the tag's number is less than `min`"
+    NUMBER_TOO_LARGE = "number_too_large", "the tag's number is more than `max`"
+    DATE_OUT_OF_RANGE = "date_out_of_range", "the tag's date is longer ago than `max_age`, or still to come"
     TOO_LONG = "too_long", "a value over 4,096 characters is not kept whole, so what it says is not judged"
 
 
@@ -26,15 +40,29 @@ class TagCheck(Check):
 
     kind: ClassVar[str] = "tag"
     codes: ClassVar[type[FindingCode]] = TagCode
+    remedy: ClassVar[str] = "have the tag set or changed by whoever is responsible for it"
+    example: ClassVar[str] = "{tag: validated.at, type: date, max_age: 90d}"
     notes: ClassVar[str] = (
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`."
     )
 
+    of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
+
     tag: TextField = Field(min_length=1, description="The tag's key.", examples=["validation.status"])
-    present: Literal[True] = Field(True, description="The tag is present, whatever its value.")
+    present: bool = Field(
+        True, strict=True, description="The tag is present, whatever its value; `false`: the version has no such tag."
+    )
     equals: TextField | None = Field(None, description="The value that passes.")
     one_of: tuple[TextField, ...] | None = Field(None, min_length=1, description="The values that pass.")
     matches: TextField | None = Field(None, description="A regular expression (RE2) for the whole value.")
+    type_of_value: Literal["number", "date", "url"] | None = Field(
+        None,
+        alias="type",
+        description="What the value is: a number, a date or moment (ISO 8601), or an http(s) address.",
+    )
+    min: float | None = Field(None, strict=True, description="The lowest number that passes (`type: number`).")
+    max: float | None = Field(None, strict=True, description="The highest number that passes (`type: number`).")
+    max_age: DurationField | None = Field(None, description="Since the date, which has come (`type: date`).")
 
     @field_validator("matches")
     @classmethod
@@ -45,8 +73,17 @@ class TagCheck(Check):
 
     @model_validator(mode="after")
     def _one_condition(self) -> TagCheck:
-        if sum(condition is not None for condition in (self.equals, self.one_of, self.matches)) > 1:
-            raise ValueError("use only one of equals, one_of and matches; a second condition is a second check")
+        conditions = (self.equals, self.one_of, self.matches, self.type_of_value)
+        if sum(condition is not None for condition in conditions) > 1:
+            raise ValueError(
+                "use only one of equals, one_of and matches, or type; a second condition is a second check"
+            )
+        if self.type_of_value != "number" and (self.min is not None or self.max is not None):
+            raise ValueError("min and max need type: number")
+        if self.type_of_value != "date" and self.max_age is not None:
+            raise ValueError("max_age needs type: date")
+        if not self.present and self._compares:
+            raise ValueError("a tag that must not be there has no value: remove equals, one_of and matches")
         return self
 
     @property
@@ -55,6 +92,10 @@ class TagCheck(Check):
 
     @property
     def expected(self) -> str:
+        if not self.present:
+            return "not set"
+        if self.type_of_value is not None:
+            return self._expected_type
         if self.equals is not None:
             return f"{self.equals!r}"
         if self.one_of is not None:
@@ -69,15 +110,53 @@ class TagCheck(Check):
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         text = version.tags.get(self.tag)
+        if not self.present:
+            return self._must_be_absent(text)
         if text is None:
             return Finding(TagCode.TAG_MISSING, "not set", source="version", missing=True)
         if not text.whole and self._compares:
             return Finding(TagCode.TOO_LONG, f"{text.length} characters, too long to be compared", source="version")
-        return Finding(self._code_of(text.head), f"{text.head[:200]!r}", source="version")
+        code = self._code_of(text.head) if self.type_of_value is None else self._code_of_type(text.head, now)
+        return Finding(code, f"{text.head[:200]!r}", source="version")
+
+    @property
+    def _expected_type(self) -> str:
+        words = [{"number": "a number", "date": "a date", "url": "an http(s) address"}[str(self.type_of_value)]]
+        words += [f"at least {self.min:g}"] if self.min is not None else []
+        words += [f"at most {self.max:g}"] if self.max is not None else []
+        return ", ".join(words + ([f"within {duration_text(self.max_age)}"] if self.max_age is not None else []))
+
+    def _code_of_type(self, value: str, now: datetime) -> FindingCode:
+        if self.type_of_value == "number":
+            return self._code_of_number(value)
+        if self.type_of_value == "url":
+            return CommonCode.OK if is_address(value) else TagCode.NOT_OF_TYPE
+        moment = _moment(value)
+        if moment is None:
+            return TagCode.NOT_OF_TYPE
+        if self.max_age is not None and not timedelta(0) <= now - moment <= self.max_age:
+            return TagCode.DATE_OUT_OF_RANGE
+        return CommonCode.OK
+
+    def _code_of_number(self, value: str) -> FindingCode:
+        """Every comparison is written so that NaN fails it."""
+        number = float(value) if _NUMBER.fullmatch(value) else math.nan
+        if not is_finite(number):
+            return TagCode.NOT_OF_TYPE
+        if self.min is not None and not number >= self.min:
+            return TagCode.NUMBER_TOO_SMALL
+        return TagCode.NUMBER_TOO_LARGE if self.max is not None and not number <= self.max else CommonCode.OK
+
+    @staticmethod
+    def _must_be_absent(text: Text | None) -> Finding:
+        """Its absence is the answer and not a missing value, for which `grace` would wait."""
+        if text is None:
+            return Finding(CommonCode.OK, "not set", source="version")
+        return Finding(TagCode.TAG_PRESENT, f"{text.head[:200]!r}", source="version")
 
     @property
     def _compares(self) -> bool:
-        return any(condition is not None for condition in (self.equals, self.one_of, self.matches))
+        return any(condition is not None for condition in (self.equals, self.one_of, self.matches, self.type_of_value))
 
     def _code_of(self, value: str) -> FindingCode:
         if self.equals is not None and value != self.equals:
@@ -115,3 +194,11 @@ def _compiled(pattern: str) -> Any:
 def _reason(error: Exception) -> str:
     reason = error.args[0] if error.args else ""
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+
+
+def _moment(value: str) -> datetime | None:
+    """The moment that it says, a date its first one; without a zone in UTC. None: it says none."""
+    try:
+        return parse_iso(value) if _DATE.fullmatch(value) else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,59 @@
+"""How engines 1 and 2 made a verdict. Decisions that they judged are judged again by this, for ever.
+
+They had one level of checks and no alternatives, and one check that could not be judged made the whole an abstention.
+What single checks meant to engine 1 is in `first_engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.domain import first_engine
+from reconciler.domain.checks.any_of import AnyOf
+from reconciler.domain.checks.base import Check, Finding
+from reconciler.domain.codes import ReasonCode
+from reconciler.domain.evidence import Evidence
+from reconciler.domain.policy import Policy
+from reconciler.domain.request import Request
+from reconciler.domain.results import Judged, found, judged, why_unknown
+from reconciler.domain.verdict import Result, Verdict, VerdictKind
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What checks mean to an engine: what each finds, and what passes, for people."""
+
+    find: Callable[[Check, Evidence, datetime], Finding]
+    expected: Callable[[Check], str]
+
+
+FIRST = Meaning(first_engine.find, first_engine.expected)
+SECOND = Meaning(lambda check, evidence, now: check.find(evidence, now), lambda check: check.expected)
+
+
+def evaluate(meaning: Meaning, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
+    """Every check of every rule that matches, and the strictest reading of them all."""
+    rules = policy.rules_for(request)
+    if not rules:
+        return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
+    waited = now - request.requested_at
+    checks = tuple(
+        judged(rule, check, meaning.expected(check), found(meaning.find, check, evidence, now), waited)
+        for rule in rules
+        for check in rule.require
+        if not isinstance(check, AnyOf)
+    )
+    kind, code = strictest(checks)
+    archive = any(rule.archive_existing for rule in rules) and request.target.may_archive
+    return Verdict(kind, code, checks, tuple(rule.name for rule in rules), archive)
+
+
+def strictest(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
+    unknown = {check.code for check in checks if check.result is Result.UNKNOWN}
+    if unknown:
+        return VerdictKind.ABSTAIN, why_unknown(unknown)
+    if any(check.result is Result.FAILED for check in checks):
+        return VerdictKind.REJECT, ReasonCode.CHECKS_FAILED
+    return VerdictKind.APPROVE, ReasonCode.ALL_CHECKS_PASSED

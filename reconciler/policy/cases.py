@@ -1,0 +1,200 @@
+"""Cases of a policy: what is given, and what is to come of it. They lie beside the policy, as YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from reconciler.domain.codes import AbsenceCode
+from reconciler.domain.evidence import (
+    Absent,
+    Answer,
+    Dataset,
+    Evidence,
+    Fact,
+    LoggedModelFacts,
+    ModelFacts,
+    Reading,
+    RunFacts,
+    Unreadable,
+    VersionFacts,
+    number,
+)
+from reconciler.domain.fields import MomentField, TargetField, TextField, Value
+from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.text import Text
+
+Number = float | Literal["NaN", "Infinity", "-Infinity"]
+_NOTHING_GIVEN = "the case gives none"
+
+
+class GivenVersion(Value):
+    tags: Mapping[TextField, TextField] = {}
+    description: TextField = ""
+    source: TextField = "runs:/run/model"
+    stage: TextField = "None"
+
+
+class GivenDataset(Value):
+    name: TextField
+    digest: TextField = ""
+
+
+class GivenRun(Value):
+    metrics: Mapping[TextField, Number] = {}
+    status: TextField = "FINISHED"
+    deleted: bool = False
+    ended: MomentField | None = None
+    experiment: TextField = "0"
+    user: TextField | None = None
+    datasets: tuple[GivenDataset, ...] = ()
+    models: tuple[TextField, ...] = ()
+
+
+class GivenReading(Value):
+    value: Number
+    step: int = 0
+    dataset: TextField = ""
+    digest: TextField = ""
+
+
+class GivenLoggedModel(Value):
+    id: TextField = "m-1"
+    run: TextField = "run"
+    metrics: Mapping[TextField, Number | tuple[GivenReading, ...]] = {}
+    experiment: TextField = "0"
+
+
+class GivenModel(Value):
+    tags: Mapping[TextField, TextField] = {}
+    description: TextField = ""
+
+
+Part = Literal["version", "run", "logged_model", "registered_model"]
+
+
+class Given(Value):
+    """What the registry shows. What is not given is not there; `unreadable` names what could not be read."""
+
+    version: GivenVersion = GivenVersion()
+    run: GivenRun | None = None
+    logged_model: GivenLoggedModel | None = None
+    registered_model: GivenModel = GivenModel()
+    unreadable: tuple[Part, ...] = ()
+
+
+class Asked(Value):
+    name: TextField
+    assurance: Assurance = Assurance.AUTHENTICATED
+
+
+class Expected(Value):
+    verdict: Literal["approve", "reject", "abstain"]
+    reason: TextField | None = Field(None, description="The code of the verdict.")
+    codes: Mapping[TextField, TextField] = Field({}, description="The code of each check, by `rule/id`.")
+    archive_existing: bool | None = None
+
+
+class Case(Value):
+    name: TextField = Field(min_length=1, max_length=300)
+    model: TextField = "model"
+    target: TargetField | None = None
+    kind: Literal["model", "prompt"] = "model"
+    requester: Asked = Asked(name="somebody")
+    at: MomentField | None = None
+    asked_at: MomentField | None = None
+    given: Given | None = None
+    decision: TextField | None = None
+    expect: Expected | Literal["approve", "reject", "abstain"]
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Case:
+        if (self.given is None) == (self.decision is None):
+            raise ValueError("give either given: with evidence, or decision: with the id of one in `decisions`")
+        if self.given is not None and self.target is None:
+            raise ValueError("name the target, such as Production or '@champion'")
+        return self
+
+    @property
+    def expected(self) -> Expected:
+        return self.expect if isinstance(self.expect, Expected) else Expected(verdict=self.expect)
+
+    def request(self, now: datetime) -> Request:
+        asker = Requester(self.requester.name, self.requester.assurance)
+        assert self.target is not None  # ensured when it was read
+        asked_at = self.asked_at or now
+        return Request("", "", self.model, "1", self.target, asker, asked_at, "", self.name, "", self.kind == "prompt")
+
+    def evidence(self, now: datetime) -> Evidence:
+        given = self.given or Given()
+        answers: dict[type[Fact], Answer] = {
+            VersionFacts: _version(given),
+            RunFacts: _run(given.run, now) if given.run else Absent(AbsenceCode.NO_RUN, _NOTHING_GIVEN),
+            LoggedModelFacts: _logged_model(given.logged_model, now)
+            if given.logged_model
+            else Absent(AbsenceCode.NO_LOGGED_MODEL, _NOTHING_GIVEN),
+            ModelFacts: ModelFacts(_texts(given.registered_model.tags), Text.of(given.registered_model.description)),
+        }
+        unread = {kind: Unreadable("the case says so") for kind in answers if kind.key in given.unreadable}
+        return Evidence.of(now, answers | unread)
+
+
+class Cases(Value):
+    """A file of cases."""
+
+    decisions: TextField | None = Field(
+        None, description="A file of decisions, as `audit show ID --format json` prints them: one, or a list."
+    )
+    cases: tuple[Case, ...] = Field(min_length=1)
+
+
+def _texts(values: Mapping[str, str]) -> dict[str, Text]:
+    return {name: Text.of(value) for name, value in values.items()}
+
+
+def _version(given: Given) -> VersionFacts:
+    version = given.version
+    run = "run" if given.run else ""
+    return VersionFacts(
+        run, version.source, "READY", version.stage, Text.of(version.description), _texts(version.tags), left_out={}
+    )
+
+
+def _run(run: GivenRun, now: datetime) -> RunFacts:
+    ended = run.ended or now - timedelta(minutes=1)
+    return RunFacts(
+        "run",
+        run.status,
+        "deleted" if run.deleted else "active",
+        _millis(ended),
+        "runs:/run",
+        {name: _reading(value, _millis(ended)) for name, value in run.metrics.items()},
+        run.experiment,
+        run.models,
+        {},
+        tuple(Dataset(one.name, one.digest) for one in run.datasets),
+        None if run.user is None else Text.of(run.user),
+        left_out={},
+    )
+
+
+def _logged_model(model: GivenLoggedModel, now: datetime) -> LoggedModelFacts:
+    at = _millis(now)
+    metrics = {
+        name: tuple(_reading(one.value, at, one.step, one.dataset, one.digest) for one in value)
+        if isinstance(value, tuple)
+        else (_reading(value, at),)
+        for name, value in model.metrics.items()
+    }
+    return LoggedModelFacts(model.id, model.run, "READY", metrics, model.experiment, left_out={})
+
+
+def _reading(value: Any, at: int, step: int = 0, dataset: str = "", digest: str = "") -> Reading:
+    return Reading(str(value), number(str(value)), step, at, "run", dataset, digest)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,170 @@
+"""Testing a policy by its cases: nothing is asked of a registry, and nothing is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reconciler.domain.engine import ENGINE
+from reconciler.domain.evaluate import ENGINES
+from reconciler.domain.evidence import Evidence
+from reconciler.domain.mistakes import typed_and_wrong
+from reconciler.domain.policy import Policy
+from reconciler.domain.redacted import evidence_shown
+from reconciler.domain.request import Request
+from reconciler.domain.text import quoted, visible, visible_name
+from reconciler.domain.verdict import Role, Verdict
+from reconciler.policy.cases import Case, Cases, Expected
+from reconciler.policy.including import follows_from_others
+from reconciler.policy.marks import Marks, compose
+from reconciler.policy.problems import PolicyError, Problem
+
+# A case that names no time is judged then, so that it says the same tomorrow.
+_THEN = datetime(2026, 1, 1, tzinfo=UTC)
+_MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A case, and what is wrong with what came of it; nothing where it passes."""
+
+    name: str
+    failures: tuple[str, ...]
+    rules: tuple[str, ...] = ()
+
+
+def read_cases(path: Path) -> tuple[Cases, Mapping[str, Mapping[str, Any]]]:
+    """The cases of a file, and the decisions that it names, by id.
+
+    Raises:
+        PolicyError: a file cannot be read, or is not what it is to be; with every problem.
+    """
+    text = _text_of(path)
+    root = compose(text, str(path))
+    if root is None:
+        raise PolicyError(str(path), [Problem(1, 1, "", "there are no cases: start with `cases:`")])
+    marks = Marks(root)
+    if marks.problems:
+        raise PolicyError(str(path), marks.problems)
+    try:
+        cases = Cases.model_validate(marks.data)
+    except ValidationError as error:
+        mistakes = [one for one in error.errors() if not follows_from_others(one)]
+        problems = [_problem(marks, one) for one in mistakes]
+        raise PolicyError(str(path), problems) from None
+    return cases, _decisions(path.parent / cases.decisions) if cases.decisions else {}
+
+
+def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Without the names of alternatives, such as `Expected`, which are not in the text."""
+    return tuple(part for part in location if isinstance(part, int) or part.islower())
+
+
+def _problem(marks: Marks, mistake: Mapping[str, Any]) -> Problem:
+    at_key = mistake["type"] == "extra_forbidden"
+    return marks.problem(_place(mistake["loc"]), "unknown key" if at_key else typed_and_wrong(mistake), at_key=at_key)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()[: _MAX_BYTES + 1]
+        if len(raw) > _MAX_BYTES:
+            raise PolicyError(str(path), [Problem(None, None, "", "the file is larger than 64 MiB")])
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise PolicyError(str(path), [Problem(None, None, "", f"cannot read the file: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise PolicyError(str(path), [Problem(None, None, "", "the file is not UTF-8")]) from None
+
+
+def _decisions(path: Path) -> dict[str, Mapping[str, Any]]:
+    message = "not a decision, or a list of them, as `audit show ID --format json` prints it"
+    try:
+        data = json.loads(_text_of(path))
+        rows = data if isinstance(data, list) else [data]
+        return {str(row["decision_id"]): row for row in rows}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise PolicyError(str(path), [Problem(None, None, "", message)]) from None
+
+
+def outcomes_of(policy: Policy, cases: Cases, decisions: Mapping[str, Mapping[str, Any]]) -> list[Tested]:
+    """Every case, in the order of the file."""
+    known = {f"{rule.name}/{required.name}" for rule in policy.rules for required in rule.require}
+    return [_tested(policy, case, decisions, known) for case in cases.cases]
+
+
+def untouched(policy: Policy, results: Sequence[Tested]) -> list[str]:
+    """The rules that no case matches."""
+    touched = {rule for one in results for rule in one.rules}
+    return [rule.name for rule in policy.rules if rule.name not in touched]
+
+
+def _tested(policy: Policy, case: Case, decisions: Mapping[str, Mapping[str, Any]], known: set[str]) -> Tested:
+    try:
+        request, evidence, now = _given(case, decisions)
+    except ValueError as error:
+        return Tested(case.name, (str(error),))
+    verdict = ENGINES[ENGINE](policy, request, evidence, now)
+    rules = tuple(dict.fromkeys(check.rule for check in verdict.checks))
+    return Tested(case.name, tuple(_failures(case, verdict, known)), rules)
+
+
+def _given(case: Case, decisions: Mapping[str, Mapping[str, Any]]) -> tuple[Request, Evidence, datetime]:
+    """Raises ValueError where the decision is not there, or cannot be read."""
+    if case.decision is None:
+        now = case.at or _THEN
+        return case.request(now), case.evidence(now), now
+    if case.decision not in decisions:
+        raise ValueError(f"decision {quoted(case.decision)} is not in the file of decisions")
+    row = decisions[case.decision]
+    try:
+        evidence = evidence_shown(row["evidence"])
+        return Request.from_data(dict(row["request"])), evidence, case.at or evidence.read_at
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(f"decision {quoted(case.decision)} cannot be read: export it by this release") from None
+
+
+def _failures(case: Case, verdict: Verdict, known: set[str]) -> Iterator[str]:
+    expected = case.expected
+    if str(verdict.kind) != expected.verdict:
+        yield f"expected {expected.verdict}, got {verdict.kind} ({verdict.reason_code}): {verdict.reason}"
+    elif expected.reason is not None and str(verdict.reason_code) != expected.reason:
+        yield f"expected the reason {expected.reason}, got {verdict.reason_code}: {verdict.reason}"
+    if expected.archive_existing not in (None, verdict.archive_existing):
+        yield f"expected archive_existing {str(expected.archive_existing).lower()}, got the opposite"
+    yield from _wrong_codes(expected, verdict, known)
+    if not verdict.checks and expected.verdict != "abstain":
+        yield "no rule matches: see the names, the target and the kind of the case"
+
+
+def _wrong_codes(expected: Expected, verdict: Verdict, known: set[str]) -> Iterator[str]:
+    found = {check.name: check for check in verdict.checks if check.role is not Role.PART}
+    for name, code in expected.codes.items():
+        if name not in known:
+            yield f"there is no check {quoted(name)}: name it as rule/id"
+        elif name not in found:
+            yield f"{quoted(name)} was not judged: its rule does not match"
+        elif str(found[name].code) != code:
+            yield f"{quoted(name)}: expected {code}, got {found[name].code}: {found[name].sentence}"
+
+
+def junit_xml(suite: str, results: Sequence[Tested]) -> bytes:
+    """The results as JUnit XML, which holds no control characters."""
+    from xml.etree import ElementTree
+
+    failed = sum(bool(one.failures) for one in results)
+    counts = {"tests": str(len(results)), "failures": str(failed), "errors": "0"}
+    root = ElementTree.Element("testsuites", counts)
+    group = ElementTree.SubElement(root, "testsuite", {"name": visible(suite), **counts})
+    for one in results:
+        row = ElementTree.SubElement(group, "testcase", {"name": visible_name(one.name), "classname": visible(suite)})
+        if one.failures:
+            texts = visible("; ".join(one.failures), 4096)
+            ElementTree.SubElement(row, "failure", {"message": texts}).text = texts
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
