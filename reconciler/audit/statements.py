@@ -28,6 +28,8 @@ _OfARegistry = (
     DecisionRow | OpenRequestRow | UnreadListRow | DaemonRow | RunningStateRow | ResolutionRow | HistoryCursorRow
 )
 
+# Rows that one transaction writes at most, where there may be thousands: others wait for it.
+WRITTEN_TOGETHER = 100
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
 
@@ -97,7 +99,7 @@ def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
     return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
 
 
-def chunks(keys: Collection[str]) -> Iterator[list[str]]:
-    """All the keys, in lists that are short enough for one statement."""
+def chunks(keys: Collection[str], size: int = _CHUNK) -> Iterator[list[str]]:
+    """All the keys in order, in lists that are short enough for one statement."""
     ordered = sorted(keys)
-    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
+    return (ordered[start : start + size] for start in range(0, len(ordered), size))
