@@ -8,22 +8,18 @@ measures an audit database that grows (`bench/audit.py`), `BENCH_ARGS=large` man
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
 import requests
 
-from bench import app, audit, large, proofs, startup
+from bench import app, audit, large, memory, proofs, startup
 from bench.pages import replace_top
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -40,19 +36,12 @@ from reconciler.registry.transport import Transport
 API = "/api/2.0/mlflow"
 REQUEST = "transition_request.stage.Production"
 DECISION = "transition_decision.stage.Production"
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
 OVERHEAD = (
     "What the walls of the MLflow app cost the calls that they have nothing to say to; also made by",
     "`python -m bench.app --overhead`. The aim is 1.05 at most. An upload asks the database once whether it would",
     "land in the files of a version that holds a protected target.",
 )
-ROUNDS, REQUESTS, CYCLES = 5, 30, 1000
+ROUNDS, REQUESTS = 5, 30
 
 
 class Bench:
@@ -61,7 +50,7 @@ class Bench:
         self.url = f"sqlite:///{place}/audit.db"
         schema.upgrade(self.url)
         self.transport = Transport(Endpoint(uri))
-        loaded = parse_policy(POLICY, "policy.yaml")
+        loaded = parse_policy(memory.POLICY, "policy.yaml")
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         self.cycle = Cycle(
             TagsRegistry(uri, "", self.transport, self.transport), SqlAuditLog(make_engine(self.url), "bench:1", uri)
@@ -125,51 +114,6 @@ def plain(bench: Bench) -> float:
     return REQUESTS / (time.perf_counter() - started)
 
 
-def configured(bench: Bench, url: str, policy: Path) -> dict[str, str]:
-    """The environment of a command that uses the bench's registry."""
-    return {
-        **os.environ,
-        "RECONCILER_REGISTRY__URI": bench.uri,
-        "RECONCILER_AUDIT__URL": url,
-        "RECONCILER_POLICY": str(policy),
-    }
-
-
-@contextlib.contextmanager
-def daemon(bench: Bench, interval: float) -> Iterator[psutil.Process]:
-    policy = bench.place / "policy.yaml"
-    policy.write_text(POLICY)
-    url = f"sqlite:///{bench.place}/daemon.db"
-    schema.upgrade(url)
-    environment = configured(bench, url, policy) | {
-        "RECONCILER_SCHEDULE__INTERVAL": str(interval),
-        "RECONCILER_SCHEDULE__JITTER": "0",
-        # Idle cycles are logged at DEBUG.
-        "RECONCILER_LOG__LEVEL": "debug",
-    }
-    log = bench.place / "daemon.log"
-    with log.open("wb") as output:
-        command = [str(Path(sys.executable).with_name("mlflow-reconciler")), "run"]
-        process = subprocess.Popen(command, env=environment, stderr=output)
-        try:
-            yield psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def memory(bench: Bench) -> tuple[float, float]:
-    """Resident MB of `run` after 100 and after 1,000 idle cycles."""
-    log = bench.place / "daemon.log"
-    sizes = []
-    with daemon(bench, interval=0.03) as process:
-        for cycles in (100, CYCLES):
-            while log.read_bytes().count(b"cycle: ") < cycles:
-                time.sleep(0.1)
-            sizes.append(process.memory_info().rss / 1e6)
-    return sizes[0], sizes[1]
-
-
 def measure() -> tuple[list[str], list[str]]:
     """Rows of two tables: how the product performs, and what the app's walls cost other calls."""
     with tempfile.TemporaryDirectory() as folder:
@@ -184,8 +128,10 @@ def _of_tags(folder: Path) -> list[str]:
         rate, calls = (statistics.median(values) for values in zip(*(mine for mine, _ in rounds), strict=True))
         other = statistics.median(theirs for _, theirs in rounds)
         ratios = sorted(mine[0] / theirs for mine, theirs in rounds)
-        early, late = memory(bench)
-        started = startup.measure(configured(bench, bench.url, bench.place / "policy.yaml"))
+        resident = memory.measure(uri)
+        policy = folder / "policy.yaml"
+        policy.write_text(memory.POLICY)
+        started = startup.measure(memory.configured(bench.uri, bench.url, policy))
         decided = len(AuditReader(make_engine(bench.url)).decisions(DecisionFilter()))
     return [
         f"| calls of an idle cycle, one governed target, 10 versions | {idle[0]} |",
@@ -195,8 +141,7 @@ def _of_tags(folder: Path) -> list[str]:
         f"| the same by a plain MlflowClient loop | {other:.1f} |",
         f"| ratio, median of {ROUNDS} pairs (least, most) | "
         f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f}) |",
-        f"| resident memory of `run` after 100 idle cycles | {early:.1f} MB |",
-        f"| the same after {CYCLES:,} | {late:.1f} MB |",
+        *resident,
         *started,
         startup.measure_policy(),
         f"| decisions recorded while this was measured | {decided} |",

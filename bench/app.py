@@ -11,6 +11,7 @@ from pathlib import Path
 
 import requests
 
+from bench.memory import POLICY
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
@@ -25,13 +26,6 @@ from reconciler.registry.transport import Limits, Transport
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 APP = ("--app-name", "transition-requests")
-POLICY = """\
-version: 1
-rules:
-  - name: accuracy
-    targets: [Production]
-    require: [{metric: validation_accuracy, min: 0.9}]
-"""
 ROUNDS, REQUESTS, MANY, CALLS = 5, 30, 10_000, 200
 
 

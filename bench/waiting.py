@@ -23,6 +23,7 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
+from reconciler.daemon.collecting import collecting_rarely
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
@@ -106,7 +107,7 @@ def _run(model: str, version: int) -> str:
 
 def measure(folder: Path, profile: bool = False) -> list[str]:
     """Rows of the table."""
-    with mlflow_server(folder / "app", *APP) as uri:
+    with mlflow_server(folder / "app", *APP) as uri, collecting_rarely():
         fill(folder / "app" / "mlflow.db")
         waiting = Waiting(uri, folder)
         first = waiting.run()

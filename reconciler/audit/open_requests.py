@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from reconciler.audit import abstentions, resolutions
 from reconciler.audit.abstentions import Began
 from reconciler.audit.inserting import insert_many
-from reconciler.audit.log import Recording, recorded
+from reconciler.audit.log import Recording
 from reconciler.audit.rows import Known, NewOpenRequest, RequestColumns, place_of
-from reconciler.audit.statements import Served, chunks
+from reconciler.audit.session import Session
+from reconciler.audit.statements import WRITTEN_TOGETHER, Served, as_rows, chunks
 from reconciler.audit.tables import OpenRequestRow, db_now, now_in
-from reconciler.audit.unread_lists import keep_unread
+from reconciler.audit.unread_lists import any_unread, keep_unread
 from reconciler.domain.request import Request
+from reconciler.failpoints import failpoint
 from reconciler.ports import FirstSeen, Inferred, Unread, Waiting
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True)
+class Picture:
     """What a cycle found: as the arguments of `ports.audit.OpenRequests.reconcile_open`."""
 
     listed: Sequence[Request]
@@ -30,6 +34,16 @@ class Picture(NamedTuple):
     as_before: Collection[str]
     inferred: Sequence[Inferred]
     asked_at: datetime | None = None
+
+    @cached_property
+    def open_now(self) -> Mapping[str, Request]:
+        """What is listed, by place."""
+        return {place_of(request): request for request in self.listed}
+
+    @cached_property
+    def waits(self) -> Mapping[str, Waiting]:
+        """What waits, by place."""
+        return {place_of(wait.request): wait for wait in self.waiting}
 
 
 @dataclass
@@ -48,8 +62,9 @@ class Changes:
     inferred: Sequence[Inferred] = ()
 
     @property
-    def are_history(self) -> bool:
-        return bool(self.begun or self.judged or self.gone or self.inferred)
+    def places(self) -> set[str]:
+        """Whose rows are written."""
+        return {*self.deleted, *(row["place"] for row in self.new), *(row.place for row in self.changed)}
 
     def note(self, request: Request, before: Known, after: Known) -> None:
         self.changed.append(after)
@@ -66,14 +81,18 @@ class OpenRequests:
         self._served = served
         self._here = served.among(OpenRequestRow)
 
-    def first_seen(self, connection: Connection, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
+    def first_seen(self, session: Session, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
         """As `ports.audit.OpenRequests.first_seen`."""
         places = {request.key: place_of(request) for request in unstamped}
-        known, now = _first_seen_at(connection, places.values()), now_in(connection)
-        new = [_new(request, now, key=None) for request in unstamped if places[request.key] not in known]
-        if new:
-            insert_many(connection, OpenRequestRow, new, only_new=True)
+        with session.snapshot() as connection:
             known = _first_seen_at(connection, places.values())
+        new = {places[request.key]: request for request in unstamped if places[request.key] not in known}
+        for part in chunks(new, WRITTEN_TOGETHER):
+            with session.transaction() as connection:
+                now = now_in(connection)
+                rows = [_new(new[place], now, key=None) for place in part]
+                insert_many(connection, OpenRequestRow, rows, only_new=True)
+                known |= _first_seen_at(connection, part)
         return {key: known[place] for key, place in places.items()}
 
     def set_aside(self, connection: Connection, keys: Collection[str]) -> set[str]:
@@ -85,32 +104,47 @@ class OpenRequests:
             found |= {key for key in connection.scalars(later) if key is not None}
         return found
 
-    def reconcile(self, connection: Connection, picture: Picture) -> None:
-        """As `ports.audit.OpenRequests.reconcile_open`. Writes only what changed.
+    def reconcile(self, session: Session, picture: Picture) -> None:
+        """As `ports.audit.OpenRequests.reconcile_open`. Writes only what changed, and keeps no writer waiting for long.
 
-        That a request begins or ceases to wait is history. The log's lock comes first then, and what is known is read
-        again: another daemon may have said so meanwhile.
+        What has changed is found out without a lock, however much is open. What a crash leaves unwritten is found by
+        the next cycle.
         """
-        keep_unread(connection, self._served, picture.unread)
-        changes = self._changes(connection, picture)
-        if not changes.are_history:
-            self._apply(connection, changes)
-            return
-        with recorded(connection) as recording:
-            changes = self._changes(connection, picture)
-            abstentions.add_begun(recording, changes.begun)
-            abstentions.add_ended(recording, changes.judged, changes.gone)
-            resolutions.add_inferred(recording, changes.inferred)
-            self._apply(connection, changes)
+        with session.snapshot() as connection:
+            changed = self._changes(connection, picture, self._candidates(connection, picture)).places
+            unread = bool(picture.unread) or any_unread(connection, self._served)
+        if unread:
+            with session.transaction() as connection:
+                keep_unread(connection, self._served, picture.unread)
+        for part in chunks(changed, WRITTEN_TOGETHER):
+            with session.recording() as recording:
+                self._write_part(recording, picture, part)
+            failpoint("part of the picture kept")
 
-    def _changes(self, connection: Connection, picture: Picture) -> Changes:
-        now = now_in(connection)
+    def _candidates(self, connection: Connection, picture: Picture) -> list[str]:
+        """The places whose rows may have to change: not those that are as before, of which only the places are read."""
         # What is open for a target whose list was not read is not known, so its rows stay as they are.
         read = OpenRequestRow.target.not_in([str(item.target) for item in picture.unread])
-        known = {row.place: Known(*row) for row in connection.execute(_KNOWN.where(self._here, read))}
-        open_now = {place_of(request): request for request in picture.listed}
-        waits = {place_of(wait.request): wait for wait in picture.waiting}
-        missing = [place for place in known if place not in open_now]
+        known = set(connection.scalars(select(OpenRequestRow.place).where(self._here, read)))
+        found = [
+            place
+            for place, request in picture.open_now.items()
+            if place not in known or request.key not in picture.as_before
+        ]
+        return found + [place for place in known if place not in picture.open_now]
+
+    def _write_part(self, recording: Recording, picture: Picture, places: Sequence[str]) -> None:
+        """That a request begins or ceases to wait is history, so another daemon may have said it meanwhile."""
+        changes = self._changes(recording.connection, picture, places)
+        abstentions.add_begun(recording, changes.begun)
+        abstentions.add_ended(recording, changes.judged, changes.gone)
+        resolutions.add_inferred(recording, changes.inferred)
+        self._apply(recording.connection, changes)
+
+    def _changes(self, connection: Connection, picture: Picture, places: Sequence[str]) -> Changes:
+        now = now_in(connection)
+        known = _known_at(connection, places)
+        missing = [place for place in known if place not in picture.open_now]
         newer = self._newer(connection, picture.asked_at) if missing else set()
         changes = Changes([place for place in missing if place not in newer])
         changes.gone = [
@@ -120,13 +154,14 @@ class OpenRequests:
         ]
         removed = {known[place].request_key for place in changes.deleted}
         changes.inferred = [one for one in picture.inferred if one.key in removed]
-        for place, request in open_now.items():
-            if place in known and request.key in picture.as_before:
+        for place in places:
+            request = picture.open_now.get(place)
+            if request is None or (place in known and request.key in picture.as_before):
                 continue
             if place not in known:
                 changes.new.append(_new(request, now, request.key))
             before = known.get(place) or Known.fresh(place, request.key, request.requested_at)
-            after = before.now(request, waits.get(place), now)
+            after = before.now(request, picture.waits.get(place), now)
             if after != before:
                 changes.note(request, before, after)
         return changes
@@ -172,6 +207,11 @@ def _first_seen_at(connection: Connection, places: Iterable[str]) -> dict[str, F
         rows = connection.execute(columns.where(OpenRequestRow.place.in_(chunk)))
         known |= {row.place: FirstSeen(row.seen_id, row.first_seen_at) for row in rows}
     return known
+
+
+def _known_at(connection: Connection, places: Sequence[str]) -> dict[str, Known]:
+    asked = as_rows(connection, places)
+    return {row.place: Known(*row) for row in connection.execute(_KNOWN.where(OpenRequestRow.place == asked.c.value))}
 
 
 _KNOWN = select(*(getattr(OpenRequestRow, name) for name in Known._fields))

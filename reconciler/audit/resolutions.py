@@ -13,7 +13,8 @@ from reconciler.audit.judgement_tables import LateEffectRow
 from reconciler.audit.log import Recording
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.rows import RequestColumns, place_of
-from reconciler.audit.statements import Served, chunks
+from reconciler.audit.session import Session
+from reconciler.audit.statements import WRITTEN_TOGETHER, Served, chunks
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, OutcomeRow, PendingActRow
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.request import Assurance, Request, Requester
@@ -21,6 +22,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible, visible_name
 from reconciler.domain.times import in_millis
 from reconciler.domain.verdict import VerdictKind
+from reconciler.failpoints import failpoint
 from reconciler.ports import Gone, History, Inferred, Resolution, Resolved, Unread
 
 _HISTORY, _SEEN = "history", "seen"
@@ -42,19 +44,36 @@ def read_to(connection: Connection, served: Served) -> int:
     return kept or 0
 
 
-def add_history(recording: Recording, served: Served, history: History) -> None:
-    """Adds the entries that are not ours and not known. Two daemons may have read the same."""
-    known = _known(recording.connection, served, [entry.number for entry in history.entries])
-    ours = _ours(recording.connection, history.entries)
+def add_history(session: Session, served: Served, history: History) -> None:
+    """As `ports.audit.AuditLog.add_history`. Of many entries some are added at a time: others wait for the lock."""
+    parts = _in_parts(history.entries)
+    for number, part in enumerate(parts, 1):
+        with session.recording() as recording:
+            _add_entries(recording, served, part)
+            if number == len(parts):
+                _keep_cursor(recording.connection, served, history.read_to)
+            failpoint("history to be committed")
+
+
+def _in_parts(entries: Sequence[Resolved]) -> list[Sequence[Resolved]]:
+    """One part at least."""
+    starts = range(0, max(len(entries), 1), WRITTEN_TOGETHER)
+    return [entries[start : start + WRITTEN_TOGETHER] for start in starts]
+
+
+def _add_entries(recording: Recording, served: Served, entries: Sequence[Resolved]) -> None:
+    """Adds those that are not ours and not known. Two daemons may have read the same."""
+    known = _known(recording.connection, served, [entry.number for entry in entries])
+    ours = _ours(recording.connection, entries)
     new = [
         _row_of(entry, served)
-        for entry in history.entries
+        for entry in entries
         if (entry.number, in_millis(entry.at)) not in known and entry.number not in ours
     ]
     recording.add_many(ResolutionRow, new)
 
 
-def keep_cursor(connection: Connection, served: Served, number: int) -> None:
+def _keep_cursor(connection: Connection, served: Served, number: int) -> None:
     cursor = HistoryCursorRow
     if connection.execute(update(cursor).where(served.among(cursor)).values(number=number)).rowcount == 0:
         connection.execute(insert(cursor).values(registry=served.registry, workspace=served.workspace, number=number))

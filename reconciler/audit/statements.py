@@ -48,6 +48,8 @@ _OfARegistry = (
     | StrayTagRow
 )
 
+# Rows that one transaction writes at most, where there may be thousands: others wait for it.
+WRITTEN_TOGETHER = 100
 # Some builds of SQLite refuse a statement with more parameters than this.
 _CHUNK = 500
 
@@ -117,7 +119,7 @@ def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
     return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
 
 
-def chunks(keys: Collection[str]) -> Iterator[list[str]]:
-    """All the keys, in lists that are short enough for one statement."""
+def chunks(keys: Collection[str], size: int = _CHUNK) -> Iterator[list[str]]:
+    """All the keys in order, in lists that are short enough for one statement."""
     ordered = sorted(keys)
-    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
+    return (ordered[start : start + size] for start in range(0, len(ordered), size))

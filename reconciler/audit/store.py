@@ -219,8 +219,7 @@ class SqlAuditLog:
     # --- open requests ---------------------------------------------------------------------------------------
 
     def first_seen(self, unstamped: Sequence[Request]) -> Mapping[str, FirstSeen]:
-        with self._session.transaction() as connection:
-            return self._open.first_seen(connection, unstamped)
+        return self._open.first_seen(self._session, unstamped)
 
     def set_aside(self, keys: Collection[str]) -> set[str]:
         with self._session.snapshot() as connection:
@@ -235,8 +234,7 @@ class SqlAuditLog:
         inferred: Sequence[Inferred] = (),
         asked_at: datetime | None = None,
     ) -> None:
-        with self._session.transaction() as connection:
-            self._open.reconcile(connection, Picture(listed, waiting, unread, as_before, inferred, asked_at))
+        self._open.reconcile(self._session, Picture(listed, waiting, unread, as_before, inferred, asked_at))
 
     def gone(
         self, listed: Sequence[Request], unread: Sequence[Unread], asked_at: datetime | None = None
@@ -249,10 +247,7 @@ class SqlAuditLog:
             return resolutions.read_to(connection, self._served)
 
     def add_history(self, history: History) -> None:
-        with self._session.recording() as recording:
-            resolutions.add_history(recording, self._served, history)
-            resolutions.keep_cursor(recording.connection, self._served, history.read_to)
-            failpoint("history to be committed")
+        resolutions.add_history(self._session, self._served, history)
 
     def stuck(self) -> list[Stuck]:
         with self._session.snapshot() as connection:

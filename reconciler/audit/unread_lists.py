@@ -15,6 +15,11 @@ from reconciler.domain.text import visible
 from reconciler.ports import Unread
 
 
+def any_unread(connection: Connection, served: Served) -> bool:
+    """Whether the last cycle could not read one."""
+    return connection.scalar(select(UnreadListRow.target).where(served.among(UnreadListRow)).limit(1)) is not None
+
+
 def keep_unread(connection: Connection, served: Served, unread: Sequence[Unread]) -> None:
     """Replaces them; one that fails again counts on, if in the same words, and keeps the time of its first failure."""
     here, table = served.among(UnreadListRow), UnreadListRow.__table__

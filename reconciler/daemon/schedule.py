@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from reconciler.cycle import CycleSummary, Event
+from reconciler.daemon.collecting import collecting_rarely
 from reconciler.daemon.systemd import Notifier
 from reconciler.domain.text import visible_name
 from reconciler.domain.weight import Weight
@@ -94,6 +95,7 @@ class Daemon:
         self._wake = threading.Event()
         self._hup = False
 
+    @collecting_rarely()
     def serve(self) -> None:
         """Returns once a signal has come and the request in hand is finished, 10 s later at most."""
         for number in (signal.SIGTERM, signal.SIGINT):

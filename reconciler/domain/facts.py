@@ -115,13 +115,13 @@ class VersionFacts(Fact):
     left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        tags = {name: _text_data(text) for name, text in self.tags.items()}
-        return _as_read(_members(self) | {"description": _text_data(self.description), "tags": tags})
+        tags = {name: text.to_data() for name, text in self.tags.items()}
+        return _as_read(_members(self) | {"description": self.description.to_data(), "tags": tags})
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        tags = {key: Text(**value) for key, value in data["tags"].items()}
-        return cls(**_added(data) | {"description": Text(**data["description"]), "tags": tags})
+        tags = {key: Text.stored(**value) for key, value in data["tags"].items()}
+        return cls(**_added(data) | {"description": Text.stored(**data["description"]), "tags": tags})
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +237,11 @@ def _added(data: dict[str, Any]) -> dict[str, Any]:
 
 def _compact(text: Text) -> str | dict[str, Any]:
     """A text that is kept whole by itself: its length and its hash are computed again."""
-    return text.head if text.whole else _text_data(text)
-
-
-def _text_data(text: Text) -> dict[str, Any]:
-    return {"head": text.head, "length": text.length, "sha256": text.sha256}
+    return text.head if text.whole else text.to_data()
 
 
 def _text(data: str | dict[str, Any]) -> Text:
-    return Text.of(data) if isinstance(data, str) else Text(**data)
+    return Text.of(data) if isinstance(data, str) else Text.stored(**data)
 
 
 def _reading_data(reading: Reading) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from reconciler.domain.evidence import Evidence
@@ -58,4 +57,4 @@ def _in_place_of(name: str) -> Any:
     if name == "datasets":
         return []
     # Of an answer without a fact there is only why, which a check shows and does not judge.
-    return REDACTED if name == "detail" else asdict(Text.of(""))
+    return REDACTED if name == "detail" else Text.of("").to_data()

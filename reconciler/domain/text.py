@@ -87,21 +87,44 @@ def _shell_word(name: str) -> str:
     return f"$'{''.join(quoted)}'"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Text:
-    """A registry text as evidence: the first 4,096 characters, and what proves the rest.
-
-    `sha256` is over the UTF-8 bytes of the whole text (lone surrogates replaced), `length` in characters.
-    """
+    """A registry text as evidence: the first 4,096 characters, and what proves the rest. `length` is in characters."""
 
     head: str
     length: int
-    sha256: str
+    _sha256: str = ""
 
     @classmethod
     def of(cls, raw: str) -> Text:
-        digest = hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
-        return cls(raw[:TEXT_LIMIT], len(raw), digest)
+        if len(raw) <= TEXT_LIMIT:
+            return cls(raw, len(raw))
+        return cls(raw[:TEXT_LIMIT], len(raw), _sha256_of(raw))
+
+    @classmethod
+    def stored(cls, head: str, length: int, sha256: str) -> Text:
+        """As it was kept in evidence."""
+        return cls(head, length, sha256)
+
+    def to_data(self) -> dict[str, str | int]:
+        """The inverse of `stored`."""
+        return {"head": self.head, "length": self.length, "sha256": self.sha256}
+
+    @property
+    def sha256(self) -> str:
+        """Over the UTF-8 bytes of the whole text (lone surrogates replaced)."""
+        # Of thousands of texts that a list shows hardly any is asked for its hash.
+        return self._sha256 or _sha256_of(self.head)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash((self.head, self.length, "" if self.whole else self._sha256))
+
+    @property
+    def _identity(self) -> tuple[str, int, str]:
+        return self.head, self.length, self.sha256
 
     @property
     def whole(self) -> bool:
@@ -130,3 +153,7 @@ def is_address(text: str, *schemes: str) -> bool:
         return False
     allowed = schemes or ("http", "https")
     return parts.scheme in allowed and bool(parts.hostname) and text.isprintable() and " " not in text
+
+
+def _sha256_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -6,6 +6,7 @@ only `to_stage` is required.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from datetime import UTC, datetime
 from typing import Final
@@ -19,6 +20,8 @@ from reconciler.registry.versions import version_facts
 
 _ASSURANCES: Final = {str(member): member for member in Assurance}
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Thousands of requests have few targets.
+_target_of = functools.lru_cache(maxsize=128)(Target.parse)
 
 
 class RequestFormat:
@@ -59,6 +62,6 @@ class RequestFormat:
 def target_in(text: object) -> Target | None:
     """The target; None if it is not one that MLflow knows."""
     try:
-        return Target.parse(text) if isinstance(text, str) else None
+        return _target_of(text) if isinstance(text, str) else None
     except ValueError:
         return None

@@ -5,21 +5,15 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import itertools
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from reconciler.demo.server import mlflow_server
+from tests.mariadb import mariadb, on_mariadb
 from tests.mlflow_app.fuzz_calls import Call, Scene, make_calls
 from tests.mlflow_app.fuzz_driver import (
     PREFIX,
@@ -60,11 +54,9 @@ def test_no_call_to_a_real_server_makes_an_unauthorized_change(
     assert Counter(status // 100 for status in outcome.statuses)[2] >= 5
 
 
-@pytest.mark.skipif(not os.environ.get("LONG_TESTS"), reason="MariaDB belongs to the long run: LONG_TESTS=1")
-@pytest.mark.skipif(shutil.which("mariadbd") is None, reason="there is no mariadbd here: apt install mariadb-server")
+@on_mariadb
 def test_no_call_to_a_server_on_mariadb_makes_an_unauthorized_change(tmp_path: Path) -> None:
     """MariaDB compares names without case, and its triggers do not see cascades."""
-    pytest.importorskip("pymysql", reason="there is no driver for MariaDB here: pip install pymysql")
     with mariadb(tmp_path / "mariadb") as uri:
         outcome = besieged(Mode("basic-auth with workspaces", workspaces=True), tmp_path, uri)
     assert not outcome.wrong, findings([outcome], "wrong")
@@ -136,48 +128,3 @@ def http_sender(address: str) -> Callable[[Call], tuple[int, str]]:
             connection.close()
 
     return send
-
-
-@contextmanager
-def mariadb(directory: Path) -> Iterator[str]:
-    """A MariaDB of its own on loopback, without a password."""
-    directory.mkdir(parents=True)
-    data, port = directory / "data", _free_port()
-    # Debian's MariaDB needs an explicit user if run as root.
-    user = ["--user=root"] if os.geteuid() == 0 else []
-    subprocess.run(
-        ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", *user],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    command = [
-        "mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={directory}/s", f"--port={port}",
-        "--bind-address=127.0.0.1", f"--pid-file={directory}/pid", "--innodb-flush-log-at-trx-commit=0", *user,
-    ]  # fmt: skip
-    with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            _until_up(port)
-            yield f"mysql+pymysql://root:@127.0.0.1:{port}/mlflow"
-        finally:
-            process.terminate()
-
-
-def _until_up(port: int) -> None:
-    import pymysql
-
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            connection: Any = pymysql.connect(host="127.0.0.1", port=port, user="root", password="")
-            break
-        except pymysql.err.OperationalError:
-            assert time.monotonic() < deadline, "mariadbd did not answer within 60 s"
-            time.sleep(0.2)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE mlflow")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

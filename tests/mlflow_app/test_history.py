@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from reconciler.mlflow_app.requests import TransitionRequests
 from reconciler.mlflow_app.store import Registry
 from reconciler.mlflow_app.wire import Call
 from tests.acceptance.test_daemon import until
+from tests.mariadb import mariadb, on_mariadb
 from tests.mlflow_app.conftest import Person
 from tests.mlflow_app.test_wall import TARGETS, World, made, walled
 from tests.postgres import PostgresServer
@@ -38,16 +40,19 @@ SAID = (
 ROWS = "SELECT number, what, model, version, target, decider, assurance, decision_id FROM transition_requests_history"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mariadb", marks=on_mariadb)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database with MLflow's tables, and none of the app's."""
-    if request.param == "sqlite":
-        place = f"sqlite:///{tmp_path}/mlflow.db"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        place = server.new_database()
-    made(place, tmp_path)
-    return place
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            place = f"sqlite:///{tmp_path}/mlflow.db"
+        elif request.param == "mariadb":
+            place = stack.enter_context(mariadb(tmp_path / "mariadb"))
+        else:
+            server: PostgresServer = request.getfixturevalue("postgres")
+            place = server.new_database()
+        made(place, tmp_path)
+        yield place
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ def test_each_act_is_one_row_with_its_number_and_who_did_it(world: World) -> Non
 @pytest.mark.parametrize("act", ["create", "approve", "reject", "delete"])
 def test_an_act_that_the_history_cannot_take_is_not_done(world: World, act: str) -> None:
     call = Call({"name": "m", "version": "1", "stage": "Production"}) if act == "create" else asked(world)
-    tags = "SELECT key, value FROM model_version_tags"
+    tags = "SELECT * FROM model_version_tags"
     before = world.rows(tags), world.stages(), rows(world)
     with world.store.engine.begin() as connection:
         full = "DROP TABLE transition_requests_counter"
@@ -156,7 +161,8 @@ def committed(engine: Any, model: str) -> None:
 FIRST_RELEASE = """CREATE TABLE transition_requests_history (number {number}, at_ms BIGINT NOT NULL,
 workspace VARCHAR(63) NOT NULL, model VARCHAR(256) NOT NULL, version INTEGER, target VARCHAR(256),
 decider VARCHAR(256) NOT NULL, sentence TEXT NOT NULL)"""
-NUMBERS = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgresql": "BIGSERIAL PRIMARY KEY"}
+NUMBERS = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgresql": "BIGSERIAL PRIMARY KEY",
+           "mysql": "BIGINT PRIMARY KEY AUTO_INCREMENT"}  # fmt: skip
 OLD_ROW = """INSERT INTO transition_requests_history (at_ms, workspace, model, version, target, decider, sentence)
 VALUES (1, 'default', 'm', 1, 'Production', 'root', 'Moved')"""
 
@@ -189,7 +195,7 @@ def test_a_start_with_all_tables_in_place_writes_nothing(url: str) -> None:
 
     events.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: said.append(statement))
     creating.create(engine)
-    assert [line for line in said if line.split()[0] not in {"SELECT", "PRAGMA"}] == []
+    assert [line for line in said if line.split()[0] not in {"SELECT", "PRAGMA", "DESCRIBE"}] == []
     engine.dispose()
 
 

@@ -30,7 +30,20 @@ from mlflow.store.tracking.dbmodels.models import SqlExperimentTag, SqlRun, SqlT
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 from mlflow.store.workspace.sqlalchemy_store import SqlAlchemyStore as WorkspaceStore
 from mlflow.utils.workspace_context import WorkspaceContext
-from sqlalchemy import Engine, bindparam, delete, event, insert, literal, make_url, select, text, update
+from sqlalchemy import (
+    Engine,
+    NullPool,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    insert,
+    literal,
+    make_url,
+    select,
+    text,
+    update,
+)
 
 from reconciler.domain.target import Target
 from reconciler.mlflow_app import creating
@@ -95,6 +108,9 @@ class World:
 
             with sqlite3.connect(url.database or "") as connection:
                 return connection.execute(statement).fetchall()
+        if url.get_backend_name() == "mysql":
+            with create_engine(url, poolclass=NullPool).connect() as plainly:
+                return [tuple(row) for row in plainly.exec_driver_sql(statement)]
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(plain) as connection:
             return connection.execute(statement.encode()).fetchall()

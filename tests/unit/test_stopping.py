@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -158,3 +159,27 @@ def test_a_hangup_within_a_cycle_is_followed_by_another_cycle_and_not_an_interva
     asked = AskedWithinACycle()
     Daemon(asked, threading.Event(), Notifier({})).serve()
     assert (asked.cycles, asked.signed_off) == (2, 1)
+
+
+class ManyObjects(OneLongCycle):
+    """Its cycle makes fifty thousand objects, and counts how often Python looks through those that live."""
+
+    collections = 0
+
+    def one_cycle(self) -> CycleSummary:
+        gc.callbacks.append(self._collected)
+        kept = [[number] for number in range(50_000)]
+        gc.callbacks.remove(self._collected)
+        assert len(kept) == 50_000
+        os.kill(os.getpid(), signal.SIGTERM)
+        return CycleSummary(Mode.ENFORCE)
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        self.collections += phase == "start"
+
+
+def test_a_daemon_does_not_look_through_all_objects_again_and_again(work: OneLongCycle) -> None:
+    busy, before = ManyObjects(), gc.get_threshold()
+    Daemon(busy, threading.Event(), Notifier({})).serve()
+    assert busy.collections <= 10
+    assert gc.get_threshold() == before
