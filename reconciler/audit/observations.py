@@ -69,7 +69,7 @@ class SqlObservations:
                 if not self._holds_lease(recording.connection, fence):
                     return None
                 self._end(recording, ends)
-                failpoint("observations to be committed")
+                failpoint("ends to be committed")
         for begins in _parts(began):
             with self._session.recording() as recording:
                 if not self._holds_lease(recording.connection, fence):
