@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from reconciler.demo.server import ServerFailed, mlflow_server
 from tests.mlflow_app.conftest import API, Person
-from tests.mlflow_app.logins import Scene, mail, on_oidc_auth, token_of
+from tests.mlflow_app.logins import APP, COMMON, Scene, mail, on_oidc_auth, token_of
+from tests.servers import app_beside, python_of_oidc
 
 Name = Callable[[], str]
 
@@ -62,6 +64,18 @@ def test_the_trash_removes_nothing_that_a_holder_was_made_of(scene: Scene, direc
     root.call("POST", "runs/delete", json={"run_id": free})
     assert root.send("POST", f"/oidc/trash/cleanup?run_ids={free}").status_code == 200
     assert runs(directory, free) == []
+
+
+def test_a_database_of_users_that_cannot_be_used_is_one_sentence_at_the_start(tmp_path: Path) -> None:
+    variables = {
+        **COMMON, **app_beside(tmp_path / "path"), "TRANSITION_REQUESTS_AUTH": "oidc-auth",
+        "OIDC_USERS_DB_URI": "sqlite:////proc/nowhere/users.db",
+    }  # fmt: skip
+    with pytest.raises(ServerFailed), mlflow_server(tmp_path, *APP, variables=variables, python=python_of_oidc()):
+        pass
+    log = (tmp_path / "mlflow-server.log").read_text()
+    assert "Traceback" not in log
+    assert log.splitlines()[-1].startswith("Error: oidc-auth: its database (OIDC_USERS_DB_URI) cannot be used: ")
 
 
 def test_the_daemons_service_account_decides_by_its_token_and_check_says_about_what(

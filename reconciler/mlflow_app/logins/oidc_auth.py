@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from alembic.util.exc import CommandError
 from flask import Flask, has_request_context
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from reconciler.domain.text import visible
 from reconciler.mlflow_app.login import Caller, Level, Login
@@ -48,6 +50,7 @@ class OidcAuth(Login):
         except (ImportError, AttributeError, TypeError, ValueError, MlflowException) as error:
             # Also what is wrong in its own variables; release 11.0.2 cannot be imported on Python 3.11.
             raise OptionsError(f"oidc-auth: {_PACKAGE} cannot be imported: {visible(str(error), 300)}") from None
+        _create_tables()
 
     def stack(self, app: Flask, routes: list[tuple[str, str]]) -> Any:
         self.prepare(os.environ.get("_MLFLOW_SGI_NAME") or "uvicorn")
@@ -99,3 +102,14 @@ class OidcAuth(Login):
         from mlflow_oidc_auth.store import store
 
         return frozenset(store.get_groups_for_user(name))
+
+
+def _create_tables() -> None:
+    """Once, before there are workers: each of them would, and they would run into one another."""
+    from mlflow_oidc_auth.store import store
+
+    try:
+        store.has_user("")
+    except (SQLAlchemyError, CommandError, MlflowException, ImportError, OSError, ValueError) as error:
+        said = visible(str(error).partition("\n")[0], 300)
+        raise OptionsError(f"oidc-auth: its database (OIDC_USERS_DB_URI) cannot be used: {said}") from None
