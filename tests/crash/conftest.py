@@ -156,6 +156,10 @@ class Double:
     def measure(self, model: str, accuracy: str) -> None:
         self.held.runs[self.held.models[model]["1"].run_id] = accuracy
 
+    def take_away(self) -> None:
+        """Somebody moves the good version away."""
+        self.held.models[self.good]["1"].stage = "None"
+
     def refuse_to_move(self, refuses: bool) -> None:
         """Approvals get no answer, and nothing is done."""
         answer = (500, {"error_code": "INTERNAL_ERROR", "message": "restarting"}) if refuses else None

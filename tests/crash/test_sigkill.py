@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.conftest import LONG, Case, Zygote, failpoints, make_case
+from tests.crash.conftest import LONG, Case, Double, Zygote, failpoints, make_case
+from tests.crash.record import says_nothing_false
 
 ALL = failpoints()
 WORLDS = [
@@ -61,6 +62,22 @@ def test_killed_at_a_failpoint_while_requests_are_judged_again(case: Case, name:
         assert reached >= {"judged again", "lapse to be committed", "lapsed", "looked for a late effect"}
 
 
+@pytest.mark.parametrize("case", WORLDS[:2], indirect=True, ids="-".join)
+@pytest.mark.parametrize(
+    "name", ["looked", "ends to be committed", "attributions to be committed", "lease to be committed"]
+)
+def test_killed_at_a_failpoint_when_a_version_has_been_taken_away(case: Case, name: str) -> None:
+    case.settle()
+    assert isinstance(case.registry, Double)
+    case.registry.take_away()
+    case.cycle((name, 1))
+    for _ in range(3):
+        case.cycle()
+    query = "SELECT began_by, ended_by FROM tenures WHERE model = 'good'"
+    assert [tuple(row) for row in case.query(query)] == [("decision", "undetermined")]
+    says_nothing_false(case.url)
+
+
 def test_every_failpoint_is_reached_and_kills(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> None:
     """A name that no cycle reaches proves nothing."""
     reached = set()
@@ -73,4 +90,11 @@ def test_every_failpoint_is_reached_and_kills(request: pytest.FixtureRequest, zy
     place.mkdir()
     for case in make_case(request, zygote, place, *WORLDS[0]):
         reached |= case.judged_again()
+    place = tmp_path / "taken away"
+    place.mkdir()
+    for case in make_case(request, zygote, place, *WORLDS[0]):
+        case.settle()
+        assert isinstance(case.registry, Double)
+        case.registry.take_away()
+        reached |= set(case.cycle()["reached"])
     assert sorted(reached) == ALL
