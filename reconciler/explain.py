@@ -15,7 +15,7 @@ from reconciler.cycle.summary import summary_of
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence import Evidence
-from reconciler.domain.request import Request
+from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line
 from reconciler.domain.verdict import Verdict, VerdictKind
@@ -31,13 +31,17 @@ class Asking(Registry, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether a version would be approved for a target if it were judged at `at`, on what the registry shows `now`."""
+    """Whether a version would be approved for a target if it were judged at `at`, on what the registry shows `now`.
+
+    `asker`: who would ask, as the server would vouch for it; "" where nobody is named, or a request is open.
+    """
 
     model: str
     version: str
     target: Target
     at: datetime
     now: datetime
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,9 @@ def explain(
     """
     found = registry.find(question.model, question.version, question.target, question.now)
     listed = _as_seen_at(found.listed, question.at)
+    if question.asker and not found.open:
+        asker = Requester(question.asker, Assurance.AUTHENTICATED)
+        listed = replace(listed, request=replace(listed.request, requester=asker))
     [judged] = judge_batch(registry, in_force.policy, [listed], question.now, question.at)
     return Explanation(listed.request, judged.verdict, judged.evidence, found.open, found.holds, mode, mode_is_set)
 

@@ -22,15 +22,20 @@ from reconciler.settings.model import Settings
 _BUILT_IN_STAGES = tuple(Target.parse(stage) for stage in ("Staging", "Production", "Archived"))
 
 
-def explain(settings: Settings, model: str, version: str, target: Target, at: datetime | None = None) -> Explanation:
+def explain(
+    settings: Settings, model: str, version: str, target: Target, at: datetime | None = None, asker: str = ""
+) -> Explanation:
     """Explain what would be decided now, or on today's evidence `at` another time.
+
+    Args:
+        asker: who would ask, where no request is open.
 
     Raises:
         NotFound: there is no such version; similar names are suggested.
     """
     in_force, registry, mode = policy_in_force(settings), make_registry(settings), Mode(settings.mode)
     now = datetime.now(UTC)
-    question = Question(model, version, target, at or now, now)
+    question = Question(model, version, target, at or now, now, asker)
     with guessing(settings, model, version):
         return explaining.explain(registry, in_force, question, mode, mode_is_set=settings.mode_is_set)
 

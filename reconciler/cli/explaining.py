@@ -45,6 +45,9 @@ def explain(
     at: Annotated[
         str | None, typer.Option(help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now.")
     ] = None,
+    asker: Annotated[
+        str, typer.Option("--as", help="Who would ask, for checks of the requester; an open request has its own.")
+    ] = "",
 ) -> int:
     """Show what would be decided now, and why; change nothing."""
     from reconciler.bootstrap import asking
@@ -57,7 +60,7 @@ def explain(
     def explained() -> int:
         number = version_of(version)
         configured = settings() if policy is None else settings().model_copy(update={"policy": policy})
-        explanation = asking.explain(configured, model, number, goal, when)
+        explanation = asking.explain(configured, model, number, goal, when, asker)
         if shown is ExplainFormat.JSON:
             write_json(_data(explanation), sys.stdout)
         elif shown is ExplainFormat.MARKDOWN:

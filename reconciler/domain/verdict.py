@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -99,20 +98,27 @@ class Verdict:
     @property
     def reason(self) -> str:
         """The same words in the registry, in `explain`, in the log and in the report. At most 4,000 bytes."""
-        return cut_at_word("".join((_REASONS[self.kind](self), *self._besides())), 4000)
+        replaced = cut_at_word(self._replaced, 1500)
+        told = cut_at_word(_REASONS[self.kind](self), 4000 - len(replaced.encode("utf-8", "replace"))) + replaced
+        return cut_at_word(told + self._advice, 4000)
 
-    def _besides(self) -> Iterator[str]:
-        """What was replaced, and what advice was not met: every reason tells it."""
+    @property
+    def _replaced(self) -> str:
+        """Which checks others stand in for; it is told however long the rest is."""
         replaced = [f"{check.name} by {check.note}" for check in self.checks if check.role is Role.OVERRIDDEN]
-        if replaced:
-            yield f"; replaced: {', '.join(replaced)}"
+        return f"; replaced: {', '.join(replaced)}" if replaced else ""
+
+    @property
+    def _advice(self) -> str:
+        """What advice was not met."""
         advice = [
             f"{check.sentence} ({check.origin}; {check.note})"
             for check in self.checks
             if check.role is Role.ADVISES and check.result is not Result.PASSED
         ]
-        if advice and self.reason_code != ReasonCode.ONLY_ADVISORY:
-            yield f"; advice not met: {'; '.join(advice)}"
+        return (
+            f"; advice not met: {'; '.join(advice)}" if advice and self.reason_code != ReasonCode.ONLY_ADVISORY else ""
+        )
 
 
 def _approved(verdict: Verdict) -> str:

@@ -152,6 +152,17 @@ def test_explain_tells_what_to_do_and_what_will_fail_later_in_each_format(
     assert product.run("explain", model, "1", "Production", "--json", "--format", "text").returncode == 2
 
 
+def test_explain_judges_as_if_somebody_asked(product: Product, server: Server, name: Name) -> None:
+    product.policy("version: 1\nrules: [{name: r, targets: [Production], require: [{requester: {allow: [ada]}}]}]\n")
+    model = name("m")
+    server.version(model, metric=0.8)
+    asked = [
+        product.run("explain", model, "1", "Production", *more).returncode
+        for more in ((), ("--as", "ada"), ("--as", "eve"))
+    ]
+    assert asked == [1, 0, 1]
+
+
 def test_a_decision_that_was_exported_is_a_case(product: Product, server: Server, name: Name) -> None:
     model = name("m")
     server.version(model, metric=0.8)

@@ -229,6 +229,14 @@ def test_an_override_with_a_tag_of_the_model_counts_where_the_tag_is_there() -> 
     assert judged(STRICT, team, by=shown(model=Unreadable("500"), a=1.0)).kind is REJECT
 
 
+def test_an_override_is_told_however_long_the_rest_of_the_reason_is() -> None:
+    checks = ", ".join(f"{{tag: {'t' * 200}{number}, equals: {'v' * 200}}}" for number in range(40))
+    for by in (ONE, shown({f"{'t' * 200}{number}": "v" * 200 for number in range(40)}, a=1.0)):
+        verdict = judged(STRICT, rule("team", f"{TEAM}, {checks}"), by=by)
+        assert len(verdict.reason.encode()) <= 4000
+        assert "; replaced: tier-1/auc by team/auc" in verdict.reason
+
+
 # --- the verdict of all --------------------------------------------------------------------------------------
 
 

@@ -291,3 +291,28 @@ def test_engines_of_before_read_a_policy_of_their_time_as_they_did(rules: list[R
         assert (before.kind, before.reason_code, before.archive_existing) == (
             now.kind, now.reason_code, now.archive_existing
         )  # fmt: skip
+
+
+@given(policies(MINIMUMS), policies(ANY), evidences(), st.sampled_from(["ads-*", "credit", "x*", "credit-card"]))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_teams_file_says_nothing_changes_for_the_models_of_others(
+    rules: list[Rule], team: list[Rule], evidence: Evidence, models: str
+) -> None:
+    """It overrides all that it can, observes, archives, and names every model."""
+    base = [rule | {"require": [check | {"overridable": True} for check in rule["require"]]} for rule in rules]
+    names = [f"{rule['name']}/{check['id']}" for rule in base for check in rule["require"]]
+    hostile = [
+        rule | {"name": f"t{at}", "require": [check | {"overrides": names} for check in rule["require"]]}
+        for at, rule in enumerate(team)
+    ]
+    alone = judged(base, evidence)
+    with TemporaryDirectory() as folder:
+        Path(folder, "team.yaml").write_text(json.dumps({"version": 1, "rules": hostile}))
+        main = Path(folder, "policy.yaml")
+        include = [{"file": "team.yaml", "models": [models]}]
+        main.write_text(json.dumps({"version": 1, "include": include, "rules": base}))
+        try:
+            policy = read_policy(main).policy
+        except PolicyError:
+            reject()
+        assert evaluate(policy, ASKED, evidence, NOW) == alone

@@ -59,7 +59,7 @@ class RequesterCheck(Check):
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = """\
 `assurance` is `authenticated` unless the policy says otherwise. Only servers with users and passwords vouch for names.
-Names are compared as they are written, capitals too.
+Names are compared as they are written, capitals too. Before anybody asks, `explain --as NAME` says who would.
 
 `not_run_user` compares persons and not logins: `people` of the policy has the logins of each, of registry, cluster and
 operating system. Whoever is not named there is never another person. The run's user is the tag `mlflow.user`, which
