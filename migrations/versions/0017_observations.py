@@ -169,6 +169,9 @@ def create_working_state() -> None:
         sa.Column("registry", sa.Text, nullable=False),
         sa.Column("workspace", sa.Text, nullable=False),
         sa.Column("looked_again", TRUTH, nullable=False),
+        sa.Column("requested", TRUTH, nullable=False),
+        sa.Column("decisions_to", ROW_ID, nullable=True),
+        sa.Column("resolutions_to", ROW_ID, nullable=True),
     )
     op.create_table(
         "stray_tags",

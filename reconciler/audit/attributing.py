@@ -59,8 +59,6 @@ class Attributing:
         while True:
             here = {"registry": self._served.registry, "workspace": self._served.workspace}
             asked = {**here, "after": after, "most": _TOGETHER}
-            if query is BEGINNINGS:
-                asked["look_began"] = traces.look_began
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
                 doubtful = [row for row in rows if _is_exception(_explained(row, replace(traces, people_hide=False)))]

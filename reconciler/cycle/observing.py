@@ -23,7 +23,7 @@ from reconciler.domain.holding import (
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, target_of_tag
-from reconciler.ports import Registry, RegistryError
+from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
     EndOfTenure,
@@ -69,6 +69,7 @@ class Observing:
         self._scope: Scope | None = None
         self._watch: Watch | None = None
         self._looked = False
+        self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
         self._unexplained = self._bypasses = True
 
@@ -98,9 +99,10 @@ class Observing:
             self._forget()
         return True
 
-    def look(self, scope: Scope, mode: Mode) -> Looked | None:
+    def look(self, scope: Scope, mode: Mode, listed: Iterable[Listed] = ()) -> Looked | None:
         """What the look leaves for the next one. A registry that cannot be looked at delays nothing else."""
         watch = self._watch
+        self._requested = {Place(one.request.model, one.request.version, one.request.target) for one in listed}
         if watch is None:
             return None
         try:
@@ -184,7 +186,7 @@ class Observing:
         place = began.place
         watched = self._watched is not None and place.target in self._watched.targets_of(place.model)
         not_since = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
-        return NewTenure(began, not_since, first_look=not watched)
+        return NewTenure(began, not_since, first_look=not watched, requested=place in self._requested)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
         """Once everything was looked at, whatever appears later was not there before."""
@@ -249,7 +251,7 @@ class Observing:
         """Explains what was seen. To be called after a pass that has read every list of requests."""
         if self._watch is None or not (self._looked and self._unexplained):
             return
-        traces = Traces(self._watch.now, self._registry.hides_people, self._registry.keeps_history)
+        traces = Traces(self._registry.hides_people, self._registry.keeps_history)
         found = self._record.attribute(self._watch.fence, traces)
         if found is None:
             self._lost_lease()

@@ -44,7 +44,7 @@ class Found:
     Args:
         decision_id: a decision of ours that took effect in time; `pending`: one that may be taking effect.
         resolution_id: what a person did in time; `changed`: as an administrator, without a request.
-        open: a request for this was open, which a daemon had not rejected.
+        open: a request for this was open when it was first seen.
         held_by_approval: the version held the target by approval before.
         continued_by_approval: it is a renamed model's, and held by approval under its old name.
         first_look: it was there when the target was first looked at.
@@ -87,7 +87,7 @@ def began_by(found: Found) -> Explained | None:
         return Explained(Cause.RENAME, found.continued_by_approval)
     if (recorded := _recorded(found)) is not None:
         return recorded
-    if found.open and found.looked_again:
+    if found.open and found.looked_again and not found.pending:
         return Explained(Cause.PERSON, True, person=_UNKNOWN, detail="it was moved while its request was open")
     if found.first_look:
         return Explained(Cause.BASELINE)

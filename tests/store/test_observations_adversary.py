@@ -1,0 +1,79 @@
+"""Ways to hide a bypass, and ways to be taken for one without being one."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from reconciler.cycle import PolicyInForce
+from reconciler.policy.file import parse_policy
+from reconciler.ports import Unavailable
+from tests.store.test_abstentions import POLICY
+from tests.store.test_observations import Looking
+
+
+@pytest.fixture
+def looking(engine: Engine) -> Looking:
+    looking = Looking(engine)
+    loaded = parse_policy(POLICY, "policy.yaml")
+    # A request without its metric waits.
+    looking.in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    return looking
+
+
+# --- what comes afterwards explains nothing ------------------------------------------------------------------------
+
+
+def standing(looking: Looking) -> list[tuple[str, str]]:
+    return [tuple(row) for row in looking.rows("SELECT version, standing FROM bypasses ORDER BY tenure_id")]
+
+
+def test_a_request_that_is_filed_and_approved_after_a_bypass_was_seen_does_not_make_it_a_decision(
+    looking: Looking,
+) -> None:
+    looking.version("1")
+    looking.cycle()
+    looking.move("1")
+    looking.cycle()
+    looking.registry.file("fraud", "1")
+    looking.cycles(3)
+    assert looking.tenures() == [("1", "Production", "bypass", None)]
+    assert standing(looking) == [("1", "approved")]
+    assert len(looking.of_bypass()) == 1
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_a_request_that_is_filed_while_looks_fail_explains_no_bypass_that_was_seen_before(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch, withdrawn: bool
+) -> None:
+    looking.version("1", accuracy="")
+    looking.cycle()
+    looking.move("1")
+    looking.cycle()
+
+    def fails(wanted: object) -> None:
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(looking.registry, "look", fails)
+    request = looking.registry.file("fraud", "1", accuracy="")
+    looking.cycle()
+    if withdrawn:
+        looking.registry.withdraw(request)
+        looking.cycle()
+    monkeypatch.undo()
+    looking.cycles(3)
+    assert looking.tenures() == [("1", "Production", "bypass", None)]
+    assert standing(looking) == [("1", "open")]
+
+
+def test_who_moves_a_version_while_its_request_is_open_is_a_person_though_a_daemon_approves_it_then(
+    looking: Looking,
+) -> None:
+    looking.cycle()
+    looking.registry.file("fraud", "1", accuracy="")
+    looking.cycle()
+    looking.move("1")
+    looking.version("1")
+    looking.cycles(3)
+    assert looking.tenures() == [("1", "Production", "person", None)]
+    assert looking.of_bypass() == []
