@@ -62,7 +62,7 @@ FROM (
           AND d.workspace = t.workspace AND d.verdict = 'approve' AND c.outcome = 'applied' AND c.at > t.first_seen_with
           AND (t.first_seen_without IS NULL OR c.at < t.first_seen_without)
     ) AS approved_by
-    FROM tenures t WHERE t.began_by = 'bypass'
+    FROM tenures t WHERE t.began_by = 'bypass' OR (t.began_by = 'rename' AND t.began_detail = 'bypass')
 ) o
 """
 

@@ -109,6 +109,7 @@ def _explained(row: Any, traces: Traces, approved_before: bool = False) -> Expla
         open=bool(row.open) and not traces.kept,
         held_by_approval=approved_before or bool(row.held_by_approval) or _approved_before(row),
         continued_by_approval=bool(row.continued_by_approval),
+        continues_bypass=bool(row.continues_bypass),
         first_look=bool(row.first_look),
         looked_again=bool(row.looked_again),
         people_hide=traces.people_hide,

@@ -53,7 +53,9 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.
        (SELECT max(r.at) FROM resolutions r
         WHERE {r_here} AND {r_there} AND r.resolution = 'approved' AND r.id <= u.resolutions_to) AS approved_at,
        o.created_ms,
-       (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval
+       (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval,
+       EXISTS (SELECT 1 FROM bypasses b WHERE b.tenure_id = o.continues_id
+               AND b.approved_by IS NULL AND b.accepted_at IS NULL) AS continues_bypass
 FROM unattributed u JOIN observations o ON o.id = u.observation_id LEFT JOIN holders h ON h.tenure_id = o.id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'held'
 ORDER BY u.observation_id LIMIT :most
@@ -80,7 +82,7 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NU
                OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))
         ORDER BY r.id DESC LIMIT 1) AS resolution_id,
        1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS decided_at, NULL AS approved_at, o.created_ms,
-       NULL AS continued_by_approval
+       NULL AS continued_by_approval, 1 = 0 AS continues_bypass
 FROM unattributed u JOIN observations o ON o.id = u.observation_id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'left'
 ORDER BY u.observation_id LIMIT :most

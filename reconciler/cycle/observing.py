@@ -258,8 +258,9 @@ class Observing:
             return
         self._unexplained = found.left
         for one in found.done:
+            # A bypass goes on under a model's new name.
+            self._bypasses |= one.began and one.explained.cause in {Cause.BYPASS, Cause.RENAME}
             if one.began and one.explained.cause is Cause.BYPASS:
-                self._bypasses = True
                 self._tell(of_bypass(one))
 
     def open_bypasses(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
+from reconciler.audit.accepting import acknowledge
 from reconciler.cycle import PolicyInForce
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
@@ -77,3 +78,52 @@ def test_who_moves_a_version_while_its_request_is_open_is_a_person_though_a_daem
     looking.cycles(3)
     assert looking.tenures() == [("1", "Production", "person", None)]
     assert looking.of_bypass() == []
+
+
+# --- a new name --------------------------------------------------------------------------------------------------
+
+
+def rename(looking: Looking, old: str, new: str) -> None:
+    registry = looking.registry
+    registry.accuracy = {
+        (new if model == old else model, one): read for (model, one), read in registry.accuracy.items()
+    }
+    registry.holders = {(new if model == old else model, one): held for (model, one), held in registry.holders.items()}
+
+
+def test_a_bypass_goes_on_under_the_models_new_name_and_is_told_once(looking: Looking) -> None:
+    looking.govern("Production")
+    looking.cycle()
+    looking.move("1")
+    looking.cycles(2)
+    for old, new in (("fraud", "other"), ("other", "fraud")):
+        rename(looking, old, new)
+        assert [looking.run().bypasses for _ in range(2)] == [1, 1]
+    assert [row[2] for row in looking.tenures()] == ["bypass", "rename", "rename"]
+    assert standing(looking) == [("1", "gone"), ("1", "gone"), ("1", "open")]
+    assert len(looking.of_bypass()) == 1
+    acknowledge(looking.engine, 5, "agreed by phone", "ada")
+    assert looking.run().bypasses == 0
+
+
+def test_a_bypass_that_was_renamed_before_it_was_known_for_one_is_open_under_its_new_name(looking: Looking) -> None:
+    looking.govern("Production")
+    looking.cycle()
+    looking.move("1")
+    looking.cycle()
+    rename(looking, "fraud", "other")
+    looking.cycles(2)
+    assert looking.run().bypasses == 1
+    assert standing(looking) == [("1", "gone"), ("1", "open")]
+
+
+def test_what_somebody_accepted_is_no_bypass_under_the_models_new_name(looking: Looking) -> None:
+    looking.govern("Production")
+    looking.cycle()
+    looking.move("1")
+    looking.cycles(2)
+    acknowledge(looking.engine, 1, "agreed by phone", "ada")
+    rename(looking, "fraud", "other")
+    looking.cycles(2)
+    assert looking.run().bypasses == 0
+    assert standing(looking) == [("1", "gone")]
