@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.cycle.happening import Tell, of_bypass, of_stray
@@ -118,8 +118,6 @@ class Observing:
     def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
         look = self._registry.look(self._wanted(watch, scope))
         changes = self._changes(look, scope)
-        if self._watched != scope:
-            changes = replace(changes, ended=[*changes.ended, *self._ungoverned(changes, scope)])
         if not self._keep(watch, changes):
             return None
         self._afresh = False
@@ -138,7 +136,8 @@ class Observing:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
         changes = changes_in(look, self._holders, scope)
         for place in missing_from(look, self._holders):
-            self._unread[place] = None
+            if place.target in scope.targets_of(place.model):
+                self._unread[place] = None
         earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
         # What may be a new name has to be read now: without that it would be a new tenure.
         others = [*vanished_aliases(changes), *self._unread][:_READ_TOGETHER]
@@ -150,10 +149,6 @@ class Observing:
             self._unread.pop(place, None)
         both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone)
         return changes_in(both, self._holders, scope)
-
-    def _ungoverned(self, changes: Changes, scope: Scope) -> list[Ended]:
-        ended = {one.tenure.id for one in changes.ended}
-        return [one for one in ungoverned(self._holders, scope) if one.tenure.id not in ended]
 
     # --- what is kept ----------------------------------------------------------------------------------------
 
@@ -189,12 +184,17 @@ class Observing:
         return NewTenure(began, not_since, first_look=not watched, requested=place in self._requested)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
-        """Once everything was looked at, whatever appears later was not there before."""
+        """Once everything was looked at, whatever appears later was not there before.
+
+        Until then the earlier scope counts, with all its tenures: it may be in force again before that.
+        """
         if self._watched == scope:
             return True
         needed = {_EVERYTHING} | {Kind.of(target) for target in scope.targets}
         if not needed <= self._complete:
             return True
+        if not self._keep(watch, Changes(ended=ungoverned(self._holders, scope))):
+            return False
         if self._record.keep_scope(watch.fence, scope, watch.now) is None:
             return self._lost_lease()
         self._watched = scope

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Engine
 
 from reconciler.audit.accepting import acknowledge
 from reconciler.cycle import PolicyInForce
+from reconciler.domain.looks import Kind, Look, Wanted
+from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
 from tests.store.test_abstentions import POLICY
@@ -127,3 +132,32 @@ def test_what_somebody_accepted_is_no_bypass_under_the_models_new_name(looking: 
     looking.cycles(2)
     assert looking.run().bypasses == 0
     assert standing(looking) == [("1", "gone")]
+
+
+# --- a policy that is taken back -----------------------------------------------------------------------------------
+
+
+def test_a_policy_that_is_taken_back_before_everything_was_looked_at_makes_no_baseline_a_bypass(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking.move("1")
+    looking.move("2", Target.parse("Staging"))
+    looking.govern("Production, Staging")
+    looking.cycles(2)
+    whole = looking.registry.look
+
+    def begun(wanted: Wanted) -> Look:
+        """A round over everything takes several looks."""
+        return replace(whole(wanted), rounds=(), as_of={Kind.STAGES: timedelta()}, everything=None)
+
+    monkeypatch.setattr(looking.registry, "look", begun)
+    looking.govern("Production")
+    looking.cycles(2)
+    looking.govern("Production, Staging")
+    looking.cycles(3)
+    monkeypatch.undo()
+    looking.cycles(2)
+    assert [row[1:] for row in looking.tenures()] == [("Production", "baseline", None), ("Staging", "baseline", None)]
+    looking.govern("Production")
+    looking.cycle()
+    assert ("2", "Staging", "baseline", "ungoverned") in looking.tenures()
