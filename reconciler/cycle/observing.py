@@ -172,15 +172,19 @@ class Observing:
         return False
 
     def _held_at(self, watch: Watch, ended: Ended) -> datetime:
-        """What was deleted or renamed is missing from a list of changes, so only a full look has seen it."""
+        """What was deleted or renamed is missing from a list of changes, so only a full look has seen it.
+
+        Where the database's clock was set back, what explains an end may have an earlier time than the last look.
+        """
         by_name = ended.sign in {Sign.DELETED, Sign.RENAMED} and ended.tenure.place.target.is_stage
         as_of = watch.as_of.everything if by_name else watch.as_of.kinds.get(Kind.of(ended.tenure.place.target))
-        return max(ended.tenure.since, as_of or ended.tenure.since)
+        return min(max(ended.tenure.since, as_of or ended.tenure.since), watch.now)
 
     def _new(self, watch: Watch, began: Began) -> NewTenure:
         place = began.place
         watched = self._watched is not None and place.target in self._watched.targets_of(place.model)
-        not_since = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
+        as_of = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
+        not_since = None if as_of is None else min(as_of, watch.now)
         return NewTenure(began, not_since, first_look=not watched, requested=place in self._requested)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:

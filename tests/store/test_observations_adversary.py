@@ -161,3 +161,21 @@ def test_a_policy_that_is_taken_back_before_everything_was_looked_at_makes_no_ba
     looking.govern("Production")
     looking.cycle()
     assert ("2", "Staging", "baseline", "ungoverned") in looking.tenures()
+
+
+# --- a clock that is set back --------------------------------------------------------------------------------------
+
+
+def test_bounds_are_in_order_where_the_databases_clock_was_set_back(looking: Looking) -> None:
+    looking.version("1", accuracy="")
+    looking.registry.file("fraud", "1", accuracy="")
+    looking.cycles(2)
+    looking.clock.passes(timedelta(hours=-5))
+    looking.move("1")
+    looking.cycles(3)
+    looking.clock.passes(timedelta(hours=-5))
+    looking.registry.holders.clear()
+    looking.cycles(3)
+    assert looking.tenures() == [("1", "Production", "person", "unrecorded")]
+    order = "last_seen_without <= first_seen_with, last_seen_with <= first_seen_without"
+    assert [tuple(map(bool, row)) for row in looking.rows(f"SELECT {order} FROM tenures")] == [(True, True)]
