@@ -38,9 +38,7 @@ from reconciler.ports import (
     Operation,
     Pending,
     Recorded,
-    Stuck,
-    Unread,
-    Waiting,
+    Stuck, Unread, Waiting,
 )  # fmt: skip
 
 LEASE = timedelta(seconds=90)
