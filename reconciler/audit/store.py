@@ -38,7 +38,9 @@ from reconciler.ports import (
     Operation,
     Pending,
     Recorded,
-    Stuck, Unread, Waiting,
+    Stuck,
+    Unread,
+    Waiting,
 )  # fmt: skip
 
 LEASE = timedelta(seconds=90)
