@@ -62,7 +62,7 @@ FROM (
           AND d.workspace = t.workspace AND d.verdict = 'approve' AND c.outcome = 'applied' AND c.at > t.first_seen_with
           AND (t.first_seen_without IS NULL OR c.at < t.first_seen_without)
     ) AS approved_by
-    FROM tenures t WHERE t.began_by = 'bypass'
+    FROM tenures t WHERE t.began_by = 'bypass' OR (t.began_by = 'rename' AND t.began_detail = 'bypass')
 ) o
 """
 
@@ -169,6 +169,9 @@ def create_working_state() -> None:
         sa.Column("registry", sa.Text, nullable=False),
         sa.Column("workspace", sa.Text, nullable=False),
         sa.Column("looked_again", TRUTH, nullable=False),
+        sa.Column("requested", TRUTH, nullable=False),
+        sa.Column("decisions_to", ROW_ID, nullable=True),
+        sa.Column("resolutions_to", ROW_ID, nullable=True),
     )
     op.create_table(
         "stray_tags",

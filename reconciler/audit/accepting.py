@@ -18,7 +18,10 @@ from reconciler.domain.text import visible, visible_name
 from reconciler.ports import NoSuchTenure
 
 _TOGETHER: Final = 200
-_ONE: Final = text("SELECT model, version, target, began_by, accepted_by FROM tenures WHERE tenure_id = :tenure_id")
+_ONE: Final = text("""
+SELECT t.model, t.version, t.target, t.began_by, t.accepted_by, b.standing
+FROM tenures t LEFT JOIN bypasses b ON b.tenure_id = t.tenure_id WHERE t.tenure_id = :tenure_id
+""")
 # What holds now is found from the working state, however many tenures there have been.
 _BASELINES: Final = text("""
 SELECT t.tenure_id, t.registry, t.workspace, t.model, t.version, t.target, t.first_seen_with
@@ -47,7 +50,7 @@ def acknowledge(engine: Engine, tenure_id: int, reason: str, person: str) -> Acc
         row = recording.connection.execute(_ONE, {"tenure_id": tenure_id}).one_or_none()
         if row is None:
             raise NoSuchTenure(f"there is no tenure {tenure_id}: see `mlflow-reconciler status`")
-        if row.began_by not in {Cause.BYPASS, Cause.UNDETERMINED}:
+        if row.standing is None and row.began_by != Cause.UNDETERMINED:
             began = row.began_by or "nothing that is known yet"
             raise NoSuchTenure(f"tenure {tenure_id} began by {began}: only a bypass can be acknowledged")
         place = f"{row.model} version {row.version} at {row.target}"

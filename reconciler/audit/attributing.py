@@ -59,8 +59,6 @@ class Attributing:
         while True:
             here = {"registry": self._served.registry, "workspace": self._served.workspace}
             asked = {**here, "after": after, "most": _TOGETHER}
-            if query is BEGINNINGS:
-                asked["look_began"] = traces.look_began
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
                 doubtful = [row for row in rows if _is_exception(_explained(row, replace(traces, people_hide=False)))]
@@ -111,6 +109,7 @@ def _explained(row: Any, traces: Traces, approved_before: bool = False) -> Expla
         open=bool(row.open) and not traces.kept,
         held_by_approval=approved_before or bool(row.held_by_approval) or _approved_before(row),
         continued_by_approval=bool(row.continued_by_approval),
+        continues_bypass=bool(row.continues_bypass),
         first_look=bool(row.first_look),
         looked_again=bool(row.looked_again),
         people_hide=traces.people_hide,

@@ -9,9 +9,10 @@ from sqlalchemy import BigInteger, Connection, bindparam, text
 
 from reconciler.audit.tables import UtcMillis
 
-# A decision took effect when its outcome, or its late effect, says so, and explains one tenure only.
+# A decision took effect when its outcome, or its late effect, says so, and explains one tenure only. It is on record
+# before it is carried out: one that was not when the effect was seen did not cause it.
 _TOOK_EFFECT: Final = """
-    d.acts AND d.verdict = 'approve' AND (
+    d.acts AND d.verdict = 'approve' AND d.id <= u.decisions_to AND (
         EXISTS (SELECT 1 FROM outcomes c WHERE c.decision_id = d.decision_id AND c.outcome = 'applied'
                 AND (o.not_since IS NULL OR c.at >= o.not_since))
         OR EXISTS (SELECT 1 FROM late_effects f WHERE f.decision_id = d.decision_id
@@ -19,7 +20,7 @@ _TOOK_EFFECT: Final = """
 """
 # One without an outcome may be taking effect; so may one whose act got no answer, until that was looked for.
 _MAY_TAKE_EFFECT: Final = """
-    d.acts AND d.verdict = 'approve' AND (
+    d.acts AND d.verdict = 'approve' AND d.id <= u.decisions_to AND (
         NOT EXISTS (SELECT 1 FROM outcomes c WHERE c.decision_id = d.decision_id)
         OR EXISTS (SELECT 1 FROM watched_acts w WHERE w.decision_id = d.decision_id AND w.looks = 0))
 """
@@ -37,20 +38,24 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.
                WHERE {d_here} AND {d_there} AND {may_take_effect}) AS pending,
        (SELECT r.id FROM resolutions r
         WHERE {r_here} AND {r_there} AND r.resolution IN ('approved', 'changed')
+          AND (r.source = 'history' OR u.requested OR r.id <= u.resolutions_to)
           AND (o.not_since IS NULL OR r.at >= o.not_since)
           AND NOT EXISTS (SELECT 1 FROM attributions a JOIN observations p ON p.id = a.observation_id
                           WHERE a.resolution_id = r.id AND p.seen = 'held')
         ORDER BY r.id DESC LIMIT 1) AS resolution_id,
-       EXISTS (SELECT 1 FROM open_requests q
-               WHERE {q_here} AND {q_there} AND q.first_seen_at < :look_began) AS open,
+       u.requested AS open,
        EXISTS (SELECT 1 FROM observations p JOIN attributions a ON a.observation_id = p.id
                WHERE {p_here} AND {p_there} AND p.seen = 'held' AND p.id < o.id AND a.by_approval
                  AND COALESCE(p.created_ms = o.created_ms, 1 = 1)) AS held_by_approval,
        (SELECT max(c.at) FROM decisions d JOIN outcomes c ON c.decision_id = d.decision_id
-        WHERE {d_here} AND {d_there} AND d.acts AND d.verdict = 'approve' AND c.outcome = 'applied') AS decided_at,
+        WHERE {d_here} AND {d_there} AND d.acts AND d.verdict = 'approve' AND d.id <= u.decisions_to
+          AND c.outcome = 'applied') AS decided_at,
        (SELECT max(r.at) FROM resolutions r
-        WHERE {r_here} AND {r_there} AND r.resolution = 'approved') AS approved_at, o.created_ms,
-       (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval
+        WHERE {r_here} AND {r_there} AND r.resolution = 'approved' AND r.id <= u.resolutions_to) AS approved_at,
+       o.created_ms,
+       (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval,
+       EXISTS (SELECT 1 FROM bypasses b WHERE b.tenure_id = o.continues_id
+               AND b.approved_by IS NULL AND b.accepted_at IS NULL) AS continues_bypass
 FROM unattributed u JOIN observations o ON o.id = u.observation_id LEFT JOIN holders h ON h.tenure_id = o.id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'held'
 ORDER BY u.observation_id LIMIT :most
@@ -77,7 +82,7 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NU
                OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))
         ORDER BY r.id DESC LIMIT 1) AS resolution_id,
        1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS decided_at, NULL AS approved_at, o.created_ms,
-       NULL AS continued_by_approval
+       NULL AS continued_by_approval, 1 = 0 AS continues_bypass
 FROM unattributed u JOIN observations o ON o.id = u.observation_id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'left'
 ORDER BY u.observation_id LIMIT :most
@@ -94,18 +99,18 @@ _PARTS: Final = {
     "d_made_way": _MADE_WAY.format(row="d", archives="d.archive_existing"),
     # Whether a person's approval archived is not on record.
     "r_made_way": _MADE_WAY.format(row="r", archives="1 = 1"),
-    **{f"{row}_here": _HERE.format(row=row) for row in "dpqr"},
-    **{f"{row}_there": _THERE.format(row=row) for row in "dpqr"},
+    **{f"{row}_here": _HERE.format(row=row) for row in "dpr"},
+    **{f"{row}_there": _THERE.format(row=row) for row in "dpr"},
 }
 
 
-def _statement(query: str, *bound: Any) -> Any:
+def _statement(query: str) -> Any:
     whole = _WITH_PERSON.format(query=query.format(**_PARTS))
-    return text(whole).bindparams(*bound).columns(at=UtcMillis(), decided_at=UtcMillis(), approved_at=UtcMillis())
+    return text(whole).columns(at=UtcMillis(), decided_at=UtcMillis(), approved_at=UtcMillis())
 
 
-# Both take `registry`, `workspace`, `after` and `most`; that of beginnings also `look_began`.
-BEGINNINGS: Final = _statement(_BEGAN, bindparam("look_began", type_=UtcMillis()))
+# Both take `registry`, `workspace`, `after` and `most`.
+BEGINNINGS: Final = _statement(_BEGAN)
 ENDS: Final = _statement(_ENDED)
 
 # Under which names a model was known before, as far as a version of it was seen to hold anything when it was renamed.

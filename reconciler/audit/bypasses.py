@@ -16,7 +16,7 @@ SHOWN: Final = 20
 
 _OPEN: Final = """
 FROM holders h JOIN bypasses b ON b.tenure_id = h.tenure_id
-WHERE h.cause = 'bypass' AND b.standing = 'open'
+WHERE h.cause IN ('bypass', 'rename') AND b.standing = 'open'
 """
 _COUNT: Final = text(f"SELECT count(*) {_OPEN} AND h.registry = :registry AND h.workspace = :workspace")
 _NEWEST: Final = text(f"""

@@ -17,8 +17,9 @@ from reconciler.audit.observation_tables import (
     UnattributedRow,
     WatchedScopeRow,
 )
+from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served, insert_new, now_after
-from reconciler.audit.tables import db_now
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
 from reconciler.domain.looks import Kind, Place, Tenure
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
@@ -156,12 +157,22 @@ def _restore(connection: Connection, served: Served) -> None:
     holders = [holder_of(row._mapping, json.dumps(row.model), row.cause) for row in connection.execute(query)]
     if holders:
         connection.execute(insert(HolderRow), holders)
-    here = literal(served.registry), literal(served.workspace), literal(False)
+    here = literal(served.registry), literal(served.workspace), literal(False), *_on_record_then(served)
     explained = select(cause.id).where(cause.observation_id == ObservationRow.id).exists()
     unexplained: Any = select(ObservationRow.id, *here).where(served.among(ObservationRow), ~explained)
-    names = ["observation_id", "registry", "workspace", "looked_again"]
+    names = ["observation_id", "registry", "workspace", "looked_again", "requested", "decisions_to", "resolutions_to"]
     connection.execute(insert(UnattributedRow).from_select(names, unexplained))
     _restore_moments(connection, served)
+
+
+def _on_record_then(served: Served) -> tuple[Any, Any, Any]:
+    """Whether a request was known when an observation was made, and what was on record: as far as times tell."""
+    seen, asked = ObservationRow, OpenRequestRow
+    same = (asked.model == seen.model) & (asked.version == seen.version) & (asked.target == seen.target)
+    requested = select(asked.place).where(served.among(asked), same, asked.first_seen_at <= seen.at).exists()
+    moments = ((DecisionRow.id, DecisionRow.decided_at), (ResolutionRow.id, ResolutionRow.at))
+    newest = (select(func.max(id)).where(at <= seen.at).scalar_subquery() for id, at in moments)
+    return requested, next(newest), next(newest)
 
 
 def _restore_moments(connection: Connection, served: Served) -> None:

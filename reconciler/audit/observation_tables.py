@@ -130,7 +130,11 @@ class HolderRow(Base):
 
 
 class UnattributedRow(Base):
-    """An observation that is not explained yet. `looked_again`: a later look is over."""
+    """An observation that is not explained yet. `looked_again`: a later look is over.
+
+    What came afterwards explains nothing: `requested` says whether a request for it was known when it was first seen,
+    and the other two what was on record then (ids; None: nothing).
+    """
 
     __tablename__ = "unattributed"
 
@@ -138,6 +142,9 @@ class UnattributedRow(Base):
     registry: ColumnElement[str] = Column(Text, nullable=False)
     workspace: ColumnElement[str] = Column(Text, nullable=False)
     looked_again: ColumnElement[bool] = Column(Truth, nullable=False)
+    requested: ColumnElement[bool] = Column(Truth, nullable=False)
+    decisions_to: ColumnElement[int | None] = Column(RowId)
+    resolutions_to: ColumnElement[int | None] = Column(RowId)
 
 
 class StrayTagRow(Base):

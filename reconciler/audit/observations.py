@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from reconciler.audit import looks
 from reconciler.audit.attributing import Attributing
@@ -16,9 +16,10 @@ from reconciler.audit.bypasses import open_bypasses
 from reconciler.audit.log import Recording
 from reconciler.audit.looks import HELD, LEFT
 from reconciler.audit.observation_tables import HolderRow, ObservationRow, StrayTagRow, UnattributedRow, WatchedScopeRow
+from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served
-from reconciler.audit.tables import db_now
+from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
 from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
@@ -27,6 +28,8 @@ from reconciler.ports.observations import Attributions, EndOfTenure, Looked, New
 
 # So many rows of history in one transaction: others wait for the log's lock meanwhile.
 TOGETHER: Final = 200
+# A model, a version and a target, as they are shown.
+Key = tuple[str, str, str]
 T = TypeVar("T")
 
 
@@ -98,7 +101,7 @@ class SqlObservations:
             for one in ends
             if one.ended.tenure.id in known
         ]
-        self._unexplained(recording, rows)
+        self._unexplained(recording, rows, frozenset())
         recording.connection.execute(delete(HolderRow).where(HolderRow.tenure_id.in_(ids)))
 
     def _still_open(self, connection: Connection, ids: Collection[int]) -> set[int]:
@@ -121,7 +124,8 @@ class SqlObservations:
             for one in begins
             if one.began.place not in known
         ]
-        added = self._unexplained(recording, rows)
+        asked = {self._key(one.began.place) for one in begins if one.requested}
+        added = self._unexplained(recording, rows, asked | self._requested(recording.connection, begins))
         holders = []
         for row in added:
             began = names[str(row["model"]), str(row["version"]), str(row["target"])]
@@ -135,13 +139,31 @@ class SqlObservations:
         found = connection.execute(select(HolderRow.__table__).where(self._served.among(HolderRow), named))
         return {looks.place_of(row) for row in found}
 
-    def _unexplained(self, recording: Recording, rows: Sequence[Mapping[str, object]]) -> list[Any]:
+    def _requested(self, connection: Connection, begins: Sequence[NewTenure]) -> set[Key]:
+        """Places that the picture of open requests has."""
+        row, models = OpenRequestRow, {visible_name(one.began.place.model) for one in begins}
+        named = select(row.model, row.version, row.target).where(self._served.among(row), row.model.in_(models))
+        return {(one.model, one.version, one.target) for one in connection.execute(named)}
+
+    def _unexplained(
+        self, recording: Recording, rows: Sequence[Mapping[str, object]], requested: Collection[Key]
+    ) -> list[Any]:
         added = recording.add_many(ObservationRow, rows)
-        here = {"registry": self._served.registry, "workspace": self._served.workspace, "looked_again": False}
         if added:
-            recording.connection.execute(
-                insert(UnattributedRow), [{**here, "observation_id": row["id"]} for row in added]
-            )
+            here: dict[str, object] = {"registry": self._served.registry, "workspace": self._served.workspace}
+            here["looked_again"] = False
+            newest = select(select(func.max(DecisionRow.id)).scalar_subquery().label("decisions_to"))
+            newest = newest.add_columns(select(func.max(ResolutionRow.id)).scalar_subquery().label("resolutions_to"))
+            here |= recording.connection.execute(newest).one()._asdict()
+            waiting = [
+                {
+                    **here,
+                    "observation_id": row["id"],
+                    "requested": (row["model"], row["version"], row["target"]) in requested,
+                }
+                for row in added
+            ]
+            recording.connection.execute(insert(UnattributedRow), waiting)
         return added
 
     def _place(self, place: Place) -> dict[str, object]:
@@ -150,7 +172,7 @@ class SqlObservations:
         return {**here, "model": model, "version": version, "target": target}
 
     @staticmethod
-    def _key(place: Place) -> tuple[str, str, str]:
+    def _key(place: Place) -> Key:
         return visible_name(place.model), visible_name(place.version), str(place.target)
 
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.cycle.happening import Tell, of_bypass, of_stray
@@ -23,7 +23,7 @@ from reconciler.domain.holding import (
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, target_of_tag
-from reconciler.ports import Registry, RegistryError
+from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
     EndOfTenure,
@@ -69,6 +69,7 @@ class Observing:
         self._scope: Scope | None = None
         self._watch: Watch | None = None
         self._looked = False
+        self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
         self._unexplained = self._bypasses = True
 
@@ -98,9 +99,10 @@ class Observing:
             self._forget()
         return True
 
-    def look(self, scope: Scope, mode: Mode) -> Looked | None:
+    def look(self, scope: Scope, mode: Mode, listed: Iterable[Listed] = ()) -> Looked | None:
         """What the look leaves for the next one. A registry that cannot be looked at delays nothing else."""
         watch = self._watch
+        self._requested = {Place(one.request.model, one.request.version, one.request.target) for one in listed}
         if watch is None:
             return None
         try:
@@ -116,8 +118,6 @@ class Observing:
     def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
         look = self._registry.look(self._wanted(watch, scope))
         changes = self._changes(look, scope)
-        if self._watched != scope:
-            changes = replace(changes, ended=[*changes.ended, *self._ungoverned(changes, scope)])
         if not self._keep(watch, changes):
             return None
         self._afresh = False
@@ -136,7 +136,8 @@ class Observing:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
         changes = changes_in(look, self._holders, scope)
         for place in missing_from(look, self._holders):
-            self._unread[place] = None
+            if place.target in scope.targets_of(place.model):
+                self._unread[place] = None
         earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
         # What may be a new name has to be read now: without that it would be a new tenure.
         others = [*vanished_aliases(changes), *self._unread][:_READ_TOGETHER]
@@ -148,10 +149,6 @@ class Observing:
             self._unread.pop(place, None)
         both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone)
         return changes_in(both, self._holders, scope)
-
-    def _ungoverned(self, changes: Changes, scope: Scope) -> list[Ended]:
-        ended = {one.tenure.id for one in changes.ended}
-        return [one for one in ungoverned(self._holders, scope) if one.tenure.id not in ended]
 
     # --- what is kept ----------------------------------------------------------------------------------------
 
@@ -175,24 +172,33 @@ class Observing:
         return False
 
     def _held_at(self, watch: Watch, ended: Ended) -> datetime:
-        """What was deleted or renamed is missing from a list of changes, so only a full look has seen it."""
+        """What was deleted or renamed is missing from a list of changes, so only a full look has seen it.
+
+        Where the database's clock was set back, what explains an end may have an earlier time than the last look.
+        """
         by_name = ended.sign in {Sign.DELETED, Sign.RENAMED} and ended.tenure.place.target.is_stage
         as_of = watch.as_of.everything if by_name else watch.as_of.kinds.get(Kind.of(ended.tenure.place.target))
-        return max(ended.tenure.since, as_of or ended.tenure.since)
+        return min(max(ended.tenure.since, as_of or ended.tenure.since), watch.now)
 
     def _new(self, watch: Watch, began: Began) -> NewTenure:
         place = began.place
         watched = self._watched is not None and place.target in self._watched.targets_of(place.model)
-        not_since = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
-        return NewTenure(began, not_since, first_look=not watched)
+        as_of = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
+        not_since = None if as_of is None else min(as_of, watch.now)
+        return NewTenure(began, not_since, first_look=not watched, requested=place in self._requested)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
-        """Once everything was looked at, whatever appears later was not there before."""
+        """Once everything was looked at, whatever appears later was not there before.
+
+        Until then the earlier scope counts, with all its tenures: it may be in force again before that.
+        """
         if self._watched == scope:
             return True
         needed = {_EVERYTHING} | {Kind.of(target) for target in scope.targets}
         if not needed <= self._complete:
             return True
+        if not self._keep(watch, Changes(ended=ungoverned(self._holders, scope))):
+            return False
         if self._record.keep_scope(watch.fence, scope, watch.now) is None:
             return self._lost_lease()
         self._watched = scope
@@ -249,15 +255,16 @@ class Observing:
         """Explains what was seen. To be called after a pass that has read every list of requests."""
         if self._watch is None or not (self._looked and self._unexplained):
             return
-        traces = Traces(self._watch.now, self._registry.hides_people, self._registry.keeps_history)
+        traces = Traces(self._registry.hides_people, self._registry.keeps_history)
         found = self._record.attribute(self._watch.fence, traces)
         if found is None:
             self._lost_lease()
             return
         self._unexplained = found.left
         for one in found.done:
+            # A bypass goes on under a model's new name.
+            self._bypasses |= one.began and one.explained.cause in {Cause.BYPASS, Cause.RENAME}
             if one.began and one.explained.cause is Cause.BYPASS:
-                self._bypasses = True
                 self._tell(of_bypass(one))
 
     def open_bypasses(self) -> int:

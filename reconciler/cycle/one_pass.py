@@ -98,7 +98,7 @@ class Pass:
         try:
             self._settle()
             listed = self._list()
-            self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode)
+            self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode, listed)
             failpoint("looked")
             self._decide_and_act(listed)
             if not self._unread and not self._stopping():

@@ -44,9 +44,10 @@ class Found:
     Args:
         decision_id: a decision of ours that took effect in time; `pending`: one that may be taking effect.
         resolution_id: what a person did in time; `changed`: as an administrator, without a request.
-        open: a request for this was open, which a daemon had not rejected.
+        open: a request for this was open when it was first seen.
         held_by_approval: the version held the target by approval before.
         continued_by_approval: it is a renamed model's, and held by approval under its old name.
+        continues_bypass: it was a bypass under its old name, which nobody had approved since or accepted.
         first_look: it was there when the target was first looked at.
         looked_again: a later look, and a whole list of requests after it, are over.
         people_hide: a person's approval may have left no trace.
@@ -61,6 +62,7 @@ class Found:
     open: bool = False
     held_by_approval: bool = False
     continued_by_approval: bool = False
+    continues_bypass: bool = False
     first_look: bool = False
     looked_again: bool = False
     people_hide: bool = False
@@ -84,10 +86,13 @@ _UNKNOWN = Person("", "unknown")
 def began_by(found: Found) -> Explained | None:
     """Why a tenure began. None: it is not known yet."""
     if found.sign is Sign.RENAMED:
-        return Explained(Cause.RENAME, found.continued_by_approval)
+        # A new name ends no bypass.
+        return Explained(
+            Cause.RENAME, found.continued_by_approval, detail=str(Cause.BYPASS) if found.continues_bypass else ""
+        )
     if (recorded := _recorded(found)) is not None:
         return recorded
-    if found.open and found.looked_again:
+    if found.open and found.looked_again and not found.pending:
         return Explained(Cause.PERSON, True, person=_UNKNOWN, detail="it was moved while its request was open")
     if found.first_look:
         return Explained(Cause.BASELINE)

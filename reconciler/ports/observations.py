@@ -60,11 +60,15 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class NewTenure:
-    """`not_since`: the last look that saw the place empty. `first_look`: it was never looked at before."""
+    """`not_since`: the last look that saw the place empty. `first_look`: it was never looked at before.
+
+    `requested`: a request for it was listed in the same pass; those of earlier passes are on record.
+    """
 
     began: Began
     not_since: datetime | None
     first_look: bool
+    requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,10 @@ class Traces:
     """Which traces people leave in a registry.
 
     Args:
-        look_began: a request that was seen first after that explains nothing.
         people_hide: a person's approval may leave none.
         kept: every approval leaves an entry in a history, so that a request that is still open explains nothing.
     """
 
-    look_began: datetime
     people_hide: bool = False
     kept: bool = False
 

@@ -76,7 +76,8 @@ def test_an_idle_cycle_sends_few_statements_and_keeps_writers_waiting_for_its_he
 ) -> None:
     sent, locks = statements(engine, cycle), []
     assert len(sent) <= 8
-    assert [statement[:14].strip() for statement, rows in sent if not statement.startswith("SELECT")] == HEARTBEAT
+    told = [" ".join(statement.split()[:2]) for statement, rows in sent if not statement.startswith("SELECT")]
+    assert told == HEARTBEAT
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             driver: Any = connection.connection.dbapi_connection
@@ -197,7 +198,7 @@ def test_an_idle_cycle_with_stuck_requests_writes_a_heartbeat_only_however_often
     add_judgements(engine, 100)
     asked, before = statements(engine, idle), cost(engine, idle)
     written = [statement for statement, rows in asked if not statement.startswith(("SELECT", "WITH")) and rows]
-    assert [statement[:14].strip() for statement in written] == HEARTBEAT
+    assert [" ".join(statement.split()[:2]) for statement in written] == HEARTBEAT
     add_judgements(engine, 500)
     assert len(statements(engine, idle)) == len(asked)
     assert cost(engine, idle) <= before * 2

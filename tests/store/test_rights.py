@@ -102,7 +102,7 @@ def look(log: SqlAuditLog) -> None:
     [tenure] = record.observe(watch.fence, [], [NewTenure(began, watch.now, first_look=False)]) or ()
     record.observe(watch.fence, [EndOfTenure(Ended(tenure), watch.now)], [])
     for _ in range(2):
-        record.attribute(watch.fence, Traces(watch.now))
+        record.attribute(watch.fence, Traces())
     strays = record.keep_strays(watch.fence, [Stray("churn", "1", "transition_request.x")], all_seen=True)
     record.pointed_out(strays or ())
     record.keep_strays(watch.fence, [], all_seen=True)
