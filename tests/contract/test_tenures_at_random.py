@@ -167,11 +167,11 @@ class People:
         self.why[self.at(version)] = "rollback" if version in self.approved else "bypass"
 
     def move_while_asked(self) -> None:
-        """Filed and moved between two looks: the daemon approves what it finds open, and that explains it."""
+        """Filed and moved between two looks: the daemon approves it, after somebody has moved it already."""
         version = self.other()
         self._file(version)
         self._move(version)
-        self.why[self.at(version)] = "decision"
+        self.why[self.at(version)] = "person"
         self.approved.add(version)
 
     def take_away(self) -> None:
