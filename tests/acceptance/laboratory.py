@@ -99,7 +99,7 @@ class Laboratory:
     def _judged(self, models: list[str], checks: tuple[str, ...]) -> list[str]:
         transport = Transport(Endpoint(self.server.uri))
         registry = TagsRegistry(self.server.uri, "", transport, transport)
-        require = "".join(f"      - {{{check}}}\n" for check in checks)
+        require = "".join(f"      - {{id: check-{number}, {check}}}\n" for number, check in enumerate(checks))
         text = f"version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n{require}"
         now = datetime.now(UTC)
         listed = [registry.find(model, "1", PRODUCTION, now).listed for model in models]

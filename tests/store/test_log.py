@@ -171,7 +171,7 @@ def test_a_node_that_an_entry_would_once_meet_is_told(engine: Engine, node: str)
     ("change", "said"),
     [
         ("UPDATE log_state SET size = 'some' WHERE size = 5", "some"),
-        ("INSERT INTO log_state SELECT 'more', 9, complete FROM log_state", "4 and 9"),
+        ("INSERT INTO log_state SELECT 'more', 9, complete FROM log_state", "5 and 9"),
         ("DELETE FROM log_state", "no number of"),
     ],
 )

@@ -94,7 +94,7 @@ def work(engine: Engine) -> None:
 
 def look(log: SqlAuditLog) -> None:
     """A version is seen to hold a target, and to hold it no more; and a tag that is no request."""
-    record, scope = log.observations, Scope.of_all_models([Target.parse("Production")])
+    record, scope = log.observations, Scope.of_all_models([Target.parse("@champion")])
     watch = record.watch(None, timedelta(minutes=5))
     assert watch is not None
     assert record.keep_scope(watch.fence, scope, watch.now)
