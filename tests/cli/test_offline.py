@@ -227,7 +227,8 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
         "RegistryError": 69, "Unavailable": 69, "TooLarge": 69, "NoEndpoint": 69, "Unreached": 69, "Refused": 69,
         "PlainlyRefused": 69, "NotFound": 4, "Conflict": 1, "Invalid": 2, "AuditUnavailable": 69,
         "AuditLocked": 69, "SchemaMismatch": 78,
-        "NoSuchDecision": 4, "NoSuchField": 4, "NoSuchTenure": 4, "AmbiguousDecision": 2, "AlreadyServed": 78, "SettingsError": 78,
+        "NoSuchDecision": 4, "NoSuchField": 4, "NoSuchTenure": 4, "AmbiguousDecision": 2,
+        "AlreadyServed": 78, "SettingsError": 78,
         "PolicyError": 78, "NoHeads": 2, "Unprovable": 1, "UnusableKey": 78, "UnusablePublicKey": 2,
         "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
     }  # fmt: skip
