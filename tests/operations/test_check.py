@@ -133,7 +133,8 @@ def test_of_empty_tables_only_the_triggers_are_told(product: Product) -> None:
     product.ok("once")
     after = findings(product)["append-only"][1]
     assert after.startswith(
-        "policy_versions, running_states, log_leaves, log_nodes refused UPDATE and DELETE of one row (rolled back); "
+        "policy_versions, running_states, watched_scopes, log_leaves, log_nodes refused UPDATE and DELETE of one row "
+        "(rolled back); "
         "no rows to try it on in "
     )
 

@@ -143,7 +143,7 @@ def test_a_check_of_no_decision_is_told_by_verify_too(engine: Engine) -> None:
     edit(
         engine,
         "INSERT INTO decision_checks SELECT 'nobody', position, rule, check_name, result, code, expected, observed, "
-        "observed_number, source FROM decision_checks WHERE position = 0",
+        "observed_number, source, role, check_id FROM decision_checks WHERE position = 0",
     )
     assert "decision_checks of nobody: their decision is missing" in verify(engine).differences
 
