@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import Engine
 
 from reconciler.audit import schema
+from reconciler.audit.accepting import acknowledge
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import make_engine
 from reconciler.audit.epochs import note_restored
@@ -34,6 +35,7 @@ from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode
 from reconciler.domain.judgements import Confirmation
+from reconciler.domain.target import Target
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.policy.file import parse_policy
 from tests import whole_evidence
@@ -115,6 +117,7 @@ def _with_the_rest(engine: Engine) -> str:
     note_restored(engine, "a test", "me")
     redact(engine, about, ["version.description"], "ticket", "ada")
     _with_an_abstention(engine)
+    _with_a_bypass(engine)
     return about
 
 
@@ -124,6 +127,20 @@ def _with_an_abstention(engine: Engine) -> None:
     registry.file("waits", "1", accuracy="")
     log = SqlAuditLog(engine, "test:1", REGISTRY)
     Cycle(registry, log).run(PolicyInForce(policy.policy, policy.digest, policy.text), Mode.ENFORCE)
+
+
+def _with_a_bypass(engine: Engine) -> None:
+    """Somebody moves a version, and somebody accepts that."""
+    registry = FakeRegistry()
+    cycle = Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY))
+    cycle.run(IN_FORCE, Mode.ENFORCE)
+    registry.accuracy["moved", "1"] = "0.95"
+    registry.holders["moved", Target.parse("Production")] = "1"
+    for _ in range(3):
+        cycle.run(IN_FORCE, Mode.ENFORCE)
+    with engine.connect() as connection:
+        tenure = connection.exec_driver_sql("SELECT tenure_id FROM bypasses WHERE model = 'moved'").scalar_one()
+    acknowledge(engine, tenure, "an emergency, é", "ada")
 
 
 # --- changing it ---------------------------------------------------------------------------------------------
