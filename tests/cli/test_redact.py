@@ -57,7 +57,7 @@ def test_a_field_is_removed_and_what_still_shows_it_is_told(url: str) -> None:
     ]
     shown = json.loads(run("audit", "show", id, "--format", "json").stdout)
     assert shown["evidence"]["run"]["metrics"] == {"validation_accuracy": {"redacted": True}}
-    assert run("audit", "verify").stdout.startswith("intact: 5 entries, 1 field redacted, root ")
+    assert run("audit", "verify").stdout.startswith("intact: 6 entries, 1 field redacted, root ")
 
 
 def test_what_cannot_be_redacted_is_said_in_one_line(url: str) -> None:
