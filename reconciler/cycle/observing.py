@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ from reconciler.domain.holding import (
 )
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
-from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, target_of_tag
+from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, request_tag, target_of_tag
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
@@ -286,12 +286,8 @@ def _named_in(tag: str) -> str:
 
 
 def _what_is_wrong(one: Stray, scope: Scope) -> str:
-    governed: Sequence[str] = sorted(map(str, scope.targets_of(one.model)))
+    governed = sorted(scope.targets_of(one.model), key=str)
     if not governed:
         return f"tag {one.tag} requests nothing: no rule of the policy covers this model"
-    tags = " or ".join(f"{REQUEST_PREFIX}{_kind(target)}" for target in governed)
-    return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(governed)}): name it {tags}"
-
-
-def _kind(target: str) -> str:
-    return f"alias.{target[1:]}" if target.startswith("@") else f"stage.{target}"
+    tags = " or ".join(map(request_tag, governed))
+    return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(map(str, governed))}): name it {tags}"
