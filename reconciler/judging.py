@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from reconciler.comparing import baselines
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evaluate import ENGINES, Evaluate
@@ -18,6 +19,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.ports import Listed, Registry
+from reconciler.ports.observations import Arrivals
 
 # How many requests share one reading of evidence: fewer keeps it fresher, more needs fewer calls.
 JUDGED_TOGETHER = 50
@@ -45,21 +47,30 @@ class Judgement:
 
 
 def judge_batch(
-    registry: Registry, policy: Policy, batch: Sequence[Listed], now: datetime, at: datetime | None = None
+    registry: Registry,
+    policy: Policy,
+    batch: Sequence[Listed],
+    now: datetime,
+    at: datetime | None = None,
+    record: Arrivals | None = None,
 ) -> Iterator[Judgement]:
     """Reads the evidence of the whole batch, then judges each request on its own.
 
     Args:
         at: as of this moment the evidence of now is judged; None: as of now.
+        record: tells how what holds a target came there; None: nobody does.
 
     Raises:
         RegistryError: the registry could not be queried at all; nothing is judged.
+        AuditUnavailable: the record could not be read.
     """
     evaluate, at = ENGINES[ENGINE], at or now
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
-    evidence_by_key = registry.evidence(needed, now)
+    compared = baselines(registry, record, needed)
+    read = registry.evidence([*needed, *compared.to_read], now)
     for listed, needs in needed:
-        evidence = permitted(evidence_by_key[listed.request.key], needs, policy.excludes)
+        key = listed.request.key
+        evidence = permitted(compared.known_to(read[key], key, needs, read), needs, policy.excludes)
         verdict = evaluate(policy, listed.request, evidence, at)
         if verdict.kind is not VerdictKind.ABSTAIN:
             # Of what is decided the evidence is kept, and the verdict rests on what is kept. An abstention keeps none.

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from reconciler.audit import looks
+from reconciler.audit.arrivals import arrivals_of
 from reconciler.audit.attributing import Attributing
 from reconciler.audit.bypasses import open_bypasses
 from reconciler.audit.log import Recording
@@ -20,6 +21,8 @@ from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
+from reconciler.domain.baselines import Holding
+from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
@@ -190,6 +193,10 @@ class SqlObservations:
 
     def attribute(self, fence: int, traces: Traces) -> Attributions | None:
         return self._attributing.attribute(fence, traces)
+
+    def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
+        with self._session.snapshot() as connection:
+            return arrivals_of(connection, self._served, holdings)
 
     def open_bypasses(self) -> int:
         with self._session.snapshot() as connection:

@@ -60,7 +60,8 @@ class Deciding:
         waiting: list[Waiting] = []
         now = self._audit.now()
         found = self._findings(batch, last)
-        for judgement in judge_batch(self._registry, self._in_force.policy, batch, now):
+        record = self._audit.observations
+        for judgement in judge_batch(self._registry, self._in_force.policy, batch, now, record=record):
             before = last.get(judgement.listed.request.key)
             if judgement.verdict.kind is VerdictKind.ABSTAIN:
                 waiting.append(self._abstain(judgement, before))

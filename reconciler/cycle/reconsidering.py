@@ -54,7 +54,12 @@ class Reconsidering:
         self._evidence_age = evidence_age
 
     def is_needed(self, pending: Pending, now: datetime) -> bool:
-        """On a retry, after an act that may have been sent, by another policy, and when the evidence is old."""
+        """On a retry, after an act that may have been sent, by another policy, and when the evidence is old.
+
+        Always where a rule compares with what holds the target, which may change from one act to the next.
+        """
+        if self._in_force.policy.needs(pending.decision.request).holder:
+            return True
         retried = pending.attempts > 0 or pending.answer_by is not None
         other_policy = pending.decision.policy_digest != self._in_force.digest
         return retried or other_policy or now - pending.decision.decided_at > self._evidence_age
@@ -70,9 +75,9 @@ class Reconsidering:
         found = self._audit.findings([pending.decision.decision_id for pending in batch])
         # The list was read before, and may be old by now: the version is read as well.
         listed = [Listed(pending.decision.request, None) for pending in batch]
-        judged = {
-            one.listed.request.key: one for one in judge_batch(self._registry, self._in_force.policy, listed, now)
-        }
+        record = self._audit.observations
+        judgements = judge_batch(self._registry, self._in_force.policy, listed, now, record=record)
+        judged = {one.listed.request.key: one for one in judgements}
         ids = {pending.decision.decision_id: pending for pending in batch}
         return {id: self._compared(one, judged[one.decision.request.key], found[id]) for id, one in ids.items()}
 

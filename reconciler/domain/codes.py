@@ -68,6 +68,10 @@ class CommonCode(FindingCode):
     WAITING = "waiting", "missing, but `grace` is not over: an abstention"
     WITHHELD = "withheld", "kept out of the evidence by `evidence.exclude`, or redacted: an abstention"
     UNDETERMINED = "undetermined", "the registry does not show what the check asks for: an abstention"
+    HOLDER_UNAPPROVED = (
+        "holder_unapproved",
+        "nothing tells that what holds the target was approved, so it is no baseline: an abstention",
+    )
     OUTSIDE_WINDOW = "outside_window", "outside the hours of `window`, or in a freeze: an abstention"
 
 
@@ -83,6 +87,7 @@ class AbsenceCode(FindingCode):
     ORIGIN_REPLACED = "origin_replaced", "the version is a copy, and what it was copied from now has another model"
     ORIGIN_UNCLEAR = "origin_unclear", "the version's `models:` source names neither a logged model nor a version"
     COPIES_TOO_DEEP = "copies_too_deep", "the version is a copy of a copy, more than 5 deep"
+    NO_HOLDER = "no_holder", "nothing else holds the requested target"
     NOT_ASKED = "not_asked", "no rule asks for it, so it was not read"
 
 

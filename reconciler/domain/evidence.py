@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
+from reconciler.domain.answers import Answer, answer_data, answer_of
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.facts import (
     Absent,
@@ -29,6 +30,7 @@ from reconciler.domain.facts import (
     VersionFacts,
     number,
 )
+from reconciler.domain.holder_facts import HolderFacts
 from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
 from reconciler.domain.times import iso, parse_iso
@@ -42,6 +44,7 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Fact",
+    "HolderFacts",
     "LeftOut",
     "LoggedModelFacts",
     "ModelFacts",
@@ -66,9 +69,8 @@ MOST_OF_A_FAMILY = 1001
 _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
-FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts)
+FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts)
 
-Answer = Fact | Absent | Unreadable
 F = TypeVar("F", bound=Fact)
 
 _NOT_ASKED = Absent(AbsenceCode.NOT_ASKED, "no rule asks for it")
@@ -109,6 +111,15 @@ class Evidence:
         """The same evidence with a fact more, such as one of the request, which is kept elsewhere."""
         return replace(self, answers=MappingProxyType({**self.answers, fact.key: fact}))
 
+    def answering(self, kind: type[Fact], answer: Answer) -> Self:
+        """The same evidence with an answer more, or another one.
+
+        Raises:
+            TypeError: as `of`.
+        """
+        own = self.of(self.read_at, {kind: answer}).answers
+        return replace(self, answers=MappingProxyType({**self.answers, **own}))
+
     def excluding(self, paths: Iterable[str], names: Iterable[str] = ()) -> Self:
         """The same evidence without these fields, and with the note that they were kept out.
 
@@ -143,7 +154,7 @@ class Evidence:
         return json_text(self.to_data())
 
     def to_data(self) -> dict[str, Any]:
-        answers = {key: _answer_data(answer) for key, answer in self.answers.items()}
+        answers = {key: answer_data(answer) for key, answer in self.answers.items()}
         kept_out = {"excluded": list(self.excluded), "excluded_names": list(self.excluded_names)}
         noted = {key: paths for key, paths in kept_out.items() if paths}
         return {"format": FORMAT, "read_at": iso(self.read_at), **answers, **noted}
@@ -192,6 +203,8 @@ class Needs:
     metric_globs: frozenset[str] = frozenset()
     run_user: bool = False
     model_tags: frozenset[str] = frozenset()
+    # What holds the target, with the same metrics, to compare with.
+    holder: bool = False
     # Paths of what a rule asks for, and the configuration keeps out of the evidence.
     excluded: frozenset[str] = frozenset()
 
@@ -228,20 +241,5 @@ class Needs:
             run_user=any(need.run_user for need in needs),
             registered_model=any(need.registered_model for need in needs),
             model_tags=frozenset().union(*(need.model_tags for need in needs)),
+            holder=any(need.holder for need in needs),
         )
-
-
-def _answer_data(answer: Answer) -> dict[str, Any]:
-    if isinstance(answer, Fact):
-        return {"answer": "found", **answer.to_data()}
-    return {"answer": "absent" if isinstance(answer, Absent) else "unreadable", **asdict(answer)}
-
-
-def answer_of(kind: type[Fact], data: Mapping[str, Any]) -> Answer:
-    """An answer to that kind, from what `Evidence.to_data` has under its key."""
-    values = {key: value for key, value in data.items() if key != "answer"}
-    if data["answer"] == "absent":
-        return Absent(AbsenceCode.of(values["code"]), values["detail"])
-    if data["answer"] == "unreadable":
-        return Unreadable(values["detail"])
-    return kind.from_data(values)

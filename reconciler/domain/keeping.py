@@ -15,12 +15,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum, auto
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from reconciler.domain.evidence import (
     Answer,
     Evidence,
     Fact,
+    HolderFacts,
     LoggedModelFacts,
     Needs,
     RunFacts,
@@ -41,6 +42,7 @@ _FROM_TAGS = {"user": "mlflow.user", "git_commit": "mlflow.source.git.commit", "
 
 _OF_PARTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts)
 
+A = TypeVar("A", bound=Answer)
 # Where a part stands in evidence as JSON data: `("run", "metrics", "f1")`.
 Path = tuple[str | int, ...]
 # Below this there are no parts but readings, which are in lists.
@@ -84,7 +86,7 @@ def _without(answers: Mapping[str, Answer], needs: Needs, exclude: Sequence[str]
     return {key: _fact_without(answer, needs, exclude) for key, answer in answers.items()}
 
 
-def _fact_without(answer: Answer, needs: Needs, exclude: Sequence[str]) -> Answer:
+def _fact_without(answer: A, needs: Needs, exclude: Sequence[str]) -> A:
     if isinstance(answer, RunFacts):
         gone: dict[str, Any] = {member: None for member, tag in _FROM_TAGS.items() if matches_any(tag, exclude)}
         datasets = answer.datasets and tuple(one for one in answer.datasets if not _on_any(one.name, exclude))
@@ -95,6 +97,9 @@ def _fact_without(answer: Answer, needs: Needs, exclude: Sequence[str]) -> Answe
             for name, readings in answer.metrics.items()
         }
         return replace(answer, metrics={name: readings for name, readings in metrics.items() if readings})
+    if isinstance(answer, HolderFacts):
+        run, model = _fact_without(answer.run, needs, exclude), _fact_without(answer.logged_model, needs, exclude)
+        return replace(answer, run=run, logged_model=model)
     return answer
 
 

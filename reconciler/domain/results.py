@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.domain.checks.base import Check, Finding, OnMissing
-from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
+from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode, ReasonCode
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Rule
 from reconciler.domain.text import visible
@@ -15,11 +15,21 @@ from reconciler.domain.verdict import CheckResult, Result, Role
 from reconciler.domain.withheld import Withheld
 
 # Reading once more helps no more: they are told apart from what could not be read.
-_NOT_SHOWN = frozenset({CommonCode.WITHHELD, CommonCode.UNDETERMINED, CommonCode.OUTSIDE_WINDOW})
+_NOT_SHOWN = frozenset(
+    {
+        CommonCode.WITHHELD,
+        CommonCode.UNDETERMINED,
+        CommonCode.HOLDER_UNAPPROVED,
+        AbsenceCode.NO_HOLDER,
+        CommonCode.OUTSIDE_WINDOW,
+    }
+)
 _ORDER = (
     (CommonCode.UNREADABLE, ReasonCode.UNREADABLE),
     (CommonCode.WITHHELD, ReasonCode.WITHHELD),
     (CommonCode.UNDETERMINED, ReasonCode.UNDETERMINED),
+    (CommonCode.HOLDER_UNAPPROVED, ReasonCode.UNDETERMINED),
+    (AbsenceCode.NO_HOLDER, ReasonCode.UNDETERMINED),
     (CommonCode.WAITING, ReasonCode.WAITING),
     (CommonCode.OUTSIDE_WINDOW, ReasonCode.OUTSIDE_WINDOW),
 )

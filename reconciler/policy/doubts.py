@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.base import Check
+from reconciler.domain.checks.compare import CompareCheck
 from reconciler.domain.checks.family import FamilyCheck
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.domain.checks.run import RunCheck
@@ -63,7 +64,7 @@ def _parts(required: Check | AnyOf) -> Iterator[Check]:
 
 
 def _reads_run(check: Check) -> bool:
-    return isinstance(check, FamilyCheck) or (isinstance(check, MetricCheck) and check.source == "run")
+    return isinstance(check, FamilyCheck) or (isinstance(check, MetricCheck | CompareCheck) and check.source == "run")
 
 
 def _asks_for_link(check: Check | AnyOf) -> bool:

@@ -34,6 +34,7 @@ from reconciler.ports.errors import RegistryError as RegistryError
 from reconciler.ports.errors import SchemaMismatch as SchemaMismatch
 from reconciler.ports.errors import Unavailable as Unavailable
 from reconciler.ports.registry import Found as Found
+from reconciler.ports.registry import Held as Held
 from reconciler.ports.registry import History as History
 from reconciler.ports.registry import Listed as Listed
 from reconciler.ports.registry import Listing as Listing

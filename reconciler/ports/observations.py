@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from reconciler.domain.baselines import Holding
 from reconciler.domain.causes import Explained
+from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.looks import Kind, Place, Tenure
 from reconciler.domain.scope import Scope
@@ -120,7 +122,14 @@ class Stray:
     tag: str
 
 
-class Observations(Protocol):
+class Arrivals(Protocol):
+    """How what holds a target came there, by the audit database."""
+
+    def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
+        """What is on record about each; those of which nothing is are left out. May raise `AuditUnavailable`."""
+
+
+class Observations(Arrivals, Protocol):
     """What holds a governed target. Every method may raise `AuditUnavailable`, and then has changed nothing.
 
     Those that take a fence do nothing, and return None, where another replica has the lease meanwhile.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.evidence import Evidence, Needs, Unreadable, VersionFacts
 from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
@@ -140,6 +141,9 @@ class Measured:
     skew: timedelta | None = None
 
 
+# A model and a target.
+Held = tuple[str, Target]
+
 # Returns what was counted since the meter was made.
 Meter = Callable[[], Measured]
 
@@ -190,6 +194,12 @@ class Registry(Protocol):
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key. What cannot be read is `Unreadable` within it, not an error."""
+
+    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+        """What holds each of these targets now. What cannot be read is `Unreadable`, not an error.
+
+        `all_of`: every version in a stage, where the newest alone may take a call less.
+        """
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """How the requests of these decisions stand now, by decision id."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.evidence import Evidence, Needs, Unreadable
 from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Found, Invalid, Listed, Listing, Measured, Meter, Standing, Told
+from reconciler.ports import Found, Held, Invalid, Listed, Listing, Measured, Meter, Standing, Told
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.transport import Transport
@@ -87,6 +88,9 @@ class AutoRegistry:
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._registry().evidence(wanted, now)
+
+    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+        return self._registry().holders(asked, all_of=all_of)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         return self._registry().standings(decisions)

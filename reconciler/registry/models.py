@@ -14,15 +14,14 @@ from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API, member_of, tags_of
 
-_GONE = Absent(AbsenceCode.VERSION_MISSING, "the registry has no such model")
+MODEL_GONE = Absent(AbsenceCode.VERSION_MISSING, "the registry has no such model")
 
 
 def read_models(transport: Transport, wanted: Sequence[tuple[Listed, Needs]]) -> dict[str, dict[type[Fact], Answer]]:
     """The answer about the model of each request whose rules ask for one, by the key of the request."""
     asked = [(listed.request, needs) for listed, needs in wanted if needs.registered_model]
-    rows = {
-        name: answered(partial(get_model, transport, name), _GONE) for name in {request.model for request, _ in asked}
-    }
+    names = {request.model for request, _ in asked}
+    rows = {name: answered(partial(get_model, transport, name), MODEL_GONE) for name in names}
     return {request.key: {ModelFacts: _facts(rows[request.model], needs)} for request, needs in asked}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.evidence import Evidence, Needs, Unreadable
 from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
@@ -22,6 +23,7 @@ from reconciler.failpoints import failpoint
 from reconciler.ports import (
     Conflict,
     Found,
+    Held,
     Invalid,
     Listed,
     Listing,
@@ -34,6 +36,7 @@ from reconciler.ports import (
     Unread,
 )  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking, look_at
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
@@ -124,6 +127,9 @@ class TagsRegistry:
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
+
+    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+        return read_holders(self._transport, asked, all_of=all_of)
 
     # --- act -------------------------------------------------------------------------------------------------
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import COMMENT_BYTES, Decision
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.evidence import Evidence, Needs, Unreadable
 from reconciler.domain.looks import Look, Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, Listed, Meter, NotFound, Standing, Told, Unavailable
+from reconciler.ports import Found, Held, Listed, Meter, NotFound, Standing, Told, Unavailable
 from reconciler.registry.evidence import EvidenceReader
+from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import look_at
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, target_in
@@ -49,6 +51,9 @@ class TransitionRequests:
 
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
+
+    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+        return read_holders(self._transport, asked, all_of=all_of)
 
     def look_at(self, places: Sequence[Place]) -> Look:
         return look_at(self._transport, places)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from reconciler.domain.checks.any_of import AnyOfCode
 from reconciler.domain.checks.base import Check
 from reconciler.domain.checks.commit_message import CommitMessageCheck
+from reconciler.domain.checks.compare import CompareCheck
 from reconciler.domain.checks.description import DescriptionCheck
 from reconciler.domain.checks.documentation import DocumentationCheck
 from reconciler.domain.checks.family import FamilyCheck
@@ -21,6 +22,7 @@ Kinds = tuple[type[Check], ...]
 
 KINDS: Kinds = (
     MetricCheck,
+    CompareCheck,
     FamilyCheck,
     DescriptionCheck,
     DocumentationCheck,

@@ -17,11 +17,10 @@ from reconciler.domain.evidence import (
     Needs,
     Reading,
     RunFacts,
-    Unreadable,
-    VersionFacts,
 )
 from reconciler.domain.fields import DurationField, StepField, TextField
-from reconciler.domain.lineage import broken_lineage, contradiction, logged_several_models
+from reconciler.domain.lineage import logged_several_models
+from reconciler.domain.measured import Data, several_models, unproven
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
 from reconciler.domain.readings import at_step, best, latest, several_datasets, several_values
 from reconciler.domain.shares import Bounds, bounds_of
@@ -120,7 +119,7 @@ Anybody may register a version under any run's id. What the run measured is this
         """What is asked beside the number."""
         # That of a logged model's dataset stands in `source`, as in the first releases.
         of_data = self.dataset_digest is not None or (self.dataset is not None and self.source == "run")
-        words = [f" on {self._wanted}"] if of_data else []
+        words = [f" on {self._data}"] if of_data else []
         words += [f" at step {self.step}"] if self.step != "last" else []
         words += [f" in experiment {' or '.join(self.experiments)}"] if self.experiments is not None else []
         words += [f" within {duration_text(self.max_age)}"] if self.max_age is not None else []
@@ -143,7 +142,7 @@ Anybody may register a version under any run's id. What the run measured is this
             yield f"can never pass: max {self.max:g} is below the lower bound {low:g}"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
-        problem = _broken(evidence) or _measured_on_other_run(evidence)
+        problem = unproven(evidence)
         if problem is not None:
             return problem
         run = evidence.fact(RunFacts)
@@ -152,8 +151,7 @@ Anybody may register a version under any run's id. What the run measured is this
             return judge(evidence, self.limits, now)
         if isinstance(evidence.fact(LoggedModelFacts), LoggedModelFacts):
             return self.on_logged_model(evidence, self.limits, now)
-        observed = "the run logged several models, so its metrics may be another model's"
-        return Finding(MetricCode.SEVERAL_MODELS, observed, source=f"run {run.run_id}")
+        return several_models(run)
 
     def on_run(self, evidence: Evidence, bounds: Bounds | None, now: datetime | None = None) -> Finding:
         """The run's latest value."""
@@ -167,7 +165,7 @@ Anybody may register a version under any run's id. What the run measured is this
         place = f"{source} step {reading.step}" + self._under(name)
         return (
             _elsewhere(self.experiments, run.experiment_id, place)
-            or self._on_other_data(run, place)
+            or self._data.unused_by(run, place)
             or self._old(reading, now or evidence.read_at, place)
             or _compared(self, reading, bounds, place)
         )
@@ -185,11 +183,9 @@ Anybody may register a version under any run's id. What the run measured is this
         source += self._under(name)
         if elsewhere := _elsewhere(self.experiments, model.experiment_id, source):
             return elsewhere
-        if self.dataset is not None or self.dataset_digest is not None:
-            readings = [one for one in readings if self._is_wanted(one.dataset_name, one.dataset_digest)]
-            if not readings:
-                observed = f"not measured on {self._wanted}"
-                return Finding(MetricCode.DATASET_MISSING, observed, source=source, missing=True)
+        readings = self._data.of(readings)
+        if not readings:
+            return self._data.missing(source)
         found = self._of_chosen(readings, bounds, source, now or evidence.read_at)
         return found if self.step == "last" else _unless_left_out(evidence, found)
 
@@ -209,27 +205,12 @@ Anybody may register a version under any run's id. What the run measured is this
         return best(readings, higher=self.min is not None) if self.step == "best" else latest(readings)
 
     @property
-    def _wanted(self) -> str:
-        name = f"dataset {self.dataset}" if self.dataset is not None else "a dataset"
-        return name + (f" with digest {self.dataset_digest}" if self.dataset_digest is not None else "")
-
-    def _is_wanted(self, name: str, digest: str) -> bool:
-        return self.dataset in (None, name) and self.dataset_digest in (None, digest)
+    def _data(self) -> Data:
+        return Data(self.dataset, self.dataset_digest)
 
     def _under(self, name: str) -> str:
         """Which of several names it was logged under."""
         return f" as {name}" if self.names else ""
-
-    def _on_other_data(self, run: RunFacts, source: str) -> Finding | None:
-        if self.dataset is None and self.dataset_digest is None:
-            return None
-        if run.datasets is None:
-            return Finding(CommonCode.UNDETERMINED, "the registry does not show the run's inputs", unreadable=True)
-        if any(self._is_wanted(one.name, one.digest) for one in run.datasets):
-            return None
-        if "datasets" in (run.left_out or {}):
-            return Finding(CommonCode.UNDETERMINED, "the run has more inputs than are kept", unreadable=True)
-        return Finding(MetricCode.DATASET_UNUSED, f"not among the run's inputs: {self._wanted}", source=source)
 
     def _old(self, reading: Reading, now: datetime, source: str) -> Finding | None:
         """By the clock of whoever logged it: what is still to come is no recent measurement."""
@@ -273,22 +254,3 @@ def _compared(check: MetricCheck, reading: Reading, bounds: Bounds | None, sourc
     code = code_of(value, bounds, check.min, check.max)
     observed = reading.text + what_is_wrong(code, bounds)
     return Finding(code, observed, value if math.isfinite(value) else None, source)
-
-
-def _broken(evidence: Evidence) -> Finding | None:
-    """Who deletes what the version was made from must not hide by it that another run made it."""
-    model = broken_lineage(evidence)
-    if isinstance(model, Unreadable):
-        observed = f"the logged model could not be read: {model.detail}"
-        return Finding(CommonCode.UNREADABLE, observed, unreadable=True)
-    return nothing_to_judge(model) if model is not None else None
-
-
-def _measured_on_other_run(evidence: Evidence) -> Finding | None:
-    """A version may name any run; where it has a logged model, the two must agree."""
-    model, version = evidence.fact(LoggedModelFacts), evidence.fact(VersionFacts)
-    if not isinstance(model, LoggedModelFacts) or not isinstance(version, VersionFacts):
-        return None
-    observed = contradiction(model, version, evidence.fact(RunFacts))
-    source = f"logged model {model.model_id}"
-    return Finding(MetricCode.MEASURED_ON_OTHER_RUN, observed, source=source) if observed else None

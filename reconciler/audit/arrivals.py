@@ -1,0 +1,122 @@
+"""How what holds a target came there: by its open tenure, or by a decision that was carried out about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from reconciler.audit.observation_tables import AttributionRow, HolderRow, ObservationRow
+from reconciler.audit.statements import Served, chunks
+from reconciler.audit.tables import DecisionRow, OutcomeRow
+from reconciler.domain.baselines import Holding
+from reconciler.domain.causes import Cause
+from reconciler.domain.decision import OutcomeKind
+from reconciler.domain.holder_facts import Arrival
+from reconciler.domain.looks import Place
+from reconciler.domain.text import visible_name
+from reconciler.domain.times import from_millis, iso
+from reconciler.domain.verdict import VerdictKind
+
+_APPROVED: Final = frozenset({Cause.DECISION, Cause.PERSON, Cause.ADMINISTRATOR, Cause.ROLLBACK, Cause.BASELINE})
+_NOT_EXPLAINED: Final = "how it came there is not explained yet"
+# A model that was renamed more often is explained no further.
+_NAMES: Final = 20
+
+
+def arrivals_of(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Arrival]:
+    """Of each of these what is on record; those of which nothing is are left out."""
+    tenures = _tenures(connection, served, holdings)
+    found = {place: _by_tenure(connection, tenure) for place, tenure in tenures.items()}
+    doubtful = [one for one in holdings if one.place not in found or found[one.place].approved is not True]
+    return found | dict(_by_decision(connection, served, doubtful, found))
+
+
+def _tenures(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Any]:
+    """By place, but of what was deleted and made again since it was seen."""
+    asked = {one.place: one for one in holdings}
+    found = {}
+    for names in chunks({json.dumps(place.model) for place in asked}):
+        rows = select(HolderRow.__table__).where(served.among(HolderRow), HolderRow.name.in_(names))
+        for row in connection.execute(rows):
+            place = next((one for one in asked if _is_of(row, one)), None)
+            if place is not None and asked[place].created in (None, row.created_ms):
+                found[place] = row
+    return found
+
+
+def _is_of(row: Any, place: Place) -> bool:
+    return bool(row.name == json.dumps(place.model)) and _shown(place) == (row.model, row.version, row.target)
+
+
+def _shown(place: Place) -> tuple[str, str, str]:
+    return visible_name(place.model), visible_name(place.version), str(place.target)
+
+
+def _by_tenure(connection: Connection, tenure: Any) -> Arrival:
+    since = iso(tenure.since)
+    if tenure.cause is None:
+        return Arrival(why=_NOT_EXPLAINED, since=since)
+    cause = Cause(tenure.cause)
+    before = _before_new_names(connection, tenure.tenure_id) if cause is Cause.RENAME else cause
+    approved = True if before in _APPROVED else False if before is Cause.BYPASS else None
+    return Arrival(str(cause), approved, _why(cause, before), since)
+
+
+def _why(cause: Cause, before: Cause | None) -> str:
+    known = f"it came there by {before}" if before is not None else _NOT_EXPLAINED
+    return f"{known}, under an earlier name of the model" if cause is Cause.RENAME else known
+
+
+def _before_new_names(connection: Connection, tenure_id: int) -> Cause | None:
+    """How the tenure began that goes on under another name."""
+    query = select(ObservationRow.continues_id, AttributionRow.cause, AttributionRow.by_approval)
+    query = query.select_from(
+        ObservationRow.__table__.outerjoin(AttributionRow.__table__, AttributionRow.observation_id == ObservationRow.id)
+    )
+    id: int | None = tenure_id
+    for _ in range(_NAMES):
+        row = connection.execute(query.where(ObservationRow.id == id)).one_or_none()
+        if row is None or row.cause is None:
+            return None
+        if row.cause != Cause.RENAME:
+            return Cause(row.cause)
+        id = row.continues_id
+    return None
+
+
+def _by_decision(
+    connection: Connection, served: Served, holdings: Sequence[Holding], found: Mapping[Place, Arrival]
+) -> Iterator[tuple[Place, Arrival]]:
+    """Those that an approval of ours was carried out about, be it before a look saw them there or afterwards.
+
+    One about an earlier version of the same name and number, which was deleted, counts nothing.
+    """
+    for one in holdings:
+        decided_at = _decided_at(connection, served, one.place)
+        created = None if one.created is None else from_millis(one.created)
+        if decided_at is None or (created is not None and decided_at < created):
+            continue
+        before = found.get(one.place, Arrival())
+        yield (
+            one.place,
+            Arrival(
+                before.began_by or str(Cause.DECISION),
+                True,
+                f"a decision approved it at {iso(decided_at)}",
+                before.since,
+            ),
+        )
+
+
+def _decided_at(connection: Connection, served: Served, place: Place) -> datetime | None:
+    row, ended = DecisionRow, OutcomeRow
+    model, version, target = _shown(place)
+    there = (row.model == model) & (row.version == version) & (row.target == target)
+    effective = (row.verdict == str(VerdictKind.APPROVE)) & row.acts & (ended.outcome == str(OutcomeKind.APPLIED))
+    joined = row.__table__.join(ended.__table__, ended.decision_id == row.decision_id)
+    query = select(func.max(ended.at)).select_from(joined).where(served.among(row), there, effective)
+    return connection.scalar(query)

@@ -1,0 +1,88 @@
+"""What holds targets now, read for a batch of requests together: one call for each model where that is enough."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from reconciler.domain.baselines import HeldNow, Holding
+from reconciler.domain.evidence import Absent, Unreadable
+from reconciler.domain.looks import Place
+from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
+from reconciler.ports import Held, Unavailable
+from reconciler.registry.looking import created_at, seen_model
+from reconciler.registry.models import MODEL_GONE, get_model
+from reconciler.registry.origins import answered
+from reconciler.registry.paging import Row, rows_of
+from reconciler.registry.tag_reading import place_of
+from reconciler.registry.transport import Transport
+from reconciler.registry.versions import quotable, search_versions, version_facts
+
+T = TypeVar("T")
+Answers = dict[Held, HeldNow | Unreadable]
+
+
+def read_holders(transport: Transport, asked: Collection[Held], *, all_of: bool) -> Answers:
+    """A model shows its aliases, and the newest version in each stage; all versions in a stage are searched for."""
+    found: Answers = {}
+    for model, targets in by_model(asked).items():
+        searched = [target for target in targets if target.is_stage and all_of]
+        shown = [target for target in targets if target not in searched]
+        if shown:
+            found |= holders_in(model, shown, partial(get_model, transport, model), _in_model)
+        if searched:
+            found |= holders_in(model, searched, partial(_versions_of, transport, model), in_stage)
+    return found
+
+
+def by_model(asked: Collection[Held]) -> Mapping[str, list[Target]]:
+    targets: dict[str, list[Target]] = defaultdict(list)
+    for model, target in sorted(asked):
+        targets[model].append(target)
+    return targets
+
+
+def holders_in(
+    model: str, targets: Sequence[Target], read: Callable[[], T], held: Callable[[T, str, Target], HeldNow]
+) -> Answers:
+    """What holds these targets of a model, of one reading; a model that does not exist has no holders."""
+
+    def all_held() -> dict[Target, HeldNow]:
+        rows = read()
+        return {target: held(rows, model, target) for target in targets}
+
+    answer = answered(all_held, MODEL_GONE)
+    if isinstance(answer, dict):
+        return {(model, target): answer[target] for target in targets}
+    return {(model, target): HeldNow() if isinstance(answer, Absent) else answer for target in targets}
+
+
+def _in_model(row: Row, model: str, target: Target) -> HeldNow:
+    newest = rows_of(row, "latest_versions")
+    if target.is_stage:
+        held = [_holding(one, target) for one in newest if one.get("current_stage") == target.name]
+        return HeldNow.of(held, whole=not held)
+    version = seen_model(row).aliases.get(target.name)
+    if version is None:
+        return HeldNow()
+    shown = next((version_facts(one) for one in newest if str(one.get("version")) == version), None)
+    return HeldNow.of([Holding(Place(model, version, target), created_at(row), shown)])
+
+
+def in_stage(rows: Sequence[Row], model: str, target: Target) -> HeldNow:
+    """Of all versions of a model those in a stage."""
+    return HeldNow.of(_holding(row, target) for row in rows if row.get("current_stage") == target.name)
+
+
+def _holding(row: Row, target: Target) -> Holding:
+    model, version = place_of(row)
+    return Holding(Place(model, version, target), created_at(row), version_facts(row))
+
+
+def _versions_of(transport: Transport, model: str) -> Sequence[Row]:
+    if not quotable(model):
+        raise Unavailable(f"other versions of {visible_name(model)} cannot be searched for: no filter takes its name")
+    return search_versions(transport, f"name = '{model}'")
