@@ -68,7 +68,7 @@ def _chosen(
     registry: Registry, record: Arrivals | None, requests: Sequence[Request], *, all_of: bool
 ) -> dict[str, Baseline | Absent | Unreadable | None]:
     """By key; None where the newest holder does not do, and the others must be read."""
-    held = registry.holders({_held(request) for request in requests}, all_of=all_of)
+    held = registry.held_now({_held(request) for request in requests}, all_of=all_of)
     arrivals = _arrivals(record, [one for one in held.values() if isinstance(one, HeldNow)])
     return {request.key: _of(request, held[_held(request)], arrivals) for request in requests}
 

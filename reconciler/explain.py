@@ -21,6 +21,7 @@ from reconciler.domain.text import command_line
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Found, Listed, Registry, RegistryError
+from reconciler.ports.observations import Arrivals
 
 
 class Asking(Registry, Protocol):
@@ -105,9 +106,15 @@ _AFTER_ABSTENTION = {
 
 
 def explain(
-    registry: Asking, in_force: PolicyInForce, question: Question, mode: Mode, *, mode_is_set: bool
+    registry: Asking,
+    in_force: PolicyInForce,
+    question: Question,
+    mode: Mode,
+    record: Arrivals | None,
+    *,
+    mode_is_set: bool,
 ) -> Explanation:
-    """Judges as a cycle would at the time of the question.
+    """Judges as a cycle would at the time of the question. `record`: as of `judge_batch`.
 
     Raises:
         NotFound: there is no such version.
@@ -118,14 +125,19 @@ def explain(
     if question.asker and not found.open:
         asker = Requester(question.asker, Assurance.AUTHENTICATED)
         listed = replace(listed, request=replace(listed.request, requester=asker))
-    [judged] = judge_batch(registry, in_force.policy, [listed], question.now, question.at)
+    [judged] = judge_batch(registry, in_force.policy, [listed], question.now, question.at, record)
     return Explanation(listed.request, judged.verdict, judged.evidence, found.open, found.holds, mode, mode_is_set)
 
 
 def preview(
-    registry: Registry, in_force: PolicyInForce, mode: Mode, now: datetime, on_event: Callable[[Event], None]
+    registry: Registry,
+    in_force: PolicyInForce,
+    mode: Mode,
+    now: datetime,
+    on_event: Callable[[Event], None],
+    record: Arrivals | None = None,
 ) -> CycleSummary:
-    """What a cycle would decide at `now` about every open request."""
+    """What a cycle would decide at `now` about every open request. `record`: as of `judge_batch`."""
     started = monotonic()
     listed: Sequence[Listed] = ()
     happened: list[Happening] = []
@@ -133,7 +145,7 @@ def preview(
         listing = registry.open_requests(scope := in_force.policy.scope())
         listed, happened = listing.requests, of_unread(listing.unread, scope)
         for batch in batches([_as_seen_at(entry, now) for entry in listed], JUDGED_TOGETHER):
-            for judgement in judge_batch(registry, in_force.policy, batch, now):
+            for judgement in judge_batch(registry, in_force.policy, batch, now, record=record):
                 on_event(_foreseen(judgement.listed.request, judgement.verdict))
                 happened.append(_counts(judgement.verdict))
     except RegistryError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from reconciler.domain.baselines import HeldNow, Holding
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence import Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
 from reconciler.domain.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
@@ -17,6 +18,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import (
+    Held,
     History,
     Listed,
     Listing,
@@ -125,6 +127,10 @@ class FakeRegistry:
         with _Operation(self):
             return {listed.request.key: self._evidence(listed.request, now) for listed, _ in wanted}
 
+    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+        with _Operation(self):
+            return {held: self._held(*held) for held in asked}
+
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         with _Operation(self):
             return {one.decision_id: self._standing(one.request) for one in decisions}
@@ -149,6 +155,10 @@ class FakeRegistry:
         self._write("close", request)
 
     # --- inside ----------------------------------------------------------------------------------------------
+
+    def _held(self, model: str, target: Target) -> HeldNow:
+        version = self.holders.get((model, target))
+        return HeldNow.of([Holding(LookedAt(model, version, target), 1)] if version else [])
 
     def _write(self, what: str, request: Request, decision: Decision | None = None) -> None:
         place = request.model, request.version, request.target

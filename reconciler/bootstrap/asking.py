@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from reconciler import explain as explaining
 from reconciler.bootstrap.policies import policy_in_force
+from reconciler.bootstrap.record import RecordIfThere
 from reconciler.bootstrap.registries import guessing, make_registry
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.policy import Policy
@@ -37,7 +38,8 @@ def explain(
     now = datetime.now(UTC)
     question = Question(model, version, target, at or now, now, asker)
     with guessing(settings, model, version):
-        return explaining.explain(registry, in_force, question, mode, mode_is_set=settings.mode_is_set)
+        record = RecordIfThere(settings, registry)
+        return explaining.explain(registry, in_force, question, mode, record, mode_is_set=settings.mode_is_set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from reconciler import explain
 from reconciler.bootstrap.policies import policy_in_force, refuse_unsafe_includes
+from reconciler.bootstrap.record import RecordIfThere
 from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import Cycle, CycleSummary, Event, Times
 from reconciler.domain.decision import Mode
@@ -24,7 +25,8 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     deadline = settings.schedule.deadline
     if dry_run:
         registry.begin(deadline)
-        return explain.preview(registry, in_force, mode, datetime.now(UTC), on_event)
+        record = RecordIfThere(settings, registry)
+        return explain.preview(registry, in_force, mode, datetime.now(UTC), on_event, record)
     refuse_unsafe_includes(in_force)
     # A dry run loads no database.
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle

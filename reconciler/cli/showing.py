@@ -14,7 +14,7 @@ from reconciler.domain.times import from_millis, iso
 # As `audit show` prints a decision before its checks.
 _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
-_FACTS = ("version", "run", "logged_model", "origin", "registered_model")
+_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder")
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24
 _MOST_LINES = 3

@@ -79,7 +79,7 @@ def chosen(candidate: str, held: HeldNow, arrivals: Mapping[Place, Arrival]) -> 
 
 
 def no_baseline(candidate: str, held: HeldNow, target: Target) -> Absent:
-    alone = any(one.place.version == candidate for one in held.versions)
+    alone = any(_same(one, candidate) for one in held.versions)
     who = f"only version {visible_name(candidate)} itself holds" if alone else "nothing holds"
     return Absent(AbsenceCode.NO_HOLDER, f"{who} {target}")
 
@@ -127,5 +127,13 @@ def _latest_on_each(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     return tuple(one for group in by_data.values() for one in latest(group))
 
 
+def _same(holding: Holding, version: str) -> bool:
+    return _number(holding.place.version) == _number(version)
+
+
 def _number(version: str) -> tuple[int, str]:
-    return (int(version) if version.isascii() and version.isdigit() else -1), version
+    """A version as servers read it, to whom " 2" is 2; what is no number comes first, by its text."""
+    try:
+        return int(version), ""
+    except ValueError:
+        return -1, version

@@ -195,7 +195,7 @@ class Registry(Protocol):
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key. What cannot be read is `Unreadable` within it, not an error."""
 
-    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
         """What holds each of these targets now. What cannot be read is `Unreadable`, not an error.
 
         `all_of`: every version in a stage, where the newest alone may take a call less.

@@ -89,8 +89,8 @@ class AutoRegistry:
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._registry().evidence(wanted, now)
 
-    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
-        return self._registry().holders(asked, all_of=all_of)
+    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+        return self._registry().held_now(asked, all_of=all_of)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         return self._registry().standings(decisions)

@@ -209,7 +209,7 @@ class DatabricksRegistry(TransitionRequests):
 
     # --- holders ---------------------------------------------------------------------------------------------
 
-    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
         """All versions of a model are listed, as for the sweep; a workspace registry has no aliases."""
         found: dict[Held, HeldNow | Unreadable] = {}
         for model, targets in by_model(asked).items():

@@ -52,7 +52,7 @@ class TransitionRequests:
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
 
-    def holders(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
         return read_holders(self._transport, asked, all_of=all_of)
 
     def look_at(self, places: Sequence[Place]) -> Look:

@@ -1,0 +1,37 @@
+"""The configured audit database, asked how a holder came there by commands that work without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.domain.baselines import Holding
+from reconciler.domain.holder_facts import Arrival
+from reconciler.domain.looks import Place
+from reconciler.domain.text import visible, visible_name
+from reconciler.ports import AuditUnavailable, Registry, SchemaMismatch
+from reconciler.settings.model import Settings
+
+
+class RecordIfThere:
+    """`Arrivals` of a registry. The database is opened when it is asked: most policies need none to be explained."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+
+    def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
+        """What is on record; of each holder the same, where the database is not there or cannot be read."""
+        from reconciler.audit import schema
+        from reconciler.audit.arrivals import arrivals_of
+        from reconciler.audit.database import Access
+        from reconciler.audit.session import Session
+        from reconciler.audit.statements import Served
+
+        url = self._settings.audit.url.get_secret_value()
+        served = Served(visible_name(self._registry.uri), visible_name(self._registry.workspace))
+        try:
+            with schema.opened_at_head(url, Access.READ) as engine, Session(engine).snapshot() as connection:
+                return arrivals_of(connection, served, holdings)
+        except (AuditUnavailable, SchemaMismatch) as error:
+            unknown = Arrival(why=f"no audit database tells how it came there ({visible(str(error), 200)})")
+            return {one.place: unknown for one in holdings}
