@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,9 +18,11 @@ from reconciler.domain.causes import Cause
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place
+from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import from_millis, iso
 from reconciler.domain.verdict import VerdictKind
+from reconciler.ports.registry import Held
 
 _APPROVED: Final = frozenset({Cause.DECISION, Cause.PERSON, Cause.ADMINISTRATOR, Cause.ROLLBACK, Cause.BASELINE})
 _NOT_EXPLAINED: Final = "how it came there is not explained yet"
@@ -35,21 +38,30 @@ def arrivals_of(connection: Connection, served: Served, holdings: Sequence[Holdi
     return found | dict(_by_decision(connection, served, doubtful, found))
 
 
+def held(connection: Connection, served: Served, asked: Collection[Held]) -> dict[Held, tuple[str, ...]]:
+    """As `ports.observations.Observations.held`."""
+    found: dict[Held, list[str]] = defaultdict(list)
+    for row in _open_tenures(connection, served, {model for model, _ in asked}):
+        found[json.loads(row.name), Target.parse(row.target)].append(f"{row.version} {row.tenure_id} {row.cause}")
+    return {one: tuple(sorted(found[one])) for one in asked if one in found}
+
+
+def _open_tenures(connection: Connection, served: Served, models: Collection[str]) -> Iterator[Any]:
+    for names in chunks({json.dumps(model) for model in models}):
+        yield from connection.execute(
+            select(HolderRow.__table__).where(served.among(HolderRow), HolderRow.name.in_(names))
+        )
+
+
 def _tenures(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Any]:
     """By place, but of what was deleted and made again since it was seen."""
-    asked = {one.place: one for one in holdings}
+    asked = {(json.dumps(one.place.model), *_shown(one.place)[1:]): one for one in holdings}
     found = {}
-    for names in chunks({json.dumps(place.model) for place in asked}):
-        rows = select(HolderRow.__table__).where(served.among(HolderRow), HolderRow.name.in_(names))
-        for row in connection.execute(rows):
-            place = next((one for one in asked if _is_of(row, one)), None)
-            if place is not None and asked[place].created in (None, row.created_ms):
-                found[place] = row
+    for row in _open_tenures(connection, served, {one.place.model for one in holdings}):
+        one = asked.get((row.name, row.version, row.target))
+        if one is not None and one.created in (None, row.created_ms):
+            found[one.place] = row
     return found
-
-
-def _is_of(row: Any, place: Place) -> bool:
-    return bool(row.name == json.dumps(place.model)) and _shown(place) == (row.model, row.version, row.target)
 
 
 def _shown(place: Place) -> tuple[str, str, str]:
@@ -73,7 +85,7 @@ def _why(cause: Cause, before: Cause | None) -> str:
 
 def _before_new_names(connection: Connection, tenure_id: int) -> Cause | None:
     """How the tenure began that goes on under another name."""
-    query = select(ObservationRow.continues_id, AttributionRow.cause, AttributionRow.by_approval)
+    query = select(ObservationRow.continues_id, AttributionRow.cause)
     query = query.select_from(
         ObservationRow.__table__.outerjoin(AttributionRow.__table__, AttributionRow.observation_id == ObservationRow.id)
     )

@@ -10,8 +10,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from reconciler.audit import looks
-from reconciler.audit.arrivals import arrivals_of
+from reconciler.audit import arrivals, looks
 from reconciler.audit.attributing import Attributing
 from reconciler.audit.bypasses import open_bypasses
 from reconciler.audit.log import Recording
@@ -27,6 +26,7 @@ from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
+from reconciler.ports import Held
 from reconciler.ports.observations import Attributions, EndOfTenure, Looked, NewTenure, Stray, Traces, Watch
 
 # So many rows of history in one transaction: others wait for the log's lock meanwhile.
@@ -196,7 +196,11 @@ class SqlObservations:
 
     def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
         with self._session.snapshot() as connection:
-            return arrivals_of(connection, self._served, holdings)
+            return arrivals.arrivals_of(connection, self._served, holdings)
+
+    def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
+        with self._session.snapshot() as connection:
+            return arrivals.held(connection, self._served, asked)
 
     def open_bypasses(self) -> int:
         with self._session.snapshot() as connection:

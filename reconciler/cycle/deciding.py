@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reconciler.cycle.happening import Happening, Tell, event, past_tense
@@ -46,6 +46,21 @@ class Deciding:
         self._mode = mode
         self.again = again
         self._tell = tell
+
+    def with_holders(self, listed: Sequence[Listed]) -> list[Listed]:
+        """The same requests, with what holds the target by the audit database where a rule compares with it."""
+        policy = self._in_force.policy
+        compared = {entry.request.key for entry in listed if policy.needs(entry.request).holder}
+        if not compared:
+            return list(listed)
+        asked = {(entry.request.model, entry.request.target) for entry in listed if entry.request.key in compared}
+        held = self._audit.observations.held(asked)
+        return [
+            replace(entry, held=held.get((entry.request.model, entry.request.target), ()))
+            if entry.request.key in compared
+            else entry
+            for entry in listed
+        ]
 
     def decide(self, batch: Sequence[Listed], last: Last) -> BatchDecided:
         """Judges a batch and records its decisions.

@@ -1,7 +1,8 @@
 """Which open requests, of those that were decided and not acted on, are judged again in a pass.
 
-At once: where what the list shows of the version, the policy or the mode is not what it was. Else by backoff, since the
-list does not show what runs and models say; within a budget, so that many that are stuck delay nobody.
+At once: where what the list shows of the version, what holds the target, the policy or the mode is not what it was.
+Else by backoff, since the list does not show what runs and models say; within a budget, so that many that are stuck
+delay nobody.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Pass:
             listed = self._list()
             self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode, listed)
             failpoint("looked")
-            self._decide_and_act(listed)
+            self._decide_and_act(self._deciding.with_holders(listed))
             if not self._unread and not self._stopping():
                 self._observing.attribute()
         except RegistryError as error:

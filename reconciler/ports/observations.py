@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -13,6 +13,7 @@ from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.looks import Kind, Place, Tenure
 from reconciler.domain.scope import Scope
+from reconciler.ports.registry import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,9 @@ class Observations(Arrivals, Protocol):
 
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         """Records what is watched from now on, where that is new."""
+
+    def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
+        """What holds each of these targets, as it was last seen and explained: a text for each version that does."""
 
     def attribute(self, fence: int, traces: Traces) -> Attributions | None:
         """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests."""

@@ -22,13 +22,15 @@ class Listed:
     """A request, with what the listing said about its version (None: nothing).
 
     `stamped` is False for a value typed by hand, which has neither id nor time of its own yet. `covered`: whether a
-    rule covers it, as the registry's daemons reported; None where the registry does not say.
+    rule covers it, as the registry's daemons reported; None where the registry does not say. `held`: what holds the
+    target by the audit database, where a rule compares with it.
     """
 
     request: Request
     version: VersionFacts | None
     stamped: bool = True
     covered: bool | None = None
+    held: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
