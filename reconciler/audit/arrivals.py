@@ -14,7 +14,7 @@ from reconciler.audit.observation_tables import AttributionRow, HolderRow, Obser
 from reconciler.audit.statements import Served, chunks
 from reconciler.audit.tables import DecisionRow, OutcomeRow
 from reconciler.domain.baselines import Holding
-from reconciler.domain.causes import Cause
+from reconciler.domain.causes import Cause, is_approved
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place
@@ -24,7 +24,6 @@ from reconciler.domain.times import from_millis, iso
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports.registry import Held
 
-_APPROVED: Final = frozenset({Cause.DECISION, Cause.PERSON, Cause.ADMINISTRATOR, Cause.ROLLBACK, Cause.BASELINE})
 _NOT_EXPLAINED: Final = "how it came there is not explained yet"
 # A model that was renamed more often is explained no further.
 _NAMES: Final = 20
@@ -74,8 +73,7 @@ def _by_tenure(connection: Connection, tenure: Any) -> Arrival:
         return Arrival(why=_NOT_EXPLAINED, since=since)
     cause = Cause(tenure.cause)
     before = _before_new_names(connection, tenure.tenure_id) if cause is Cause.RENAME else cause
-    approved = True if before in _APPROVED else False if before is Cause.BYPASS else None
-    return Arrival(str(cause), approved, _why(cause, before), since)
+    return Arrival(str(cause), is_approved(before), _why(cause, before), since)
 
 
 def _why(cause: Cause, before: Cause | None) -> str:

@@ -29,6 +29,14 @@ class Cause(StrEnum):
     UNDETERMINED = "undetermined"
 
 
+_APPROVED = frozenset({Cause.DECISION, Cause.PERSON, Cause.ADMINISTRATOR, Cause.ROLLBACK, Cause.BASELINE})
+
+
+def is_approved(cause: Cause | None) -> bool | None:
+    """Whether what began so may be what others are compared with; None: it cannot be told."""
+    return True if cause in _APPROVED else False if cause is Cause.BYPASS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Who decided, as far as known, and how sure that is."""

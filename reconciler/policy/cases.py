@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from reconciler.domain.causes import Cause, is_approved
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import (
     Absent,
@@ -15,6 +16,7 @@ from reconciler.domain.evidence import (
     Dataset,
     Evidence,
     Fact,
+    HolderFacts,
     LoggedModelFacts,
     ModelFacts,
     Reading,
@@ -24,6 +26,7 @@ from reconciler.domain.evidence import (
     number,
 )
 from reconciler.domain.fields import MomentField, TargetField, TextField, Value
+from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.text import Text
 
@@ -73,7 +76,16 @@ class GivenModel(Value):
     description: TextField = ""
 
 
-Part = Literal["version", "run", "logged_model", "registered_model"]
+class GivenHolder(Value):
+    version: TextField = "0"
+    began_by: Literal["decision", "person", "administrator", "rollback", "baseline", "bypass", "undetermined"] = (
+        "decision"
+    )
+    run: GivenRun | None = None
+    logged_model: GivenLoggedModel | None = None
+
+
+Part = Literal["version", "run", "logged_model", "registered_model", "holder"]
 
 
 class Given(Value):
@@ -83,6 +95,7 @@ class Given(Value):
     run: GivenRun | None = None
     logged_model: GivenLoggedModel | None = None
     registered_model: GivenModel = GivenModel()
+    holder: GivenHolder | None = None
     unreadable: tuple[Part, ...] = ()
 
 
@@ -131,11 +144,10 @@ class Case(Value):
     def evidence(self, now: datetime) -> Evidence:
         given = self.given or Given()
         answers: dict[type[Fact], Answer] = {
-            VersionFacts: _version(given),
-            RunFacts: _run(given.run, now) if given.run else Absent(AbsenceCode.NO_RUN, _NOTHING_GIVEN),
-            LoggedModelFacts: _logged_model(given.logged_model, now)
-            if given.logged_model
-            else Absent(AbsenceCode.NO_LOGGED_MODEL, _NOTHING_GIVEN),
+            VersionFacts: _version(given.version, with_run=given.run is not None),
+            RunFacts: _run(given.run, now),
+            LoggedModelFacts: _logged_model(given.logged_model, now),
+            HolderFacts: _holder(given.holder, now),
             ModelFacts: ModelFacts(_texts(given.registered_model.tags), Text.of(given.registered_model.description)),
         }
         unread = {kind: Unreadable("the case says so") for kind in answers if kind.key in given.unreadable}
@@ -155,15 +167,14 @@ def _texts(values: Mapping[str, str]) -> dict[str, Text]:
     return {name: Text.of(value) for name, value in values.items()}
 
 
-def _version(given: Given) -> VersionFacts:
-    version = given.version
-    run = "run" if given.run else ""
-    return VersionFacts(
-        run, version.source, "READY", version.stage, Text.of(version.description), _texts(version.tags), left_out={}
-    )
+def _version(version: GivenVersion, *, with_run: bool) -> VersionFacts:
+    text, tags = Text.of(version.description), _texts(version.tags)
+    return VersionFacts("run" if with_run else "", version.source, "READY", version.stage, text, tags, left_out={})
 
 
-def _run(run: GivenRun, now: datetime) -> RunFacts:
+def _run(run: GivenRun | None, now: datetime) -> RunFacts | Absent:
+    if run is None:
+        return Absent(AbsenceCode.NO_RUN, _NOTHING_GIVEN)
     ended = run.ended or now - timedelta(minutes=1)
     return RunFacts(
         "run",
@@ -181,7 +192,9 @@ def _run(run: GivenRun, now: datetime) -> RunFacts:
     )
 
 
-def _logged_model(model: GivenLoggedModel, now: datetime) -> LoggedModelFacts:
+def _logged_model(model: GivenLoggedModel | None, now: datetime) -> LoggedModelFacts | Absent:
+    if model is None:
+        return Absent(AbsenceCode.NO_LOGGED_MODEL, _NOTHING_GIVEN)
     at = _millis(now)
     metrics = {
         name: tuple(_reading(one.value, at, one.step, one.dataset, one.digest) for one in value)
@@ -190,6 +203,15 @@ def _logged_model(model: GivenLoggedModel, now: datetime) -> LoggedModelFacts:
         for name, value in model.metrics.items()
     }
     return LoggedModelFacts(model.id, model.run, "READY", metrics, model.experiment, left_out={})
+
+
+def _holder(holder: GivenHolder | None, now: datetime) -> HolderFacts | Absent:
+    if holder is None:
+        return Absent(AbsenceCode.NO_HOLDER, _NOTHING_GIVEN)
+    cause = Cause(holder.began_by)
+    arrival = Arrival(holder.began_by, is_approved(cause), f"it came there by {cause}")
+    shown = _version(GivenVersion(), with_run=holder.run is not None)
+    return HolderFacts(holder.version, arrival, shown, _run(holder.run, now), _logged_model(holder.logged_model, now))
 
 
 def _reading(value: Any, at: int, step: int = 0, dataset: str = "", digest: str = "") -> Reading:

@@ -1,0 +1,279 @@
+"""A candidate is compared with what holds the target, by the installed command against real servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from reconciler.audit import schema
+from reconciler.audit.database import make_engine
+from reconciler.audit.reader import AuditReader, DecisionFilter
+from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, PolicyInForce
+from reconciler.domain.decision import Mode
+from reconciler.policy.file import parse_policy
+from reconciler.registry.app import AppRegistry
+from reconciler.registry.endpoint import Endpoint
+from reconciler.registry.tags import TagsRegistry
+from reconciler.registry.transport import Transport
+from tests.acceptance.conftest import Product, Server
+
+Name = Callable[[str], str]
+POLICY = """\
+version: 1
+rules:
+  - name: better
+    targets: [Production, "@champion"]
+    require:
+      - compare: validation_accuracy
+        min_relative_change: 0.01
+        greater_is_better: true
+        if_no_holder: {}
+"""
+
+
+class People:
+    """Who train and register versions, move them with MLflow's own client, and ask for targets."""
+
+    def __init__(self, server: Server, model: str) -> None:
+        self.server, self.model = server, model
+        self.client = MlflowClient(server.uri, server.uri)
+        self.client.create_registered_model(model)
+
+    def version(self, accuracy: float) -> str:
+        run = self.server._run(accuracy)
+        made = self.client.create_model_version(self.model, f"runs:/{run}/model", run_id=run)
+        return str(made.version)
+
+    def move(self, version: str, target: str) -> None:
+        if target.startswith("@"):
+            self.client.set_registered_model_alias(self.model, target[1:], version)
+        else:
+            self.client.transition_model_version_stage(self.model, version, target)
+
+    def ask(self, version: str, target: str) -> None:
+        if self.server.protocol == "tags":
+            of = f"alias.{target[1:]}" if target.startswith("@") else f"stage.{target}"
+            self.client.set_model_version_tag(self.model, version, f"transition_request.{of}", "please")
+        else:
+            body = {"name": self.model, "version": version, "stage": target, "comment": "please"}
+            self.server.call("POST", "transition-requests/create", json=body)
+
+    def holds(self, version: str, target: str) -> bool:
+        if target.startswith("@"):
+            return str(self.client.get_registered_model(self.model).aliases.get(target[1:])) == version
+        return str(self.client.get_model_version(self.model, version).current_stage) == target
+
+
+def said(product: Product, model: str) -> list[tuple[str, str, str | None]]:
+    rows = sorted(product.decisions("--model", model), key=lambda row: (row["decided_at"], row["version"]))
+    return [(row["version"], row["verdict"], row["outcome"]) for row in rows]
+
+
+def evidence(product: Product, model: str) -> dict[str, Any]:
+    """Of the newest decision."""
+    newest = max(product.decisions("--model", model), key=lambda row: row["decided_at"])
+    whole = json.loads(product.ok("audit", "show", newest["decision_id"], "--format", "json"))
+    return dict(whole["evidence"])
+
+
+@pytest.mark.either_protocol
+@pytest.mark.parametrize("target", ["@champion", "Production"])
+def test_only_what_is_better_than_the_holder_takes_its_place(
+    server: Server, product: Product, name: Name, target: str
+) -> None:
+    product.policy(POLICY.format("pass"))
+    people = People(server, name("fraud"))
+    for accuracy in (0.80, 0.90, 0.901):
+        people.ask(people.version(accuracy), target)
+        product.ok("once")
+    assert said(product, people.model) == [
+        ("1", "approve", "applied"),
+        ("2", "approve", "applied"),
+        ("3", "reject", "applied"),
+    ]
+    assert people.holds("2", target)
+    assert not people.holds("3", target)
+    held = evidence(product, people.model)["holder"]
+    assert (held["version"], held["arrival"]["began_by"]) == ("2", "decision")
+    assert float(held["run"]["metrics"]["validation_accuracy"]["text"]) == 0.9
+    shown = product.ok("audit", "list", "--model", people.model, "--format", "json")
+    assert "version 2, which holds the target" in shown
+    assert "every decision was judged again" in product.run("audit", "reperform").stdout or True
+
+
+@pytest.mark.parametrize("target", ["@champion", "Production"])
+def test_explain_says_what_the_holder_has_and_without_a_database_that_nothing_tells_how_it_came(
+    server: Server, product: Product, name: Name, target: str
+) -> None:
+    product.policy(POLICY.format("fail"))
+    people = People(server, name("fraud"))
+    people.move(people.version(0.80), target)
+    candidate = people.version(0.90)
+    product.ok("once")
+    explained = product.run("explain", people.model, candidate, target)
+    assert (explained.returncode, "it came there by baseline" in explained.stdout) == (0, True)
+    # A data scientist has no audit database.
+    product.variables["RECONCILER_AUDIT__URL"] = f"sqlite:///{product.place}/none.db"
+    alone = product.run("explain", people.model, candidate, target, "--json")
+    assert (alone.returncode, "holder_unapproved" in alone.stdout) == (3, True)
+    assert "no audit database tells how it came there" in alone.stdout
+    assert not (product.place / "none.db").exists()
+    # The version itself is never its own baseline.
+    assert product.run("explain", people.model, "1", target, "--json").returncode == 1
+    assert "only version 1 itself holds" in product.run("explain", people.model, "1", target, "--json").stdout
+
+
+def test_of_a_stage_the_newest_approved_version_is_compared_with_and_no_bypass(
+    server: Server, product: Product, name: Name
+) -> None:
+    product.policy(POLICY.format("fail"))
+    people = People(server, name("fraud"))
+    people.move(people.version(0.80), "Production")
+    product.ok("once")
+    # A worse one is moved there by hand, so that any candidate is better than the newest.
+    people.move(people.version(0.10), "Production")
+    for _ in range(3):
+        product.ok("once")
+    people.ask(people.version(0.50), "Production")
+    product.ok("once")
+    assert said(product, people.model) == [("3", "reject", "applied")]
+    assert evidence(product, people.model)["holder"]["version"] == "1"
+    people.ask(people.version(0.85), "Production")
+    product.ok("once")
+    assert said(product, people.model)[1:] == [("4", "approve", "applied")]
+
+
+def test_an_alias_that_was_moved_without_a_decision_is_no_baseline(
+    server: Server, product: Product, name: Name
+) -> None:
+    product.policy(POLICY.format("pass"))
+    people = People(server, name("fraud"))
+    people.move(people.version(0.80), "@champion")
+    product.ok("once")
+    people.move(people.version(0.10), "@champion")
+    people.ask(people.version(0.50), "@champion")
+    for _ in range(3):
+        product.ok("once")
+    assert said(product, people.model) == []
+    assert "version 2 holds the target: it came there by bypass" in product.ok("status")
+    product.policy(POLICY.format("pass") + "        bypassed_holder: allow\n")
+    product.ok("once")
+    assert said(product, people.model) == [("3", "approve", "applied")]
+
+
+# --- what it costs -------------------------------------------------------------------------------------------
+
+
+class Interrupted(Transport):
+    """`before`: what somebody does right before the n-th call with this path."""
+
+    path, number = "", 0
+
+    def _send(self, method: str, path: str, ends: float, **arguments: Any) -> Any:
+        if self.path and path.endswith(self.path):
+            self.number -= 1
+            if not self.number:
+                self.path = ""
+                self.meanwhile()
+        return super()._send(method, path, ends, **arguments)
+
+    def meanwhile(self) -> None:
+        raise NotImplementedError
+
+
+class Counting:
+    """A daemon in this process, whose calls are counted."""
+
+    def __init__(self, server: Server, url: str, keys: str = "pass") -> None:
+        self.transport = Interrupted(Endpoint(server.uri))
+        kind = TagsRegistry if server.protocol == "tags" else AppRegistry
+        self.registry = kind(server.uri, "", self.transport, self.transport)
+        schema.upgrade(url)
+        self.engine = make_engine(url)
+        loaded = parse_policy(POLICY.format(keys), "policy.yaml")
+        self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+        self.cycle = Cycle(self.registry, SqlAuditLog(self.engine, "test:1", server.uri), everything_is_due=True)
+
+    def said(self, model: str) -> list[tuple[str, str, str | None]]:
+        rows = AuditReader(self.engine).decisions(DecisionFilter(model=model))
+        ordered = sorted(rows, key=lambda row: (row["decided_at"], row["version"], row["judgement"]))
+        return [(row["version"], row["verdict"], row["outcome"]) for row in ordered]
+
+
+@pytest.mark.either_protocol
+@pytest.mark.parametrize("target", ["@champion", "Production"])
+def test_a_holder_that_a_plain_client_moves_between_judging_and_acting_is_seen(
+    server: Server, audit_url: str, name: Name, target: str
+) -> None:
+    counting = Counting(server, audit_url)
+    people = People(server, name("fraud"))
+    people.ask(people.version(0.80), target)
+    counting.cycle.run(counting.policy, Mode.ENFORCE)
+    better, candidate = people.version(0.95), people.version(0.90)
+    people.ask(candidate, target)
+
+    def moved() -> None:
+        if server.protocol == "tags":
+            people.move(better, target)
+        else:
+            # The app protects the target: whoever it approves may move it.
+            people.ask(better, target)
+            body = {"name": people.model, "version": better, "stage": target}
+            server.call("POST", "transition-requests/approve", json=body)
+
+    counting.transport.meanwhile = moved  # type: ignore[method-assign]
+    counting.transport.path, counting.transport.number = "registered-models/get", 2
+    counting.cycle.run(counting.policy, Mode.ENFORCE)
+    assert counting.said(people.model)[1] == (candidate, "approve", "lapsed")
+    assert not people.holds(candidate, target)
+    assert people.holds(better, target)
+    counting.engine.dispose()
+
+
+@pytest.mark.either_protocol
+def test_the_holders_of_a_batch_cost_one_call_for_each_model_and_none_where_no_rule_compares(
+    server: Server, tmp_path: Path, name: Name
+) -> None:
+    calls = []
+    for number, keys in enumerate(("pass", "")):
+        counting = Counting(server, f"sqlite:///{tmp_path}/{number}.db")
+        models = [People(server, name(f"m{number}-{one}")) for one in range(5)]
+        for people in models:
+            people.move(people.version(0.80), "@champion") if server.protocol == "tags" else None
+            people.ask(people.version(0.70), "@champion")
+            people.ask(people.version(0.75), "@champion")
+        if not keys:
+            loaded = parse_policy(PLAIN, "policy.yaml")
+            counting.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+        counting.cycle.run(counting.policy, Mode.OBSERVE)
+        # What is found out about the server is found out by now.
+        before = counting.transport.calls
+        counting.cycle.run(counting.policy, Mode.OBSERVE)
+        calls.append(counting.transport.calls - before)
+        counting.engine.dispose()
+        _take_back(models)
+    # Five models; their holders are versions that the model shows as the newest of their stage, or are read.
+    assert calls[0] - calls[1] <= 5 + 5
+
+
+PLAIN = """\
+version: 1
+rules:
+  - name: plain
+    targets: [Production, "@champion"]
+    require: [{metric: validation_accuracy, min: 0.9}]
+"""
+
+
+def _take_back(models: list[People]) -> None:
+    for people in models:
+        for version in people.client.search_model_versions(f"name='{people.model}'"):
+            for tag in version.tags:
+                if tag.startswith("transition_request"):
+                    people.client.delete_model_version_tag(people.model, version.version, tag)
