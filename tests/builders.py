@@ -30,6 +30,12 @@ def accuracy_policy(least: float | str = 0.9, *, targets: str = "Production", ke
     return f"version: 1\nrules:\n  - name: accuracy\n    targets: [{targets}]\n{more}{check}"
 
 
+def comparing_policy(keys: str = "if_no_holder: pass", *, targets: str = "Production") -> str:
+    """A policy of one rule for all models: no worse than what holds the target."""
+    check = f"compare: validation_accuracy, min_absolute_change: 0.0, greater_is_better: true, {keys}"
+    return f"version: 1\nrules:\n  - name: better\n    targets: [{targets}]\n    require: [{{{check}}}]\n"
+
+
 def a_request(model: str, asked_at: datetime, *, version: str = "1", target: str = "Production") -> Request:
     """One that ada says she made."""
     asker = Requester("ada", Assurance.ASSERTED)

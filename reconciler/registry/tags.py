@@ -234,7 +234,7 @@ class TagsRegistry:
             Trial("requests", here, lambda: self._try_list(targets, sample)),
             Trial("versions", here, lambda: one_version(sample, self._transport)),
             Trial("re-reading", here, lambda: batches_by_tags(self._tag_search, sample, keys)),
-            *evidence_trials(self._reader, sample, needs, there),
+            *evidence_trials(self._reader, self.held_now, sample, needs, there),
             Trial("holders", here, lambda: self._looking.try_calls(scope)),
             Trial("workspace", here, lambda: known_workspaces(self._transport)),
         ]

@@ -160,7 +160,7 @@ class TransitionRequests:
         sample, here = Sample(self._transport), self._transport.base
         first = Trial("requests", here, lambda: self._try_list(scope, sample))
         second = Trial("versions", here, lambda: one_version(sample, self._transport))
-        return [first, second, *evidence_trials(self._reader, sample, needs, self._tracking.base)]
+        return [first, second, *evidence_trials(self._reader, self.held_now, sample, needs, self._tracking.base)]
 
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         raise NotImplementedError

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
-from reconciler.domain.evidence import Needs
+from reconciler.domain.baselines import HeldNow
+from reconciler.domain.evidence import Needs, Unreadable
+from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name
-from reconciler.ports import Invalid, NotFound
+from reconciler.ports import Held, Invalid, NotFound, Unavailable
 from reconciler.registry.errors import NoEndpoint, TooLarge
 from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
@@ -23,6 +26,14 @@ from reconciler.registry.trials import (
     works,
 )
 from reconciler.registry.versions import first_version, get_version, has_workspaces, quotable, version_facts
+
+_PRODUCTION: Final = Target.parse("Production")
+
+
+class ReadHolders(Protocol):
+    """As `ports.registry.Registry.held_now`."""
+
+    def __call__(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]: ...
 
 
 class Sample:
@@ -85,8 +96,12 @@ def known_workspaces(transport: Transport) -> TrialResult:
 # --- evidence ------------------------------------------------------------------------------------------------
 
 
-def evidence_trials(reader: EvidenceReader, sample: Sample, needs: Needs, server: str) -> list[Trial]:
+def evidence_trials(
+    reader: EvidenceReader, held_now: ReadHolders, sample: Sample, needs: Needs, server: str
+) -> list[Trial]:
     trials = []
+    if needs.holder:
+        trials.append(Trial("baselines", reader.registry, lambda: _holders(held_now, sample)))
     if needs.run:
         trials.append(Trial("runs", server, lambda: _runs(reader, sample)))
     if needs.logged_model:
@@ -94,6 +109,17 @@ def evidence_trials(reader: EvidenceReader, sample: Sample, needs: Needs, server
     if needs.registered_model:
         trials.append(Trial("registered models", reader.registry, lambda: _registered_models(reader, sample)))
     return trials
+
+
+def _holders(held_now: ReadHolders, sample: Sample) -> TrialResult:
+    name = place_of(sample.row or {})[0]
+    if not quotable(name):
+        return untried("nothing to try it on: the registry has no readable version")
+    for all_of in (False, True):
+        [held] = held_now({(name, _PRODUCTION)}, all_of=all_of).values()
+        if isinstance(held, Unreadable):
+            raise Unavailable(held.detail)
+    return works(f"what holds a target can be read, such as of {visible_name(name)}")
 
 
 def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:

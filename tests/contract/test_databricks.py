@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision, Mode
+from reconciler.domain.evidence import Unreadable
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
 from reconciler.judging import judge_batch
@@ -19,7 +21,7 @@ from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Transport
-from tests.builders import a_request
+from tests.builders import a_request, comparing_policy
 from tests.contract.conftest import Daemon, OnDatabricks
 from tests.databricks_double import LOGGED_MODEL, Throttle, workspace
 from tests.databricks_simulation import SCOPE, Clock, Simulation, Size
@@ -278,3 +280,41 @@ def test_what_the_workspace_does_not_show_of_a_run_refutes_no_link(
     listed = [Listed(a_request(model, now), None) for model in models]
     verdict = next(judge_batch(world.registry, policy, listed, now)).verdict
     assert (str(verdict.kind), str(verdict.checks[0].code)) == expected
+
+
+def test_what_holds_a_stage_is_compared_with_where_a_decision_or_the_first_look_vouches_for_it(
+    world: OnDatabricks, tmp_path: Path, model: str
+) -> None:
+    daemon = Daemon(world.registry, tmp_path, comparing_policy())
+    world.workspace.version(model, "0.90")
+    world.workspace.models[model]["1"].stage = "Production"
+    daemon.cycle()
+    for accuracy in ("0.80", "0.95", "0.92"):
+        number = str(len(world.workspace.models[model]) + 1)
+        world.workspace.version(model, accuracy)
+        world.workspace.ask(model, version=number)
+        daemon.cycle()
+    assert [(row["version"], row["verdict"]) for row in reversed(daemon.rows())] == [
+        ("2", "reject"),
+        ("3", "approve"),
+        ("4", "reject"),
+    ]
+    daemon.engine.dispose()
+
+
+def test_a_holder_that_a_person_may_have_approved_unseen_is_no_baseline(
+    world: OnDatabricks, tmp_path: Path, model: str
+) -> None:
+    daemon = Daemon(world.registry, tmp_path, comparing_policy())
+    world.workspace.version(model, "0.10")
+    daemon.cycle()
+    world.workspace.models[model]["1"].stage = "Production"
+    for _ in range(3):
+        daemon.full_look()
+    world.workspace.version(model, "0.95")
+    world.workspace.ask(model, version="2")
+    daemon.cycle()
+    assert daemon.rows() == []
+    alias = {(model, Target.parse("@champion"))}
+    assert [type(held) for held in world.registry.held_now(alias).values()] == [Unreadable]
+    daemon.engine.dispose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Listed, NotFound
 from reconciler.registry.trials import Answer
+from tests.builders import comparing_policy
 from tests.contract.conftest import Daemon, OnDatabricks, World
 
 PRODUCTION = Target.parse("Production")
@@ -154,6 +156,10 @@ def test_check_makes_every_kind_of_call_with_every_filter_that_a_cycle_makes(
         world.version(model + suffix, accuracy)
         world.ask(model + suffix)
     daemon.cycle()
+    tries_what_a_cycle_reads(world, daemon)
+
+
+def tries_what_a_cycle_reads(world: World, daemon: Daemon) -> None:
     of_a_cycle = set(world.transport.read)
     world.transport.sent.clear()
     world.transport.read.clear()
@@ -162,3 +168,15 @@ def test_check_makes_every_kind_of_call_with_every_filter_that_a_cycle_makes(
     assert of_a_cycle <= world.transport.read
     assert {one.answer for one in tried} >= {Answer.WORKS}
     assert world.transport.acts == []
+
+
+def test_check_makes_every_kind_of_call_that_a_comparison_makes(world: World, tmp_path: Path, model: str) -> None:
+    comparing = Daemon(world.registry, tmp_path, comparing_policy())
+    world.version(model, 0.95)
+    world.ask(model)
+    comparing.cycle()
+    # What is already there asks for itself again: others may be in the stage.
+    world.ask(model)
+    comparing.cycle()
+    tries_what_a_cycle_reads(world, comparing)
+    comparing.engine.dispose()
