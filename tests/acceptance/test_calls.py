@@ -23,8 +23,9 @@ from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
 from tests.acceptance.conftest import Server, served
+from tests.acceptance.people import People
 from tests.acceptance.wide import wide_version
-from tests.builders import accuracy_policy
+from tests.builders import accuracy_policy, comparing_policy
 
 POLICY = accuracy_policy(targets='Production, "@champion"')
 
@@ -37,12 +38,18 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Counted:
-    def __init__(self, uri: str, place: Path, kind: type[TagsRegistry] | type[AppRegistry] = TagsRegistry) -> None:
+    def __init__(
+        self,
+        uri: str,
+        place: Path,
+        kind: type[TagsRegistry] | type[AppRegistry] = TagsRegistry,
+        policy: str = POLICY,
+    ) -> None:
         self.transport = Transport(Endpoint(uri))
         self.registry = kind(uri, "", self.transport, self.transport)
         url = f"sqlite:///{place}/audit.db"
         schema.upgrade(url)
-        loaded = parse_policy(POLICY, "policy.yaml")
+        loaded = parse_policy(policy, "policy.yaml")
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         self.cycle = Cycle(self.registry, SqlAuditLog(make_engine(url), "test:1", uri))
         # Of the last cycle: the calls that a look at what holds a target took.
@@ -200,3 +207,18 @@ def test_all_that_is_recorded_of_a_version_costs_no_call_more(
         wide_version(server, wide[number], logged_model=False)
     cost_of(counted, server, bare[:4])
     assert cost_of(counted, server, wide[4:]) == cost_of(counted, server, bare[4:])
+
+
+@pytest.mark.parametrize(("target", "reads_of_a_holder"), [("Production", 1), ("@champion", 2)])
+def test_a_comparison_reads_each_model_once_and_all_runs_together_and_both_again_before_the_act(
+    app_server: Server, tmp_path: Path, name: Callable[[str], str], target: str, reads_of_a_holder: int
+) -> None:
+    counted = Counted(app_server.uri, tmp_path, AppRegistry, comparing_policy(targets='Production, "@champion"'))
+    models = [People(app_server, name(f"m{number}")) for number in range(4)]
+    for accuracy in (0.80, 0.90):
+        for model in models:
+            model.ask(model.version(accuracy), target)
+        assert counted.run().outcomes == {"applied": 4}
+    # The list, the holders, one search for the runs of all; a re-read; the same again and each candidate; the acts. An
+    # alias's version is read by itself, where the model does not show it as the newest of its stage.
+    assert counted.calls == 1 + 4 * 1 + 1 + 1 + 4 * 1 + 4 + 1 + 4 + 4 * 2 * (reads_of_a_holder - 1)
