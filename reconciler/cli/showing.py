@@ -14,6 +14,8 @@ from reconciler.domain.times import from_millis, iso
 # As `audit show` prints a decision before its checks.
 _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
+# What a holder has of its own.
+_IN_WORDS = {"shown": "version", "logged_model": "logged model"}
 _FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder")
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24
@@ -91,16 +93,19 @@ def _show_answer(page: _Page, title: str, answer: Mapping[str, Any]) -> None:
         page.write(title, f"{_value(answer.get('detail', ''))}{code}", 2)
         return
     page.write(title, "", 2)
+    of_another = {name: value for name, value in answer.items() if isinstance(value, dict) and "answer" in value}
     below = {name: value for name, value in answer.items() if name in MAPS or name == "datasets"}
     left_out = answer.get("left_out") or {}
     for name, value in answer.items():
-        if name not in below and name not in {"answer", "left_out"} and value not in (None, "", []):
+        if name not in {*below, *of_another, "answer", "left_out"} and value not in (None, "", []):
             page.write(name.replace("_", " "), _moment(value) if name in _TIMES else _value(value), 4)
     if left_out == {"redacted": True}:
         page.write("left out", _value(left_out), 4)
         left_out = {}
     for name in sorted({*below, *left_out}):
         _show_group(page, name.replace("_", " "), below.get(name, {}), left_out.get(name))
+    for name, value in of_another.items():
+        _show_answer(page, f"{title}'s {_IN_WORDS.get(name, name)}", value)
 
 
 def _show_group(page: _Page, name: str, values: Any, note: Any) -> None:
@@ -137,6 +142,8 @@ def _value(value: Any) -> str:
         return _value(value["head"]) + cut
     if "text" in value:
         return _reading(value)
+    if "began_by" in value:
+        return f"{value['why']}{f', first seen {since}' if (since := value['since']) else ''}"
     if "digest" in value:
         used_for = f", {value['context']}" if value["context"] else ""
         return f"{value['name']} ({value['digest']}){used_for}"

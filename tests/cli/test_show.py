@@ -18,6 +18,7 @@ from reconciler.domain.evidence import RunFacts, VersionFacts
 from reconciler.domain.keeping import kept
 from reconciler.domain.text import Text, visible
 from tests.builders import with_changed
+from tests.unit.test_compare import against, holder
 from tests.whole_evidence import HOSTILE, NEEDS, flooded, whole
 
 
@@ -104,3 +105,10 @@ def test_as_csv_the_evidence_is_whole_and_nothing_in_it_is_executed() -> None:
     _, row = list(csv.reader(io.StringIO(stream.getvalue())))
     assert [json.loads(cell) for cell in row] == [document, [HOSTILE]]
     assert all(cell.isascii() and cell.isprintable() and cell[0] in "{[" for cell in row)
+
+
+def test_what_a_version_was_compared_with_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = shown(json.loads(against(0.9, holder(0.5)).to_json()), 100, monkeypatch)
+    assert "it came there by decision, first seen 2026-06-01T00:00:00.000Z" in told
+    of_holder = told.split("holder's run", 1)[1]
+    assert re.search(r"auc +0\.5, step 0", of_holder)
