@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -105,28 +106,29 @@ def _by_decision(
 
     One about an earlier version of the same name and number, which was deleted, counts nothing.
     """
+    approved = _approved_at(connection, served, [one.place for one in holdings])
     for one in holdings:
-        decided_at = _decided_at(connection, served, one.place)
-        created = None if one.created is None else from_millis(one.created)
-        if decided_at is None or (created is not None and decided_at < created):
+        at, created = approved.get(_shown(one.place)), None if one.created is None else from_millis(one.created)
+        if at is None or (created is not None and at < created):
             continue
         before = found.get(one.place, Arrival())
-        yield (
-            one.place,
-            Arrival(
-                before.began_by or str(Cause.DECISION),
-                True,
-                f"a decision approved it at {iso(decided_at)}",
-                before.since,
-            ),
-        )
+        began_by = before.began_by or str(Cause.DECISION)
+        yield one.place, Arrival(began_by, True, f"a decision approved it at {iso(at)}", before.since)
 
 
-def _decided_at(connection: Connection, served: Served, place: Place) -> datetime | None:
-    row, ended = DecisionRow, OutcomeRow
-    model, version, target = _shown(place)
-    there = (row.model == model) & (row.version == version) & (row.target == target)
+def _approved_at(
+    connection: Connection, served: Served, places: Sequence[Place]
+) -> dict[tuple[str, str, str], datetime]:
+    """When an approval was last carried out, by model, version and target."""
+    row, ended, shown = DecisionRow, OutcomeRow, [_shown(place) for place in places]
+    models, targets = ({one[part] for one in shown} for part in (0, 2))
     effective = (row.verdict == str(VerdictKind.APPROVE)) & row.acts & (ended.outcome == str(OutcomeKind.APPLIED))
     joined = row.__table__.join(ended.__table__, ended.decision_id == row.decision_id)
-    query = select(func.max(ended.at)).select_from(joined).where(served.among(row), there, effective)
-    return connection.scalar(query)
+    query = select(row.model, row.version, row.target, func.max(ended.at)).select_from(joined)
+    query = query.where(served.among(row), effective, row.target.in_(targets))
+    found = {}
+    for some, versions in itertools.product(chunks(models), chunks({one[1] for one in shown})):
+        asked = query.where(row.model.in_(some), row.version.in_(versions))
+        for model, version, target, at in connection.execute(asked.group_by(row.model, row.version, row.target)):
+            found[model, version, target] = at
+    return found

@@ -95,6 +95,7 @@ class Acting:
         self._registry = registry
         self._audit = audit
         self._mode = again.mode
+        self._apart = again.must_follow
         self._lapsing = Lapsing(registry, audit, again, tell)
         self._watching = Watching(registry, audit, tell)
         self._stopping = stopping
@@ -105,14 +106,17 @@ class Acting:
         """Of decisions that ended in doubt. `everything`: also of those that are not due."""
         self._watching.look(everything=everything)
 
-    def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
-        """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before."""
+    def carry_out(self, pending: Sequence[Pending], *, fresh: bool, judged: bool = False) -> list[Happening]:
+        """Carries the decisions out. `fresh`: they were decided in this pass, so none was acted on before.
+
+        `judged`: as of `Lapsing.before_acts`.
+        """
         happened: list[Happening] = []
-        for batch in batches(pending, ACTED_ON_TOGETHER, _must_follow):
-            happened += self._carry_out_batch(batch, fresh)
+        for batch in batches(pending, ACTED_ON_TOGETHER, self._apart):
+            happened += self._carry_out_batch(batch, fresh, judged)
         return happened
 
-    def _carry_out_batch(self, batch: Sequence[Pending], fresh: bool) -> list[Happening]:
+    def _carry_out_batch(self, batch: Sequence[Pending], fresh: bool, judged: bool) -> list[Happening]:
         now = self._audit.now()
         standings, happened = self._read_again(batch)
         failpoint("read again")
@@ -122,11 +126,11 @@ class Acting:
         still_open = [pending for pending in read if standings[pending.decision.decision_id].open]
         # A decision of a stricter mode is left as it is while the mode does not allow the act.
         allowed = [pending for pending in still_open if self._mode.acts_on(pending.decision.verdict)]
-        ready = self._lapsing.before_acts(self._one_per_place(allowed), now)
+        ready = self._lapsing.before_acts(self._one_per_place(allowed), now, judged=judged)
         happened += ready.happened + [self._not_read(pending, error) for pending, error in ready.unread]
         happened += self._conclude(self._gone(ready.gone, Acted.MAYBE))
         happened += self._confirm([self._act(pending, confirmation) for pending, confirmation in ready.to_act])
-        return happened + self.carry_out(ready.successors, fresh=True)
+        return happened + self.carry_out(ready.successors, fresh=True, judged=True)
 
     # --- read again ------------------------------------------------------------------------------------------
 
@@ -285,10 +289,3 @@ class Acting:
 def _ending(pending: Pending, kind: OutcomeKind, detail: str, by_others: Inferred | None = None) -> Ending:
     in_doubt = kind.leaves_open and pending.answer_by is not None
     return Ending(pending, Outcome(kind, detail), in_doubt, by_others)
-
-
-def _must_follow(later: Pending, earlier: Pending) -> bool:
-    """Of those for one place `_one_per_place` acts on one; of others that contend, the earlier is settled first."""
-    if later.decision.request.place == earlier.decision.request.place:
-        return False
-    return later.decision.contends_with(earlier.decision)

@@ -44,10 +44,14 @@ class Lapsing:
         self._again = again
         self._tell = tell
 
-    def before_acts(self, batch: Sequence[Pending], now: datetime) -> Ready:
-        """Judges again what must be. `now`: a moment before the standings of the batch were read."""
+    def before_acts(self, batch: Sequence[Pending], now: datetime, *, judged: bool) -> Ready:
+        """Judges again what must be. `now`: a moment before the standings of the batch were read.
+
+        `judged`: all of them were, in place of decisions that lapsed a moment ago. Else whoever moves a target to and
+        fro could keep a pass at one request for ever.
+        """
         ready = Ready()
-        stale = [pending for pending in batch if self._again.is_needed(pending, now)]
+        stale = [] if judged else [pending for pending in batch if self._again.is_needed(pending, now)]
         try:
             said = self._again.reconsider(stale, now)
         except RegistryError as error:

@@ -58,11 +58,26 @@ class Reconsidering:
 
         Always where a rule compares with what holds the target, which may change from one act to the next.
         """
-        if self._in_force.policy.needs(pending.decision.request).holder:
+        if self.compares(pending):
             return True
         retried = pending.attempts > 0 or pending.answer_by is not None
         other_policy = pending.decision.policy_digest != self._in_force.digest
         return retried or other_policy or now - pending.decision.decided_at > self._evidence_age
+
+    def compares(self, pending: Pending) -> bool:
+        """Whether a rule compares with what holds the target."""
+        return self._in_force.policy.needs(pending.decision.request).holder
+
+    def must_follow(self, later: Pending, earlier: Pending) -> bool:
+        """Whether the earlier of two decisions is settled before the later is even read again.
+
+        Of those for one place one act resolves both. Others may contend, or be compared with what the earlier brings.
+        """
+        mine, its = later.decision.request, earlier.decision.request
+        if mine.place == its.place:
+            return False
+        same_target = (mine.model, mine.target) == (its.model, its.target)
+        return later.decision.contends_with(earlier.decision) or (same_target and self.compares(later))
 
     def reconsider(self, batch: Sequence[Pending], now: datetime) -> Mapping[str, Reconsidered]:
         """How each is judged now, by decision id. The evidence of all is read together.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +38,7 @@ class Bench:
         self.require(f"{COMPARE}, {keys}")
 
     def require(self, check: str) -> None:
-        rule = f"  - name: r\n    targets: ['@champion']\n    require: [{{{check}}}]\n"
+        rule = f"  - name: r\n    targets: ['@champion', Production]\n    require: [{{{check}}}]\n"
         loaded = parse_policy(f"version: 1\nrules:\n{rule}", "policy.yaml")
         self.in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
 
@@ -48,8 +49,8 @@ class Bench:
     def run(self, by: Cycle | None = None, mode: Mode = Mode.ENFORCE) -> CycleSummary:
         return (by or self.daemon).run(self.in_force, mode)
 
-    def ask(self, version: str, accuracy: str) -> Request:
-        return self.registry.file("fraud", version, "@champion", accuracy=accuracy)
+    def ask(self, version: str, accuracy: str, target: str = "@champion") -> Request:
+        return self.registry.file("fraud", version, target, accuracy=accuracy)
 
     def move(self, version: str, accuracy: str) -> None:
         """As whoever may set aliases does."""
@@ -114,6 +115,30 @@ def test_of_two_that_ask_at_once_the_second_must_be_better_than_the_first(bench:
     assert bench.said() == [("2", "approve", "applied"), ("3", "approve", "lapsed"), ("3", "reject", "applied")]
     assert bench.champion() == "2"
     assert holder_in(bench.decided()[-1]) == ("2", "0.90", "decision")
+
+
+def test_so_it_must_in_a_stage_that_both_may_hold(bench: Bench) -> None:
+    bench.ask("1", "0.80", "Production")
+    bench.run()
+    bench.ask("2", "0.90", "Production")
+    bench.ask("3", "0.85", "Production")
+    bench.run()
+    assert bench.said()[1:] == [("2", "approve", "applied"), ("3", "approve", "lapsed"), ("3", "reject", "applied")]
+
+
+def test_who_moves_the_target_to_and_fro_keeps_no_pass_at_one_request(bench: Bench) -> None:
+    for version, accuracy in (("0", "0.50"), ("1", "0.95")):
+        bench.ask(version, accuracy)
+        bench.run()
+    bench.ask("2", "0.90")
+    first = bench.registry.operations
+
+    def to_and_fro(number: int) -> Callable[[], None]:
+        return lambda: bench.move(*(("0", "0.50") if number % 2 else ("1", "0.95")))
+
+    bench.registry.before |= {first + number: to_and_fro(number // 2) for number in range(1, 200)}
+    bench.run()
+    assert bench.registry.operations < first + 50
 
 
 def moving_before_the_act(bench: Bench, version: str, accuracy: str) -> None:
