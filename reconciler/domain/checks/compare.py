@@ -62,8 +62,8 @@ approved where its tenure began by a decision, a person's approval, an administr
 where a decision approved it since; see `tenures` in [the audit database](audit.md). A version is never compared with
 itself. Where the audit database does not tell, or is not there, or the holder came by a bypass, the verdict is an
 abstention (`holder_unapproved`), unless the policy says `bypassed_holder: allow`: nobody gets a worse version approved
-by moving a bad one there first. A holder without the metric is a missing value: it fails, or is left to a person by
-`on_missing: abstain`.
+by moving one there first that nobody ever approved. A holder without the metric is a missing value: it fails, or is
+left to a person by `on_missing: abstain`.
 
 `if_no_holder: pass` trusts whoever may take the alias or the stage away: put a `metric` with `min` beside it.
 
