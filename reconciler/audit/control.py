@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
-from reconciler.audit.reporting import Reading, shown
+from reconciler.audit.reporting import Reading, overlapping, shown
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import Served
 from reconciler.audit.views import GAPS
@@ -60,12 +60,8 @@ def gaps_of(reading: Reading, served: Served) -> Iterator[Gap]:
     if first is None:
         return
     gap, silence = GAPS.c, reading.asked.longer_than
-    query = select(gap.began_at, gap.ended_at).where(
-        gap.registry == served.registry,
-        gap.workspace == served.workspace,
-        gap.began_at < reading.until,
-        or_(gap.ended_at.is_(None), gap.ended_at > began),
-    )
+    here = gap.registry == served.registry, gap.workspace == served.workspace
+    query = select(gap.began_at, gap.ended_at).where(*here, *overlapping(reading, gap.began_at, gap.ended_at))
     for row in reading.rows(query.order_by(gap.began_at)):
         # Since the last cycle, nothing was due yet.
         if row.ended_at is not None or reading.now - row.began_at > silence:

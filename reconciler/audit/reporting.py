@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, select, union
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, func, or_, select, union
 
 from reconciler import __version__
 from reconciler.audit.heads import head_now
@@ -159,6 +159,18 @@ def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> S
     """A query for the fields of a row: columns of the table, and what is given for the others."""
     names = [field.name for field in fields(kind)]
     return select(*(others[name].label(name) if name in others else table.c[name] for name in names))
+
+
+def touching(reading: Reading, table: Table) -> list[ColumnElement[bool]]:
+    """The tenures that held, or as far as their bounds tell may have held, at some time of the period."""
+    begun = func.coalesce(table.c.last_seen_without, table.c.first_seen_with)
+    return [*reading.among(table), *overlapping(reading, begun, table.c.first_seen_without)]
+
+
+def overlapping(reading: Reading, began: Any, ended: Any) -> list[ColumnElement[bool]]:
+    """What began before the period ends, and has not ended before it begins; no end: it goes on."""
+    conditions: list[ColumnElement[bool]] = [began < reading.until]
+    return conditions if reading.since is None else [*conditions, or_(ended.is_(None), ended > reading.since)]
 
 
 # --- what stands above each report ---------------------------------------------------------------------------

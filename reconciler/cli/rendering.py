@@ -140,15 +140,17 @@ def _flat(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """`verdicts: 3 approve, 1 reject`; a count by itself as it is."""
     for name, count in counts.items():
         if isinstance(count, Mapping):
-            parts = ", ".join(f"{many} {_short(what)}" for what, many in count.items() if many)
+            parts = ", ".join(
+                f"{many} {visible(_short(what) or '').replace('_', ' ')}" for what, many in count.items() if many
+            )
             yield name.replace("_", " "), parts or "none"
         elif count:
             yield name.replace("_", " "), str(count)
 
 
-def _short(what: str) -> str:
+def _short(what: str | None) -> str | None:
     """A digest by its beginning, any other word as it is."""
-    return what[:12] if _DIGEST.fullmatch(what) else visible(what).replace("_", " ")
+    return what[:12] if what and _DIGEST.fullmatch(what) else what
 
 
 def _write_section(section: Section, stream: TextIO) -> None:
@@ -159,8 +161,12 @@ def _write_section(section: Section, stream: TextIO) -> None:
         if (as_lines := _AS_LINES.get(section.row.__name__)) is not None:
             stream.write(as_lines(part) + "\n")
         else:
-            write_table(part, section.columns, stream)
+            write_table([_for_people(row) for row in part], section.columns, stream)
         title = ""
+
+
+def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _short(value) if name.endswith("digest") else value for name, value in row.items()}
 
 
 def _wrapped(text: str, indent: str = "") -> Iterable[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, tr
 
 from reconciler.audit.control import Control, controls, doubts, observed
 from reconciler.audit.observation_tables import WatchedScopeRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES
 from reconciler.domain.causes import Cause
@@ -90,16 +90,7 @@ class Watched:
     scope: str
 
 
-def touching(reading: Reading) -> list[ColumnElement[bool]]:
-    """The tenures that held, or as far as their bounds tell may have held, at some time of the period."""
-    tenure = TENURES.c
-    conditions = [func.coalesce(tenure.last_seen_without, tenure.first_seen_with) < reading.until]
-    if reading.since is not None:
-        conditions.append(or_(tenure.first_seen_without.is_(None), tenure.first_seen_without > reading.since))
-    return [*reading.among(TENURES), *conditions]
-
-
-def counted_as() -> ColumnElement[str]:
+def _counted_as() -> ColumnElement[str]:
     tenure = TENURES.c
     bypass = or_(
         tenure.began_by == Cause.BYPASS, and_(tenure.began_by == Cause.RENAME, tenure.began_detail == Cause.BYPASS)
@@ -121,7 +112,7 @@ def _touches(reading: Reading) -> ColumnElement[str]:
 
 
 def _tenures(reading: Reading) -> Iterator[Tenure]:
-    kind, decision = counted_as(), DecisionRow
+    kind, decision = _counted_as(), DecisionRow
     others = {
         "counted_as": kind,
         "touches": _touches(reading),
@@ -133,7 +124,7 @@ def _tenures(reading: Reading) -> Iterator[Tenure]:
     query = (
         columns_of(Tenure, TENURES, **others)
         .select_from(TENURES.outerjoin(decision.__table__, decision.decision_id == TENURES.c.decision_id))
-        .where(*touching(reading))
+        .where(*touching(reading, TENURES))
         .order_by(rank, TENURES.c.tenure_id)
     )
     return typed(Tenure, reading.rows(query))
@@ -146,16 +137,16 @@ def _watched(reading: Reading) -> Iterator[Watched]:
 
 
 def _counts(reading: Reading) -> dict[str, Any]:
-    kind = counted_as().label("kind")
+    kind = _counted_as().label("kind")
     causes = dict.fromkeys(map(str, COUNTED), 0)
-    causes |= reading.counted(select(kind, func.count()).where(*touching(reading)).group_by(kind))
-    accepted = select(func.count()).where(*touching(reading), counted_as() == EXCEPTION)
+    causes |= reading.counted(select(kind, func.count()).where(*touching(reading, TENURES)).group_by(kind))
+    accepted = select(func.count()).where(*touching(reading, TENURES), _counted_as() == EXCEPTION)
     return {
         "tenures": sum(causes.values()),
         "by_cause": causes,
         "accepted_exceptions": reading.connection.scalar(accepted.where(TENURES.c.accepted_at.is_not(None))) or 0,
         "perhaps": reading.connection.scalar(
-            select(func.count()).where(*touching(reading), _touches(reading) == "perhaps")
+            select(func.count()).where(*touching(reading, TENURES), _touches(reading) == "perhaps")
         ),
     }
 
