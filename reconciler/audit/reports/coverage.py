@@ -78,8 +78,7 @@ def _policies(reading: Reading) -> Iterator[tuple[Served, str, Policy]]:
         here = period.registry == served.registry, period.workspace == served.workspace
         query = select(period.policy_digest).where(*here, period.began_at < reading.until)
         digest = reading.connection.scalar(query.order_by(period.began_at.desc()).limit(1))
-        policy = policy_of(reading, digest) if digest is not None else None
-        if policy is not None:
+        if digest is not None and (policy := policy_of(reading, digest)) is not None:
             yield served, digest, policy
 
 
@@ -111,8 +110,8 @@ def _refused(reading: Reading) -> dict[tuple[str, str, str], int]:
     return {(found[0], found[1], found[2]): found[3] for found in reading.connection.execute(query)}
 
 
-def _decisions(reading: Reading, digest: str, served: Served) -> dict[str, int]:
-    """How many decisions of the period each rule of a policy had a part in."""
+def _decisions(reading: Reading, served: Served) -> dict[str, int]:
+    """How many decisions of the period a rule of this name had a part in."""
     check, row = DecisionCheckRow, DecisionRow
     query: Any = (
         select(check.rule, func.count(check.decision_id.distinct()))
@@ -120,7 +119,7 @@ def _decisions(reading: Reading, digest: str, served: Served) -> dict[str, int]:
         .where(served.among(row), *reading.about(row.__table__, "decided_at"))
         .group_by(check.rule)
     )
-    return {rule: many for rule, many in reading.connection.execute(query)}
+    return dict(tuple(found) for found in reading.connection.execute(query))
 
 
 def _judged(reading: Reading) -> tuple[list[Ungoverned], list[Rule]]:
@@ -129,7 +128,7 @@ def _judged(reading: Reading) -> tuple[list[Ungoverned], list[Rule]]:
     for served, digest, policy in _policies(reading):
         place = served.registry, served.workspace
         matched, without = _matched(reading, served, policy)
-        decisions = _decisions(reading, digest, served)
+        decisions = _decisions(reading, served)
         ungoverned += [Ungoverned(*place, model, refused[(*place, model)]) for model in without]
         rules += [
             Rule(*place, digest, rule.name, matched[rule.name], decisions.get(rule.name, 0))

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from reconciler.audit.abstention_tables import AbstentionRow
 from reconciler.audit.evidence import Stored, stored_evidence
@@ -58,10 +58,21 @@ class Duty:
 def _own_requests(reading: Reading) -> Iterator[Duty]:
     for row in reading.rows(_approvals(reading)):
         if _same(row.decider, _asker(row)):
-            place = [getattr(row, name) for name in _PLACE]
             yield Duty(
-                OWN_REQUEST, row.done_at, *place, row.decider, row.decider_assurance, "decider", "approve", None, row.id
+                what=OWN_REQUEST,
+                at=row.done_at,
+                **_place_of(row),
+                person=row.decider,
+                person_assurance=row.decider_assurance,
+                by="decider",
+                verdict=VerdictKind.APPROVE,
+                decision_id=None,
+                resolution_id=row.id,
             )
+
+
+def _place_of(row: Row[Any]) -> dict[str, str]:
+    return {name: getattr(row, name) for name in _PLACE}
 
 
 def _approvals(reading: Reading) -> Any:
@@ -87,27 +98,20 @@ def _approvals(reading: Reading) -> Any:
     )  # fmt: skip
 
 
-def _last_before(done: Any, row: Any, moment: ColumnElement[datetime], at: ColumnElement[datetime]) -> Any:
+def _last_before(done: Any, row: Any, moment: Any, at: Any) -> Any:
+    """Of each thing done, the number of the last row about the same place that came before."""
     same = [row.__table__.c[name] == done.__table__.c[name] for name in _PLACE]
     query: Any = select(done.id.label("done"), func.max(row.id).label("last"))
-    return query.select_from(done.__table__).join(row.__table__, *_and(same, moment <= at)).group_by(done.id)
-
-
-def _and(conditions: list[Any], last: Any) -> tuple[Any]:
-    whole = last
-    for condition in conditions:
-        whole = condition & whole
-    return (whole,)
+    return query.select_from(done.__table__).join(row.__table__, and_(*same, moment <= at)).group_by(done.id)
 
 
 def _asker(row: Row[Any]) -> str:
-    """Who asked, as far as anything tells: the request itself where it has the same id."""
+    """Who asked, as far as anything tells: a decision about a request with the same id, else who waited last."""
     if row.requester:
         return str(row.requester)
-    if row.request:
-        request = json.loads(row.request)
-        if not row.request_id or request.get("id") == row.request_id:
-            return str(request["requester"]["name"] if isinstance(request["requester"], dict) else request["requester"])
+    request = json.loads(row.request) if row.request else {}
+    if request and row.request_id in {"", request["id"]}:
+        return str(request["requester"])
     return str(row.waited_for or "")
 
 
@@ -148,9 +152,17 @@ def _decided(reading: Reading, *only: ColumnElement[bool]) -> Any:
 
 
 def _duty(what: str, row: Row[Any], by: str) -> Duty:
-    place = [getattr(row, name) for name in _PLACE]
-    asker = row.requester, row.requester_assurance
-    return Duty(what, row.decided_at, *place, *asker, by, row.verdict, row.decision_id, None)
+    return Duty(
+        what=what,
+        at=row.decided_at,
+        **_place_of(row),
+        person=row.requester,
+        person_assurance=row.requester_assurance,
+        by=by,
+        verdict=row.verdict,
+        decision_id=row.decision_id,
+        resolution_id=None,
+    )
 
 
 def _same(one: str, other: str) -> bool:
@@ -158,7 +170,11 @@ def _same(one: str, other: str) -> bool:
 
 
 def _answer(reading: Reading) -> Answer:
-    decided: Any = select(func.count()).where(*reading.about(DecisionRow.__table__, "decided_at"))
+    decided: Any = (
+        select(func.count())
+        .select_from(DecisionRow.__table__)
+        .where(*reading.about(DecisionRow.__table__, "decided_at"))
+    )
     counts = {
         "decisions": reading.connection.scalar(decided) or 0,
         # What of these was read twice is not kept meanwhile.

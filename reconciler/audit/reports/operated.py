@@ -18,8 +18,8 @@ from reconciler.audit.views import RUNNING, TIMES
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
 
-# What a request's time is, as `decision_times` says it; and what that means.
-_KINDS: Final = {"stated": "dated by the request", "first seen": "typed, counted from when it was first seen"}
+# What `decision_times` says of a request's time: a typed one states none, and counts from when it was first seen.
+_KINDS: Final = {"stated": "dated", "first seen": "typed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,8 @@ def _opinion(found: list[Control], pauses: int, took: Sequence[Took]) -> str:
     for one in took:
         if one.p50_seconds is not None and one.p95_seconds is not None:
             half, most = (duration_text(timedelta(seconds=value)) for value in (one.p50_seconds, one.p95_seconds))
-            parts.append(
-                f"{counted(one.decided, 'request')} {one.requests}: half decided within {half}, 95 % within {most}"
-            )
+            asked = counted(one.decided, f"{one.requests} request")
+            parts.append(f"{asked}: half decided within {half}, 95 % within {most}")
     return "; ".join(parts)
 
 
