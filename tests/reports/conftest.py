@@ -16,14 +16,19 @@ from reconciler.domain.target import Target
 from tests.reports.past import Past
 
 
+def new_database(request: pytest.FixtureRequest, folders: pytest.TempPathFactory, kind: str) -> str:
+    """An empty database of this kind, of today's schema."""
+    url = f"sqlite:///{folders.mktemp('audit')}/audit.db"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    schema.upgrade(url)
+    return url
+
+
 @pytest.fixture(scope="module", params=["sqlite, kept", "sqlite", "postgresql, kept", "postgresql"])
 def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
     database, _, kept = request.param.partition(", ")
-    if database == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('past')}/audit.db"
-    else:
-        url = request.getfixturevalue("postgres").new_database()
-    schema.upgrade(url)
+    url = new_database(request, tmp_path_factory, database)
     engine = make_engine(url)
     yield Past(engine, seed=7, kept=bool(kept))
     engine.dispose()
