@@ -18,9 +18,9 @@ app = typer.Typer(
     name="mlflow-reconciler",
     help="Protected aliases and a flight recorder for MLflow, with no inbound port.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 daemon.register(app)
 requests.register(app)

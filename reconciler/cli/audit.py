@@ -12,7 +12,16 @@ from reconciler.cli.accepting import acknowledge, baseline
 from reconciler.cli.common import settings
 from reconciler.cli.dossiers import dossier, sample
 from reconciler.cli.exits import DONE
-from reconciler.cli.options import FormatOption, ModelOption, SinceOption, TargetOption, UntilOption, moment, target_of
+from reconciler.cli.options import (
+    DecisionArgument,
+    FormatOption,
+    ModelOption,
+    SinceOption,
+    TargetOption,
+    UntilOption,
+    moment,
+    target_of,
+)
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.reports import report
@@ -85,7 +94,7 @@ def _text(choice: StrEnum | None) -> str | None:
 
 @app.command(epilog="Example: mlflow-reconciler audit show 6f1c09ab --format json")
 def show(
-    decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
+    decision_id: DecisionArgument,
     format: FormatOption = Format.TABLE,
 ) -> int:
     """Show one decision in full: request, checks, outcomes, evidence, policy."""

@@ -465,8 +465,8 @@ def test_no_secret_ever_shows(held: Workspace, product: Product, postgres: Postg
         until(lambda: b"nothing decided" in log.read_bytes(), "a cycle that fails")
     held.wire = lambda method, path: None
     shown = [log.read_text(), metrics.read_text(), (tmp_path / "audit.db").read_bytes().decode("latin-1")]
-    for typed in ("status", "status --json", "check", "audit list --format json", "audit report decisions --format json",
-                    "explain m 1 Production --json"):  # fmt: skip
+    for typed in ("status", "status --json", "check", "audit list --format json",
+                  "audit report decisions --format json", "explain m 1 Production --json"):  # fmt: skip
         done = product.run(*typed.split())
         shown += [done.stdout, done.stderr]
     product.variables["RECONCILER_AUDIT__URL"] = f"postgresql://daemon:{PASSWORD}@127.0.0.1:1/audit"
