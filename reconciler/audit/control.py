@@ -54,7 +54,7 @@ class Control:
 def gaps_of(reading: Reading, served: Served) -> Iterator[Gap]:
     """Every gap in the period, the first first. The time before the registry's first daemon is one."""
     began = _began(reading, served)
-    first = _first(reading, served)
+    first = first_state(reading, served)
     if first is None or first > began:
         yield from _clipped(served, began, first or reading.until, began, reading.until)
     if first is None:
@@ -76,10 +76,11 @@ def _clipped(served: Served, began_at: datetime, ended_at: datetime, since: date
 
 def _began(reading: Reading, served: Served) -> datetime:
     """When the period begins: where it has no beginning, with the record."""
-    return reading.since or _first(reading, served) or reading.until
+    return reading.since or first_state(reading, served) or reading.until
 
 
-def _first(reading: Reading, served: Served) -> datetime | None:
+def first_state(reading: Reading, served: Served) -> datetime | None:
+    """When the record of what its daemons did begins."""
     row = RunningStateRow
     first: datetime | None = reading.connection.scalar(select(func.min(row.since)).where(served.among(row)))
     return first

@@ -29,13 +29,13 @@ _AS_LINES: Final[Mapping[str, Callable[[list[dict[str, Any]]], str]]] = {
 }
 
 
-def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO, section: str | None = None) -> None:
-    """`section`: the rows that a CSV has; None: the main ones."""
+def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO) -> None:
+    """A CSV has the rows of the first section."""
     if format is Format.TABLE:
         _write_text(matter, answer, stream)
     elif format is Format.CSV:
-        chosen = next(one for one in answer.sections if section in {None, one.name})
-        write_csv(_rows(chosen), chosen.fields, stream)
+        first = answer.sections[0]
+        write_csv(_rows(first), first.fields, stream)
     elif format is Format.JSON:
         _write_json(matter, answer, stream)
     else:
@@ -98,7 +98,8 @@ def _write_text(matter: Matter, answer: Answer, stream: TextIO) -> None:
     write_record(_head_of(matter), stream)
     for name, count in _flat(answer.counts):
         stream.writelines(f"{line}\n" for line in _wrapped(f"{name}: {count}", "  "))
-    for section in answer.sections:
+    # What is read line by line is the longest, and hides nothing behind it.
+    for section in sorted(answer.sections, key=lambda section: section.row.__name__ in _AS_LINES):
         _write_section(section, stream)
 
 

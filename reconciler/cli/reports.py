@@ -6,6 +6,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -28,7 +29,7 @@ from reconciler.cli.output import Format, write_rows
 from reconciler.domain.text import quoted
 
 if TYPE_CHECKING:
-    from reconciler.audit.reporting import Asked, Reading, Report
+    from reconciler.audit.reporting import Answer, Asked, Reading, Report
     from reconciler.settings.model import Settings
 
 _GAP = "5m"
@@ -42,7 +43,7 @@ OutputOption = Annotated[
     Path | None, typer.Option(help="A file, or a directory in which reports are named by day (default: stdout).")
 ]
 SectionOption = Annotated[
-    str | None, typer.Option(help="Which list of the report a CSV has, such as gaps (default: the first).")
+    str | None, typer.Option(help="Only this list of the report, such as gaps. A CSV has one (default: the first).")
 ]
 
 
@@ -135,14 +136,21 @@ def _write(report: Report, reading: Reading, format: Format, output: Path | None
     from reconciler.cli.rendering import head_sentence, write_report
 
     matter, answer = matter_of(report, reading), report.answer(reading)
-    names = [one.name for one in answer.sections]
-    if section is not None and section not in names:
-        raise typer.BadParameter(f"{quoted(section)} is not among: {', '.join(names)}", param_hint="--section")
+    if section is not None:
+        answer = _only(section, answer)
     with _stream(report, format, output, reading.now) as stream:
-        write_report(matter, answer, format, stream, section)
+        write_report(matter, answer, format, stream)
     if format is Format.CSV:
         # A table has no room for what stands above it.
         say(head_sentence(matter, answer))
+
+
+def _only(section: str, answer: Answer) -> Answer:
+    """The same, with the rows of one section."""
+    names = [one.name for one in answer.sections]
+    if section not in names:
+        raise typer.BadParameter(f"{quoted(section)} is not among: {', '.join(names)}", param_hint="--section")
+    return replace(answer, sections=[answer.sections[names.index(section)]])
 
 
 @contextlib.contextmanager

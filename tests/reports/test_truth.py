@@ -219,3 +219,16 @@ def test_coverage_tells_rules_that_name_no_model_and_what_is_open(past: Past) ->
     assert (rules["accuracy"].models, rules["accuracy"].decisions) == (len(MODELS), len(past.truth.judged))
     assert waiting == past.truth.waiting
     assert answer.counts["open"] == len(waiting)
+
+
+def test_at_a_moment_in_a_gap_and_before_the_first_daemon_the_opinion_is_qualified(past: Past) -> None:
+    truth = past.truth
+    began, ended = truth.gaps[0]
+    for at, said in (
+        (began + (ended - began) / 2, "no daemon of http://registry.test was running between"),
+        (truth.cycles[0][0] - timedelta(hours=1), "no daemon of http://registry.test had run yet"),
+        (truth.between(20), None),
+    ):
+        with answered(past, "as-of", at=at) as answer:
+            assert [said in one for one in answer.qualifications if said] == ([True] if said else [])
+            assert bool(answer.qualifications) == (said is not None)

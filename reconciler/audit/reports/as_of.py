@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, literal, or_, select
 
+from reconciler.audit.control import first_state
 from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, shown, typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import GAPS, TENURES
@@ -85,15 +86,17 @@ def _holders(reading: Reading, at: datetime) -> Iterator[Holder]:
 def _unwatched(reading: Reading, at: datetime) -> Iterator[str]:
     """Registries for which no daemon was running then."""
     for served in reading.registries:
+        first = first_state(reading, served)
+        if first is None or at < first:
+            yield f"no daemon of {shown(served)} had run yet"
+            continue
         gap, here = GAPS.c, (GAPS.c.registry == served.registry, GAPS.c.workspace == served.workspace)
         then = select(gap.began_at, gap.ended_at).where(*here, gap.began_at <= at)
         row = reading.connection.execute(then.order_by(gap.began_at.desc()).limit(1)).first()
-        if row is None:
-            continue
-        if row.ended_at is None and at - row.began_at > reading.asked.longer_than:
-            yield f"no daemon of {shown(served)} has been running since {iso(row.began_at)}"
-        elif row.ended_at is not None and row.ended_at > at:
+        if row is not None and row.ended_at is not None and row.ended_at > at:
             yield f"no daemon of {shown(served)} was running between {iso(row.began_at)} and {iso(row.ended_at)}"
+        elif row is not None and row.ended_at is None and at - row.began_at > reading.asked.longer_than:
+            yield f"no daemon of {shown(served)} has been running since {iso(row.began_at)}"
 
 
 def _answer(reading: Reading) -> Answer:
