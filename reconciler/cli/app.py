@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from reconciler import __version__
-from reconciler.cli import audit, daemon, db, policy, requests
+from reconciler.cli import audit, daemon, db, policy, requests, setting_up
 from reconciler.cli.common import Common, LogFormat, LogLevel
 from reconciler.cli.exits import DONE, USAGE, say
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 daemon.register(app)
 requests.register(app)
+setting_up.register(app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
