@@ -66,7 +66,7 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (
             ["audit", "lits"],
             "no such command 'lits': use list, show, report, verify, dossier, sample, redact, "
-            "acknowledge or baseline",
+            "acknowledge, baseline or reperform",
             "audit",
         ),
         (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
