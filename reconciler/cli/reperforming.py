@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
     from reconciler.audit.reperforming import Reperformed
-    from reconciler.audit.stored_decisions import Part
+    from reconciler.audit.stored_decisions import Chosen, Part
     from reconciler.domain.agreement import Discrepancy
 
 COLUMNS = (
@@ -46,7 +47,7 @@ def reperform(
     if decision_id is not None and (since or until):
         raise typer.BadParameter("names one decision: leave out --since and --until", param_hint="decision_id")
     url = settings().audit.url.get_secret_value()
-    many, parts = _chosen(url, decision_id, Chosen(None, *period(since, until)))
+    many, parts = chosen_decisions(url, decision_id, Chosen(None, *period(since, until)))
     count: Counter[str] = Counter()
     stream = None if format is Format.TABLE else RowStream(format, COLUMNS, sys.stdout)
     with progress_bar("judging again") as progress:
@@ -59,9 +60,12 @@ def reperform(
     return _ended(count, stream)
 
 
-def _chosen(url: str, decision_id: str | None, chosen: Any) -> tuple[int, list[Part]]:
-    from dataclasses import replace
+def chosen_decisions(url: str, decision_id: str | None, chosen: Chosen) -> tuple[int, list[Part]]:
+    """How many decisions are chosen, and in which parts they are read.
 
+    Raises:
+        NoSuchDecision, AmbiguousDecision: as `AuditReader.decision`.
+    """
     from reconciler.audit import schema
     from reconciler.audit.database import Access, audit_errors, one_state
     from reconciler.audit.reader import only_one
