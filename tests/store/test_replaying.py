@@ -45,7 +45,7 @@ from reconciler.policy.replay import Change, Judging, replayed
 from tests.builders import REGISTRY, a_request, with_answer
 from tests.postgres import PostgresServer
 from tests.store.test_reperforming import as_owner, record
-from tests.unit.test_policy_properties import ANY, NOW, evidences, named, policies, rules
+from tests.unit.test_policy_properties import ANY, NOW, evidences, named, policies, rules, shown
 from tests.whole_evidence import NOW as THEN
 from tests.whole_evidence import whole
 
@@ -124,19 +124,6 @@ def gathered(full: Evidence, needs: Needs, room: int) -> Evidence:
     return Evidence.from_json(within_room(shown, needs, room).to_json())
 
 
-@st.composite
-def shown_in_full(draw: st.DrawFn) -> Evidence:
-    """All that a registry shows, of which there may be no room for all."""
-    evidence = draw(evidences())
-    run, version = evidence.fact(RunFacts), evidence.fact(VersionFacts)
-    assert isinstance(version, VersionFacts)
-    evidence = evidence.knowing(replace(version, left_out={}))
-    readings = draw(st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 4)))
-    of_model = {name: (Reading(repr(float(one)), float(one), 0, 0),) for name, one in readings.items()}
-    evidence = evidence.knowing(LoggedModelFacts("m-1", "r1", "READY", of_model, left_out={}))
-    return evidence.knowing(replace(run, left_out={})) if isinstance(run, RunFacts) else evidence
-
-
 FAMILY = st.builds(
     lambda least, more: {"family": "?", "min": least} | more,
     st.integers(0, 4),
@@ -149,10 +136,38 @@ OF_MODEL = st.builds(
 )
 DOCUMENTED = st.sampled_from([{"documentation": {}}, {"requester": {"assurance": "asserted", "not_run_user": True}}])
 EVERY = st.one_of(ANY, ANY, FAMILY, OF_MODEL, DOCUMENTED)
+# Checks that mostly pass: else nearly everything is a rejection, whatever is known.
+EASY = st.one_of(
+    st.builds(lambda name, least: {"metric": name, "min": least}, st.sampled_from("abc"), st.sampled_from([0, 0, 3])),
+    st.sampled_from([{"tag": "t"}, {"tag": "u"}, {"tag": "u", "present": False}, {"tag": "t", "equals": "x"}]),
+    FAMILY, OF_MODEL, DOCUMENTED,
+)  # fmt: skip
+WHEN = st.sampled_from([{}, {}, {"when": {"model_tag": {"tier": "1"}}}, {"when": {"model_tag": {"other": "1"}}}])
+FEW = st.builds(
+    lambda required, when: named([{"require": required} | when]), st.lists(EASY, min_size=1, max_size=2), WHEN
+)
+POLICIES = st.one_of(FEW, FEW, policies(EVERY))
+AS_MUCH = st.fixed_dictionaries({"a": st.integers(0, 4), "c": st.integers(0, 4)}, optional={"b": st.just(2)})
+TIERS = st.dictionaries(st.sampled_from(["tier", "other"]), st.sampled_from("12").map(Text.of))
 
 
-@given(policies(EVERY), policies(EVERY), shown_in_full(), st.sampled_from([0, 400, 900, 1500, 64 * 1024]))
-@settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@st.composite
+def shown_in_full(draw: st.DrawFn) -> Evidence:
+    """All that a registry shows, of which there may be no room for all."""
+    tags = draw(st.dictionaries(st.sampled_from("tu"), st.sampled_from("xy")))
+    evidence = draw(st.one_of(evidences(), st.builds(shown, AS_MUCH, st.just(tags))))
+    run, version = evidence.fact(RunFacts), evidence.fact(VersionFacts)
+    assert isinstance(version, VersionFacts)
+    evidence = evidence.knowing(replace(version, left_out={})).knowing(ModelFacts(draw(TIERS), Text.of("x")))
+    if draw(st.booleans()):
+        readings = draw(AS_MUCH)
+        of_model = {name: (Reading(repr(float(one)), float(one), 0, 0),) for name, one in readings.items()}
+        evidence = evidence.knowing(LoggedModelFacts("m-1", "r1", "READY", of_model, left_out={}))
+    return evidence.knowing(replace(run, left_out={})) if isinstance(run, RunFacts) else evidence
+
+
+@given(POLICIES, POLICIES, shown_in_full(), st.sampled_from([0, 400, 64 * 1024]))
+@settings(max_examples=600, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 def test_what_is_told_for_certain_is_what_the_whole_registry_would_have_given(
     then: Rules, now: Rules, full: Evidence, room: int
 ) -> None:
