@@ -108,7 +108,7 @@ def judge_cases(
     return NEGATIVE if failed else DONE
 
 
-app.command(epilog="Example: mlflow-reconciler policy replay policy.yaml --since 90d --fail-on-change")(replay)
+app.command(epilog="Example: mlflow-reconciler policy replay policy.yaml --since 90d")(replay)
 
 
 @app.command(epilog="Example: mlflow-reconciler policy schema > policy.schema.json")
