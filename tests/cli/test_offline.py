@@ -55,7 +55,9 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-COMMANDS = "demo, run, once, check, status, pause, resume, install-service, explain, init, request, policy, audit or db"
+COMMANDS = (
+    "demo, run, once, check, status, pause, resume, install-service, explain, fleet, init, request, policy, audit or db"
+)
 
 
 @pytest.mark.parametrize(
