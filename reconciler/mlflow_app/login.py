@@ -162,4 +162,3 @@ def without_login(app: Flask) -> Any:
     from mlflow.server.fastapi_app import create_fastapi_app
 
     return create_fastapi_app(app)
-

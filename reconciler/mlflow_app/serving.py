@@ -111,7 +111,9 @@ def _answer(error: Answered) -> Response:
 
 def _require_database(uri: str) -> None:
     if uri and not uri.startswith(_DATABASES):
-        raise MlflowException("transition requests need a model registry in a database", INVALID_PARAMETER_VALUE)
+        raise MlflowException(
+            "transition requests need a model registry in a database: see --backend-store-uri", INVALID_PARAMETER_VALUE
+        )
 
 
 def _announce_once() -> None:

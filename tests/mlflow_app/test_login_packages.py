@@ -13,6 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from reconciler.demo.server import mlflow_server
+from reconciler.mlflow_app.login import load_login
+from reconciler.mlflow_app.options import OptionsError, read_options
 from tests.mlflow_app.conftest import Person
 from tests.mlflow_app.logins import APP
 
@@ -33,10 +35,10 @@ def package(directory: Path, code: str) -> dict[str, str]:
     return {**KEY, AUTH: "own", "PYTHONPATH": str(directory)}
 
 
-def said(variables: dict[str, str]) -> str:
+def said(variables: dict[str, str], code: str = LOADED) -> str:
     """What the command would say: the only line that loading the app prints. A traceback fails the test."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOADED],
+        [sys.executable, "-W", "ignore", "-c", code],
         env={**os.environ, **variables}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     [line] = done.stdout.splitlines()
@@ -63,13 +65,25 @@ LOGIN = (
         ("Own = 'a text'", "own: cannot be loaded: TypeError: "),
         ("def Own(options, environ): return None", "own: cannot be loaded: own_login:Own makes no Login"),
         (LOGIN + "    def __init__(self, *_): raise KeyError('x')\n", "own: cannot be loaded: KeyError: 'x'"),
-        (LOGIN + "    def prepare(self, server): raise OSError('x')\n", "own: cannot be prepared: OSError: x"),
         (LOGIN.replace("    def caller", "    def other"), "own: cannot be loaded: TypeError: Can't instantiate"),
     ],
-    ids=["value", "no words", "syntax", "import", "name", "text", "nothing", "made", "prepared", "abstract"],
+    ids=["value", "no words", "syntax", "import", "name", "text", "nothing", "made", "abstract"],
 )
-def test_whatever_a_login_of_another_package_raises_is_one_sentence(tmp_path: Path, code: str, message: str) -> None:
-    assert said(package(tmp_path, code)).startswith(f"Error: {message}")
+def test_whatever_a_login_of_another_package_raises_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    variables = package(tmp_path, code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_login", raising=False)
+    with pytest.raises(OptionsError) as failed:
+        load_login(read_options(variables), variables)
+    assert str(failed.value).startswith(message)
+    assert "\n" not in str(failed.value)
+
+
+def test_what_such_a_login_raises_while_the_command_prepares_it_is_one_sentence(tmp_path: Path) -> None:
+    code = LOGIN + "    def prepare(self, server): raise OSError('no\\nplace')\n"
+    assert said(package(tmp_path, code)) == "Error: own: cannot be prepared: OSError: no place"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +116,22 @@ def test_a_configuration_of_basic_auth_that_is_wrong_is_one_sentence(
     assert said(variables).startswith("Error: basic-auth: " + message.replace("CONFIG", str(config)))
 
 
+def test_an_administrator_of_basic_auth_is_one_also_while_somebody_else_calls(tmp_path: Path) -> None:
+    """The daemon may be one: requesters are warned by what it says that its policy governs, if it decides."""
+    config = tmp_path / "auth.ini"
+    config.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/users.db\n")
+    variables = {
+        **KEY, AUTH: "basic-auth", "MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_AUTH_ADMIN_USERNAME": "root",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": "a long enough password",
+    }  # fmt: skip
+    asked = (
+        "from reconciler.mlflow_app import serving\nfrom reconciler.mlflow_app.identity import Identity\n"
+        "serving.prepare()\nidentity = Identity(serving._OPTIONS, serving._LOGIN)\n"
+        "print(identity.user_may_approve('root', 'm'), identity.user_may_approve('nobody', 'm'))\n"
+    )
+    assert said(variables, asked) == "True False"
+
+
 ANSWERS = """
 from urllib.parse import unquote
 from flask import has_request_context, request
@@ -114,7 +144,7 @@ class Own(Login):
         how = unquote(request.headers.get("X-How", "")) if has_request_context() else ""
         if how == "raises":
             raise RuntimeError("no answer")
-        answers = {"nothing": None, "text": "root", "number": Caller(7, admin=True), "unnamed": Caller(None, admin=True)}
+        answers = {"nothing": None, "text": "root", "number": Caller(7, True), "unnamed": Caller(None, True)}
         if how in answers:
             return answers[how]
         return Caller(how.removeprefix("admin:"), admin=how.startswith(("admin:", "root")))
@@ -163,14 +193,21 @@ def stages(directory: Path, model: str) -> list[str]:
         return [str(row[0]) for row in rows]
 
 
-@pytest.mark.parametrize("name", ["mia\u202eroot", "mia\nroot", "mia\x00root", "m" * 5000], ids=ascii)
-def test_a_name_that_cannot_be_shown_is_escaped_wherever_it_goes(uri: str, directory: Path, name: str) -> None:
-    model = somebody(uri, "root").model(f"n{len(name)}{name.encode().hex()[:12]}")
+@pytest.mark.parametrize("name", ["mia\u202eroot", "mia\nroot", "mia\x00root"], ids=lambda name: ascii(name[:9]))
+def test_a_name_that_cannot_be_shown_is_escaped_for_people(uri: str, directory: Path, name: str) -> None:
+    """In the decision on the version and in the server's log; programs get it as the login gave it."""
+    root = somebody(uri, "root")
+    model = root.model(f"n{len(name)}{name.encode().hex()[:12]}")
     body = {"name": model, "version": "1", "stage": "Production"}
     asked = somebody(uri, name).call("POST", "transition-requests/create", json=body)["request"]
-    assert asked["user_id"].isprintable()
-    assert len(asked["user_id"]) <= 256
+    assert asked["user_id"] == name
+    somebody(uri, name).send("POST", "model-versions/transition-stage", json=body)
     somebody(uri, "zoe").call("POST", "transition-requests/approve", json=body | {"archive_existing_versions": False})
     assert stages(directory, model) == ["Production"]
-    log = (directory / "mlflow-server.log").read_text()
-    assert not {"\u202e", "\x00"} & set(log)
+    decision = root.shown(model)["tags"]["transition_decision.stage.Production"]
+    [refusal] = [
+        line for line in (directory / "mlflow-server.log").read_text().splitlines() if f"create {model} " in line
+    ]
+    for shown in (decision, refusal):
+        assert "mia" in shown
+        assert shown.isprintable()
