@@ -12,14 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def on_terminal(command: Sequence[str | Path], variables: Mapping[str, str], columns: int = 80) -> tuple[int, str]:
-    """The exit code, and everything that was shown, stdout and stderr alike."""
+def on_terminal(
+    command: Sequence[str | Path], variables: Mapping[str, str], columns: int = 80, typed: str = ""
+) -> tuple[int, str]:
+    """The exit code, and everything that was shown, stdout and stderr alike. `typed`: before anything was asked."""
     inside, outside = _terminal(columns)
     environment = {name: value for name, value in variables.items() if name not in {"COLUMNS", "LINES"}}
     process = subprocess.Popen(
         command, env={"TERM": "xterm", **environment}, stdin=outside, stdout=outside, stderr=outside, close_fds=True
     )
     os.close(outside)
+    os.write(inside, typed.encode())
     shown = b""
     try:
         while part := os.read(inside, 65536):

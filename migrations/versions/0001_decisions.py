@@ -32,7 +32,7 @@ def upgrade() -> None:
     create_append_only_tables()
     create_working_state()
     op.execute(REGISTER)
-    forbid = forbid_on_sqlite if op.get_bind().dialect.name == "sqlite" else forbid_on_postgresql
+    forbid = forbid_on_sqlite if op.get_context().dialect.name == "sqlite" else forbid_on_postgresql
     forbid()
 
 

@@ -11,7 +11,7 @@ ANOTHER_OF_THE_SAME_REQUEST = (
 
 
 def upgrade() -> None:
-    if op.get_bind().dialect.name != "sqlite":
+    if op.get_context().dialect.name != "sqlite":
         return
     # IGNORE and not ABORT: the daemon's own INSERT … ON CONFLICT DO NOTHING reads from the row count who was first.
     op.execute(

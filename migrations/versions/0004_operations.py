@@ -24,7 +24,7 @@ def upgrade() -> None:
     with op.batch_alter_table("daemons") as table:
         table.add_column(sa.Column("problem", sa.Text, nullable=True))
         table.add_column(sa.Column("skew_ms", sa.Integer, nullable=True))
-    forbid = forbid_on_sqlite if op.get_bind().dialect.name == "sqlite" else forbid_on_postgresql
+    forbid = forbid_on_sqlite if op.get_context().dialect.name == "sqlite" else forbid_on_postgresql
     forbid()
 
 

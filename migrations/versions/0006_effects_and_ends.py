@@ -27,7 +27,7 @@ LEFT JOIN outcomes o ON o.id = (SELECT max(last.id) FROM outcomes last WHERE las
 
 
 def upgrade() -> None:
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         op.execute("DROP VIEW decision_register")
         op.execute(f"CREATE {REGISTER}")
     else:

@@ -55,7 +55,7 @@ NUMBERED = "row_number() OVER (PARTITION BY request_key ORDER BY id)"
 
 
 def upgrade() -> None:
-    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    on_sqlite = op.get_context().dialect.name == "sqlite"
     create_tables()
     if on_sqlite:
         op.execute("DROP VIEW decision_register")

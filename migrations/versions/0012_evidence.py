@@ -27,7 +27,7 @@ REDACTED = (
 
 def upgrade() -> None:
     create_tables()
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         for table in SAME:
             forbid_on_sqlite(table)
     else:
@@ -66,7 +66,12 @@ def create_tables() -> None:
 
 def drop_what_is_empty() -> None:
     """Evidence of rows that exist is moved in parts when they enter the log, which drops the column in the end."""
-    if op.get_bind().scalar(sa.text("SELECT count(*) FROM (SELECT 1 FROM decisions LIMIT 1) AS one")) == 0:
+    if op.get_context().as_sql:
+        op.execute(
+            "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM decisions) THEN "
+            "ALTER TABLE decisions DROP COLUMN evidence; END IF; END $$"
+        )
+    elif op.get_bind().scalar(sa.text("SELECT count(*) FROM (SELECT 1 FROM decisions LIMIT 1) AS one")) == 0:
         op.execute("ALTER TABLE decisions DROP COLUMN evidence")
 
 

@@ -22,7 +22,7 @@ def upgrade() -> None:
     create_tables()
     # Rows from before the log are taken in after this revision, in parts; until then the daemon refuses to start.
     op.execute("INSERT INTO log_state (name, size, complete) VALUES ('audit', 0, false)")
-    forbid = forbid_on_sqlite if op.get_bind().dialect.name == "sqlite" else forbid_on_postgresql
+    forbid = forbid_on_sqlite if op.get_context().dialect.name == "sqlite" else forbid_on_postgresql
     for table in APPEND_ONLY:
         forbid(table)
 

@@ -74,7 +74,7 @@ SELECT registry, workspace, began_at, ended_at, {seconds} AS seconds FROM gaps
 
 
 def upgrade() -> None:
-    dialect = op.get_bind().dialect.name
+    dialect = op.get_context().dialect.name
     create_table()
     (forbid_on_sqlite if dialect == "sqlite" else forbid_on_postgresql)()
     op.execute("CREATE " + periods("running_periods", STATES, "TRUE" if dialect == "postgresql" else "1", "state <> 'ended'"))

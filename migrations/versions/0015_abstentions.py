@@ -41,7 +41,7 @@ FROM decisions WHERE judgement = 1
 
 
 def upgrade() -> None:
-    dialect = op.get_bind().dialect.name
+    dialect = op.get_context().dialect.name
     create_table()
     (forbid_on_sqlite if dialect == "sqlite" else forbid_on_postgresql)()
     between = SECONDS[dialect]

@@ -41,7 +41,7 @@ FROM resolutions r
 
 
 def upgrade() -> None:
-    dialect = op.get_bind().dialect.name
+    dialect = op.get_context().dialect.name
     create_tables()
     (forbid_on_sqlite if dialect == "sqlite" else forbid_on_postgresql)()
     nothing = NOTHING[dialect]

@@ -68,7 +68,7 @@ FROM (
 
 
 def upgrade() -> None:
-    dialect = op.get_bind().dialect.name
+    dialect = op.get_context().dialect.name
     op.drop_index("ix_decisions_model", "decisions")
     op.create_index("ix_decisions_place", "decisions", ["model", "version", "target"])
     op.create_index("ix_resolutions_model", "resolutions", ["model", "version", "target"])

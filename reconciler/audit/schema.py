@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from sqlalchemy import Connection, Engine, inspect, text
 
@@ -12,15 +16,20 @@ from reconciler.audit.database import SNAPSHOT, Access, audit_errors, is_read_on
 from reconciler.audit.log_filling import Progress, is_complete, take_in, unseen
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 __all__ = [
     "current",
     "head",
+    "history",
     "migrations_path",
     "opened_at_head",
     "require_head",
     "revisions",
     "shown_url",
     "upgrade",
+    "upgrade_as_sql",
 ]
 
 _UPGRADE = "run `mlflow-reconciler db upgrade`"
@@ -87,12 +96,49 @@ def upgrade(url: str, progress: Progress = unseen) -> str:
 def migrate(connection: Connection, revision: str) -> None:
     """Runs the revisions up to this one, in the connection's transaction."""
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    config = _alembic()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def upgrade_as_sql(url: str) -> str:
+    """What `upgrade` would do to a database on PostgreSQL, as one transaction; "" where it is at `head`.
+
+    What rows that exist need besides is done by the next `upgrade`, without a right to change the schema.
+
+    Raises:
+        SchemaMismatch: it belongs to another program, or to a newer version.
+        AuditUnavailable: it cannot be reached.
+    """
+    from alembic import command
+
+    with opened(url, Access.READ) as engine, audit_errors(engine), engine.connect() as connection:
+        _refuse_foreign(connection, shown_url(url))
+        since = _revision(connection)
+    written = StringIO()
+    if since != head():
+        command.upgrade(_alembic(written), f"{since or 'base'}:head", sql=True)
+    return written.getvalue()
+
+
+def _alembic(output: TextIO = sys.stdout) -> Config:
+    from alembic.config import Config
+
+    config = Config(output_buffer=output)
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    return config
+
+
+def history() -> dict[str, str]:
+    """What each revision brought, in order."""
+    versions = migrations_path() / "versions"
+    return {name: _first_sentence((versions / f"{name}.py").read_text(encoding="utf-8")) for name in revisions()}
+
+
+def _first_sentence(source: str) -> str:
+    said = ast.get_docstring(ast.parse(source)) or ""
+    return " ".join(said.partition("\n\n")[0].split())
 
 
 def _refuse_foreign(connection: Connection, where: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from reconciler import __version__
-from reconciler.cli import audit, daemon, db, policy, requests
+from reconciler.cli import audit, daemon, db, policy, requests, setting_up
 from reconciler.cli.common import Common, LogFormat, LogLevel
 from reconciler.cli.exits import DONE, USAGE, say
 
@@ -18,12 +18,13 @@ app = typer.Typer(
     name="mlflow-reconciler",
     help="Protected aliases and a flight recorder for MLflow, with no inbound port.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 daemon.register(app)
 requests.register(app)
+setting_up.register(app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")

@@ -16,7 +16,7 @@ from reconciler.cli.common import settings
 from reconciler.cli.dossiers import dossier, sample
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.files import put
-from reconciler.cli.options import FormatOption, SinceOption, UntilOption, moment, target_of
+from reconciler.cli.options import DecisionArgument, FormatOption, SinceOption, UntilOption, moment, target_of
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.verifying import verify
@@ -90,7 +90,7 @@ def _text(choice: StrEnum | None) -> str | None:
 
 @app.command(epilog="Example: mlflow-reconciler audit show 6f1c09ab --format json")
 def show(
-    decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
+    decision_id: DecisionArgument,
     format: FormatOption = Format.TABLE,
 ) -> int:
     """Show one decision in full: request, checks, outcomes, evidence, policy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from reconciler.cli.terminal import Colour, painted
 
 if TYPE_CHECKING:
     from reconciler.cycle import CycleSummary
+    from reconciler.doctor import Finding
 
 
 _COLOURS = {"OK": Colour.GOOD, "SKIP": Colour.QUIET, "WARN": Colour.DOUBTFUL, "FAIL": Colour.BAD}
@@ -82,6 +84,12 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     if as_json:
         write_json([asdict(finding) for finding in findings], sys.stdout)
     else:
-        for level, line in zip((finding.level for finding in findings), doctor.lines(findings), strict=True):
-            print(painted(line[:4], _COLOURS[str(level)]) + line[4:])
+        show_findings(findings)
     return NEGATIVE if doctor.worst(findings) is doctor.Level.FAIL else DONE
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    from reconciler.doctor.findings import lines
+
+    for finding, line in zip(findings, lines(findings), strict=True):
+        print(painted(line[:4], _COLOURS[str(finding.level)]) + line[4:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,8 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption
+from reconciler.cli.options import ByOption, FormatOption
+from reconciler.cli.output import Format, write_rows
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
@@ -22,15 +24,46 @@ def _url() -> str:
     return settings().audit.url.get_secret_value()
 
 
+_SQL = "Print the statements instead, for PostgreSQL and whoever may change its schema; change nothing."
+
+
 @app.command(epilog="Example: RECONCILER_AUDIT__URL=sqlite:///audit.db mlflow-reconciler db upgrade")
-def upgrade() -> int:
+def upgrade(sql: Annotated[bool, typer.Option("--sql", help=_SQL)] = False) -> int:
     """Create the schema, or upgrade it to this version's revision."""
     from reconciler.audit import schema
 
+    if sql:
+        return _print_sql(_url())
     with progress_bar("taking rows into the log") as progress:
         revision = schema.upgrade(_url(), progress)
     print(revision)
     say(f"{schema.shown_url(_url())} is ready")
+    return DONE
+
+
+def _print_sql(url: str) -> int:
+    from reconciler.audit import schema
+
+    if not url.startswith("postgresql"):
+        raise typer.BadParameter("is for PostgreSQL: run `db upgrade` itself on SQLite", param_hint="--sql")
+    statements = schema.upgrade_as_sql(url)
+    sys.stdout.write(statements)
+    done = f"{schema.shown_url(url)} is at {schema.head()} already"
+    say("when this has run: `mlflow-reconciler db upgrade` takes rows that exist into the log" if statements else done)
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler db history")
+def history(format: FormatOption = Format.TABLE) -> int:
+    """List the schema's revisions, the oldest first, and which of them the database has."""
+    from reconciler.audit import schema
+
+    at = schema.current(_url()) or ""
+    rows = [
+        {"revision": revision, "state": "applied" if revision <= at else "to come", "brings": brings}
+        for revision, brings in schema.history().items()
+    ]
+    write_rows(rows, format, ("revision", "state", "brings"), sys.stdout)
     return DONE
 
 

@@ -12,7 +12,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
-from reconciler.cli.options import SinceOption, UntilOption, moment
+from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, moment
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, quoted
 
@@ -26,7 +26,7 @@ ProofOption = Annotated[Path | None, typer.Option("--head", help=_HEAD)]
 
 
 def dossier(
-    decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
+    decision_id: DecisionArgument,
     head: ProofOption = None,
     output: Annotated[Path | None, typer.Option(help="A file (default: stdout).")] = None,
 ) -> int:

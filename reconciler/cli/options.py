@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.output import Format
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
@@ -20,7 +21,12 @@ def _model(name: str) -> str:
     return name
 
 
-ModelArgument = Annotated[str, typer.Argument(help="The registered model's name.", callback=_model)]
+ModelArgument = Annotated[
+    str, typer.Argument(help="The registered model's name.", callback=_model, autocompletion=completing.models)
+]
+DecisionArgument = Annotated[
+    str, typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions)
+]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -81,6 +81,7 @@ _WRAPPED = frozenset(
         "observed",
         "source",
         "covered",
+        "brings",
         "state",
     }
 )

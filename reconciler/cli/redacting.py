@@ -9,7 +9,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
-from reconciler.cli.options import ByOption
+from reconciler.cli.options import ByOption, DecisionArgument
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _FIELD = "What to remove, as `audit show --format json` nests it: version.tags.o
 
 
 def redact(
-    decision_id: Annotated[str, typer.Argument(help="A decision's id, or the beginning of it.")],
+    decision_id: DecisionArgument,
     field: Annotated[list[str], typer.Option(help=_FIELD)],
     reason: Annotated[str, typer.Option(help="Why; recorded. Do not repeat the value.")],
     person: ByOption = None,

@@ -77,7 +77,7 @@ def _allowed(error: TyperException, context: Any) -> str:
 
 def _options(context: Any) -> list[str]:
     names = [name for parameter in context.command.get_params(context) for name in parameter.opts]
-    return list(dict.fromkeys([*(name for name in names if name.startswith("-")), *COMMON_OPTIONS]))
+    return list(dict.fromkeys([*(name for name in names if name.startswith("--")), *COMMON_OPTIONS]))
 
 
 def _either(names: Sequence[str]) -> str:

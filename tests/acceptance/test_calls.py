@@ -13,6 +13,7 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
+from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.domain.looks import Look
 from reconciler.domain.target import Target
@@ -26,6 +27,13 @@ from tests.acceptance.wide import wide_version
 from tests.builders import accuracy_policy
 
 POLICY = accuracy_policy(targets='Production, "@champion"')
+
+
+@pytest.fixture(scope="module")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server to itself: what other tests changed in the last ten minutes is read too, and stray tags are told."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
+        yield uri
 
 
 class Counted:

@@ -55,7 +55,7 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-COMMANDS = "demo, run, once, check, status, pause, resume, install-service, explain, request, policy, audit or db"
+COMMANDS = "demo, run, once, check, status, pause, resume, install-service, explain, init, request, policy, audit or db"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,8 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
          "--help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
-         "no such option '--nonsense': use --config, --log-format, --log-level, --version or --help", ""),
+         "no such option '--nonsense': use --config, --log-format, --log-level, --version, --install-completion, "
+         "--show-completion or --help", ""),
         (["explain", "m"],
          "version is missing: use mlflow-reconciler explain [OPTIONS] {model} {version} {target}", "explain"),
         (["request", "create"], "model is missing: use mlflow-reconciler request create [OPTIONS] {model} {version} "

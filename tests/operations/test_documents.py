@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {
     "run": "runs until a signal: tests/acceptance/test_daemon.py",
     "demo": "needs a minute of its own: tests/acceptance/test_demo.py",
+    "init": "writes files of its own: tests/operations/test_setting_up.py",
     "db copy": "needs two databases: tests/operations/test_handles.py",
     "audit redact": "needs a decision's id: tests/cli/test_redact.py",
     "audit show": "needs a decision's id: tests/acceptance/test_loop.py",
