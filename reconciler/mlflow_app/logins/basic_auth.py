@@ -14,6 +14,7 @@ from reconciler.mlflow_app.login import Caller, Level, Login, one_sentence
 from reconciler.mlflow_app.options import Options, OptionsError
 
 _CONFIGURATION: Final = "MLFLOW_AUTH_CONFIG_PATH"
+_NO_SUCH_USER: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
 class BasicAuth(Login):
@@ -52,7 +53,9 @@ class BasicAuth(Login):
             return Caller("")
         try:
             user = self._auth.store.get_user(name)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != _NO_SUCH_USER:
+                raise
             return Caller("")
         return Caller(user.username, bool(user.is_admin))
 

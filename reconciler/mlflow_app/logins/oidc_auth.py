@@ -14,6 +14,7 @@ from typing import Any, Final
 from flask import Flask, has_request_context
 from mlflow.exceptions import MlflowException
 
+from reconciler.domain.text import quoted
 from reconciler.mlflow_app.login import Caller, Level, Login, one_sentence
 from reconciler.mlflow_app.options import Options, OptionsError
 
@@ -45,10 +46,14 @@ class OidcAuth(Login):
         # Also what is wrong in its own variables; release 11.0.2 cannot be imported on Python 3.11.
         with one_sentence(f"oidc-auth: {_PACKAGE} cannot be imported"):
             importlib.import_module("mlflow_oidc_auth.hooks")
-            own_key = importlib.import_module("mlflow_oidc_auth.config").config_manager.get("SECRET_KEY")
-        if not own_key:
+            settings = importlib.import_module("mlflow_oidc_auth.config")
+            permissions = importlib.import_module("mlflow_oidc_auth.permissions")
+        if not settings.config_manager.get("SECRET_KEY"):
             # It would make a key up in each worker, and a session of one would be none to the next.
             raise OptionsError("oidc-auth needs SECRET_KEY: set it to a secret of its own, for people's sessions")
+        default = str(settings.config.DEFAULT_MLFLOW_PERMISSION)
+        with one_sentence(f"oidc-auth: DEFAULT_MLFLOW_PERMISSION: {quoted(default)} is none of its permissions"):
+            permissions.get_permission(default)
         _create_tables()
 
     def stack(self, app: Flask, routes: list[tuple[str, str]]) -> Any:
