@@ -74,6 +74,13 @@ def test_the_first_start_behind_a_proxy(tmp_path: Path) -> None:
         named["Host"] = "mlflow.example.com"
         assert Person(uri, "root", named).call("GET", "transition-requests/list") == {"requests": []}
         assert requests.get(f"{uri}{API}/transition-requests/list", timeout=60).status_code == 401
+        # As a browser sends it, from MLflow's own pages and from others.
+        root = Person(uri, "root", named | {"Origin": "https://mlflow.example.com", "Sec-Fetch-Site": "same-origin"})
+        root.model("fraud")
+        root.request("create", "fraud")
+        other = Person(uri, "root", named | {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"})
+        body = {"name": "fraud", "version": "1", "stage": "Archived"}
+        assert other.send("POST", "transition-requests/create", json=body).status_code == 403
 
 
 def test_the_first_start_with_single_sign_on(tmp_path: Path) -> None:
