@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +36,38 @@ def on_terminal(
     finally:
         os.close(inside)
     return process.wait(), shown.decode().replace("\r\n", "\n")
+
+
+class Watched:
+    """A command on a terminal, looked at while it runs."""
+
+    def __init__(self, command: Sequence[str | Path], variables: Mapping[str, str]) -> None:
+        self._inside, outside = _terminal(80)
+        environment = {name: value for name, value in variables.items() if name not in {"COLUMNS", "LINES"}}
+        self._process = subprocess.Popen(
+            command, env={"TERM": "xterm", **environment}, stdin=outside, stdout=outside, stderr=outside,
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(outside)
+
+    def shows(self, text: str, within: float = 60) -> bool:
+        """Whether it comes, from now on, in time."""
+        shown, ends = b"", time.monotonic() + within
+        while text.encode() not in shown:
+            if not select.select([self._inside], [], [], max(ends - time.monotonic(), 0))[0]:
+                return False
+            shown += os.read(self._inside, 65536)
+        return True
+
+    def interrupted(self) -> int:
+        """Presses Ctrl-C, and returns the exit code."""
+        os.write(self._inside, b"\x03")
+        # What it still says has to be read, or it waits for room.
+        with contextlib.suppress(OSError):
+            while os.read(self._inside, 65536):
+                pass
+        os.close(self._inside)
+        return self._process.wait(30)
 
 
 def _terminal(columns: int) -> tuple[int, int]:

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, Engine, select, text
 
 from reconciler.audit.observation_tables import AcknowledgementRow
 from reconciler.audit.session import Session
+from reconciler.audit.statements import parts
 from reconciler.audit.tables import UtcMillis
 from reconciler.domain.causes import Cause
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible, visible_name
 from reconciler.ports import NoSuchTenure
 
-_TOGETHER: Final = 200
 _ONE: Final = text("""
 SELECT t.model, t.version, t.target, t.began_by, t.accepted_by, b.standing
 FROM tenures t LEFT JOIN bypasses b ON b.tenure_id = t.tenure_id WHERE t.tenure_id = :tenure_id
@@ -87,9 +87,8 @@ def accept_baselines(
     found = baselines(engine, model, target)
     session = Session(engine)
     accepted = []
-    for start in range(0, len(found), _TOGETHER):
+    for part in parts(found):
         with session.recording() as recording:
-            part = found[start : start + _TOGETHER]
             ids = [row["tenure_id"] for row in part]
             # Somebody else may accept the same at this moment.
             taken = select(AcknowledgementRow.observation_id).where(AcknowledgementRow.observation_id.in_(ids))

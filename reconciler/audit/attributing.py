@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -14,7 +14,7 @@ from reconciler.audit.log import Recording
 from reconciler.audit.looks import HELD
 from reconciler.audit.observation_tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.session import Session
-from reconciler.audit.statements import Served
+from reconciler.audit.statements import WRITTEN_TOGETHER, Served
 from reconciler.domain.causes import Cause, Explained, Found, Person, began_by, ended_by
 from reconciler.domain.holding import Sign
 from reconciler.domain.looks import Place
@@ -23,9 +23,6 @@ from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
 from reconciler.ports.observations import Attributed, Attributions, Traces
-
-# Explained in one transaction: others wait for the log's lock meanwhile.
-_TOGETHER: Final = 200
 
 
 class Attributing:
@@ -58,7 +55,7 @@ class Attributing:
         after = 0
         while True:
             here = {"registry": self._served.registry, "workspace": self._served.workspace}
-            asked = {**here, "after": after, "most": _TOGETHER}
+            asked = {**here, "after": after, "most": WRITTEN_TOGETHER}
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
                 doubtful = [row for row in rows if _is_exception(_explained(row, replace(traces, people_hide=False)))]

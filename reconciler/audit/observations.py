@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -18,7 +17,7 @@ from reconciler.audit.looks import HELD, LEFT
 from reconciler.audit.observation_tables import HolderRow, ObservationRow, StrayTagRow, UnattributedRow, WatchedScopeRow
 from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.session import Session
-from reconciler.audit.statements import Served
+from reconciler.audit.statements import Served, parts
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
 from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
@@ -26,11 +25,8 @@ from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
 from reconciler.ports.observations import Attributions, EndOfTenure, Looked, NewTenure, Stray, Traces, Watch
 
-# So many rows of history in one transaction: others wait for the log's lock meanwhile.
-TOGETHER: Final = 200
 # A model, a version and a target, as they are shown.
 Key = tuple[str, str, str]
-T = TypeVar("T")
 
 
 class SqlObservations:
@@ -67,13 +63,13 @@ class SqlObservations:
 
     def observe(self, fence: int, ended: Sequence[EndOfTenure], began: Sequence[NewTenure]) -> Sequence[Tenure] | None:
         tenures: list[Tenure] = []
-        for ends in _parts(ended):
+        for ends in parts(ended):
             with self._session.recording() as recording:
                 if not self._holds_lease(recording.connection, fence):
                     return None
                 self._end(recording, ends)
                 failpoint("ends to be committed")
-        for begins in _parts(began):
+        for begins in parts(began):
             with self._session.recording() as recording:
                 if not self._holds_lease(recording.connection, fence):
                     return None
@@ -236,12 +232,6 @@ class SqlObservations:
             for stray in strays:
                 told = update(StrayTagRow).where(self._is(self._shown(stray)))
                 connection.execute(told.values(pointed_out=True))
-
-
-def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    rest = iter(items)
-    while part := list(islice(rest, TOGETHER)):
-        yield part
 
 
 def _moment(value: Any) -> datetime:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, literal
 from sqlalchemy.ext.compiler import compiles
@@ -32,6 +32,7 @@ from reconciler.audit.tables import (
     UtcMillis,
 )
 
+T = TypeVar("T")
 _OfARegistry = (
     DecisionRow
     | OpenRequestRow
@@ -117,6 +118,11 @@ def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
     from sqlalchemy.dialects.postgresql import ARRAY
 
     return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
+
+
+def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """All the items in order, as many together as one transaction may write."""
+    return (items[start : start + WRITTEN_TOGETHER] for start in range(0, len(items), WRITTEN_TOGETHER))
 
 
 def chunks(keys: Collection[str], size: int = _CHUNK) -> Iterator[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +14,13 @@ from reconciler.cli.options import JsonOption, duration_of
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.status_holding import show_holding
 from reconciler.cli.terminal import Colour, painted
+from reconciler.cli.watching import watched
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.text import counted, visible
 from reconciler.domain.times import duration_text, parse_iso
+
+if TYPE_CHECKING:
+    from reconciler.settings.model import Settings
 
 _SHOWN_DAEMONS = 5
 # Of what a server said, in a table; what is stuck is shown with all its words.
@@ -40,16 +44,17 @@ def status(
         bool,
         typer.Option("--all-registries", help="Show every registry in the database, not only the configured one."),
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until Ctrl-C.")] = False,
 ) -> int:
     """Show the last cycle, the open requests and what they wait for."""
-    from reconciler.audit.picture import picture_of
-    from reconciler.bootstrap.audit_reader import audit_reader
-
     limit = duration_of(max_age, "--max-age") if max_age is not None else None
+    if watch and (as_json or limit is not None):
+        raise typer.BadParameter("shows it to people: use it without --json and --max-age", param_hint="--watch")
     configured = settings()
     here = None if all_registries else configured.recorded_registry
-    with audit_reader(configured) as reader:
-        picture = picture_of(reader, here)
+    if watch:
+        return watched(lambda: _show(_picture(configured, here), here))
+    picture = _picture(configured, here)
     if limit is not None:
         return _monitored(picture, limit.total_seconds(), here)
     if as_json:
@@ -57,6 +62,14 @@ def status(
     else:
         _show(picture, here)
     return DONE
+
+
+def _picture(configured: Settings, here: tuple[str, str] | None) -> dict[str, Any]:
+    from reconciler.audit.picture import picture_of
+    from reconciler.bootstrap.audit_reader import audit_reader
+
+    with audit_reader(configured) as reader:
+        return picture_of(reader, here)
 
 
 def _monitored(picture: dict[str, Any], seconds: float, here: tuple[str, str] | None) -> int:

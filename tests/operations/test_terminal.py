@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.conftest import Product
 from tests.command import COMMAND
 from tests.databricks_double import Workspace
-from tests.terminal import on_terminal
+from tests.terminal import Watched, on_terminal
 
 LATER = (
     "version: 1\nrules:\n  - name: later\n    targets: [Production]\n"
@@ -113,3 +113,23 @@ def test_one_is_singular(held: Workspace, product: Product, tmp_path: Path) -> N
     [row] = product.decisions()
     assert row["reason"] == "validation_accuracy 0.5, at least 0.9 required (accuracy)"
     assert not re.search(r"\b1 \w+s\b(?! failed)", product.ok("audit", "report"))
+
+
+def test_a_watched_status_shows_what_changes_and_errors_too_until_ctrl_c(waiting: Product) -> None:
+    watched = Watched([COMMAND, "status", "--watch"], waiting.environment())
+    assert watched.shows(MODEL)
+    waiting.ok("pause", "--reason", "a release freeze")
+    assert watched.shows("a release freeze")
+    database = waiting.place / "audit.db"
+    database.rename(waiting.place / "elsewhere.db")
+    assert watched.shows("no such file")
+    (waiting.place / "elsewhere.db").rename(database)
+    assert watched.shows("a release freeze")
+    assert watched.interrupted() == 130
+
+
+@pytest.mark.parametrize("options", [["--watch", "--json"], ["--watch", "--max-age", "5m"], ["--watch"]])
+def test_what_cannot_be_watched_is_one_sentence(waiting: Product, options: list[str]) -> None:
+    done = waiting.run("status", *options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("--watch: ")
