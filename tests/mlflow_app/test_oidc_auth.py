@@ -122,19 +122,18 @@ def test_the_daemons_service_account_decides_by_its_token_and_check_says_about_w
     assert f"may not decide about {mine} (CAN_EDIT), {other} (CAN_READ)" in said
 
 
-def test_the_page_makes_the_daemons_account(scene: Scene, tmp_path: Path) -> None:
-    """Its block as it is typed, but for the administrator's token and the time."""
+def test_the_page_makes_the_daemons_account(scene: Scene) -> None:
+    """Its block as it is typed, but for the time, and with curl told to fail."""
     root = scene["root"]
     root.model("fraud")
     until = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds").replace("+00:00", "Z")
-    own = root.call("POST", f"users/{mail('root')}/tokens", json={"name": "of root", "expiration": until})["token"]
     page = (Path(__file__).parents[2] / "docs" / "mlflow-app.md").read_text()
-    script = re.findall(r"```sh\n(USERS=.*?)```", page, re.DOTALL)[0]
-    script = script.replace("-u root@example.com", f"-sS --fail-with-body -u '{mail('root')}:{own}'")
-    script = script.replace("2027-06-30T00:00:00Z", until)
+    script = re.findall(r"```sh\n(USERS=.*?)```", page, re.DOTALL)[0].replace("curl ", "curl -sS --fail-with-body ")
+    [session] = re.findall(r"\bsession=([^;]+)", root.headers["Cookie"])
     done = subprocess.run(
-        ["sh", "-e", "-c", script], env={**os.environ, "MLFLOW": scene.uri}, capture_output=True, text=True, check=False
-    )
+        ["sh", "-e", "-c", script.replace("2027-06-30T00:00:00Z", until)],
+        env={**os.environ, "MLFLOW": scene.uri, "SESSION": session}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     [token] = re.findall(r'"token": *"([^"]+)"', done.stdout)
     daemon = Person(scene.uri, "reconciler", {"Authorization": basic("reconciler", token)})
