@@ -69,8 +69,8 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
             "acknowledge or baseline",
             "audit",
         ),
-        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, --watch, "
-         "--help, --config, --log-format or --log-level", "status"),
+        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
+         "--watch, --help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version, --install-completion, "
          "--show-completion or --help", ""),
