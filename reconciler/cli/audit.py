@@ -24,6 +24,7 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.redacting import redact
+from reconciler.cli.reperforming import reperform
 from reconciler.cli.reports import report
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
@@ -134,3 +135,4 @@ _ACKNOWLEDGE = "audit acknowledge 12 --reason 'emergency, ticket 71'"
 app.command(epilog=f"Example: mlflow-reconciler {_ACKNOWLEDGE}")(acknowledge)
 _BASELINE = "audit baseline --model 'fraud*' --reason 'reviewed on 1 March'"
 app.command(epilog=f"Example: mlflow-reconciler {_BASELINE}")(baseline)
+app.command(epilog="Example: mlflow-reconciler audit reperform --since 2026-07-01 --until 2026-10-01")(reperform)

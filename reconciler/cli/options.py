@@ -88,4 +88,12 @@ def moment(text: str | None, option: str) -> datetime | None:
         raise typer.BadParameter(message, param_hint=option) from None
 
 
+def period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """From when, and until when; None where it has no such bound."""
+    begins, ends = moment(since, "--since"), moment(until, "--until")
+    if begins and ends and begins >= ends:
+        raise typer.BadParameter("the period ends before it begins", param_hint="--until")
+    return begins, ends
+
+
 ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]
