@@ -2,7 +2,7 @@
 
 `make bench` prints the figures; `make bench BENCH_ARGS=--write` also writes docs/performance.md. `BENCH_ARGS=audit`
 measures an audit database that grows (`bench/audit.py`), `BENCH_ARGS=large` many requests and versions, and
-`BENCH_ARGS=proofs` what it costs to verify the record.
+`BENCH_ARGS=proofs` what it costs to verify the record, `BENCH_ARGS=reperform` to judge decisions again.
 """
 
 from __future__ import annotations

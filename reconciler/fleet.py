@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from reconciler.cycle.batches import batches
 from reconciler.domain.checks.requester import RequesterCode
-from reconciler.domain.codes import CommonCode
+from reconciler.domain.codes import AbsenceCode, CommonCode
+from reconciler.domain.evidence import Absent, Evidence, VersionFacts
 from reconciler.domain.holding import Holders, changes_in
 from reconciler.domain.looks import Look, Place
 from reconciler.domain.policy import Policy
@@ -99,7 +100,15 @@ def judged_fleet(
         for judgement in judge_batch(registry, policy, batch, now, at):
             request = judgement.listed.request
             place = places[request]
-            yield _judged(place, judgement.verdict, request, known[place])
+            if _is_gone(judgement.evidence):
+                yield JudgedHolder(place, Fitness.UNKNOWN, (), "", "it is gone since it was listed", known[place])
+            else:
+                yield _judged(place, judgement.verdict, request, known[place])
+
+
+def _is_gone(evidence: Evidence) -> bool:
+    version = evidence.fact(VersionFacts)
+    return isinstance(version, Absent) and version.code == AbsenceCode.VERSION_MISSING
 
 
 def _asked(registry: Registry, place: Place, known: Known | None, at: datetime) -> Request:

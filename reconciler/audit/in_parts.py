@@ -6,12 +6,13 @@ leaves it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
@@ -41,13 +42,20 @@ def results_of(url: str, work: Work[T_co], parts: Sequence[Part]) -> Iterator[T_
         AuditUnavailable: the database cannot be read.
     """
     processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(parts) < _FEW or processes < 2:
-        with opened(url, Access.READ) as engine:
-            yield from (_one(engine, work, part) for part in parts)
-        return
+    done = 0
+    if len(parts) >= _FEW and processes > 1:
+        # Where no process can be started, or one was killed, this one does the rest.
+        with contextlib.suppress(BrokenExecutor, OSError, ImportError):
+            for result in _by_processes(url, work, parts, processes):
+                done += 1
+                yield result
+    with opened(url, Access.READ) as engine:
+        yield from (_one(engine, work, part) for part in parts[done:])
+
+
+def _by_processes(url: str, work: Work[T_co], parts: Sequence[Part], processes: int) -> Iterator[T_co]:
     # Not forked: this process may have threads, such as that of a progress bar.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (url, work))
-    with pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (url, work)) as pool:
         try:
             yield from _in_order(pool, parts, processes * _AHEAD)
         finally:

@@ -85,13 +85,21 @@ def count_of(connection: Connection, chosen: Chosen) -> int:
 
 
 def parts_of(connection: Connection, chosen: Chosen) -> list[Part]:
-    """The chosen decisions that are there now, in the order in which they were recorded."""
+    """The chosen decisions that are there now, in the order in which they were recorded.
+
+    By counting rows, and not from one number to the next: numbers may have gaps of any size.
+    """
     row = DecisionRow
-    bounds = select(func.min(row.id), func.max(row.id)).where(chosen.condition())
-    first, last = tuple[Any, Any](connection.execute(bounds).one())
-    if first is None:
+    place = (func.row_number().over(order_by=row.id) - 1).label("place")
+    numbered = select(row.id, place).where(chosen.condition()).subquery()
+    firsts: list[int] = list(
+        connection.scalars(select(numbered.c.id).where(numbered.c.place % _TOGETHER == 0).order_by(numbered.c.id))
+    )
+    if not firsts:
         return []
-    return [Part(chosen, at, min(at + _TOGETHER - 1, last)) for at in range(first, last + 1, _TOGETHER)]
+    last = connection.scalar(select(func.max(row.id)).where(chosen.condition())) or firsts[-1]
+    lasts = [*(first - 1 for first in firsts[1:]), last]
+    return [Part(chosen, first, end) for first, end in zip(firsts, lasts, strict=True)]
 
 
 def read_part(connection: Connection, part: Part) -> list[StoredDecision]:

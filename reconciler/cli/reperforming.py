@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE
 from reconciler.cli.options import FormatOption, SinceOption, UntilOption, period
@@ -31,7 +32,10 @@ _COLOURS = {"differs": Colour.BAD, "unknown": Colour.DOUBTFUL}
 
 
 def reperform(
-    decision_id: Annotated[str | None, typer.Argument(help="A decision's id, or the beginning of it.")] = None,
+    decision_id: Annotated[
+        str | None,
+        typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions),
+    ] = None,
     format: FormatOption = Format.TABLE,
     since: SinceOption = None,
     until: UntilOption = None,

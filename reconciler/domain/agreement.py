@@ -99,21 +99,29 @@ def compared(recorded: Recorded, again: Verdict) -> list[Discrepancy]:
 
 def by_recorded_checks(recorded: Recorded) -> Iterator[Discrepancy]:
     """Where the recorded checks give another verdict than the recorded one."""
-    combine, known = COMBINED.get(recorded.engine), set(Result)
-    if combine is None or any(check.result not in known or check.role not in set(Role) for check in recorded.checks):
+    combine = COMBINED.get(recorded.engine)
+    checks = [as_judged(one.result, one.code, one.role) for one in recorded.checks]
+    if combine is None or None in checks:
         return
-    kind, code = combine([_AsJudged(Result(one.result), one.code, Role(one.role)) for one in recorded.checks])
+    kind, code = combine([check for check in checks if check is not None])
     if (recorded.verdict, recorded.reason_code) != (kind, code):
-        yield Discrepancy(
-            Agreement.DIFFERS, "verdict", "", recorded.verdict, str(kind), "what its recorded checks give"
-        )
+        given = "what its recorded checks give"
+        yield Discrepancy(Agreement.DIFFERS, "verdict", "", recorded.verdict, str(kind), given)
 
 
-@dataclass(frozen=True, slots=True)
-class _AsJudged:
+class AsJudged(NamedTuple):
+    """What a verdict is made of, of a check as it was recorded."""
+
     result: Result
     code: str
     role: Role
+
+
+def as_judged(result: str, code: str, role: str | None) -> AsJudged | None:
+    """None where it has a result or a role that no check has. `role` None: it decides."""
+    if result not in set(Result) or role not in {None, *Role}:
+        return None
+    return AsJudged(Result(result), code, Role(role or Role.DECIDES))
 
 
 # --- checks --------------------------------------------------------------------------------------------------

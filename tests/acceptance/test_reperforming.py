@@ -1,4 +1,4 @@
-"""What a daemon decided on a real server is judged again, and a plain second judge says the same."""
+"""What a daemon decided on a real server is judged again, and by other policies; a plain second judge says the same."""
 
 from __future__ import annotations
 
@@ -43,3 +43,36 @@ def test_decisions_of_a_real_server_agree_until_somebody_flips_one(
         (name("bad"), "verdict", "approve", "reject"),
         (name("none"), "result", "passed", "failed"),
     }
+
+
+def test_what_another_policy_would_have_made_of_it_is_what_a_plain_comparison_says(
+    server: Server, product: Product, name: Name
+) -> None:
+    values = {f"m{number}": 0.86 + number / 50 for number in range(6)}
+    for model, value in values.items():
+        server.version(name(model), metric=value)
+        if model in {"m3", "m4"}:
+            server.tag(name(model), "team", "owner")
+        server.ask(name(model))
+    product.ok("once")
+    new = product.place / "new.yaml"
+
+    def would(least: float, *, owned: bool) -> dict[str, str]:
+        checks = [f"{{metric: validation_accuracy, min: {least}}}"] + ["{tag: owner}"] * owned
+        rule = 'name: other, targets: [Production, "@champion"], archive_existing: true'
+        new.write_text(f"version: 1\nrules: [{{{rule}, require: [{', '.join(checks)}]}}]\n")
+        found = json.loads(product.ok("policy", "replay", str(new), "--format", "json"))
+        assert (found["decisions"], found["unknown"], found["differ"]) == (6, 0, len(found["rows"]))
+        return {row["model"]: row["would"] for row in found["rows"]}
+
+    def by_hand(least: float, *, owned: bool) -> dict[str, str]:
+        said = {model: value >= least and (not owned or model in {"m3", "m4"}) for model, value in values.items()}
+        return {
+            name(model): "approve" if passes else "reject"
+            for model, passes in said.items()
+            if passes != (values[model] >= 0.9)
+        }
+
+    for least in (0.9, 0.93, 0.8):
+        for owned in (False, True):
+            assert would(least, owned=owned) == by_hand(least, owned=owned)

@@ -56,6 +56,24 @@ def test_what_cannot_be_read_is_unknown_and_only_that_ends_with_3(held: Workspac
     assert (code, whole["unknown"], whole["rows"][0]["result"]) == (3, 1, "unknown")
 
 
+def test_a_version_that_is_deleted_meanwhile_is_no_failure(held: Workspace, product: Product) -> None:
+    held.models["m"] = {}
+    hold(held, "m", "0.95", "0.96")
+    gone = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "gone"})
+    asked = []
+
+    def before(method: str, path: str) -> tuple[int, dict[str, Any]] | None:
+        if path.endswith("model-versions/get"):
+            asked.append(path)
+            return gone if len(asked) == 1 else None
+        return None
+
+    held.before = before
+    code, whole = fleet(product)
+    assert (code, whole["passes"], whole["unknown"]) == (3, 1, 1)
+    assert "it is gone since it was listed" in {row["why"] for row in whole["rows"]}
+
+
 def test_a_list_that_breaks_off_is_no_list(held: Workspace, product: Product) -> None:
     held.models["m"] = {}
     hold(held, "m", "0.95")

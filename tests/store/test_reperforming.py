@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import signal
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.redacting import redact
 from reconciler.audit.reperforming import Reperformed, reperform
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.stored_decisions import Chosen, parts_of
+from reconciler.audit.stored_decisions import Chosen, Part, parts_of, read_part
 from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence, ModelFacts, Reading, RunFacts, VersionFacts
@@ -109,6 +111,38 @@ def test_several_processes_say_the_same_as_one(engine: Engine, monkeypatch: pyte
     monkeypatch.setattr("reconciler.audit.stored_decisions._TOGETHER", 1)
     assert read_again(engine) == alone
     assert len(alone[1]) == 1
+
+
+@dataclass
+class Dies:
+    """Counts decisions, and is killed in every process but the one that it was made in."""
+
+    pid: int = field(default_factory=os.getpid)
+
+    def __call__(self, connection: Any, part: Part) -> int:
+        if os.getpid() != self.pid:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return len(read_part(connection, part))
+
+
+def test_what_a_killed_process_leaves_is_done_all_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide(engine, 5)
+    monkeypatch.setattr(in_parts, "_FEW", 1)
+    monkeypatch.setattr("reconciler.audit.stored_decisions._TOGETHER", 2)
+    with one_state(engine) as connection:
+        parts = parts_of(connection, Chosen())
+    url = engine.url.render_as_string(hide_password=False)
+    assert sorted(in_parts.results_of(url, Dies(), parts)) == [1, 2, 2]
+
+
+def test_gaps_between_numbers_of_any_size_cost_nothing(engine: Engine) -> None:
+    decide(engine, 4)
+    with as_owner(engine) as connection:
+        highest = text("UPDATE decisions SET id = :id WHERE id = (SELECT max(id) FROM decisions)")
+        connection.execute(highest, {"id": 2**63 - 2})
+        lowest = text("UPDATE decisions SET id = :id WHERE id = (SELECT min(id) FROM decisions)")
+        connection.execute(lowest, {"id": -(2**62)})
+    assert read_again(engine) == (4, [])
 
 
 def test_what_an_earlier_engine_decided_is_judged_again_by_it(engine: Engine) -> None:
