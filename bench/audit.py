@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--write", action="store_true", help="also write the tables into docs/performance.md")
     asked: Any = parser.parse_args(arguments)
     lines: list[str] = []
-    for kind, made in _DATABASES.items():
+    for kind, made in DATABASES.items():
         if asked.only in {None, kind}:
             with made() as url:
                 lines += table(kind, list(measure(url, asked.most)))
@@ -224,7 +224,7 @@ def _postgresql() -> Iterator[str]:
         server.stop()
 
 
-_DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql}
+DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql}
 _INTRODUCTION = (
     "Decisions with 8 kB of evidence each, in the log like all others; the registry is a double in memory, so only\n"
     "the database is measured. SQLite's unit is a step of its machine, PostgreSQL's a block that was touched. Made\n"

@@ -114,7 +114,7 @@ class Stored:
 
 
 def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
-    salts, text = bytes_of(row["salts"]), _text_in(row)
+    salts, text = bytes_of(row["salts"]), text_in(row)
     try:
         entries = json.loads(text)
         readable = all(isinstance(path, str) and len(value) < 2 for path, *value in entries)
@@ -127,7 +127,7 @@ def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
     return entries, [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
 
 
-def _text_in(row: Mapping[str, Any]) -> bytes:
+def text_in(row: Mapping[str, Any]) -> bytes:
     """The JSON that a row holds."""
     unpacking = zlib.decompressobj()
     try:
@@ -146,7 +146,7 @@ def _digests_at_once(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     No quotation mark stands within a string of JSON without a backslash before it, so `],["` only ends one array and
     begins another. Where it does so within a value there are more parts than fields.
     """
-    salts, text = bytes_of(row["salts"]), _text_in(row)
+    salts, text = bytes_of(row["salts"]), text_in(row)
     parts = text[3:-2].split(b'],["')
     if len(parts) != row["fields"] or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Integer, Row, select, type_coerce
 
@@ -13,8 +13,8 @@ from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow
 from reconciler.audit.log_reading import cell_of
 from reconciler.audit.statements import chunks
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow, PolicyVersionRow
+from reconciler.domain.agreement import as_judged
 from reconciler.domain.evaluate import COMBINED
-from reconciler.domain.verdict import Result, Role
 
 # A policy has up to 4 MiB.
 _POLICIES_TOGETHER = 8
@@ -101,14 +101,6 @@ def _digest_of(policy: object) -> str | None:
 # --- verdicts ------------------------------------------------------------------------------------------------
 
 
-class _Recorded(NamedTuple):
-    """A check as it was recorded: what a verdict is made of."""
-
-    result: Result
-    code: str
-    role: Role
-
-
 def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
     name = f"decisions {row.decision_id}"
     # SQLite keeps any value, and each condition reads it in a way of its own.
@@ -121,18 +113,14 @@ def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
     if missing is not None:
         yield f"{name}: its check {missing} is missing"
         return
-    recorded = [
-        _Recorded(Result(check.result), check.code, Role(check.role or Role.DECIDES))
-        for check in checks
-        if check.result in set(Result) and (check.role is None or check.role in set(Role))
-    ]
+    recorded = [as_judged(check.result, check.code, check.role) for check in checks]
     combined = COMBINED.get(row.engine)
-    if len(recorded) < len(checks):
+    if None in recorded:
         yield f"{name}: a check of it has a result or a role that no check has"
     elif combined is None:
         yield f"{name}: no engine has the number {row.engine}"
     else:
-        kind, code = combined(recorded)
+        kind, code = combined([check for check in recorded if check is not None])
         if (row.verdict, row.reason_code) != (kind, code):
             yield f"{name}: its verdict is {row.verdict} ({row.reason_code}), and its checks give {kind} ({code})"
 

@@ -54,7 +54,7 @@ def explain(
 
     if as_json and format not in (None, ExplainFormat.JSON):
         raise typer.BadParameter("--json is --format json: use one of the two", param_hint="--format")
-    goal, when = target_of(target), _moment(at)
+    goal, when = target_of(target), moment_at(at)
     shown = ExplainFormat.JSON if as_json else format or ExplainFormat.TEXT
 
     def explained() -> int:
@@ -74,7 +74,8 @@ def explain(
     return with_json_errors(explained) if shown is ExplainFormat.JSON else explained()
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_at(text: str | None) -> datetime | None:
+    """The time of --at, which may be to come."""
     if text is None:
         return None
     try:

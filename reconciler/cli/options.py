@@ -31,6 +31,8 @@ VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
+ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
+TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
@@ -84,6 +86,14 @@ def moment(text: str | None, option: str) -> datetime | None:
     except ValueError:
         message = f"{text!r} is not a time: use 2026-11-24, 2026-11-24T09:00 or 7d"
         raise typer.BadParameter(message, param_hint=option) from None
+
+
+def period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """From when, and until when; None where it has no such bound."""
+    begins, ends = moment(since, "--since"), moment(until, "--until")
+    if begins and ends and begins >= ends:
+        raise typer.BadParameter("the period ends before it begins", param_hint="--until")
+    return begins, ends
 
 
 ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]

@@ -1,4 +1,4 @@
-"""policy validate and policy schema."""
+"""policy validate, diff, test and schema; replay is in a file of its own."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.output import write_json
+from reconciler.cli.replaying import replay
 from reconciler.domain.text import counted, quoted, visible_name
 
 if TYPE_CHECKING:
     from reconciler.domain.policy import Policy, Rule
 
-app = typer.Typer(no_args_is_help=True, help="Check a policy, or get its JSON Schema.")
+app = typer.Typer(
+    no_args_is_help=True, help="Check a policy, try it on cases or past decisions, or get its JSON Schema."
+)
 
 
 @app.command(epilog="Example: mlflow-reconciler policy validate policy.yaml")
@@ -103,6 +106,9 @@ def judge_cases(
         junit.write_bytes(junit_xml(str(path), results))
     print(f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed")
     return NEGATIVE if failed else DONE
+
+
+app.command(epilog="Example: mlflow-reconciler policy replay policy.yaml --since 90d")(replay)
 
 
 @app.command(epilog="Example: mlflow-reconciler policy schema > policy.schema.json")

@@ -12,6 +12,7 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NO_SUCH, say
 from reconciler.cli.explaining import explain
+from reconciler.cli.fleet import fleet
 from reconciler.cli.options import (
     FormatOption,
     JsonOption,
@@ -40,6 +41,7 @@ _COMMENT_SHOWN = 80
 
 def register(parent: typer.Typer) -> None:
     parent.command(epilog="Example: mlflow-reconciler explain fraud 7 Production --json")(explain)
+    parent.command(epilog="Example: mlflow-reconciler fleet --policy policy.yaml")(fleet)
     parent.add_typer(app, name="request")
 
 

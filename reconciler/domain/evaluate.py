@@ -84,7 +84,8 @@ class _Judging:
             if isinstance(required, AnyOf):
                 yield from self._alternatives(rule, required, role, note)
             else:
-                yield replace(self._checked(rule, required), role=role, note=note)
+                checked = self._checked(rule, required)
+                yield checked if role is Role.DECIDES and not note else replace(checked, role=role, note=note)
 
     def _role(self, applying: Applying, required: Check | AnyOf) -> tuple[Role, str]:
         by = self.overrides.get((applying.rule.name, required.id))

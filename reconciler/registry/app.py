@@ -88,6 +88,10 @@ class AppRegistry(TransitionRequests):
         """Every open request, whatever its target: a person must see those that no rule names."""
         return self._in_order({})
 
+    def holders(self, scope: Scope) -> Look:
+        """As of any server: what the list shows is told in parts, from one look to the next."""
+        return self._looking.look(Wanted(scope, afresh=True, at_once=True))
+
     def _in_order(self, query: Mapping[str, Any]) -> list[Listed]:
         return sorted(self._list(query), key=lambda listed: listed.request.order)
 

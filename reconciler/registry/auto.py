@@ -116,6 +116,9 @@ class AutoRegistry:
     def all_open(self, scope: Scope) -> list[Listed]:
         return self._registry().all_open(scope)
 
+    def holders(self, scope: Scope) -> Look:
+        return self._registry().holders(scope)
+
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         return self._registry().create(model, version, target, requester, comment, now)
 

@@ -145,6 +145,16 @@ class DatabricksRegistry(TransitionRequests):
     def all_open(self, scope: Scope) -> list[Listed]:
         return list(self.open_requests(scope).requests)
 
+    def holders(self, scope: Scope) -> Look:
+        """One call lists the models with the newest version of each stage, one more each that has a governed one."""
+        versions: list[SeenVersion] = []
+        for model in self.models():
+            name = str(model.get("name", ""))
+            wanted = {target.name for target in scope.targets_of(name) if target.is_stage}
+            if any(seen_version({**row, "name": name}).stage in wanted for row in rows_of(model, "latest_versions")):
+                versions += [seen_version(row) for row in self._rows_of_versions(name)]
+        return Look(versions)
+
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         """The models, the versions of the first governed one, and the requests of its newest."""
         models = 0

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.domain.evidence import Needs
+from reconciler.domain.looks import Look
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -31,6 +32,9 @@ class Speaking(Registry, Protocol):
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Every open request; if the registry can only be searched by target, those within the scope."""
+
+    def holders(self, scope: Scope) -> Look:
+        """All that holds a target of the scope now, read for this alone, however many calls it takes."""
 
     def create(
         self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime

@@ -100,6 +100,9 @@ class TagsRegistry:
     def all_open(self, scope: Scope) -> list[Listed]:
         return _in_order(listed for target in scope.targets for listed in self._open_for(target))
 
+    def holders(self, scope: Scope) -> Look:
+        return self._looking.look(Wanted(scope, afresh=True, at_once=True))
+
     def _open_for(self, target: Target) -> list[Listed]:
         return [self._listed(row, target) for row in self._rows_with(target)]
 

@@ -55,7 +55,9 @@ def test_a_mistake_in_the_command_line_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-COMMANDS = "demo, run, once, check, status, pause, resume, install-service, explain, init, request, policy, audit or db"
+COMMANDS = (
+    "demo, run, once, check, status, pause, resume, install-service, explain, fleet, init, request, policy, audit or db"
+)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +68,11 @@ COMMANDS = "demo, run, once, check, status, pause, resume, install-service, expl
         (
             ["audit", "lits"],
             "no such command 'lits': use list, show, report, verify, dossier, sample, redact, "
-            "acknowledge or baseline",
+            "acknowledge, baseline or reperform",
             "audit",
         ),
         (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
-         "--help, --config, --log-format or --log-level", "status"),
+         "--watch, --help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version, --install-completion, "
          "--show-completion or --help", ""),

@@ -1,0 +1,122 @@
+"""audit reperform."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli import completing
+from reconciler.cli.common import settings
+from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE
+from reconciler.cli.options import FormatOption, SinceOption, UntilOption, period
+from reconciler.cli.output import Format
+from reconciler.cli.row_stream import RowStream
+from reconciler.cli.terminal import Colour, painted, progress_bar
+from reconciler.domain.text import counted
+
+if TYPE_CHECKING:
+    from reconciler.audit.reperforming import Reperformed
+    from reconciler.audit.stored_decisions import Chosen, Part
+    from reconciler.domain.agreement import Discrepancy
+
+COLUMNS = (
+    "decision_id", "decided_at", "model", "version", "target", "agreement", "check", "what", "recorded",
+    "judged_again", "why",
+)  # fmt: skip
+_COLOURS = {"differs": Colour.BAD, "unknown": Colour.DOUBTFUL}
+
+
+def reperform(
+    decision_id: Annotated[
+        str | None,
+        typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions),
+    ] = None,
+    format: FormatOption = Format.TABLE,
+    since: SinceOption = None,
+    until: UntilOption = None,
+) -> int:
+    """Judge decisions again from what was recorded with them; exit 1 where one comes out differently, else 3 where one
+    cannot be told.
+
+    Each is judged on its stored evidence, by the policy that was in force and the engine that judged it.
+    """
+    from reconciler.audit.reperforming import reperform as judged_again
+    from reconciler.audit.stored_decisions import Chosen
+
+    if decision_id is not None and (since or until):
+        raise typer.BadParameter("names one decision: leave out --since and --until", param_hint="decision_id")
+    url = settings().audit.url.get_secret_value()
+    many, parts = chosen_decisions(url, decision_id, Chosen(None, *period(since, until)))
+    count: Counter[str] = Counter()
+    stream = None if format is Format.TABLE else RowStream(format, COLUMNS, sys.stdout)
+    with progress_bar("judging again") as progress:
+        for done in judged_again(url, parts):
+            count["decisions"] += done.judged
+            progress(count["decisions"], many)
+            for one in done.told:
+                count[one.agreement] += 1
+                _tell(one, stream)
+    return _ended(count, stream)
+
+
+def chosen_decisions(url: str, decision_id: str | None, chosen: Chosen) -> tuple[int, list[Part]]:
+    """How many decisions are chosen, and in which parts they are read.
+
+    Raises:
+        NoSuchDecision, AmbiguousDecision: as `AuditReader.decision`.
+    """
+    from reconciler.audit import schema
+    from reconciler.audit.database import Access, audit_errors, one_state
+    from reconciler.audit.reader import only_one
+    from reconciler.audit.stored_decisions import count_of, parts_of
+
+    opened = schema.opened_at_head(url, Access.READ)
+    with opened as engine, audit_errors(engine), one_state(engine) as connection:
+        if decision_id is not None:
+            chosen = replace(chosen, decision_id=only_one(connection, decision_id))
+        return count_of(connection, chosen), parts_of(connection, chosen)
+
+
+def _tell(one: Reperformed, stream: RowStream | None) -> None:
+    if stream is not None:
+        for row in _rows(one):
+            stream.write(row)
+        return
+    agreement = painted(str(one.agreement), _COLOURS[str(one.agreement)])
+    place = f"{one.model} version {one.version} to {one.target}"
+    print(f"{one.decision_id} {place}, decided {one.decided_at}: {agreement}")
+    for found in one.found:
+        print(f"  {_sentence(found)}")
+
+
+def _rows(one: Reperformed) -> Iterator[dict[str, Any]]:
+    about = {name: getattr(one, name) for name in COLUMNS[:5]}
+    for found in one.found:
+        values = found.check, found.what, found.recorded, found.again, found.why
+        yield about | dict(zip(COLUMNS[5:], (str(found.kind), *values), strict=True))
+
+
+def _sentence(found: Discrepancy) -> str:
+    subject = f"{found.check}: {found.what}" if found.check else found.what
+    if found.kind == "unknown":
+        return f"{subject}: cannot be told: {found.why}"
+    why = f" ({found.why})" if found.why else ""
+    return f"{subject}: recorded {found.recorded or 'nothing'}, judged again {found.again or 'nothing'}{why}"
+
+
+def _ended(count: Counter[str], stream: RowStream | None) -> int:
+    differ, unknown = count["differs"], count["unknown"]
+    agree = count["decisions"] - differ - unknown
+    sentence = f"{counted(count['decisions'], 'decision')} judged again: {agree} agree, {differ} differ"
+    sentence += f", {unknown} cannot be told"
+    if stream is None:
+        print(sentence)
+    else:
+        about = {"decisions": count["decisions"], "agree": agree, "differ": differ, "unknown": unknown}
+        stream.end(about, sentence)
+    return NEGATIVE if differ else ABSTAINED if unknown else DONE

@@ -1,0 +1,124 @@
+"""Stored evidence as a policy may judge it that was not in force: what was never captured is not taken for absent.
+
+Of what the policy of then asked for, everything is there, and so is its absence. Of the rest there is what came with
+the same calls, and had room (`reconciler.domain.keeping`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from reconciler.domain.codes import AbsenceCode
+from reconciler.domain.evidence import (
+    Absent,
+    Answer,
+    Evidence,
+    Fact,
+    LoggedModelFacts,
+    ModelFacts,
+    Needs,
+    RunFacts,
+    Unreadable,
+    VersionFacts,
+)
+from reconciler.domain.withheld import Partial, Withheld
+
+NOT_CAPTURED: Final = "was not captured"
+
+
+def as_captured(evidence: Evidence, then: Needs, now: Needs) -> Evidence:
+    """The evidence, in which asking for what was not captured raises `Withheld`, or finds what cannot be read.
+
+    Args:
+        then: what the policy asked for by which it was gathered.
+        now: what is asked of it.
+    """
+    answers: dict[str, Answer] = dict(evidence.answers)
+    for kind, asked in ((RunFacts, now.run), (LoggedModelFacts, now.logged_model), (ModelFacts, now.registered_model)):
+        answer = answers.get(kind.key)
+        if asked and (answer is None or (isinstance(answer, Absent) and answer.code == AbsenceCode.NOT_ASKED)):
+            answers[kind.key] = Unreadable(f"{kind.key} {NOT_CAPTURED}")
+    captured = replace(evidence, answers=MappingProxyType(answers))
+    captured = captured.withholding(list(_names(captured, then, now)), NOT_CAPTURED)
+    run = captured.answers.get(RunFacts.key)
+    return captured.knowing(_run(run, then, now)) if isinstance(run, RunFacts) else captured
+
+
+def _names(evidence: Evidence, then: Needs, now: Needs) -> Iterator[str]:
+    """Paths of tags and metrics whose absence says nothing."""
+    version, model = evidence.answers.get(VersionFacts.key), evidence.answers.get(ModelFacts.key)
+    if isinstance(version, VersionFacts):
+        yield from _uncertain(version, "tags", now.tags - then.tags)
+    for key in (RunFacts.key, LoggedModelFacts.key):
+        fact = evidence.answers.get(key)
+        if isinstance(fact, RunFacts | LoggedModelFacts):
+            yield from _uncertain(fact, "metrics", now.metrics - then.metrics)
+    if isinstance(model, ModelFacts):
+        # Only tags that are asked for are read of a model.
+        yield from (f"{ModelFacts.key}.tags.{name}" for name in sorted(now.model_tags - then.model_tags))
+
+
+def _uncertain(fact: Any, member: str, names: Collection[str]) -> Iterator[str]:
+    there = _member(fact, member)
+    if there is None or not _lacks_some(fact, member):
+        return
+    for name in sorted(names):
+        # Of a logged model's metric some readings may be missing.
+        if isinstance(fact, LoggedModelFacts) or name not in set(there):
+            yield f"{fact.key}.{member}.{name}"
+
+
+def _member(fact: Fact, member: str) -> Any:
+    """None where it was redacted."""
+    try:
+        return getattr(fact, member)
+    except Withheld:
+        return None
+
+
+def _lacks_some(fact: Fact, member: str) -> bool:
+    """Whether not all that the registry showed is there: some had no room, or an earlier release kept only some."""
+    left_out: Mapping[str, object] | None = _member(fact, "left_out")
+    return left_out is None or member in left_out
+
+
+# --- runs ----------------------------------------------------------------------------------------------------
+
+
+class _Some(Partial[Any]):
+    """Metrics of which there were more: whoever goes through all of them is refused."""
+
+    def items(self) -> Any:
+        raise Withheld(self.path, NOT_CAPTURED)
+
+
+class _Uncaptured:
+    """In the place of a value: whoever looks at it is refused."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        raise Withheld(self._path, NOT_CAPTURED)
+
+
+def _run(run: RunFacts, then: Needs, now: Needs) -> RunFacts:
+    left = copy.copy(run)
+    metrics = _member(run, "metrics")
+    if metrics is not None and not now.metric_globs <= then.metric_globs and _lacks_some(run, "metrics"):
+        object.__setattr__(left, "metrics", _some(metrics))
+    if now.run_user and not then.run_user and _lacks_some(run, "user") and _member(run, "user") is None:
+        object.__setattr__(left, "user", _Uncaptured(f"{RunFacts.key}.user"))
+    return left
+
+
+def _some(metrics: Mapping[str, Any]) -> _Some:
+    some = _Some(metrics)
+    some.path = f"{RunFacts.key}.metrics"
+    if isinstance(metrics, Partial):
+        some.withheld, some.globs = metrics.withheld, metrics.globs
+    return some

@@ -1,0 +1,136 @@
+"""What holds a governed target now, judged as if it were asked for today. Nothing is recorded, nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+
+from reconciler.cycle.batches import batches
+from reconciler.domain.checks.requester import RequesterCode
+from reconciler.domain.codes import AbsenceCode, CommonCode
+from reconciler.domain.evidence import Absent, Evidence, VersionFacts
+from reconciler.domain.holding import Holders, changes_in
+from reconciler.domain.looks import Look, Place
+from reconciler.domain.policy import Policy
+from reconciler.domain.request import NOBODY, Request, Requester
+from reconciler.domain.scope import Scope
+from reconciler.domain.text import visible_name
+from reconciler.domain.verdict import CheckResult, Result, Verdict
+from reconciler.judging import JUDGED_TOGETHER, judge_batch
+from reconciler.ports import Listed, Registry
+
+# No grace is longer: what is missing of a holder has been missing for long.
+_LONG_AGO: Final = timedelta(days=3650)
+
+
+class Showing(Registry, Protocol):
+    """A registry that shows all holders at once."""
+
+    def holders(self, scope: Scope) -> Look: ...
+
+
+class Fitness(StrEnum):
+    PASSES = "passes"
+    FAILS = "fails"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is on record of a holder: since when it was seen, by what that began, and who had asked for it."""
+
+    since: datetime
+    began_by: str
+    decision_id: str = ""
+    requester: Requester = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedHolder:
+    """A holder, how it fares, and the checks that do not pass. `known` None: nothing is on record.
+
+    `why`: what it comes to, where no check says so.
+    """
+
+    place: Place
+    fitness: Fitness
+    checks: tuple[CheckResult, ...]
+    rule: str
+    why: str
+    known: Known | None
+
+
+# By model, version and target, as the audit shows them.
+OnRecord = Mapping[tuple[str, str, str], Known]
+
+
+def shown_place(place: Place) -> tuple[str, str, str]:
+    return visible_name(place.model), visible_name(place.version), str(place.target)
+
+
+def holders_of(registry: Showing, scope: Scope) -> list[Place]:
+    """What holds a target of the scope now, in order.
+
+    Raises:
+        RegistryError: it cannot be listed to its end.
+    """
+    look = registry.holders(scope)
+    began = changes_in(look, Holders.of([]), scope).began
+    return sorted({one.place for one in began}, key=lambda place: (place.model, _number(place.version), place.target))
+
+
+def _number(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdecimal() else (0, version)
+
+
+def judged_fleet(
+    registry: Registry, policy: Policy, holders: Sequence[Place], now: datetime, at: datetime, on_record: OnRecord
+) -> Iterator[JudgedHolder]:
+    """Each holder, judged on the evidence of now and as of `at`.
+
+    Raises:
+        RegistryError: the registry could not be queried at all.
+    """
+    known = {place: on_record.get(shown_place(place)) for place in holders}
+    places = {_asked(registry, place, known[place], at): place for place in holders}
+    for batch in batches([Listed(request, None) for request in places], JUDGED_TOGETHER):
+        for judgement in judge_batch(registry, policy, batch, now, at):
+            request = judgement.listed.request
+            place = places[request]
+            if _is_gone(judgement.evidence):
+                yield JudgedHolder(place, Fitness.UNKNOWN, (), "", "it is gone since it was listed", known[place])
+            else:
+                yield _judged(place, judgement.verdict, request, known[place])
+
+
+def _is_gone(evidence: Evidence) -> bool:
+    version = evidence.fact(VersionFacts)
+    return isinstance(version, Absent) and version.code == AbsenceCode.VERSION_MISSING
+
+
+def _asked(registry: Registry, place: Place, known: Known | None, at: datetime) -> Request:
+    """As if it were asked for by who did, so long ago that nothing is waited for."""
+    asker = known.requester if known is not None else NOBODY
+    where = registry.uri, registry.workspace, place.model, place.version, place.target
+    return Request(*where, asker, at - _LONG_AGO, "", "", "")
+
+
+# --- one holder ----------------------------------------------------------------------------------------------
+
+
+def _judged(place: Place, verdict: Verdict, request: Request, known: Known | None) -> JudgedHolder:
+    nobody = request.requester == NOBODY
+    deciding = [check for check in verdict.deciding if check.code != CommonCode.OUTSIDE_WINDOW]
+    # A window says when is decided, and nothing about what was; who asked is not known of every holder.
+    failed = [one for one in deciding if one.result is Result.FAILED and not (nobody and _is_about_nobody(one))]
+    open_ones = tuple(check for check in deciding if check.result is not Result.PASSED)
+    fitness = Fitness.FAILS if failed else Fitness.UNKNOWN if open_ones or not verdict.deciding else Fitness.PASSES
+    why = verdict.reason if fitness is Fitness.UNKNOWN and not open_ones else ""
+    return JudgedHolder(place, fitness, tuple(failed) or open_ones, verdict.rule, why, known)
+
+
+def _is_about_nobody(check: CheckResult) -> bool:
+    return check.code == RequesterCode.REQUESTER_UNSURE
