@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from reconciler.cycle.batches import batches
+from reconciler.domain.checks.compare import CompareCode
 from reconciler.domain.checks.requester import RequesterCode
 from reconciler.domain.codes import AbsenceCode, CommonCode
 from reconciler.domain.evidence import Absent, Evidence, VersionFacts
@@ -22,6 +23,10 @@ from reconciler.domain.verdict import CheckResult, Result, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Listed, Registry
 
+# A window says when is decided, and a comparison whether another may take the place: nothing about what is there.
+_ABOUT_CHANGES: Final = frozenset(
+    {CommonCode.OUTSIDE_WINDOW, CommonCode.HOLDER_UNAPPROVED, AbsenceCode.NO_HOLDER, *CompareCode}
+)
 # No grace is longer: what is missing of a holder has been missing for long.
 _LONG_AGO: Final = timedelta(days=3650)
 
@@ -123,8 +128,8 @@ def _asked(registry: Registry, place: Place, known: Known | None, at: datetime) 
 
 def _judged(place: Place, verdict: Verdict, request: Request, known: Known | None) -> JudgedHolder:
     nobody = request.requester == NOBODY
-    deciding = [check for check in verdict.deciding if check.code != CommonCode.OUTSIDE_WINDOW]
-    # A window says when is decided, and nothing about what was; who asked is not known of every holder.
+    deciding = [check for check in verdict.deciding if check.code not in _ABOUT_CHANGES]
+    # Who asked is not known of every holder.
     failed = [one for one in deciding if one.result is Result.FAILED and not (nobody and _is_about_nobody(one))]
     open_ones = tuple(check for check in deciding if check.result is not Result.PASSED)
     fitness = Fitness.FAILS if failed else Fitness.UNKNOWN if open_ones or not verdict.deciding else Fitness.PASSES

@@ -18,6 +18,7 @@ from reconciler.domain.evidence import (
     Answer,
     Evidence,
     Fact,
+    HolderFacts,
     LoggedModelFacts,
     ModelFacts,
     Needs,
@@ -25,7 +26,7 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.withheld import Partial, Withheld
+from reconciler.domain.withheld import Partial, Withheld, without
 
 NOT_CAPTURED: Final = "was not captured"
 
@@ -38,12 +39,21 @@ def as_captured(evidence: Evidence, then: Needs, now: Needs) -> Evidence:
         now: what is asked of it.
     """
     answers: dict[str, Answer] = dict(evidence.answers)
-    for kind, asked in ((RunFacts, now.run), (LoggedModelFacts, now.logged_model), (ModelFacts, now.registered_model)):
+    kinds: tuple[tuple[type[Fact], bool], ...] = (
+        (RunFacts, now.run),
+        (LoggedModelFacts, now.logged_model),
+        (ModelFacts, now.registered_model),
+        (HolderFacts, now.holder),
+    )
+    for kind, asked in kinds:
         answer = answers.get(kind.key)
         if asked and (answer is None or (isinstance(answer, Absent) and answer.code == AbsenceCode.NOT_ASKED)):
             answers[kind.key] = Unreadable(f"{kind.key} {NOT_CAPTURED}")
     captured = replace(evidence, answers=MappingProxyType(answers))
     captured = captured.withholding(list(_names(captured, then, now)), NOT_CAPTURED)
+    holder = captured.answers.get(HolderFacts.key)
+    if isinstance(holder, HolderFacts):
+        captured = captured.knowing(_holder(holder, now.metrics - then.metrics))
     run = captured.answers.get(RunFacts.key)
     return captured.knowing(_run(run, then, now)) if isinstance(run, RunFacts) else captured
 
@@ -87,6 +97,17 @@ def _lacks_some(fact: Fact, member: str) -> bool:
 
 
 # --- runs ----------------------------------------------------------------------------------------------------
+
+
+def _holder(holder: HolderFacts, names: Collection[str]) -> HolderFacts:
+    """Of a holder only the metrics were kept that were asked for."""
+    left = copy.copy(holder)
+    for member in ("run", "logged_model"):
+        fact = _member(holder, member)
+        if isinstance(fact, RunFacts | LoggedModelFacts):
+            paths = [f"{fact.key}.metrics.{name}" for name in sorted(names)]
+            object.__setattr__(left, member, without(fact, fact.key, paths, NOT_CAPTURED))
+    return left
 
 
 class _Some(Partial[Any]):

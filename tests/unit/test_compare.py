@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import (
@@ -26,13 +27,17 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.keeping import permitted, within_room
+from reconciler.domain.looks import Place
 from reconciler.domain.redacted import evidence_left
 from reconciler.domain.salted import document_of, fields_of
+from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict, VerdictKind
+from reconciler.fleet import Fitness, judged_fleet
 from reconciler.judging import judge_again
 from reconciler.policy.file import PolicyError, parse_policy
-from tests.builders import NO_LOGGED_MODEL, a_request, evidence_of
+from tests.builders import NO_LOGGED_MODEL, a_request, comparing_policy, evidence_of
+from tests.fake_registry import FakeRegistry
 
 NOW = datetime(2026, 6, 3, 10, tzinfo=UTC)
 BY_DECISION = Arrival("decision", True, "it came there by decision", "2026-06-01T00:00:00.000Z")
@@ -325,3 +330,27 @@ def test_datasets_that_are_kept_out_are_kept_out_of_the_holder_too_and_it_is_nev
     assert isinstance(held, HolderFacts)
     assert isinstance(held.run, RunFacts)
     assert (held.run.datasets, math.isclose(held.run.metrics["auc"].value or 0, 0.5)) == ((), True)
+
+
+def test_a_policy_that_compares_another_metric_cannot_judge_what_was_never_captured_of_the_holder() -> None:
+    request = a_request("m", NOW, version="2")
+    then = policy(STRICTLY).needs(request)
+    other = policy(STRICTLY.replace("compare: auc", "compare: f1"))
+    seen = against(0.9, holder(0.5), metrics={"auc": reading(0.9), "f1": reading(0.9)})
+    again = evaluate(other, request, as_captured(seen, then, other.needs(request)), NOW)
+    assert str(again.checks[0].code) == "withheld"
+    assert evaluate(policy(STRICTLY), request, as_captured(seen, then, then), NOW).kind is VerdictKind.APPROVE
+    # One that was decided before anything was compared.
+    bare = evidence_of(NOW, version("r1"), facts(0.9))
+    plain = as_captured(bare, replace(then, holder=False), then)
+    assert str(evaluate(policy(STRICTLY), request, plain, NOW).checks[0].code) == "unreadable"
+
+
+def test_a_comparison_says_nothing_about_what_holds_the_target_already() -> None:
+    registry = FakeRegistry()
+    registry.accuracy["fraud", "1"] = "0.95"
+    registry.holders["fraud", Target.parse("Production")] = "1"
+    rule = parse_policy(comparing_policy("if_no_holder: fail"), "p").policy
+    place = Place("fraud", "1", Target.parse("Production"))
+    [one] = judged_fleet(registry, rule, [place], NOW, NOW, {})
+    assert one.fitness is Fitness.PASSES
