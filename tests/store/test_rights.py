@@ -1,4 +1,4 @@
-"""The rights that the operating page grants: a daemon does all its work with them, and nothing else."""
+"""The roles of `db roles`: a daemon does all its work with its own, and nothing else; people likewise."""
 
 from __future__ import annotations
 
