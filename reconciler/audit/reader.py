@@ -1,10 +1,9 @@
-"""Reading the audit: lists, one decision in full, and a report. Reading never blocks the daemon."""
+"""Reading the audit: lists, and one decision in full. Reading never blocks the daemon."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -29,7 +28,6 @@ from reconciler.audit.tables import (
     PolicyVersionRow,
     UtcMillis,
     db_now,
-    now_in,
 )
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
@@ -94,29 +92,6 @@ class AuditReader:
             full = only_one(connection, id)
             listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == full)).one()
             return _plain(listed) | _whole(connection, full)
-
-    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Any]:
-        """What happened in a period: totals, per model, why versions failed, policies, and every decision."""
-        decisions = self.decisions(DecisionFilter(since=since, until=until))
-        with self._session.transaction() as connection:
-            failures = _failures(connection, {row["decision_id"] for row in decisions})
-            made_at = iso(now_in(connection))
-        return {
-            "made_at": made_at,
-            "since": iso(since) if since else None,
-            "until": iso(until) if until else None,
-            "decisions": len(decisions),
-            "by_verdict": _count(decisions, "verdict"),
-            "by_outcome": _count(decisions, "outcome"),
-            "by_effect": _count(decisions, "effect", "not known"),
-            "by_mode": _count(decisions, "mode"),
-            "by_target": _count(decisions, "target"),
-            "by_model": _by_model(decisions),
-            "failed_checks": failures,
-            "policies": _count(decisions, "policy_digest"),
-            "pending": [row["decision_id"] for row in decisions if row["outcome"] is None],
-            "register": decisions,
-        }
 
     def open_requests(self) -> list[dict[str, Any]]:
         """The working picture of the last cycle, oldest first: what is open and what it waits for.
@@ -274,24 +249,3 @@ def _check(row: Row[Any]) -> dict[str, Any]:
     del values["decision_id"], values["position"]
     named = {"check": values.pop("check_name"), "id": values.pop("check_id") or ""}
     return named | values | {"role": values["role"] or str(Role.DECIDES)}
-
-
-def _failures(connection: Connection, decisions: set[str]) -> list[dict[str, Any]]:
-    """Which checks failed how often, the most frequent first."""
-    query = select(
-        DecisionCheckRow.rule, DecisionCheckRow.check_name, DecisionCheckRow.code, DecisionCheckRow.decision_id
-    ).where(DecisionCheckRow.result == "failed", DecisionCheckRow.role.is_(None))
-    rows = [row for row in connection.execute(query) if row.decision_id in decisions]
-    ranked = Counter((row.rule, row.check_name, row.code) for row in rows).most_common()
-    return [{"rule": rule, "check": check, "code": code, "count": count} for (rule, check, code), count in ranked]
-
-
-def _count(rows: Iterable[Mapping[str, Any]], field: str, absent: str = "pending") -> dict[str, int]:
-    return dict(Counter(str(row[field] or absent) for row in rows).most_common())
-
-
-def _by_model(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    models: dict[str, Counter[str]] = {}
-    for row in rows:
-        models.setdefault(row["model"], Counter())[row["verdict"]] += 1
-    return [{"model": model, "approve": n["approve"], "reject": n["reject"]} for model, n in sorted(models.items())]

@@ -1,25 +1,31 @@
-"""audit list, show and report; the other commands are in files of their own."""
+"""audit list and show; the other commands are in files of their own."""
 
 from __future__ import annotations
 
-import io
 import sys
-from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated
 
 import typer
 
 from reconciler.cli.accepting import acknowledge, baseline
 from reconciler.cli.common import settings
 from reconciler.cli.dossiers import dossier, sample
-from reconciler.cli.exits import DONE, say
-from reconciler.cli.files import put
-from reconciler.cli.options import DecisionArgument, FormatOption, SinceOption, UntilOption, moment, target_of
+from reconciler.cli.exits import DONE
+from reconciler.cli.options import (
+    DecisionArgument,
+    FormatOption,
+    ModelOption,
+    SinceOption,
+    TargetOption,
+    UntilOption,
+    moment,
+    target_of,
+)
 from reconciler.cli.output import Format, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.reperforming import reperform
+from reconciler.cli.reports import report
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
 
@@ -41,8 +47,6 @@ class VerdictChoice(StrEnum):
     REJECT = "reject"
 
 
-ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
-TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
 VerdictOption = Annotated[VerdictChoice | None, typer.Option(help="approve or reject.")]
 RequesterOption = Annotated[str | None, typer.Option(help="Requester; * matches anything.")]
 
@@ -62,8 +66,8 @@ def list_decisions(
 ) -> int:
     """List decisions, the newest first."""
     from reconciler.audit.reader import DecisionFilter
-    from reconciler.audit.reports import decisions_text
     from reconciler.bootstrap.audit_reader import audit_reader
+    from reconciler.cli.decision_lines import decisions_text
 
     filters = DecisionFilter(
         model=model,
@@ -117,49 +121,8 @@ def _show_as(format: Format, decision_id: str) -> int:
     return DONE
 
 
-@app.command(epilog="Example: mlflow-reconciler audit report --since 2026-10-01 --until 2026-11-01")
-def report(
-    format: FormatOption = Format.TABLE,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    output: Annotated[
-        Path | None, typer.Option(help="A file, or a directory in which the report is named by date (default: stdout).")
-    ] = None,
-) -> int:
-    """Report a period: totals, why versions failed, and every decision."""
-    from reconciler.bootstrap.audit_reader import audit_reader
-
-    with audit_reader(settings()) as reader:
-        content = reader.report(moment(since, "--since"), moment(until, "--until"))
-    text = io.StringIO()
-    _write_report(content, format, text)
-    if output is None:
-        sys.stdout.write(text.getvalue())
-    else:
-        say(f"wrote {_put(text.getvalue(), output, format)}")
-    return DONE
-
-
-def _write_report(content: dict[str, Any], format: Format, stream: TextIO) -> None:
-    from reconciler.audit.reports import report_text
-
-    if format is Format.JSON:
-        write_json(content, stream)
-    elif format is Format.TABLE:
-        print(report_text(content), file=stream)
-    else:
-        write_rows(content["register"], format, REGISTER, stream)
-
-
-def _put(text: str, output: Path, format: Format) -> Path:
-    """Replaces the file atomically, so that a reader never gets a partial report."""
-    ending = "txt" if format is Format.TABLE else str(format)
-    path = output / f"report-{datetime.now(UTC):%Y-%m-%d}.{ending}" if output.is_dir() else output
-    with put(path) as file:
-        file.write(text.encode())
-    return path
-
-
+_REPORT = "audit report completeness --since 2026-07-01 --until 2026-10-01"
+app.command(epilog=f"Example: mlflow-reconciler {_REPORT}")(report)
 app.command(epilog="Example: mlflow-reconciler audit verify --head audit.heads --key audit.pub")(verify)
 app.command(epilog="Example: mlflow-reconciler audit dossier 6f1c09ab --head audit.heads --output dossier.json")(
     dossier

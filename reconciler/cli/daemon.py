@@ -46,9 +46,10 @@ def demo(
 
     Needs an MLflow server in the same environment: install mlflow-reconciler[server].
     """
+    from reconciler.cli.reports import tell
     from reconciler.demo import run_demo
 
-    return run_demo(serve, directory)
+    return run_demo(serve, directory, lambda settings: tell(settings, "decisions"))
 
 
 def once(

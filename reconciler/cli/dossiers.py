@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +16,6 @@ from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, quoted
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from reconciler.domain.checkpoint import Head
 
 _HEAD = "A file of heads that you kept, to prove by (default: audit.heads, where this user may read it)."
@@ -33,10 +30,11 @@ def dossier(
     """Write one decision with its evidence, policy and outcome as JSON that proves itself (tools/verify_audit.py)."""
     from reconciler.audit.dossiers import dossier_of, written
     from reconciler.audit.reader import only_one
+    from reconciler.bootstrap.audit_reader import audit_snapshot
     from reconciler.cli.files import put
 
     heads = _heads(head)
-    with _snapshot() as connection:
+    with audit_snapshot(settings()) as connection:
         text = written(dossier_of(connection, only_one(connection, decision_id), heads))
     if output is None:
         sys.stdout.write(text)
@@ -58,6 +56,7 @@ def sample(
 ) -> int:
     """Draw decisions of a period, and write their dossiers with an index as a ZIP."""
     from reconciler.audit.sampling import POPULATIONS, Drawing, write_sample
+    from reconciler.bootstrap.audit_reader import audit_snapshot
     from reconciler.cli.files import put
 
     if report not in POPULATIONS:
@@ -67,7 +66,7 @@ def sample(
     if drawing.since and drawing.until and drawing.since >= drawing.until:
         raise typer.BadParameter("the period ends before it begins", param_hint="--until")
     heads = _heads(head)
-    with _snapshot() as connection, put(output) as file, progress_bar("writing dossiers") as progress:
+    with audit_snapshot(settings()) as connection, put(output) as file, progress_bar("writing dossiers") as progress:
         many, of = write_sample(connection, drawing, heads, file, progress)
     say(f"wrote {output}: {counted(many, 'decision')} of {of}")
     return DONE
@@ -85,14 +84,3 @@ def _heads(named: Path | None) -> tuple[Head, ...]:
             return read(path).heads
     say("no head proves it (--head): only whoever keeps the head that it carries can tell later that it is genuine")
     return ()
-
-
-@contextlib.contextmanager
-def _snapshot() -> Iterator[Connection]:
-    from reconciler.audit import schema
-    from reconciler.audit.database import Access, any_bytes, audit_errors, one_state
-
-    url = settings().audit.url.get_secret_value()
-    opened = schema.opened_at_head(url, Access.READ)
-    with opened as engine, audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
-        yield connection

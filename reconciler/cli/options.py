@@ -31,6 +31,8 @@ VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
+ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
+TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")

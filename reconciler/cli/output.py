@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -44,7 +44,7 @@ def write_json(data: Any, stream: TextIO) -> None:
     stream.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
 
 
-def write_csv(rows: Rows, columns: Sequence[str], stream: TextIO) -> None:
+def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], stream: TextIO) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([csv_cell(row.get(column)) for column in columns] for row in rows)
@@ -86,6 +86,8 @@ _WRAPPED = frozenset(
     }
 )
 _GAP = 2
+# How the names of columns with times end.
+_OF_MOMENTS = ("_at", "_with", "_without", "since")
 
 
 def write_table(rows: Rows, columns: Sequence[str], stream: TextIO) -> None:
@@ -187,4 +189,4 @@ def _cell_text(column: str, value: Any) -> str:
         return "-"
     text = visible(str(value))
     # 2026-11-24T09:28:30.123Z: people read seconds.
-    return text[:19].replace("T", " ") if column == "at" or column.endswith("_at") else text
+    return text[:19].replace("T", " ") if column == "at" or column.endswith(_OF_MOMENTS) else text

@@ -23,7 +23,7 @@ _LONGEST_ESCAPE = 10
 
 def show_decision(whole: Mapping[str, Any], columns: Sequence[str]) -> None:
     """Prints it to stdout. `columns`: those of the register."""
-    from reconciler.audit.reports import shown_verdict
+    from reconciler.cli.decision_lines import shown_verdict
 
     shown = {name: whole[name] for name in columns} | {"verdict": shown_verdict(whole)}
     shown |= {f"request_{name}": whole["request"].get(name) for name in _OF_THE_REQUEST}

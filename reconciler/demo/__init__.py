@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +14,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from reconciler.audit import schema
-from reconciler.audit.reports import report_text
 from reconciler.bootstrap import asking
-from reconciler.bootstrap.audit_reader import audit_reader
 from reconciler.bootstrap.cycles import run_once
 from reconciler.cycle import Event
 from reconciler.demo import samples
@@ -29,8 +27,12 @@ from reconciler.settings.model import RegistrySettings, Settings
 _PAUSE = 5.0
 
 
-def run_demo(serve: bool, directory: Path | None) -> int:
-    """Run one cycle and print its report; with `serve`, keep running cycles until Ctrl-C. Returns an exit code."""
+def run_demo(serve: bool, directory: Path | None, report: Callable[[Settings], None]) -> int:
+    """Run one cycle and print its report; with `serve`, keep running cycles until Ctrl-C. Returns an exit code.
+
+    Args:
+        report: prints what the audit database of these settings holds.
+    """
     # The plain wheel brings mlflow-skinny, which has the server's modules but not what they import.
     if find_spec("mlflow.server") is None or find_spec("flask") is None:
         raise SettingsError(["demo needs an MLflow server: install mlflow-reconciler[server]"])
@@ -38,13 +40,15 @@ def run_demo(serve: bool, directory: Path | None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with _progress("starting an MLflow server on loopback") as done, mlflow_server(folder / "mlflow") as uri:
         done.set()
-        _first_cycle(uri, folder)
+        report(_first_cycle(uri, folder))
+        _say(f"\naudit database: {folder / 'audit.db'}")
+        _say(f"policy:         {folder / 'policy.yaml'}")
         if serve:
             _more_cycles(uri, folder)
     return 0
 
 
-def _first_cycle(uri: str, folder: Path) -> None:
+def _first_cycle(uri: str, folder: Path) -> Settings:
     settings = _settings(uri, folder)
     _say(f"MLflow UI: {uri}")
     _say("registering sample models with real runs, and a request for each")
@@ -55,9 +59,7 @@ def _first_cycle(uri: str, folder: Path) -> None:
     summary = run_once(settings, dry_run=False, on_event=_print_event)
     _say(f"\n{summary.sentence}\n")
     _ungoverned(settings)
-    _report(settings)
-    _say(f"\naudit database: {folder / 'audit.db'}")
-    _say(f"policy:         {folder / 'policy.yaml'}")
+    return settings
 
 
 def _settings(uri: str, folder: Path) -> Settings:
@@ -84,11 +86,6 @@ def _ungoverned(settings: Settings) -> None:
     explained = asking.explain(settings, sample.model, "1", Target.parse(sample.target))
     verdict = explained.verdict
     _say(f"explain {sample.model} version 1 to {sample.target}: {verdict.kind}, {verdict.reason}\n")
-
-
-def _report(settings: Settings) -> None:
-    with audit_reader(settings) as reader:
-        _say(report_text(reader.report(None, None)))
 
 
 def _more_cycles(uri: str, folder: Path) -> None:

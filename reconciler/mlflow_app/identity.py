@@ -26,7 +26,13 @@ class Identity:
 
     def caller(self) -> Caller:
         """The sender of the call being served; `Caller("")` if there is none, or none that the login knows."""
-        return Caller("") if self._login is None else self._login.caller()
+        if self._login is None:
+            return Caller("")
+        caller = self._login.caller()
+        if not (isinstance(caller, Caller) and isinstance(caller.name, str)):
+            raise TypeError(f"the login answered {type(caller).__name__} in place of a caller with a name")
+        # Who has no name is nobody, whatever else the login says: an administrator's change must have an author.
+        return caller if caller.name.strip() else Caller("")
 
     def level(self, caller: Caller, model: str, is_prompt: bool = False) -> Level:
         """What this caller may do with a model or prompt."""
@@ -36,7 +42,7 @@ class Identity:
 
     def may_approve(self, caller: Caller, model: str, is_prompt: bool = False) -> bool:
         level = self.level(caller, model, is_prompt)
-        if self._login is None or not (self._options.approvers or self._options.approver_groups):
+        if self._login is None or not self._options.names_approvers:
             return level >= Level.MANAGE
         named = any(self._login.is_same(caller.name, approver) for approver in self._options.approvers)
         return level >= Level.READ and (named or bool(caller.groups & self._options.approver_groups))
@@ -69,7 +75,7 @@ class Seal:
             request.requester.name, iso(request.requested_at),
         ]  # fmt: skip
         message = b"mlflow-reconciler request v1\0" + json.dumps(parts).encode()
-        return hmac.new(self._secret.encode(), message, hashlib.sha256).hexdigest()
+        return hmac.new(self._secret.encode(errors="surrogateescape"), message, hashlib.sha256).hexdigest()
 
     def holds(self, request: Request, seal: object) -> bool:
         expected = self.of(request)

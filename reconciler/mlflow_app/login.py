@@ -7,10 +7,9 @@ suite `tests/mlflow_app/test_logins.py`.
 from __future__ import annotations
 
 import os
-import string
-import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Final
@@ -18,10 +17,9 @@ from typing import Any, ClassVar, Final
 from flask import Flask
 
 from reconciler.domain.request import SOMEBODY_UNKNOWN
-from reconciler.domain.text import quoted
+from reconciler.domain.text import quoted, visible
+from reconciler.mlflow_app.names import folded, same_but_for_case
 from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, logins
-
-_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Level(IntEnum):
@@ -77,7 +75,7 @@ class Login(ABC):
         for name, remedy in _USED_BY_SOME.items():
             if environ.get(PREFIX + name) and name not in self.variables:
                 raise OptionsError(f"{PREFIX}{name}: {remedy.format(login=options.login)}")
-        if not environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY"):
+        if not environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY", "").strip():
             raise OptionsError(f"{options.login} needs MLFLOW_FLASK_SERVER_SECRET_KEY: set it to a secret of your own")
 
     def prepare(self, server: str) -> None:  # noqa: B027  most logins have nothing to prepare
@@ -109,11 +107,11 @@ class Login(ABC):
 
     def is_same(self, name: str, other: str) -> bool:
         """Whether two names give the same rights. Beyond ASCII, letters that merely look equal stay apart."""
-        return name == other or (self.ignores_case and name.translate(_LOWER) == other.translate(_LOWER))
+        return name == other or (self.ignores_case and same_but_for_case(name, other))
 
     def may_be_same(self, name: str, other: str) -> bool:
         """Whether two names may belong to one person, who must not approve their own request."""
-        return self.is_same(name, other) or (self.ignores_case and _folded(name) == _folded(other))
+        return self.is_same(name, other) or (self.ignores_case and folded(name) == folded(other))
 
 
 def load_login(options: Options, environ: Mapping[str, str]) -> Login | None:
@@ -122,15 +120,27 @@ def load_login(options: Options, environ: Mapping[str, str]) -> Login | None:
         return None
     try:
         [entry] = logins(options.login)
-        kind = entry.load()
     except ValueError:
         raise OptionsError(
             f"{PREFIX}AUTH: several packages have a login {options.login}: uninstall all but one"
         ) from None
-    except (ImportError, AttributeError) as error:
-        raise OptionsError(f"{options.login}: cannot be loaded: {error}") from None
-    made: Login = kind(options, environ)
+    with one_sentence(f"{options.login}: cannot be loaded"):
+        made = entry.load()(options, environ)
+    if not isinstance(made, Login):
+        raise OptionsError(f"{options.login}: cannot be loaded: {entry.value} makes no Login")
     return made
+
+
+@contextmanager
+def one_sentence(what: str) -> Iterator[None]:
+    """Turn whatever a login's package raises into OptionsError, so that the command ends without a traceback."""
+    try:
+        yield
+    except OptionsError:
+        raise
+    except Exception as error:  # noqa: BLE001  a package of others, with a configuration of its own, may raise anything
+        said = str(error).partition("\n[SQL:")[0]
+        raise OptionsError(f"{what}: {type(error).__name__}: {visible(' '.join(said.split()), 300)}") from None
 
 
 def is_asgi() -> bool:
@@ -152,7 +162,3 @@ def without_login(app: Flask) -> Any:
     from mlflow.server.fastapi_app import create_fastapi_app
 
     return create_fastapi_app(app)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoints, entry_points
-from urllib.parse import urlsplit
+from typing import Final
 
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.target import Target
@@ -19,6 +20,10 @@ KNOWN = (
 )  # fmt: skip
 # What makes sense only where callers are known.
 _NEEDS_LOGIN = ("APPROVERS", "APPROVER_GROUPS", "ADMINISTRATORS", "GROUP_HEADER", "PROXY_SECRET_FILE")
+
+# An origin as browsers send it, with a path that does not count.
+_URL: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+])(?::([0-9]{1,5}))?(?:[/?#]\S*)?", re.IGNORECASE)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class OptionsError(ReconcilerError):
@@ -52,6 +57,11 @@ class Options:
     observe: bool = False
     public_origin: str = ""
 
+    @property
+    def names_approvers(self) -> bool:
+        """Whether MANAGE on a model is not enough to decide."""
+        return bool(self.approvers or self.approver_groups)
+
     def protects(self, target: Target) -> bool:
         return target in self.targets
 
@@ -60,9 +70,9 @@ def read_options(environ: Mapping[str, str]) -> Options:
     """Raises OptionsError."""
     _refuse_unknown(environ)
     login, argument = _login(environ)
-    lists = {name: frozenset(_words(environ.get(PREFIX + name, ""))) for name in _NEEDS_LOGIN}
+    lists = {name: frozenset(_words(name, environ.get(PREFIX + name, ""))) for name in _NEEDS_LOGIN}
     return Options(
-        targets=_targets(environ.get(f"{PREFIX}TARGETS", "Production")),
+        targets=_targets(environ.get(f"{PREFIX}TARGETS") or "Production"),
         login=login,
         login_argument=argument,
         approvers=lists["APPROVERS"],
@@ -89,13 +99,17 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             raise OptionsError(f"{name}: unknown option" + (f": did you mean {near[0]}?" if near else ""))
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _words(variable: str, text: str) -> list[str]:
+    """What stands between commas. A list that is given and names nothing was meant to name something."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if text and not words:
+        raise OptionsError(f"{PREFIX}{variable}: {quoted(text)} names nothing: leave it unset, or name something")
+    return words
 
 
 def _targets(text: str) -> frozenset[Target]:
     try:
-        return frozenset(Target.parse(word) for word in _words(text))
+        return frozenset(Target.parse(word) for word in _words("TARGETS", text))
     except ValueError as error:
         raise OptionsError(f"{PREFIX}TARGETS: {error}") from None
 
@@ -123,9 +137,12 @@ def _choice(environ: Mapping[str, str], name: str, default: str, other: str) -> 
 def _public_origin(text: str) -> str:
     if not text:
         return ""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    matched = _URL.fullmatch(text)
+    if matched is None or int(matched[3] or 0) > 65535:
         raise OptionsError(
             f"{PREFIX}PUBLIC_URL: {quoted(text)} is not a URL: use one such as https://mlflow.example.com"
         )
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    scheme, host = matched[1].lower(), matched[2].lower()
+    # Browsers leave the default port out.
+    port = "" if int(matched[3] or 0) in {0, _DEFAULT_PORTS[scheme]} else f":{int(matched[3])}"
+    return f"{scheme}://{host}{port}"

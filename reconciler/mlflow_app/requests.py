@@ -211,7 +211,7 @@ class TransitionRequests:
 
     def _decidable(self, call: Call, caller: Caller) -> Open:
         may = self._identity.may_approve(caller, call.model, self._is_prompt(call.model))
-        needed = "an approver" if self._options.approvers else "MANAGE on the model"
+        needed = "an approver" if self._options.names_approvers else "MANAGE on the model"
         self._require(may, f"deciding requests for {quoted(call.model)} requires {needed}")
         return self._open(call)
 

@@ -21,7 +21,7 @@ from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.guard import Guard
 from reconciler.mlflow_app.identity import Identity, Seal
 from reconciler.mlflow_app.locations import Places
-from reconciler.mlflow_app.login import Login, is_asgi, load_login, without_login
+from reconciler.mlflow_app.login import Login, is_asgi, load_login, one_sentence, without_login
 from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, read_options
 from reconciler.mlflow_app.origins import Origins
 from reconciler.mlflow_app.refusals import Refusals
@@ -52,10 +52,14 @@ def prepare() -> None:
     given = context.params if context is not None else {}
     servers = [name for name in ("gunicorn", "waitress") if given.get(f"{name}_opts") is not None]
     try:
+        _require_database(given.get("registry_store_uri") or given.get("backend_store_uri") or "")
         if _LOGIN is not None:
-            _LOGIN.prepare(servers[0] if servers else "uvicorn")
+            with one_sentence(f"{_OPTIONS.login}: cannot be prepared"):
+                _LOGIN.prepare(servers[0] if servers else "uvicorn")
     except OptionsError as error:
         raise click.ClickException(str(error)) from None
+    except MlflowException as error:
+        raise click.ClickException(str(error.message)) from None
 
 
 def create_app(app: Flask = mlflow_flask_app) -> Any:
@@ -67,7 +71,8 @@ def create_app(app: Flask = mlflow_flask_app) -> Any:
     Raises:
         MlflowException: the registry is not in a database.
     """
-    _require_database()
+    stores = [os.environ.get(f"_MLFLOW_SERVER_{name}_STORE") for name in ("REGISTRY", "FILE")]
+    _require_database(stores[0] or stores[1] or "")
     identity = Identity(_OPTIONS, _LOGIN)
     refusals = Refusals(_OPTIONS.observe)
     guard = Guard(_OPTIONS.targets, identity, refusals, active_workspace)
@@ -104,10 +109,11 @@ def _answer(error: Answered) -> Response:
     return Response(error.serialize_as_json(), error.get_http_status_code(), mimetype="application/json")
 
 
-def _require_database() -> None:
-    uri = os.environ.get("_MLFLOW_SERVER_REGISTRY_STORE") or os.environ.get("_MLFLOW_SERVER_FILE_STORE") or ""
+def _require_database(uri: str) -> None:
     if uri and not uri.startswith(_DATABASES):
-        raise MlflowException("transition requests need a model registry in a database", INVALID_PARAMETER_VALUE)
+        raise MlflowException(
+            "transition requests need a model registry in a database: see --backend-store-uri", INVALID_PARAMETER_VALUE
+        )
 
 
 def _announce_once() -> None:

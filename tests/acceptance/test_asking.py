@@ -221,8 +221,8 @@ def test_observe_speaks_in_the_conditional_everywhere(
     listed = product.ok("audit", "list")
     assert "would approve, observed (nothing)" in listed
     assert "would reject, observed (nothing)" in listed
-    report = product.ok("audit", "report")
-    assert "would" in report.split("outcomes:")[0]
+    report = product.ok("audit", "report", "decisions")
+    assert "1 would approve, 1 would reject" in report.split("by verdict:")[0]
     assert {row["effect"] for row in product.decisions()} == {"nothing"}
     for text in (once, status, listed, report):
         assert " approved" not in text.replace("would be approved", "")
@@ -267,7 +267,8 @@ def test_the_effect_stands_beside_the_outcome(server: Server, product: Product, 
     assert "reject, applied (refused)" in product.ok("audit", "list")
     shown = product.ok("audit", "show", rows[name("good")]["decision_id"])
     assert re.search(r"\neffect +moved\n", shown)
-    assert json.loads(product.ok("audit", "report", "--format", "json"))["by_effect"] == {"moved": 1, "refused": 1}
+    counts = json.loads(product.ok("audit", "report", "decisions", "--format", "json"))["counts"]
+    assert counts["by_effect"] == {"moved": 1, "refused": 1}
 
 
 def cycles(metrics: Path) -> float:

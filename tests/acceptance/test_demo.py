@@ -22,7 +22,7 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
         "vision version 1 to @champion: approve",
         "side-project version 1 to Production: abstain (no_policy)",
         "explain fraud-detector version 1 to Staging: abstain",
-        "verdicts:  4 reject, 2 approve",
+        "6 decisions: 4 reject, 2 approve; effects: 4 refused, 2 moved",
         f"audit database: {tmp_path / 'demo' / 'audit.db'}",
     ):
         assert line in done.stdout

@@ -278,6 +278,6 @@ def test_status_and_report_are_readable(server: Server, product: Product, name: 
     assert "last cycle of" in told
     assert told.endswith("\nno open requests\n")
     assert json.loads(product.ok("status", "--json"))["open_requests"] == []
-    report = product.ok("audit", "report")
-    assert "verdicts:  1 approve" in report
+    report = product.ok("audit", "report", "decisions")
+    assert "1 decision: 1 approve; effects: 1 moved" in report
     assert max(len(line) for line in report.splitlines()) <= 80

@@ -95,7 +95,7 @@ def test_what_is_excluded_is_in_neither_record_nor_explanation_nor_log(
     record = json.dumps(recorded(product))
     told = recorded(product)["evidence"]
     assert told["excluded_names"] == sorted(out)
-    for place in (explained, once.stdout + once.stderr, shown, record, product.ok("audit", "report")):
+    for place in (explained, once.stdout + once.stderr, shown, record, product.ok("audit", "report", "decisions")):
         assert not any(secret in place for secret in ("ada@example.com", "learning_rate", "train.py", "3c4d"))
     assert "user" not in told["run"]
     assert told["run"]["git_commit"]

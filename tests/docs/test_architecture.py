@@ -29,7 +29,7 @@ def test_the_tree_tells_every_folder_and_file_and_no_other() -> None:
     [
         ("the daemon", "daemon"),
         ("a file for each kind of check", "domain"),
-        ("reports.py", "audit"),
+        ("reports/", "audit"),
         ("what the account may do", "registry"),
         ("paging.py reads every list", "registry"),
         ("where an act happens", "cycle"),

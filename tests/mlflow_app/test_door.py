@@ -83,6 +83,9 @@ def test_the_proxy_is_let_in(server: str) -> None:
         [f"{KEY}: {SECRET}", f"{USER}: {'m' * 300}@example.com"],
         [f"{KEY}: {SECRET}", f"{USER}: mia\u202e@example.com"],
         [f"{KEY}: {SECRET}", f"{USER}: mia\udcff@example.com"],
+        [f"{KEY}: {SECRET}", f"{USER}: {mail('mia')}\u3164"],
+        [f"{KEY}: {SECRET}", f"{USER}: {mail('mia')}\ufe0f"],
+        [f"{KEY}: {SECRET}", f"{USER}: \u2800"],
     ],
     ids=str,
 )
@@ -206,6 +209,23 @@ def test_whoever_is_let_in_was_named_once_by_one_who_knows_the_secret(headers: l
     assert dict(given)[USER.lower()].strip(" \t") == caller.name
     assert caller.name
     assert "," not in caller.name
+
+
+@pytest.mark.parametrize(
+    ("sent_groups", "groups"),
+    [
+        (" approvers ,\tstaff,,", ["approvers", "staff"]),
+        ("\u00a0approvers", ["\u00a0approvers"]),
+        ("approvers\u2003", ["approvers\u2003"]),
+        ("Approvers;staff approvers", ["Approvers;staff approvers"]),
+        (" , ", []),
+    ],
+    ids=ascii,
+)
+def test_a_group_is_what_stands_between_commas_and_no_other_group_is_it(sent_groups: str, groups: list[str]) -> None:
+    """A group that a provider lets anybody found, and that differs in a blank of another kind, has no rights."""
+    headers = [(KEY, SECRET), (USER, mail("mia")), ("X-Forwarded-Groups", sent_groups)]
+    assert keys().admit((name, value.encode()) for name, value in headers).groups == set(groups)
 
 
 def test_the_log_says_why_and_quotes_nothing_that_was_sent(tmp_path: Path) -> None:

@@ -27,12 +27,13 @@ from tests.servers import app_beside, python_of_oidc
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mlflow-app.md").read_text()
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+TOKEN = "token-of-the-daemon"
 ME = Path(sys.executable).parent
 
 
-def block(title: str, language: str) -> str:
+def block(title: str, language: str, number: int = 0) -> str:
     section = PAGE.partition(f"\n### {title}")[2].partition("\n### ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)[0]
+    return str(re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)[number])
 
 
 @contextlib.contextmanager
@@ -73,6 +74,13 @@ def test_the_first_start_behind_a_proxy(tmp_path: Path) -> None:
         named["Host"] = "mlflow.example.com"
         assert Person(uri, "root", named).call("GET", "transition-requests/list") == {"requests": []}
         assert requests.get(f"{uri}{API}/transition-requests/list", timeout=60).status_code == 401
+        # As a browser sends it, from MLflow's own pages and from others.
+        root = Person(uri, "root", named | {"Origin": "https://mlflow.example.com", "Sec-Fetch-Site": "same-origin"})
+        root.model("fraud")
+        root.request("create", "fraud")
+        other = Person(uri, "root", named | {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"})
+        body = {"name": "fraud", "version": "1", "stage": "Archived"}
+        assert other.send("POST", "transition-requests/create", json=body).status_code == 403
 
 
 def test_the_first_start_with_single_sign_on(tmp_path: Path) -> None:
@@ -130,8 +138,10 @@ def nginx(directory: Path, mlflow: str, login: int) -> Iterator[str]:
     site = block("header", "nginx").replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
     site = re.sub(r" *ssl_certificate.*\n", "", site).replace("/etc/nginx/", f"{directory}/")
     site = site.replace("http://127.0.0.1:5000", mlflow).replace("127.0.0.1:4180", f"127.0.0.1:{login}")
-    (directory / "mlflow-tokens").write_text(f'"Bearer token-of-the-daemon" {mail("reconciler")};\n')
-    (directory / "mlflow-secret").write_text(f'proxy_set_header X-Transition-Requests-Secret "{SECRET}";\n')
+    files = block("header", "sh", 1).replace("/etc/nginx/", f"{directory}/")
+    subprocess.run(["sh", "-e", "-c", files], cwd=directory, check=True)
+    tokens = (directory / "mlflow-tokens").read_text()
+    (directory / "mlflow-tokens").write_text(re.sub("[0-9a-f]{64}", TOKEN, tokens))
     places = "".join(f"{kind}_temp_path {directory};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (directory / "nginx.conf").write_text(
         f"daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log;\n"
@@ -209,6 +219,34 @@ def test_behind_nginx_nobody_is_sent_to_log_in_and_a_client_of_databricks_is_not
     assert requests.get(f"{through}/.well-known/databricks-config", timeout=60).status_code == 404
 
 
+@pytest.mark.parametrize("sent", ["Bearer of-nobody", "Bearer", "Basic cm9vdDpyb290", TOKEN])
+def test_behind_nginx_a_program_with_a_wrong_token_is_told_so_and_not_sent_to_log_in(through: str, sent: str) -> None:
+    reply = requests.get(
+        f"{through}{API}/transition-requests/list", headers={"Authorization": sent}, timeout=60, allow_redirects=False
+    )
+    assert reply.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"//health/..{API}/transition-requests/list", f"/health/..{API}/transition-requests/list", "//health",
+        "/x/../health", "/oauth2/..;/", f"/oauth2/%2e%2e{API}/transition-requests/list", f"/health%2f..{API}/x",
+        f"/.well-known/databricks-config/../..{API}/transition-requests/list",
+    ],
+)  # fmt: skip
+def test_behind_nginx_no_spelling_of_an_open_path_leads_past_the_login(through: str, path: str) -> None:
+    """nginx chooses by the path as it would be written plainly, and passes on what was sent: both are asked."""
+    host, port = through.removeprefix("http://").split(":")
+    named = f"X-Forwarded-Email: {mail('root')}\r\nX-Transition-Requests-Secret: {SECRET[:-1]}\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{named}Connection: close\r\n\r\n".encode())
+        reply = b""
+        while part := client.recv(65536):
+            reply += part
+    assert int(reply.split()[1]) in {302, 400, 401, 404}
+
+
 def test_check_names_what_the_daemon_may_not_decide_about_through_the_proxy(through: str, tmp_path: Path) -> None:
     person(through, "root").model("governed")
     policy = tmp_path / "policy.yaml"
@@ -216,7 +254,7 @@ def test_check_names_what_the_daemon_may_not_decide_about_through_the_proxy(thro
         "version: 1\nrules:\n- name: all\n  models: ['*']\n  targets: [Production]\n"
         "  require: [{description: {min_length: 10}}]\n"
     )
-    for token, said in (("token-of-the-daemon", "may decide about each of"), ("of-nobody", None)):
+    for token, said in ((TOKEN, "may decide about each of"), ("of-nobody", None)):
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(tmp_path), "RECONCILER_REGISTRY__URI": through,
             "RECONCILER_REGISTRY__TOKEN": token, "RECONCILER_POLICY": str(policy),

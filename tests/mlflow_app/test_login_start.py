@@ -75,7 +75,7 @@ def test_a_login_whose_package_cannot_be_imported(tmp_path: Path) -> None:
     said = sentence(
         tmp_path, variables=put_beside(tmp_path / "fake", "raise ValueError('mutable default\\nof a field')")
     )
-    assert said.startswith("oidc-auth: mlflow-oidc-auth cannot be imported: mutable default")
+    assert said.startswith("oidc-auth: mlflow-oidc-auth cannot be imported: ValueError: mutable default of a field")
 
 
 def test_single_sign_on_under_gunicorn(tmp_path: Path) -> None:
@@ -129,6 +129,14 @@ def test_an_older_mlflow_is_told_which_one_is_needed(tmp_path: Path, version: st
         ({AUTH: HEADER, "TRANSITION_REQUESTS_APPROVERS": "mia"}, "needs TRANSITION_REQUESTS_PROXY_SECRET_FILE"),
         ({AUTH: HEADER, "TRANSITION_REQUESTS_ADMINISTRATORS": "m\u202eia"}, "is not a name that a proxy can send"),
         ({AUTH: HEADER, "TRANSITION_REQUESTS_GROUP_HEADER": "X-forwarded-EMAIL"}, "must not be the header that names"),
+        ({AUTH: HEADER, "TRANSITION_REQUESTS_ADMINISTRATORS": "mia\u3164"}, "is not a name that a proxy can send"),
+        ({AUTH: "header:Upgrade"}, "Upgrade has another meaning"),
+        ({AUTH: "header:If-None-Match"}, "If-None-Match has another meaning"),
+        (
+            {AUTH: "basic-auth", "TRANSITION_REQUESTS_APPROVERS": " , "},
+            "TRANSITION_REQUESTS_APPROVERS: ' , ' names noth",
+        ),
+        ({"TRANSITION_REQUESTS_TARGETS": ","}, "TRANSITION_REQUESTS_TARGETS: ',' names nothing: leave it unset"),
     ],
 )
 def test_each_variable_that_is_wrong_is_named(variables: dict[str, str], message: str) -> None:
@@ -138,10 +146,51 @@ def test_each_variable_that_is_wrong_is_named(variables: dict[str, str], message
     assert "\n" not in str(failed.value)
 
 
+@pytest.mark.parametrize("key", [{}, {"MLFLOW_FLASK_SERVER_SECRET_KEY": " \n"}], ids=["unset", "blank"])
 @pytest.mark.parametrize("auth", ["basic-auth", "oidc-auth", HEADER])
-def test_every_login_needs_the_key_that_seals_who_asked(auth: str) -> None:
+def test_every_login_needs_the_key_that_seals_who_asked(auth: str, key: dict[str, str]) -> None:
     with pytest.raises(OptionsError, match="needs MLFLOW_FLASK_SERVER_SECRET_KEY"):
-        loaded({AUTH: auth, "TRANSITION_REQUESTS_APPROVERS": "mia"})
+        loaded({AUTH: auth, "TRANSITION_REQUESTS_APPROVERS": "mia"} | key)
+
+
+@pytest.mark.parametrize("text", ["", None])
+def test_without_a_list_of_targets_production_is_protected(text: str | None) -> None:
+    """An empty variable, as `docker compose` makes of one that is not set, does not open the server."""
+    variables = {} if text is None else {"TRANSITION_REQUESTS_TARGETS": text}
+    assert [str(target) for target in read_options(variables).targets] == ["Production"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[x", "https://a:99999", "https://a:port", "https://user:word@host", "https://ho st", "https://host\n",
+        " https://host", "https://b\u00fccher.example", "https://a,https://b", "https://*", "https://", "https:///x",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_an_address_that_no_browser_could_send_as_an_origin_is_refused(url: str) -> None:
+    with pytest.raises(OptionsError, match="TRANSITION_REQUESTS_PUBLIC_URL: .* is not a URL"):
+        read_options({"TRANSITION_REQUESTS_PUBLIC_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://MLflow.example.com/ui/", "https://mlflow.example.com"),
+        ("https://mlflow.example.com:443", "https://mlflow.example.com"),
+        ("http://mlflow.example.com:80/x?y", "http://mlflow.example.com"),
+        ("http://mlflow.example.com:443", "http://mlflow.example.com:443"),
+        ("https://[::1]:5000", "https://[::1]:5000"),
+    ],
+)
+def test_an_address_becomes_the_origin_that_browsers_send(url: str, origin: str) -> None:
+    assert read_options({"TRANSITION_REQUESTS_PUBLIC_URL": url}).public_origin == origin
+
+
+def test_a_registry_in_files_ends_the_command_before_there_are_workers(tmp_path: Path) -> None:
+    variables = {"MLFLOW_ALLOW_FILE_STORE": "true"}
+    said = sentence(tmp_path, "--registry-store-uri", str(tmp_path / "mlruns"), variables=variables)
+    assert said.startswith("transition requests need a model registry in a database: ")
 
 
 @pytest.mark.parametrize(

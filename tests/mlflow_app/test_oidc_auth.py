@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,16 +69,31 @@ def test_the_trash_removes_nothing_that_a_holder_was_made_of(scene: Scene, direc
     assert runs(directory, free) == []
 
 
-def test_a_database_of_users_that_cannot_be_used_is_one_sentence_at_the_start(tmp_path: Path) -> None:
-    variables = {
-        **COMMON, **app_beside(tmp_path / "path"), "TRANSITION_REQUESTS_AUTH": "oidc-auth",
-        "OIDC_USERS_DB_URI": "sqlite:////proc/nowhere/users.db",
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"OIDC_USERS_DB_URI": "sqlite:////proc/nowhere/users.db"},
+            "its database (OIDC_USERS_DB_URI) cannot be used: ",
+        ),
+        ({"SECRET_KEY": ""}, "SECRET_KEY: set it to a secret of its own"),
+        ({"DEFAULT_MLFLOW_PERMISSION": "ALL"}, "DEFAULT_MLFLOW_PERMISSION: 'ALL' is none of its permissions"),
+    ],
+    ids=["database", "key", "level"],
+)
+def test_a_variable_of_its_own_that_is_wrong_is_one_sentence_at_the_start(
+    tmp_path: Path, variables: dict[str, str], message: str
+) -> None:
+    whole = {
+        **COMMON, **app_beside(tmp_path / "path"), "TRANSITION_REQUESTS_AUTH": "oidc-auth", "SECRET_KEY": "a test's",
+        "OIDC_USERS_DB_URI": f"sqlite:///{tmp_path}/users.db", **variables,
     }  # fmt: skip
-    with pytest.raises(ServerFailed), mlflow_server(tmp_path, *APP, variables=variables, python=python_of_oidc()):
+    with pytest.raises(ServerFailed), mlflow_server(tmp_path, *APP, variables=whole, python=python_of_oidc()):
         pass
     log = (tmp_path / "mlflow-server.log").read_text()
     assert "Traceback" not in log
-    assert log.splitlines()[-1].startswith("Error: oidc-auth: its database (OIDC_USERS_DB_URI) cannot be used: ")
+    assert log.splitlines()[-1].startswith("Error: oidc-auth")
+    assert message in log.splitlines()[-1]
 
 
 def test_the_daemons_service_account_decides_by_its_token_and_check_says_about_what(
@@ -102,6 +120,29 @@ def test_the_daemons_service_account_decides_by_its_token_and_check_says_about_w
     [said] = [line for line in done.stdout.splitlines() if "permissions" in line]
     # Approvers are named and it is not among them, so that MANAGE is not enough.
     assert f"may not decide about {mine} (CAN_EDIT), {other} (CAN_READ)" in said
+
+
+def test_the_page_makes_the_daemons_account(scene: Scene) -> None:
+    """Its block as it is typed, but for the time, and with curl told to fail."""
+    root = scene["root"]
+    root.model("fraud")
+    until = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    page = (Path(__file__).parents[2] / "docs" / "mlflow-app.md").read_text()
+    script = re.findall(r"```sh\n(USERS=.*?)```", page, re.DOTALL)[0].replace("curl ", "curl -sS --fail-with-body ")
+    [session] = re.findall(r"\bsession=([^;]+)", root.headers["Cookie"])
+    done = subprocess.run(
+        ["sh", "-e", "-c", script.replace("2027-06-30T00:00:00Z", until)],
+        env={**os.environ, "MLFLOW": scene.uri, "SESSION": session}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    [token] = re.findall(r'"token": *"([^"]+)"', done.stdout)
+    daemon = Person(scene.uri, "reconciler", {"Authorization": basic("reconciler", token)})
+    level = daemon.call("GET", "databricks/registered-models/get", params={"name": "fraud"})
+    assert level["registered_model_databricks"]["permission_level"] == "CAN_EDIT"  # approvers are named here
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def test_a_grant_that_is_taken_away_counts_for_half_a_minute_at_most(scene: Scene, name: Name) -> None:

@@ -81,10 +81,10 @@ def test_output_that_cannot_be_written_is_no_defect(product: Product, command: l
 def test_a_report_that_does_not_fit_says_so(product: Product, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = f"{COMMAND} audit report --format json --output {disk}/report.json"
+    command = f"{COMMAND} audit report decisions --format json --output {disk}/report.json"
     done = unshared(f"mount -t tmpfs -o size=4k tmpfs {disk} && {FILL.format(disk=disk)}; exec {command}", product)
     assert (done.returncode, "free some space" in done.stderr) == (69, True), done.stderr
-    elsewhere = product.run("audit", "report", "--output", "/dev/null/report.json")
+    elsewhere = product.run("audit", "report", "decisions", "--output", "/dev/null/report.json")
     assert (elsewhere.returncode, "cannot be written" in elsewhere.stderr) == (78, True)
 
 

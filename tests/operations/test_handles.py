@@ -244,7 +244,7 @@ def test_check_tells_each_thing_with_its_remedy(held: Workspace, product: Produc
         owner.execute("DROP TRIGGER policy_versions_no_delete")
     broken = product.run("check")
     assert (broken.returncode, "FAIL append-only: policy_versions can be deleted from" in broken.stdout) == (1, True)
-    assert json.loads(product.ok("audit", "report", "--format", "json"))["policies"] == {}
+    assert json.loads(product.ok("audit", "report", "decisions", "--format", "json"))["counts"]["policies"] == {}
     with closing(sqlite3.connect(tmp_path / "audit.db")) as owner:
         assert owner.execute("SELECT count(*) FROM policy_versions").fetchone() == (1,)
 
@@ -465,8 +465,8 @@ def test_no_secret_ever_shows(held: Workspace, product: Product, postgres: Postg
         until(lambda: b"nothing decided" in log.read_bytes(), "a cycle that fails")
     held.wire = lambda method, path: None
     shown = [log.read_text(), metrics.read_text(), (tmp_path / "audit.db").read_bytes().decode("latin-1")]
-    for typed in ("status", "status --json", "check", "audit list --format json", "audit report --format json",
-                    "explain m 1 Production --json"):  # fmt: skip
+    for typed in ("status", "status --json", "check", "audit list --format json",
+                  "audit report decisions --format json", "explain m 1 Production --json"):  # fmt: skip
         done = product.run(*typed.split())
         shown += [done.stdout, done.stderr]
     product.variables["RECONCILER_AUDIT__URL"] = f"postgresql://daemon:{PASSWORD}@127.0.0.1:1/audit"
@@ -531,10 +531,10 @@ def test_a_database_moves_to_postgresql_and_back_with_every_row(
 def test_a_report_goes_into_a_folder_under_the_days_name(product: Product, tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     folder.mkdir()
-    product.ok("audit", "report", "--since", "7d", "--format", "json", "--output", str(folder))
+    product.ok("audit", "report", "decisions", "--since", "7d", "--format", "json", "--output", str(folder))
     [written] = folder.iterdir()
-    assert re.fullmatch(r"report-\d{4}-\d\d-\d\d\.json", written.name)
-    assert json.loads(written.read_text())["decisions"] == 0
+    assert re.fullmatch(r"decisions-\d{4}-\d\d-\d\d\.json", written.name)
+    assert json.loads(written.read_text())["counts"]["decisions"] == 0
 
 
 def test_the_rights_that_the_operating_page_grants_are_enough(

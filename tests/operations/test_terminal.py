@@ -112,7 +112,7 @@ def test_one_is_singular(held: Workspace, product: Product, tmp_path: Path) -> N
     product.ok("once")
     [row] = product.decisions()
     assert row["reason"] == "validation_accuracy 0.5, at least 0.9 required (accuracy)"
-    assert not re.search(r"\b1 \w+s\b(?! failed)", product.ok("audit", "report"))
+    assert not re.search(r"\b1 \w+s\b(?! failed)", product.ok("audit", "report", "decisions"))
 
 
 def test_a_watched_status_shows_what_changes_and_errors_too_until_ctrl_c(waiting: Product) -> None:

@@ -393,15 +393,6 @@ def test_one_decision_is_shown_whole_by_the_beginning_of_its_id(audit: Audit) ->
         audit.reader.decision("zzz")
 
 
-def test_a_report_counts_what_happened(audit: Audit) -> None:
-    audit.log.record(audit.judged("a", accuracy="0.1", mode=Mode.OBSERVE))
-    audit.log.record(audit.judged("b"))
-    report = audit.reader.report(None, None)
-    assert report["by_verdict"] == {"approve": 1, "reject": 1}
-    assert len(report["pending"]) == 1
-    assert report["failed_checks"][0]["code"] == "below_min"
-
-
 def test_status_tells_the_last_cycle_of_each_daemon(audit: Audit) -> None:
     note = CycleNote("1 open", True, Mode.OBSERVE, audit.policy.digest, timedelta(seconds=1))
     audit.log.note_cycle(note)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 from flask import Flask, g, has_request_context
 from mlflow.exceptions import MlflowException
 
-from reconciler.mlflow_app.login import Caller, Level, Login
+from reconciler.domain.text import quoted
+from reconciler.mlflow_app.login import Caller, Level, Login, one_sentence
 from reconciler.mlflow_app.options import Options, OptionsError
+
+_CONFIGURATION: Final = "MLFLOW_AUTH_CONFIG_PATH"
+_NO_SUCH_USER: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
 class BasicAuth(Login):
@@ -17,19 +22,22 @@ class BasicAuth(Login):
 
     def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
         super().__init__(options, environ)
-        try:
-            from mlflow.server import auth
-        except ImportError:
-            raise OptionsError("basic-auth needs the extra: pip install 'mlflow-reconciler[auth]'") from None
-        except MlflowException as error:
-            raise OptionsError(f"basic-auth: {_sentence(error)}") from None
+        with _told(f"its configuration ({environ.get(_CONFIGURATION) or _CONFIGURATION}) cannot be used"):
+            try:
+                from mlflow.server import auth
+            except ImportError:
+                raise OptionsError("basic-auth needs the extra: pip install 'mlflow-reconciler[auth]'") from None
         self._auth: Any = auth
 
     def prepare(self, server: str) -> None:
-        try:
+        configured = self._auth.auth_config
+        with _told("its database (database_uri in its configuration) cannot be used"):
             self._auth.bootstrap_admin_user()
-        except MlflowException as error:
-            raise OptionsError(f"basic-auth: {_sentence(error)}") from None
+        # Both would be found out by the first call only.
+        with _told(f"its default_permission {quoted(configured.default_permission)} is none"):
+            self._auth.get_permission(configured.default_permission)
+        with _told(f"its authorization_function {quoted(configured.authorization_function)} cannot be loaded"):
+            self._auth.get_auth_func(configured.authorization_function)
 
     def stack(self, app: Flask, routes: list[tuple[str, str]]) -> Any:
         # Under MLflow's fail-closed default, a route without a validator is refused.
@@ -37,11 +45,18 @@ class BasicAuth(Login):
         return self._auth.create_app(app)
 
     def caller(self) -> Caller:
+        return self.named(g.get("mlflow_authenticated_user") or "") if has_request_context() else Caller("")
+
+    def named(self, name: str) -> Caller:
         """By the name as it is stored: MySQL lets `MIA` log in as `mia`, who is the same person."""
-        name: str = (g.get("mlflow_authenticated_user") or "") if has_request_context() else ""
         if not name:
             return Caller("")
-        user = self._auth.store.get_user(name)
+        try:
+            user = self._auth.store.get_user(name)
+        except MlflowException as error:
+            if error.error_code != _NO_SUCH_USER:
+                raise
+            return Caller("")
         return Caller(user.username, bool(user.is_admin))
 
     def level(self, caller: Caller, model: str, is_prompt: bool) -> Level:
@@ -58,5 +73,11 @@ class BasicAuth(Login):
         return bool(self._auth.authorize(caller.name, container, [requirement(*container, action), versions]))
 
 
-def _sentence(error: MlflowException) -> str:
-    return " ".join(str(error.message).split())
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """MLflow's own sentence, where it has one; else ours, with what was raised."""
+    with one_sentence(f"basic-auth: {what}"):
+        try:
+            yield
+        except MlflowException as error:
+            raise OptionsError(f"basic-auth: {' '.join(str(error.message).split())}") from None

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from reconciler.domain.text import visible
 from reconciler.mlflow_app.login import Caller
+from reconciler.mlflow_app.names import is_name
 
 PROOF: Final = "X-Transition-Requests-Secret"
-LONGEST_NAME: Final = 256
 
 _logger = logging.getLogger("mlflow.transition_requests")
 _within: ContextVar[Caller | None] = ContextVar("transition_requests_caller", default=None)
@@ -75,11 +75,6 @@ def digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def is_name(text: str) -> bool:
-    """Whether the proxy may name somebody so: a comma is how servers join headers that were sent twice."""
-    return bool(text) and text == text.strip() and len(text) <= LONGEST_NAME and "," not in text and text.isprintable()
-
-
 def caller_within() -> Caller:
     """The sender of the call being served; `Caller("")` outside of calls, and for one that needs no login."""
     return _within.get() or Caller("")
@@ -98,7 +93,8 @@ def _user(values: list[bytes]) -> str:
 
 def _groups(values: list[bytes]) -> frozenset[str]:
     text = _text(values[0]) if values else ""
-    return frozenset(group.strip() for group in text.split(",") if group.strip())
+    # A blank that is not ASCII's belongs to the group's name: `model-approvers` and another group with one are two.
+    return frozenset(group.strip(" \t") for group in text.split(",")) - {""}
 
 
 def _text(value: bytes) -> str:

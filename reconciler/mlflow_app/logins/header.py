@@ -20,8 +20,8 @@ from reconciler.mlflow_app.logins.door import (
     WsgiDoor,
     caller_within,
     digest,
-    is_name,
 )
+from reconciler.mlflow_app.names import is_name
 from reconciler.mlflow_app.options import PREFIX, Options, OptionsError
 
 _FILE: Final = f"{PREFIX}PROXY_SECRET_FILE"
@@ -31,8 +31,9 @@ _LARGEST_FILE: Final = 4096
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
 # Written by clients, and read by servers and by MLflow for other purposes.
 _TAKEN: Final = re.compile(
-    r"accept.*|authorization|connection|content-.*|cookie|forwarded|host|origin|proxy-authorization|referer|sec-.*"
-    r"|transfer-encoding|user-agent|x-forwarded-(for|host|port|prefix|proto)|x-mlflow-.*",
+    r"accept.*|authorization|cache-control|connection|content-.*|cookie|date|expect|forwarded|host|if-.*|keep-alive"
+    r"|origin|pragma|proxy-.*|range|referer|sec-.*|te|trailer|transfer-encoding|upgrade|user-agent|via"
+    r"|x-forwarded-(for|host|port|prefix|proto)|x-mlflow-.*|x-real-ip",
     re.IGNORECASE,
 )
 

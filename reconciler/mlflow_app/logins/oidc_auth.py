@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from alembic.util.exc import CommandError
 from flask import Flask, has_request_context
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
-from reconciler.domain.text import visible
-from reconciler.mlflow_app.login import Caller, Level, Login
+from reconciler.domain.text import quoted
+from reconciler.mlflow_app.login import Caller, Level, Login, one_sentence
 from reconciler.mlflow_app.options import Options, OptionsError
 
 _PACKAGE: Final = "mlflow-oidc-auth"
@@ -45,11 +43,17 @@ class OidcAuth(Login):
     def prepare(self, server: str) -> None:
         if server != "uvicorn":
             raise OptionsError(f"oidc-auth runs under uvicorn only: leave --{server}-opts out")
-        try:
+        # Also what is wrong in its own variables; release 11.0.2 cannot be imported on Python 3.11.
+        with one_sentence(f"oidc-auth: {_PACKAGE} cannot be imported"):
             importlib.import_module("mlflow_oidc_auth.hooks")
-        except (ImportError, AttributeError, TypeError, ValueError, MlflowException) as error:
-            # Also what is wrong in its own variables; release 11.0.2 cannot be imported on Python 3.11.
-            raise OptionsError(f"oidc-auth: {_PACKAGE} cannot be imported: {visible(str(error), 300)}") from None
+            settings = importlib.import_module("mlflow_oidc_auth.config")
+            permissions = importlib.import_module("mlflow_oidc_auth.permissions")
+        if not settings.config_manager.get("SECRET_KEY"):
+            # It would make a key up in each worker, and a session of one would be none to the next.
+            raise OptionsError("oidc-auth needs SECRET_KEY: set it to a secret of its own, for people's sessions")
+        default = str(settings.config.DEFAULT_MLFLOW_PERMISSION)
+        with one_sentence(f"oidc-auth: DEFAULT_MLFLOW_PERMISSION: {quoted(default)} is none of its permissions"):
+            permissions.get_permission(default)
         _create_tables()
 
     def stack(self, app: Flask, routes: list[tuple[str, str]]) -> Any:
@@ -108,8 +112,5 @@ def _create_tables() -> None:
     """Once, before there are workers: each of them would, and they would run into one another."""
     from mlflow_oidc_auth.store import store
 
-    try:
+    with one_sentence("oidc-auth: its database (OIDC_USERS_DB_URI) cannot be used"):
         store.has_user("")
-    except (SQLAlchemyError, CommandError, MlflowException, ImportError, OSError, ValueError) as error:
-        said = visible(str(error).partition("\n")[0], 300)
-        raise OptionsError(f"oidc-auth: its database (OIDC_USERS_DB_URI) cannot be used: {said}") from None

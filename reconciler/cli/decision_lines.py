@@ -1,10 +1,9 @@
-"""The audit as text for people: a line for each decision, its reason below, and a report for a period."""
+"""Decisions as text for people: a line for each, its reason below."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,24 +35,3 @@ def shown_outcome(row: Mapping[str, Any]) -> str:
     """`applied (refused)`: what became of the decision, and what it did."""
     effect = f" ({row['effect']})" if row["effect"] else ""
     return f"{row['outcome'] or 'pending'}{effect}"
-
-
-def report_text(report: Mapping[str, Any], width: int | None = None) -> str:
-    """A report of `AuditReader.report`, as text for people."""
-    lines = [f"Audit report, {report['since'] or 'from the beginning'} to {report['until'] or report['made_at']}"]
-    lines.append(f"{'verdicts:':10} {_counted(dict(Counter(map(shown_verdict, report['register'])).most_common()))}")
-    for title, field in (("outcomes", "by_outcome"), ("effects", "by_effect"), ("targets", "by_target")):
-        lines.append(f"{title + ':':10} {_counted(report[field])}")
-    lines.append(f"{'policies:':10} {_counted({digest[:12]: count for digest, count in report['policies'].items()})}")
-    if report["failed_checks"]:
-        lines += ["", "why versions failed"]
-        for failed in report["failed_checks"]:
-            lines.append(f"  {failed['count']} x {failed['check']}: {failed['code']} ({failed['rule']})")
-    if report["register"]:
-        lines += ["", "decisions, the newest first", decisions_text(report["register"], width)]
-    lines += [f"pending: decision {pending} has no outcome yet" for pending in report["pending"]]
-    return "\n".join(lines)
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in counts.items()) or "none"

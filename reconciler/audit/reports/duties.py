@@ -1,0 +1,201 @@
+"""Separation of duties: who approved what they had asked for, or asked for what they had made; who is not known.
+
+Names are compared without regard to case. Two names of one person are not recognised as one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+
+from reconciler.audit.abstention_tables import AbstentionRow
+from reconciler.audit.evidence import Stored, stored_evidence
+from reconciler.audit.reporting import Answer, Reading, Report, Section
+from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.tables import DecisionRow
+from reconciler.domain.request import Assurance
+from reconciler.domain.text import counted
+from reconciler.domain.verdict import VerdictKind
+
+OWN_REQUEST, OWN_RUN, UNKNOWN = "approved_own_request", "asked_for_own_run", "unknown_requester"
+_TOGETHER: Final = 200
+_PLACE = ("registry", "workspace", "model", "version", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Two duties in one hand, or in a hand that is not known.
+
+    Args:
+        person: who did both; empty where nothing tells who asked.
+        by: as which the second name stands: `decider`, or `run user`.
+    """
+
+    what: str
+    at: datetime
+    registry: str
+    workspace: str
+    model: str
+    version: str
+    target: str
+    person: str
+    person_assurance: str
+    by: str
+    verdict: str
+    decision_id: str | None
+    resolution_id: int | None
+
+
+# --- whoever approved, had asked ------------------------------------------------------------------------------
+
+
+def _own_requests(reading: Reading) -> Iterator[Duty]:
+    for row in reading.rows(_approvals(reading)):
+        if _same(row.decider, _asker(row)):
+            yield Duty(
+                what=OWN_REQUEST,
+                at=row.done_at,
+                **_place_of(row),
+                person=row.decider,
+                person_assurance=row.decider_assurance,
+                by="decider",
+                verdict=VerdictKind.APPROVE,
+                decision_id=None,
+                resolution_id=row.id,
+            )
+
+
+def _place_of(row: Row[Any]) -> dict[str, str]:
+    return {name: getattr(row, name) for name in _PLACE}
+
+
+def _approvals(reading: Reading) -> Any:
+    """Each approval of a person, with what tells who asked: the last that was recorded of such a request before."""
+    done, decision, waited = ResolutionRow, DecisionRow, AbstentionRow
+    at = func.coalesce(done.resolved_at, done.at)
+    ours = [*reading.among(done.__table__), *reading.within(at), done.resolution == "approved", done.decider != ""]
+    decided = _last_before(done, decision, decision.decided_at, at).where(*ours).cte("decided")
+    waiting = _last_before(done, waited, waited.at, at).where(*ours).cte("waiting")
+    return (
+        select(
+            *(done.__table__.c[name] for name in ("id", *_PLACE, "decider", "decider_assurance", "request_id")),
+            at.label("done_at"), done.requester, decision.request, waited.requester.label("waited_for"),
+        )
+        .select_from(
+            done.__table__.outerjoin(decided, decided.c.done == done.id)
+            .outerjoin(decision.__table__, decision.id == decided.c.last)
+            .outerjoin(waiting, waiting.c.done == done.id)
+            .outerjoin(waited.__table__, waited.id == waiting.c.last)
+        )
+        .where(*ours)
+        .order_by(done.id)
+    )  # fmt: skip
+
+
+def _last_before(done: Any, row: Any, moment: Any, at: Any) -> Any:
+    """Of each thing done, the number of the last row about the same place that came before."""
+    same = [row.__table__.c[name] == done.__table__.c[name] for name in _PLACE]
+    query: Any = select(done.id.label("done"), func.max(row.id).label("last"))
+    return query.select_from(done.__table__).join(row.__table__, and_(*same, moment <= at)).group_by(done.id)
+
+
+def _asker(row: Row[Any]) -> str:
+    """Who asked, as far as anything tells: a decision about a request with the same id, else who waited last."""
+    if row.requester:
+        return str(row.requester)
+    request = json.loads(row.request) if row.request else {}
+    if request and row.request_id in {"", request["id"]}:
+        return str(request["requester"])
+    return str(row.waited_for or "")
+
+
+# --- whoever asked, had run the run ---------------------------------------------------------------------------
+
+
+def _own_runs(reading: Reading) -> Iterator[Duty]:
+    rows = reading.rows(_decided(reading, DecisionRow.verdict == VerdictKind.APPROVE, DecisionRow.requester != ""))
+    for some in iter(lambda: list(islice(rows, _TOGETHER)), []):
+        evidence = stored_evidence(reading.connection, [row.decision_id for row in some])
+        for row in some:
+            stored = evidence.get(row.decision_id)
+            if isinstance(stored, Stored) and _same(row.requester, _run_user(stored)):
+                yield _duty(OWN_RUN, row, "run user")
+
+
+def _run_user(stored: Stored) -> str:
+    user = stored.document().get("run", {}).get("user")
+    return str(user.get("head", "")) if isinstance(user, dict) else str(user or "")
+
+
+# --- whoever asked is not known -------------------------------------------------------------------------------
+
+
+def _unknown() -> ColumnElement[bool]:
+    return or_(DecisionRow.requester == "", DecisionRow.requester_assurance == Assurance.UNKNOWN)
+
+
+def _unknown_requesters(reading: Reading) -> Iterator[Duty]:
+    return (_duty(UNKNOWN, row, "") for row in reading.rows(_decided(reading, _unknown())))
+
+
+def _decided(reading: Reading, *only: ColumnElement[bool]) -> Any:
+    row = DecisionRow
+    names = ("decision_id", "decided_at", *_PLACE, "requester", "requester_assurance", "verdict")
+    query = select(*(row.__table__.c[name] for name in names)).where(*reading.about(row.__table__, "decided_at"), *only)
+    return query.order_by(row.decided_at, row.decision_id)
+
+
+def _duty(what: str, row: Row[Any], by: str) -> Duty:
+    return Duty(
+        what=what,
+        at=row.decided_at,
+        **_place_of(row),
+        person=row.requester,
+        person_assurance=row.requester_assurance,
+        by=by,
+        verdict=row.verdict,
+        decision_id=row.decision_id,
+        resolution_id=None,
+    )
+
+
+def _same(one: str, other: str) -> bool:
+    return bool(one) and one.casefold() == other.casefold()
+
+
+def _answer(reading: Reading) -> Answer:
+    decided: Any = (
+        select(func.count())
+        .select_from(DecisionRow.__table__)
+        .where(*reading.about(DecisionRow.__table__, "decided_at"))
+    )
+    counts = {
+        "decisions": reading.connection.scalar(decided) or 0,
+        # What of these was read twice is not kept meanwhile.
+        OWN_REQUEST: sum(1 for _ in _own_requests(reading)),
+        OWN_RUN: sum(1 for _ in _own_runs(reading)),
+        UNKNOWN: reading.connection.scalar(decided.where(_unknown())) or 0,
+    }
+    opinion = (
+        f"{counted(counts['decisions'], 'decision')}; {counts[OWN_REQUEST]} approved by whoever asked, "
+        f"{counts[OWN_RUN]} approved for whoever ran the run, {counts[UNKNOWN]} asked for by nobody knows whom"
+    )
+    rows = chain(_own_requests(reading), _own_runs(reading), _unknown_requesters(reading))
+    doubts = ["names are compared, and not persons"]
+    if counts[UNKNOWN]:
+        doubts.append(f"of {counted(counts[UNKNOWN], 'decision')} nothing tells reliably who asked")
+    return Answer(
+        opinion,
+        counts,
+        [Section("duties", Duty, ("what", "at", "model", "version", "target", "person"), rows)],
+        doubts,
+    )
+
+
+REPORT = Report("duties", "who approved what they asked for, or asked for their own run", _answer)

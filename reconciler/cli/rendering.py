@@ -1,0 +1,174 @@
+"""Any report, as text for people, CSV, JSON or JSON lines: rows are written as they are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import chain, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from reconciler.cli.decision_lines import decisions_text
+from reconciler.cli.output import Format, write_csv, write_record, write_table
+from reconciler.domain.text import visible
+from reconciler.domain.times import iso
+
+if TYPE_CHECKING:
+    from reconciler.audit.reporting import Answer, Matter, Section
+
+_WIDTH: Final = 80
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
+# The widths of a table's columns are those of so many rows.
+_OF_A_TABLE: Final = 200
+# Kinds of rows that people read in another form than a table.
+_AS_LINES: Final[Mapping[str, Callable[[list[dict[str, Any]]], str]]] = {
+    "Decided": lambda rows: decisions_text(rows, _WIDTH)
+}
+
+
+def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO) -> None:
+    """A CSV has the rows of the first section."""
+    if format is Format.TABLE:
+        _write_text(matter, answer, stream)
+    elif format is Format.CSV:
+        first = answer.sections[0]
+        write_csv(_rows(first), first.fields, stream)
+    elif format is Format.JSON:
+        _write_json(matter, answer, stream)
+    else:
+        _write_lines(matter, answer, stream)
+
+
+# --- for machines --------------------------------------------------------------------------------------------
+
+
+def _write_json(matter: Matter, answer: Answer, stream: TextIO) -> None:
+    """One object, whose lists are written row by row."""
+    stream.write(json.dumps(_above(matter, answer), indent=2, ensure_ascii=True).removesuffix("\n}"))
+    for section in answer.sections:
+        stream.write(f",\n  {json.dumps(section.name)}: [")
+        between = "\n    "
+        for row in _rows(section):
+            stream.write(between + json.dumps(row, ensure_ascii=True))
+            between = ",\n    "
+        stream.write("]" if between == "\n    " else "\n  ]")
+    stream.write("\n}\n")
+
+
+def _write_lines(matter: Matter, answer: Answer, stream: TextIO) -> None:
+    """What stands above the report in the first line; each row names its section."""
+    rows = ({"section": section.name} | row for section in answer.sections for row in _rows(section))
+    stream.writelines(json.dumps(row, ensure_ascii=True) + "\n" for row in chain([_above(matter, answer)], rows))
+
+
+def _above(matter: Matter, answer: Answer) -> dict[str, Any]:
+    told = {"opinion": answer.opinion, "qualified": bool(answer.qualifications)}
+    more = {"qualifications": list(answer.qualifications), "counts": dict(answer.counts)}
+    return _plain(matter) | told | more
+
+
+def _rows(section: Section) -> Iterator[dict[str, Any]]:
+    names = section.fields
+    values = attrgetter(*names)
+    return (dict(zip(names, map(_cell, values(row)), strict=True)) for row in section.rows)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: _cell(getattr(value, name)) for name in value.__slots__}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, bytes):
+        # What SQLite keeps as text, and is none.
+        return visible(value.decode("utf-8", "replace"))
+    return list(value) if isinstance(value, tuple) else value
+
+
+# --- for people ----------------------------------------------------------------------------------------------
+
+
+def _write_text(matter: Matter, answer: Answer, stream: TextIO) -> None:
+    for line in _opening(matter, answer):
+        stream.write(f"{line}\n")
+    write_record(_head_of(matter), stream)
+    for name, count in _flat(answer.counts):
+        stream.writelines(f"{line}\n" for line in _wrapped(f"{name}: {count}", "  "))
+    # What is read line by line is the longest, and hides nothing behind it.
+    for section in sorted(answer.sections, key=lambda section: section.row.__name__ in _AS_LINES):
+        _write_section(section, stream)
+
+
+def _opening(matter: Matter, answer: Answer) -> Iterator[str]:
+    yield from _wrapped(f"{matter.report}: {matter.question}")
+    yield ""
+    yield from _wrapped(answer.opinion)
+    for sentence in answer.qualifications:
+        yield from _wrapped(f"qualified: {sentence}", "  ")
+    yield ""
+
+
+def head_sentence(matter: Matter, answer: Answer) -> str:
+    """What stands above a report, in one line."""
+    head = "; ".join(f"{name} {value}" for name, value in _head_of(matter).items() if value)
+    qualified = "".join(f" (qualified: {sentence})" for sentence in answer.qualifications)
+    return visible(f"{matter.report}: {answer.opinion}{qualified}; {head}")
+
+
+def _head_of(matter: Matter) -> dict[str, Any]:
+    log = matter.log
+    return {
+        "period": f"{_moment(matter.since)} to {_moment(matter.until)}" if matter.until else None,
+        "at": _moment(matter.at) if matter.at else None,
+        "models": matter.model,
+        "target": matter.target,
+        "registries": ", ".join(matter.registries),
+        "database": matter.database,
+        "log": f"{log['origin']}, {log['size']} entries, root {log['root']}, epoch {log['epoch']}" if log else "empty",
+        "made_at": f"{_moment(matter.made_at)} by mlflow-reconciler {matter.product_version}",
+    }
+
+
+def _moment(moment: datetime | None) -> str:
+    return "the beginning" if moment is None else f"{iso(moment)[:19].replace('T', ' ')} UTC"
+
+
+def _flat(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """`verdicts: 3 approve, 1 reject`; a count by itself as it is."""
+    for name, count in counts.items():
+        if isinstance(count, Mapping):
+            parts = ", ".join(
+                f"{many} {visible(_short(what) or '').replace('_', ' ')}" for what, many in count.items() if many
+            )
+            yield name.replace("_", " "), parts or "none"
+        elif count:
+            yield name.replace("_", " "), str(count)
+
+
+def _short(what: str | None) -> str | None:
+    """A digest by its beginning, any other word as it is."""
+    return what[:12] if what and _DIGEST.fullmatch(what) else what
+
+
+def _write_section(section: Section, stream: TextIO) -> None:
+    rows = _rows(section)
+    title = f"\n{section.name.replace('_', ' ')}\n"
+    for part in iter(lambda: list(islice(rows, _OF_A_TABLE)), []):
+        stream.write(title)
+        if (as_lines := _AS_LINES.get(section.row.__name__)) is not None:
+            stream.write(as_lines(part) + "\n")
+        else:
+            write_table([_for_people(row) for row in part], section.columns, stream)
+        title = ""
+
+
+def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _short(value) if name.endswith("digest") else value for name, value in row.items()}
+
+
+def _wrapped(text: str, indent: str = "") -> Iterable[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ") or [""]

@@ -1,0 +1,171 @@
+"""audit report: which reports there are, and any of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from reconciler.cli.common import settings
+from reconciler.cli.exits import DONE, say
+from reconciler.cli.options import (
+    FormatOption,
+    ModelOption,
+    SinceOption,
+    TargetOption,
+    UntilOption,
+    duration_of,
+    moment,
+    target_of,
+)
+from reconciler.cli.output import Format, write_rows
+from reconciler.domain.text import quoted
+
+if TYPE_CHECKING:
+    from reconciler.audit.reporting import Answer, Asked, Reading, Report
+    from reconciler.settings.model import Settings
+
+_GAP = "5m"
+
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]…", help="Reports; without one, they are listed.")
+]
+AtOption = Annotated[str | None, typer.Option(help="The moment, of as-of: written as for --since (default: now).")]
+LongerOption = Annotated[str, typer.Option("--longer-than", help="Name gaps of the control longer than this.")]
+OutputOption = Annotated[
+    Path | None, typer.Option(help="A file, or a directory in which reports are named by day (default: stdout).")
+]
+SectionOption = Annotated[
+    str | None, typer.Option(help="Only this list of the report, such as gaps. A CSV has one (default: the first).")
+]
+
+
+def report(
+    names: NamesArgument = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    at: AtOption = None,
+    model: ModelOption = None,
+    target: TargetOption = None,
+    longer_than: LongerOption = _GAP,
+    section: SectionOption = None,
+    output: OutputOption = None,
+    format: FormatOption = Format.TABLE,
+) -> int:
+    """Report on a period, or list the reports. Each states its period, database and log, and is of one moment."""
+    from reconciler.audit.reporting import Asked
+    from reconciler.audit.reports import reports
+
+    known = reports()
+    if not names:
+        return _list(known.values(), format)
+    chosen = [_known(name, known) for name in names]
+    asked = Asked(
+        moment(since, "--since"),
+        moment(until, "--until"),
+        model,
+        target_of(target, "--target") if target else None,
+        moment(at, "--at"),
+        duration_of(longer_than, "--longer-than"),
+    )
+    _refuse(chosen, asked)
+    if len(chosen) > 1 and (output is None or not output.is_dir()):
+        raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
+    with _reading(settings(), asked) as reading:
+        for one in chosen:
+            _write(one, reading, format, output, section)
+    return DONE
+
+
+def _list(known: Iterable[Report], format: Format) -> int:
+    listed = [{"name": one.name, "question": one.question} for one in known]
+    if format is Format.TABLE:
+        print("\n".join(f"{one['name']:13} {one['question']}" for one in listed))
+    else:
+        write_rows(listed, format, ("name", "question"), sys.stdout)
+    return DONE
+
+
+def tell(settings: Settings, name: str) -> None:
+    """Prints a report of everything that is on record."""
+    from reconciler.audit.reporting import Asked
+    from reconciler.audit.reports import reports
+
+    with _reading(settings, Asked()) as reading:
+        _write(reports()[name], reading, Format.TABLE, None, None)
+
+
+def _known(name: str, known: Mapping[str, Report]) -> Report:
+    if name not in known:
+        raise typer.BadParameter(f"{quoted(name)} is not among: {', '.join(known)}", param_hint="name")
+    return known[name]
+
+
+def _refuse(chosen: Sequence[Report], asked: Asked) -> None:
+    """What cannot be asked."""
+    now = datetime.now(UTC)
+    if asked.since and asked.since >= (asked.until or now):
+        raise typer.BadParameter("the period ends before it begins", param_hint="--until" if asked.until else "--since")
+    if asked.at and asked.at > now:
+        raise typer.BadParameter("is yet to come", param_hint="--at")
+    for one in chosen:
+        if one.of_a_moment and (asked.since or asked.until):
+            raise typer.BadParameter(f"{one.name} is about a moment: use --at", param_hint="--since")
+        if asked.at and not one.of_a_moment:
+            raise typer.BadParameter(f"{one.name} is about a period: use --since and --until", param_hint="--at")
+
+
+@contextlib.contextmanager
+def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
+    from reconciler.audit.reporting import Reading
+    from reconciler.bootstrap.audit_reader import audit_snapshot
+
+    with audit_snapshot(settings) as connection:
+        yield Reading(connection, asked)
+
+
+def _write(report: Report, reading: Reading, format: Format, output: Path | None, section: str | None) -> None:
+    from reconciler.audit.reporting import matter_of
+    from reconciler.cli.rendering import head_sentence, write_report
+
+    matter, answer = matter_of(report, reading), report.answer(reading)
+    if section is not None:
+        answer = _only(section, answer)
+    with _stream(report, format, output, reading.now) as stream:
+        write_report(matter, answer, format, stream)
+    if format is Format.CSV:
+        # A table has no room for what stands above it.
+        say(head_sentence(matter, answer))
+
+
+def _only(section: str, answer: Answer) -> Answer:
+    """The same, with the rows of one section."""
+    names = [one.name for one in answer.sections]
+    if section not in names:
+        raise typer.BadParameter(f"{quoted(section)} is not among: {', '.join(names)}", param_hint="--section")
+    return replace(answer, sections=[answer.sections[names.index(section)]])
+
+
+@contextlib.contextmanager
+def _stream(report: Report, format: Format, output: Path | None, now: datetime) -> Iterator[TextIO]:
+    """Stdout, or a file that takes its place when it is whole."""
+    from reconciler.cli.files import put
+
+    if output is None:
+        yield sys.stdout
+        return
+    ending = "txt" if format is Format.TABLE else str(format)
+    path = output / f"{report.name}-{now:%Y-%m-%d}.{ending}" if output.is_dir() else output
+    with put(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="\n", write_through=False)
+        yield text
+        text.flush()
+        text.detach()
+    say(f"wrote {path}")
