@@ -72,7 +72,7 @@ COMMANDS = (
             "audit",
         ),
         (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
-         "--help, --config, --log-format or --log-level", "status"),
+         "--watch, --help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version, --install-completion, "
          "--show-completion or --help", ""),
