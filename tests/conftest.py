@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from reconciler.audit import schema
 from reconciler.demo.server import mlflow_server
 from tests.postgres import PostgresServer
 from tests.servers import OlderServers
@@ -42,6 +45,33 @@ def only_the_tests_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             monkeypatch.delenv(name)
     # No credentials file and no netrc of the person who runs the tests.
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty SQLite file is upgraded once in this process; the others are copies of it, which takes no second.
+
+    Commands and daemons are processes of their own, and upgrade as ever; so do databases with something in them.
+    """
+    template = tmp_path_factory.mktemp("template") / "audit.db"
+    schema.upgrade(f"sqlite:///{template}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "upgrade", _copying(template, schema.upgrade))
+        yield
+
+
+def _copying(template: Path, upgrade: Callable[..., str]) -> Callable[..., str]:
+    def copied(url: str, *progress: Any) -> str:
+        path = Path(url.removeprefix("sqlite:///"))
+        if not url.startswith("sqlite:///") or path.exists() or not path.parent.is_dir() or "?" in url:
+            return upgrade(url, *progress)
+        try:
+            shutil.copy(template, path)
+        except OSError:
+            return upgrade(url, *progress)
+        return schema.head()
+
+    return copied
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def reads_of_outputs(server: Server, runs: int) -> int:
     return runs if server.has_logged_models else 1
 
 
-@pytest.mark.parametrize("versions", [10, 1000])
+@pytest.mark.parametrize("versions", [10, 150])
 def test_an_idle_cycle_is_one_call_for_each_governed_target_whatever_the_registrys_size(
     server: Server, tmp_path: Path, name: Callable[[str], str], versions: int
 ) -> None:

@@ -1,4 +1,7 @@
-"""Every network fault, database fault and person at every step; and mutants, to show that the suite would notice."""
+"""Network faults, database faults and people, at every third step; and mutants, to show that the suite would notice.
+
+LONG_TESTS=1: at every step.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,15 @@ from reconciler.cycle.one_pass import Pass
 from reconciler.domain.decision import Decision, Outcome, OutcomeKind
 from reconciler.ports import Ending, Pending, Recorded, RegistryError, Standing
 from reconciler.registry.transport import Transport
+from tests.crash.conftest import LONG
 from tests.crash.explore import Attempt, explore
 from tests.databricks_double import workspace
 
 
 def test_no_fault_at_any_step_breaks_a_promise(tmp_path: Path) -> None:
     with workspace() as held:
-        cases = explore(held, tmp_path, Attempt())
-    assert cases > 150
+        cases = explore(held, tmp_path, Attempt(), every=1 if LONG else 3)
+    assert cases > (450 if LONG else 150)
 
 
 class ActsBeforeItRecords(Deciding):

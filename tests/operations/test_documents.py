@@ -52,7 +52,11 @@ def is_elsewhere(arguments: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("line", shown())
-def test_a_command_that_is_shown_runs(line: str, held: Workspace, product: Product, tmp_path: Path) -> None:
+def test_a_command_that_is_shown_runs(
+    line: str, held: Workspace, product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Files that a command writes go there.
+    monkeypatch.chdir(tmp_path)
     arguments = arguments_of(line)
     if is_elsewhere([one for one in arguments if not one.startswith("-")][:2]):
         assert any(path.exists() for reason in ELSEWHERE.values() for path in [ROOT / reason.split(": ")[1]])

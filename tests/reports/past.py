@@ -66,6 +66,12 @@ class Spell:
     accepted_by: str = ""
     approved_later: bool = False
 
+    def was_seen(self, since: int | None, until: int | None) -> bool:
+        """Whether a look between these two cycles saw it."""
+        assert self.first is not None
+        assert self.last is not None
+        return (until is None or self.first <= until) and (since is None or self.last > since)
+
     @property
     def standing(self) -> str:
         """Of a bypass."""
@@ -357,7 +363,8 @@ class Past:
 
     def filed(self, place: Place, version: str, accuracy: str = "0.95", asker: Requester | None = None) -> Request:
         request = self.registry.file(place[0], version, place[1], accuracy=accuracy)
-        before = timedelta(seconds=self.chance.choice([5, 60, 600, 7200]))
+        # No two requests were open for the same time.
+        before = timedelta(seconds=self.chance.choice([5, 60, 600, 7200]) + 37 * self.registry.filed)
         asked_by = asker or request.requester
         request = replace(request, requested_at=self.clock.now() - before, requester=asked_by)
         self.registry.requests[request.model, request.version, request.target] = request

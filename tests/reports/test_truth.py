@@ -39,6 +39,9 @@ def test_completeness_has_each_tenure_that_touches_the_period_once_with_what_beg
             rows = rows_of(answer, "tenures")
             found = Counter((*what(row), row.counted_as) for row in rows)
             assert found == as_counted(expected), (since, until)
+            seen = [one for one in expected if one.was_seen(since, until)]
+            assert Counter(what(row) for row in rows if row.touches == "seen") == Counter(one.what for one in seen)
+            assert answer.counts["perhaps"] == len(expected) - len(seen)
             causes = Counter(one.cause for one in expected)
             assert {name: many for name, many in answer.counts["by_cause"].items() if many} == causes
             assert answer.counts["tenures"] == sum(causes.values()) == len(rows)

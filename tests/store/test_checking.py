@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -322,6 +324,7 @@ def test_a_decision_has_one_outcome_and_the_database_refuses_another(engine: Eng
 # --- cells of SQLite that hold what no column of this schema can ------------------------------------------------
 
 HISTORY = ("policy_versions", "decisions", "decision_checks", "outcomes", "evidence", "log_leaves", "log_nodes")
+LONG = bool(os.environ.get("LONG_TESTS"))
 CELLS = ("x'ff00'", "'zz'", "1e300", "-5", "2", "9223372036854775807", "CAST(x'ff41' AS TEXT)")
 
 
@@ -335,7 +338,7 @@ def test_a_cell_of_any_kind_is_found_in_each_column_by_both_commands(tmp_path: P
     with closing(sqlite3.connect(untouched)) as owner:
         columns = [row[1] for row in owner.execute(f"PRAGMA table_info({table})")]
     tried = 0
-    for column, cell in ((column, cell) for column in columns for cell in CELLS):
+    for column, cell in ((column, cell) for place, column in enumerate(columns) for cell in cells_for(place)):
         shutil.copy(untouched, changed)
         if not set_as_owner(changed, table, column, cell):
             continue
@@ -344,7 +347,12 @@ def test_a_cell_of_any_kind_is_found_in_each_column_by_both_commands(tmp_path: P
         found = (check(reading).rows, check(reading, everything=True).rows, verify(reading).differences)
         reading.dispose()
         assert all(found), (column, cell, found)
-    assert tried > 3 * len(columns)
+    assert tried > len(columns)
+
+
+def cells_for(place: int) -> Sequence[str]:
+    """For the n-th column: all, or three of them that the next columns do not get."""
+    return CELLS if LONG else [CELLS[(3 * place + step) % len(CELLS)] for step in range(3)]
 
 
 def set_as_owner(database: Path, table: str, column: str, cell: str) -> bool:
