@@ -1,28 +1,32 @@
-"""The daemon's role on PostgreSQL, with the rights that the operating page grants it."""
+"""Roles on PostgreSQL with the rights that `db roles` grants them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import psycopg
+from sqlalchemy import make_url
 
-from sqlalchemy import create_engine, make_url, text
-
-_PAGE = Path(__file__).resolve().parents[1] / "docs/operating.md"
+from reconciler.audit.roles import script
 
 
-def granted() -> list[str]:
-    """The statements of the page, for a role named reconciler."""
-    block = _PAGE.read_text().partition("```sql\n")[2].partition("```")[0]
-    return [" ".join(grant.split()) for grant in block.split(";") if grant.strip()]
+def make_roles(owner: str) -> str:
+    """Runs the script in this database; returns what the roles' names begin with."""
+    # Roles belong to the whole server, and each test has a database of its own.
+    prefix = str(make_url(owner).database)
+    plain = make_url(owner).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(script(prefix, "public").encode())
+    return prefix
+
+
+def login(owner: str, role: str) -> str:
+    """The URL of the database as a new login sees it that has a role, such as `auditor`, and no other."""
+    prefix = make_roles(owner)
+    name = f"{prefix}_a_{role}"
+    plain = make_url(owner).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN IN ROLE {prefix}_{role}".encode())
+    return make_url(owner).set(username=name).render_as_string(hide_password=False)
 
 
 def daemon_role(owner: str) -> str:
-    """The URL of the database as a new role of this kind sees it."""
-    # Roles belong to the whole server, and each test has a database of its own.
-    role = str(make_url(owner).database)
-    admin = create_engine(owner, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-        for grant in granted():
-            connection.execute(text(grant.replace("TO reconciler", f"TO {role}")))
-    admin.dispose()
-    return make_url(owner).set(username=role).render_as_string(hide_password=False)
+    return login(owner, "daemon")

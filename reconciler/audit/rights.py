@@ -1,4 +1,4 @@
-"""What the daemon's role on PostgreSQL needs, and no more: docs/operating.md grants it, `check` asks for it.
+"""What roles on PostgreSQL need, and no more: `db roles` grants it, `check` asks for the daemon's.
 
 History is inserted column by column: what the database sets itself, the numbers of rows, cannot be chosen.
 """
@@ -13,10 +13,10 @@ from sqlalchemy import Table
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.judgement_tables import EarlierOutcomeRow
-from reconciler.audit.log_tables import LogEpochRow, LogStateRow
+from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.observation_tables import AcknowledgementRow
 from reconciler.audit.reader import REGISTER
-from reconciler.audit.tables import Base
+from reconciler.audit.tables import Base, PauseEventRow
 
 # People add epochs, redactions and acknowledgements, and an upgrade filled the earlier outcomes. What a daemon itself
 # observes is looked up through two views.
@@ -24,6 +24,7 @@ _READ: Final = ("alembic_version", REGISTER.name, "tenures", "bypasses", *(
     row.__tablename__ for row in (EarlierOutcomeRow, LogEpochRow, RedactionRow, AcknowledgementRow)
 ))  # fmt: skip
 _STATE: Final = LogStateRow.__tablename__
+_BY_PEOPLE: Final = tuple(row.__tablename__ for row in (PauseEventRow, AcknowledgementRow, LogLeafRow, LogNodeRow))
 
 
 class Right(NamedTuple):
@@ -51,6 +52,13 @@ def rights() -> Iterator[Right]:
         else:
             yield from (Right(privilege, name) for privilege in ("INSERT", "UPDATE", "DELETE"))
     yield from (Right("SELECT", name) for name in _READ if name not in Base.metadata.tables)
+
+
+def operator_rights() -> Iterator[Right]:
+    """What who pauses, resumes and accepts writes: rows of these, each an entry of the log. All else is read."""
+    for name in _BY_PEOPLE:
+        yield Right("INSERT", name, _written(Base.metadata.tables[name]))
+    yield Right("UPDATE", _STATE, ("size",))
 
 
 def _written(table: Table) -> tuple[str, ...]:

@@ -33,6 +33,11 @@ __all__ = [
 ]
 
 _UPGRADE = "run `mlflow-reconciler db upgrade`"
+# Quoted; NULL where there is nothing yet, where it is this user's own, and where this user is no member.
+_OWNER = text("""
+SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class
+WHERE oid = to_regclass('alembic_version') AND relowner <> current_user::regrole AND pg_has_role(relowner, 'MEMBER')
+""")
 # The same number for every upgrade of an audit database, so that two of them wait for each other.
 _ADVISORY_LOCK = 0x6D6C_7265_636F
 
@@ -87,10 +92,20 @@ def upgrade(url: str, progress: Progress = unseen) -> str:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY_LOCK})
         _refuse_foreign(connection, shown_url(url))
+        _as_owner(connection)
         migrate(connection, "head")
     with opened(url, Access.WRITE) as engine, audit_errors(engine):
         take_in(engine, progress)
     return head()
+
+
+def _as_owner(connection: Connection) -> None:
+    """What an administrator makes belongs to the role that owns the rest (`db roles`), until the transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return
+    owner = connection.scalar(_OWNER)
+    if owner is not None:
+        connection.execute(text(f"SET LOCAL ROLE {owner}"))
 
 
 def migrate(connection: Connection, revision: str) -> None:

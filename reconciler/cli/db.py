@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,21 @@ def history(format: FormatOption = Format.TABLE) -> int:
         for revision, brings in schema.history().items()
     ]
     write_rows(rows, format, ("revision", "state", "brings"), sys.stdout)
+    return DONE
+
+
+@app.command(epilog="Example: mlflow-reconciler db roles > roles.sql")
+def roles(
+    prefix: Annotated[str, typer.Option(help="What the names of the roles begin with.")] = "reconciler",
+    schema: Annotated[str, typer.Option(help="The schema that the audit's tables are in.")] = "public",
+) -> int:
+    """Print SQL that makes roles on PostgreSQL: owner, daemon, operator and auditor; change nothing."""
+    from reconciler.audit.roles import script
+
+    for option, name in (("--prefix", prefix), ("--schema", schema)):
+        if not re.fullmatch("[a-z_][a-z0-9_]{0,49}", name):
+            raise typer.BadParameter(f"{name!r} is no plain name: use a-z, 0-9 and _", param_hint=option)
+    print(script(prefix, schema), end="")
     return DONE
 
 

@@ -62,10 +62,26 @@ def _rights(engine: Engine) -> Finding:
     else:
         with audit_errors(engine), engine.connect() as connection:
             lacking = list(dict.fromkeys(right.table for right in rights() if not _has(connection, right)))
-        lacks, remedy = "lacks rights on", "grant the daemon's role the rights listed in docs/operating.md"
+        lacks, remedy = "lacks rights on", "grant it the daemon's role of `mlflow-reconciler db roles`"
     if lacking:
         return fail("rights", f"this user {lacks} {', '.join(lacking)}: {remedy}")
+    if owner := _owner_it_could_be(engine):
+        could = f"this login is a member of {owner}, which owns the schema, so it could change what it has recorded"
+        return fail("rights", f"{could}: take it away (REVOKE {owner} FROM …)")
     return ok("rights", "this user can record decisions")
+
+
+def _owner_it_could_be(engine: Engine) -> str | None:
+    """The role that owns the schema and cannot log in, where this login is a member of it."""
+    if engine.dialect.name == "sqlite":
+        return None
+    query = text(
+        "SELECT rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner "
+        "WHERE pg_class.oid = to_regclass('decisions') AND NOT rolcanlogin AND pg_has_role(r.oid, 'MEMBER')"
+    )
+    with audit_errors(engine), engine.connect() as connection:
+        owner: str | None = connection.scalar(query)
+    return owner
 
 
 def _has(connection: Connection, right: Right) -> bool:

@@ -537,7 +537,7 @@ def test_a_report_goes_into_a_folder_under_the_days_name(product: Product, tmp_p
     assert json.loads(written.read_text())["counts"]["decisions"] == 0
 
 
-def test_the_rights_that_the_operating_page_grants_are_enough(
+def test_the_rights_of_the_daemons_role_are_enough(
     held: Workspace, product: Product, postgres: PostgresServer
 ) -> None:
     owner = postgres.new_database()
@@ -555,6 +555,6 @@ def test_the_rights_that_the_operating_page_grants_are_enough(
     assert "OK   rights" in told
     engine = create_engine(owner, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"REVOKE INSERT (reason) ON decisions FROM {make_url(owner).database}"))
+        connection.execute(text(f"REVOKE INSERT (reason) ON decisions FROM {make_url(owner).database}_daemon"))
     engine.dispose()
     assert "FAIL rights: this user lacks rights on decisions: grant" in product.run("check").stdout

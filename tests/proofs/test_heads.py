@@ -332,12 +332,12 @@ def test_the_rights_of_a_daemon_are_enough_and_what_is_missing_is_told(postgres:
     keeper.keep()
     assert len(heads(path)) == 1
     with owner.begin() as connection:
-        connection.execute(text(f"REVOKE SELECT ON log_epochs FROM {daemon.url.username}"))
+        connection.execute(text(f"REVOKE SELECT ON log_epochs FROM {owner.url.database}_daemon"))
     pause(daemon)
     keeper.keep()
     assert "no head of the log was taken: " in str(keeper.problem)
     with owner.begin() as connection:
-        connection.execute(text(f"GRANT SELECT ON log_epochs TO {daemon.url.username}"))
+        connection.execute(text(f"GRANT SELECT ON log_epochs TO {owner.url.database}_daemon"))
     keeper.keep()
     assert ([head.size for head in heads(path)], keeper.problem) == ([1, 2], None)
     for engine in (owner, daemon):

@@ -1,15 +1,17 @@
-"""The rights that the operating page grants: a daemon does all its work with them, and nothing else."""
+"""The roles of `db roles`: a daemon does all its work with its own, and nothing else; people likewise."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
@@ -20,6 +22,7 @@ from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.rights import rights
 from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.tables import Base
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.domain.holding import Began, Ended
@@ -30,11 +33,13 @@ from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.ports import CycleNote, Ending, GoAhead, History, Inferred, Resolution, Unread, Waiting
 from reconciler.ports.observations import AsOf, EndOfTenure, Looked, NewTenure, Stray, Traces
+from tests import command
 from tests.builders import REGISTRY, a_request
 from tests.postgres import PostgresServer
-from tests.roles import daemon_role, granted
+from tests.roles import daemon_role, login, make_roles
 from tests.store.test_log import IN_FORCE, decide
 from tests.store.test_store import POLICY, Audit, claimed
+from tests.store.test_upgrading import at_revision
 
 
 @pytest.fixture
@@ -111,17 +116,6 @@ def look(log: SqlAuditLog) -> None:
     assert record.open_bypasses() == 0
 
 
-def test_the_page_grants_what_the_code_asks_for() -> None:
-    found: set[tuple[str, str, tuple[str, ...]]] = set()
-    for grant in granted():
-        parsed = re.fullmatch(r"GRANT (.+) ON ([\w, ]+) TO reconciler", grant)
-        assert parsed, grant
-        for privilege, columns in re.findall(r"([A-Z]+)(?: \(([^)]*)\))?", parsed[1]):
-            names = tuple(columns.split(", ")) if columns else ()
-            found |= {(privilege, table, names) for table in parsed[2].split(", ")}
-    assert found == {tuple(right) for right in rights()}
-
-
 def test_the_daemons_role_does_all_its_work_and_writes_each_column_that_it_may(daemon: Engine) -> None:
     columns = inserted_by(daemon)
     work(daemon)
@@ -157,3 +151,121 @@ def test_the_daemons_role_checks_the_database_and_finds_nothing(daemon: Engine) 
     work(daemon)
     found = check(daemon, everything=True)
     assert (found.faults, found.clocks) == ((), ())
+
+
+# --- people ------------------------------------------------------------------------------------------------------
+
+
+def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command.run(*arguments, environment={"PATH": "/usr/bin:/bin", "RECONCILER_AUDIT__URL": url})
+
+
+READING = [
+    "status", "audit list --format json", "audit show {id}", "audit report", "audit report completeness",
+    "audit report decisions --format json", "audit report operated", "audit dossier {id}", "audit verify",
+    "audit reperform", "audit baseline", "db check --all", "db current", "db history", "db upgrade --sql",
+]  # fmt: skip
+
+
+def test_an_auditor_reads_everything_and_is_never_told_to_get_more_rights(owner: str, daemon: Engine) -> None:
+    work(daemon)
+    with daemon.connect() as connection:
+        id = connection.scalar(text("SELECT decision_id FROM decisions ORDER BY decided_at LIMIT 1"))
+    auditor = login(owner, "auditor")
+    for line in READING:
+        done = run(auditor, *line.format(id=id).split())
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert "INSERT" not in done.stderr.upper()
+        assert "GRANT" not in done.stderr.upper()
+
+
+@pytest.mark.parametrize("role", ["auditor", "operator"])
+def test_nobody_who_reads_may_change_history_or_what_a_daemon_works_with(owner: str, daemon: Engine, role: str) -> None:
+    work(daemon)
+    engine = make_engine(login(owner, role))
+    may = {"pause_events", "acknowledgements", "log_leaves", "log_nodes"} if role == "operator" else set()
+    for table in Base.metadata.tables:
+        statements = [f"DELETE FROM {table}", f"TRUNCATE {table}"]
+        statements += [] if table in may else [f"INSERT INTO {table} SELECT * FROM {table}"]
+        for statement in statements:
+            with pytest.raises(DBAPIError, match="permission denied"), engine.begin() as connection:
+                connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_an_operator_pauses_and_resumes_and_redacts_nothing(owner: str, daemon: Engine) -> None:
+    work(daemon)
+    operator = login(owner, "operator")
+    assert run(operator, "pause", "--reason", "a freeze").returncode == 0
+    assert run(operator, "resume").returncode == 0
+    with daemon.connect() as connection:
+        said = connection.execute(text("SELECT action FROM pause_events ORDER BY id DESC LIMIT 2")).scalars().all()
+        id = connection.scalar(text("SELECT decision_id FROM decisions LIMIT 1"))
+    assert list(said) == ["resume", "pause"]
+    done = run(operator, "audit", "redact", str(id), "--field", "version.description", "--reason", "a test")
+    assert (done.returncode, done.stderr.count("\n")) == (69, 1), done.stderr
+    assert run(operator, "audit", "verify").returncode == 0
+
+
+def test_what_an_administrator_upgrades_belongs_to_the_owner(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    at_revision(url, "0016_resolutions")
+    owner = f"{make_url(url).database}_owner"
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {owner} NOLOGIN"))
+        connection.execute(text(f"CREATE ROLE {owner}_of_the_desk LOGIN IN ROLE {owner}"))
+        connection.execute(text(f"GRANT USAGE, CREATE ON SCHEMA public TO {owner}"))
+        things = "SELECT c.oid::regclass::text, relkind FROM pg_class c WHERE relnamespace = 'public'::regnamespace"
+        for name, kind in connection.execute(text(f"{things} AND relkind IN ('r', 'v')")).all():
+            connection.execute(text(f"ALTER {'VIEW' if kind == 'v' else 'TABLE'} {name} OWNER TO {owner}"))
+        for name in ("refuse_change()", "refuse_change_but_redaction()"):
+            connection.execute(text(f"ALTER FUNCTION {name} OWNER TO {owner}"))
+    schema.upgrade(make_url(url).set(username=f"{owner}_of_the_desk").render_as_string(hide_password=False))
+    others = (
+        "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_roles r ON r.oid = relowner "
+        f"WHERE relnamespace = 'public'::regnamespace AND rolname <> '{owner}'"
+    )
+    with engine.connect() as connection:
+        assert connection.execute(text(others)).scalars().all() == []
+    assert check(engine, everything=True).faults == ()
+    engine.dispose()
+
+
+def test_check_fails_where_the_daemons_login_could_be_the_owner(owner: str) -> None:
+    url = daemon_role(owner)
+    assert next(row for row in checked(url) if row["name"] == "rights")["level"] == "OK"
+    engine = make_engine(owner)
+    with engine.begin() as connection:
+        prefix, name = make_url(owner).database, make_url(url).username
+        connection.execute(text(f"GRANT {prefix}_owner TO {name}"))
+    engine.dispose()
+    [found] = [row for row in checked(url) if row["name"] == "rights"]
+    assert found["level"] == "FAIL"
+    assert f"is a member of {prefix}_owner, which owns the schema" in found["detail"]
+
+
+def checked(url: str) -> list[dict[str, Any]]:
+    return json.loads(run(url, "check", "--json").stdout)
+
+
+def test_the_script_may_be_run_again_and_takes_back_what_it_no_longer_grants(owner: str) -> None:
+    prefix = make_roles(owner)
+    engine = make_engine(owner)
+    with engine.begin() as connection:
+        connection.execute(text(f"GRANT INSERT, UPDATE (reason) ON decisions TO {prefix}_auditor"))
+    make_roles(owner)
+    held = (
+        "SELECT has_table_privilege(:role, 'decisions', 'INSERT'), "
+        "has_column_privilege(:role, 'decisions', 'reason', 'UPDATE'), "
+        "has_table_privilege(:role, 'decisions', 'SELECT')"
+    )
+    with engine.connect() as connection:
+        assert tuple(connection.execute(text(held), {"role": f"{prefix}_auditor"}).one()) == (False, False, True)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("options", [["--prefix", "a b"], ["--schema", "x;y"], ["--prefix", ""]])
+def test_a_name_that_is_not_plain_is_refused(options: list[str]) -> None:
+    done = command.run("db", "roles", *options, environment={"PATH": "/usr/bin:/bin"})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
