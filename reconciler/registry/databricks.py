@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 
 from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
@@ -21,7 +20,7 @@ from reconciler.domain.text import counted
 from reconciler.ports import Held, Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.governed import Governed, has_stage
-from reconciler.registry.holders import by_model, holders_in, in_stage
+from reconciler.registry.holders import holders_in_stages
 from reconciler.registry.looking import seen_version
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat
@@ -36,8 +35,6 @@ from reconciler.registry.versions import API, get_version
 
 # The workspace's own page size; a model with more versions is listed in pages.
 _VERSIONS_A_PAGE = 10_000
-
-_NO_ALIASES = Unreadable("a workspace registry has no aliases")
 
 Looked = tuple[Place, list[Listed] | RegistryError]
 LookAll = Callable[[Sequence[Place]], Iterable[Looked]]
@@ -220,17 +217,7 @@ class DatabricksRegistry(TransitionRequests):
     # --- holders ---------------------------------------------------------------------------------------------
 
     def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
-        """All versions of a model are listed, as for the sweep; a workspace registry has no aliases."""
-        found: dict[Held, HeldNow | Unreadable] = {}
-        for model, targets in by_model(asked).items():
-            stages = [target for target in targets if target.is_stage]
-            found |= {(model, target): _NO_ALIASES for target in targets if not target.is_stage}
-            if stages:
-                found |= holders_in(model, stages, partial(self._all_rows, model), in_stage)
-        return found
-
-    def _all_rows(self, model: str) -> list[Row]:
-        return list(self._rows_of_versions(model))
+        return holders_in_stages(asked, self._rows_of_versions)
 
     # --- looking ---------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -22,30 +22,40 @@ from reconciler.registry.transport import Transport
 from reconciler.registry.versions import quotable, search_versions, version_facts
 
 T = TypeVar("T")
+_NO_ALIASES = Unreadable("a workspace registry has no aliases")
+
 Answers = dict[Held, HeldNow | Unreadable]
 
 
 def read_holders(transport: Transport, asked: Collection[Held], *, all_of: bool) -> Answers:
     """A model shows its aliases, and the newest version in each stage; all versions in a stage are searched for."""
     found: Answers = {}
-    for model, targets in by_model(asked).items():
+    for model, targets in _by_model(asked).items():
         searched = [target for target in targets if target.is_stage and all_of]
         shown = [target for target in targets if target not in searched]
         if shown:
-            found |= holders_in(model, shown, partial(get_model, transport, model), _in_model)
+            found |= _holders_in(model, shown, partial(get_model, transport, model), _in_model)
         if searched:
-            found |= holders_in(model, searched, partial(_versions_of, transport, model), in_stage)
+            found |= _holders_in(model, searched, partial(_versions_of, transport, model), _in_stage)
     return found
 
 
-def by_model(asked: Collection[Held]) -> Mapping[str, list[Target]]:
+def holders_in_stages(asked: Collection[Held], versions: Callable[[str], Iterable[Row]]) -> Answers:
+    """Of a registry that has no aliases, and lists all versions of a model."""
+    found: Answers = {(model, target): _NO_ALIASES for model, target in asked if not target.is_stage}
+    for model, targets in _by_model(one for one in asked if one[1].is_stage).items():
+        found |= _holders_in(model, targets, lambda model=model: list(versions(model)), _in_stage)  # type: ignore[misc]
+    return found
+
+
+def _by_model(asked: Iterable[Held]) -> Mapping[str, list[Target]]:
     targets: dict[str, list[Target]] = defaultdict(list)
     for model, target in sorted(asked):
         targets[model].append(target)
     return targets
 
 
-def holders_in(
+def _holders_in(
     model: str, targets: Sequence[Target], read: Callable[[], T], held: Callable[[T, str, Target], HeldNow]
 ) -> Answers:
     """What holds these targets of a model, of one reading; a model that does not exist has no holders."""
@@ -72,7 +82,7 @@ def _in_model(row: Row, model: str, target: Target) -> HeldNow:
     return HeldNow.of([Holding(Place(model, version, target), created_at(row), shown)])
 
 
-def in_stage(rows: Sequence[Row], model: str, target: Target) -> HeldNow:
+def _in_stage(rows: Sequence[Row], model: str, target: Target) -> HeldNow:
     """Of all versions of a model those in a stage."""
     return HeldNow.of(_holding(row, target) for row in rows if row.get("current_stage") == target.name)
 

@@ -21,19 +21,7 @@ from reconciler.domain.told import told_with_earlier
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import (
-    Conflict,
-    Found,
-    Held,
-    Invalid,
-    Listed,
-    Listing,
-    Meter,
-    NotFound,
-    RegistryError,
-    Standing,
-    Told,
-    Unavailable,
-    Unread,
+    Conflict, Found, Held, Invalid, Listed, Listing, Meter, NotFound, RegistryError, Standing, Told, Unavailable, Unread,
 )  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.holders import read_holders
