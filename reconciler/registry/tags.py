@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs, Unreadable
+from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.looks import Look, Place, Wanted
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
@@ -21,10 +20,22 @@ from reconciler.domain.told import told_with_earlier
 from reconciler.domain.verdict import VerdictKind
 from reconciler.failpoints import failpoint
 from reconciler.ports import (
-    Conflict, Found, Held, Invalid, Listed, Listing, Meter, NotFound, RegistryError, Standing, Told, Unavailable, Unread,
+    Conflict,
+    Found,
+    Held,
+    Invalid,
+    Listed,
+    Listing,
+    Meter,
+    NotFound,
+    RegistryError,
+    Standing,
+    Told,
+    Unavailable,
+    Unread,
 )  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.holders import read_holders
+from reconciler.registry.holders import Answers, read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking, look_at
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
@@ -119,7 +130,7 @@ class TagsRegistry:
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Answers:
         return read_holders(self._transport, asked, all_of=all_of)
 
     # --- act -------------------------------------------------------------------------------------------------
