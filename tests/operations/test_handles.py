@@ -537,9 +537,7 @@ def test_a_report_goes_into_a_folder_under_the_days_name(product: Product, tmp_p
     assert json.loads(written.read_text())["counts"]["decisions"] == 0
 
 
-def test_the_rights_of_the_daemons_role_are_enough(
-    held: Workspace, product: Product, postgres: PostgresServer
-) -> None:
+def test_the_rights_of_the_daemons_role_are_enough(held: Workspace, product: Product, postgres: PostgresServer) -> None:
     owner = postgres.new_database()
     schema.upgrade(owner)
     product.variables["RECONCILER_AUDIT__URL"] = daemon_role(owner)
