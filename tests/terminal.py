@@ -64,10 +64,13 @@ class Watched:
         os.write(self._inside, b"\x03")
         # What it still says has to be read, or it waits for room.
         with contextlib.suppress(OSError):
-            while os.read(self._inside, 65536):
+            while select.select([self._inside], [], [], 30)[0] and os.read(self._inside, 65536):
                 pass
         os.close(self._inside)
-        return self._process.wait(30)
+        try:
+            return self._process.wait(30)
+        finally:
+            self._process.kill()
 
 
 def _terminal(columns: int) -> tuple[int, int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import typer
 
@@ -15,6 +17,7 @@ from reconciler.domain.errors import ReconcilerError
 from reconciler.domain.text import visible
 
 _PAUSE = 2.0
+_TICK = 0.1
 
 
 class _Shown(io.StringIO):
@@ -36,13 +39,34 @@ def watched(show: Callable[[], None]) -> int:
     from rich.live import Live
     from rich.text import Text
 
+    interrupted = _Interrupted()
     with Live(console=Console(), screen=True, auto_refresh=False) as live:
         while True:
             live.update(Text.from_ansi(_printed(show)), refresh=True)
-            try:
-                time.sleep(_PAUSE)
-            except KeyboardInterrupt:
+            if interrupted.within(_PAUSE):
                 return INTERRUPTED
+
+
+class _Interrupted:
+    """Whether Ctrl-C was pressed. An exception in its place could be lost: drivers take one within a callback for theirs.
+
+    A second one ends the command at once, also where a database does not answer.
+    """
+
+    def __init__(self) -> None:
+        self._pressed = False
+        signal.signal(signal.SIGINT, self._press)
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self._pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def within(self, seconds: float) -> bool:
+        """Waits so long, or until it is pressed."""
+        ends = time.monotonic() + seconds
+        while not self._pressed and time.monotonic() < ends:
+            time.sleep(_TICK)
+        return self._pressed
 
 
 def _printed(show: Callable[[], None]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import threading
@@ -19,6 +18,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from reconciler.cycle import CycleSummary, Event
 from reconciler.daemon.collecting import collecting_rarely
 from reconciler.daemon.systemd import Notifier
+from reconciler.daemon.waking import Waker
 from reconciler.domain.text import visible_name
 from reconciler.domain.weight import Weight
 from reconciler.logs import LOGGER
@@ -92,7 +92,7 @@ class Daemon:
         self._idle.set()
         self._one_cycle_at_a_time = threading.Lock()
         self._asked_again = threading.Event()
-        self._wake = threading.Event()
+        self._waker = Waker()
         self._hup = False
 
     @collecting_rarely()
@@ -101,11 +101,17 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
+        self._waker.hear_signals()
+        try:
+            self._serve()
+        finally:
+            self._waker.hear_no_more()
+
+    def _serve(self) -> None:
         self._notifier.status("starting: the first cycle has not reached registry and database yet")
         scheduler = self._schedule()
         while not self._stop.is_set():
-            wait_for(self._wake, math.inf)
-            self._wake.clear()
+            self._waker.wait()
             if self._hup:
                 self._hup, self._not_before = False, 0.0
                 self._work.ask_to_reload()
@@ -154,11 +160,11 @@ class Daemon:
         if self._stop.is_set():
             self._leave(_INTERRUPTED)
         self._stop.set()
-        self._wake.set()
+        self._waker.wake()
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         self._hup = True
-        self._wake.set()
+        self._waker.wake()
 
     def _run_cycle(self) -> None:
         """Runs a cycle, and another one if that was asked for meanwhile; none where one is running already."""
@@ -181,7 +187,7 @@ class Daemon:
         except BaseException as error:  # noqa: BLE001  APScheduler would swallow it; the main thread must see it
             self._fatal = error
             self._stop.set()
-            self._wake.set()
+            self._waker.wake()
         finally:
             self._idle.set()
 

@@ -31,7 +31,7 @@ from tests.databricks_double import workspace
 def test_no_fault_at_any_step_breaks_a_promise(tmp_path: Path) -> None:
     with workspace() as held:
         cases = explore(held, tmp_path, Attempt(), every=1 if LONG else 3)
-    assert cases > (450 if LONG else 150)
+    assert cases > (300 if LONG else 100)
 
 
 class ActsBeforeItRecords(Deciding):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 import pytest
 
@@ -183,3 +186,32 @@ def test_a_daemon_does_not_look_through_all_objects_again_and_again(work: OneLon
     Daemon(busy, threading.Event(), Notifier({})).serve()
     assert busy.collections <= 10
     assert gc.get_threshold() == before
+
+
+class Asked(NothingToDo):
+    """It counts how often it was asked to reload."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reloads = 0
+
+    def ask_to_reload(self) -> None:
+        self.reloads += 1
+
+
+def test_a_signal_at_any_moment_of_its_waiting_does_not_stop_it_for_good(work: OneLongCycle) -> None:
+    asked, sent = Asked(), itertools.count(1)
+
+    def at_each_line_of_a_wait(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_name == "wait" and event == "line" and (number := next(sent)) <= 200:
+            # Handled right here, whatever lock the wait holds at this moment.
+            signal.raise_signal(signal.SIGHUP if number < 200 else signal.SIGTERM)
+        return at_each_line_of_a_wait
+
+    sys.settrace(at_each_line_of_a_wait)
+    try:
+        Daemon(asked, threading.Event(), Notifier({})).serve()
+    finally:
+        sys.settrace(None)
+    assert asked.reloads >= 1
+    assert asked.signed_off == 1
