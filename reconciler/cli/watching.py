@@ -48,7 +48,7 @@ def watched(show: Callable[[], None]) -> int:
 
 
 class _Interrupted:
-    """Whether Ctrl-C was pressed. An exception in its place could be lost: drivers take one within a callback for theirs.
+    """Whether Ctrl-C was pressed. An exception could be lost: a driver takes one within its callback for its own.
 
     A second one ends the command at once, also where a database does not answer.
     """
