@@ -184,7 +184,7 @@ def _answer(reading: Reading) -> Answer:
     }
     opinion = (
         f"{counted(counts['decisions'], 'decision')}; {counts[OWN_REQUEST]} approved by whoever asked, "
-        f"{counts[OWN_RUN]} approved for whoever ran the run, {counts[UNKNOWN]} asked for by nobody knows whom"
+        f"{counts[OWN_RUN]} approved for whoever ran the run, {counts[UNKNOWN]} asked for by somebody unknown"
     )
     rows = chain(_own_requests(reading), _own_runs(reading), _unknown_requesters(reading))
     doubts = ["names are compared, and not persons"]
