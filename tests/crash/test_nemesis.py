@@ -204,7 +204,9 @@ def _seconds(row: dict[str, Any]) -> float:
 
 
 FAULTS = ("reset before", "500", "truncated")
-CYCLES, DECISIONS = (10_000, 2_000) if LONG else (600, 150)
+CYCLES, DECISIONS = (10_000, 2_000) if LONG else (600, 200)
+# By then the caches of drivers are full, and each thread that looks has opened its connection.
+WARM = 100
 
 
 @pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="what `make coverage` collects grows")
@@ -224,8 +226,7 @@ def test_memory_and_descriptors_stay_flat_over_idle_cycles_and_decisions_with_fa
         for number in range(DECISIONS):
             held.ask("m", held.version("m", chance.choice(["0.95", "0.5"])), comment=f"{number}")
             until(lambda: len(held.requests) < 20, "the daemon keeps up", 240)
-            if number == DECISIONS // 10:
-                # By then each thread that looks has opened its connection.
+            if number == WARM:
                 until(lambda: not held.requests, "the first of them", 240)
                 before = _size(process)
         until(lambda: not held.requests, "every request resolved", 600)
