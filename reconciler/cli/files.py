@@ -1,8 +1,9 @@
-"""Files that a command writes: each is replaced as a whole, so that nobody reads half of one."""
+"""Files that a command writes: each is replaced as a whole, so that nobody reads half of one, or is new."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -31,3 +32,13 @@ def put(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and not is_out_of(error):
             raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
         raise
+
+
+def write_new(path: Path, content: str, mode: int) -> None:
+    """Writes a file that must not be there yet, and its folder; one for credentials is closed to others."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.parent.name == "credentials" else 0o755)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # Exactly this mode, whatever the umask: others may read what is meant for them, and never write it.
+        os.fchmod(file.fileno(), mode)
+        file.write(content)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.files import write_new
 from reconciler.domain.text import visible
 from reconciler.settings.secret_files import SECRETS, SIGNING_KEY
 
@@ -96,7 +97,7 @@ def _write_all(root: Path, command: str, dry_run: bool) -> None:
         elif dry_run:
             print(f"would write {path}")
         else:
-            _write(path, content, mode)
+            write_new(path, content, mode)
             print(f"wrote {path}")
 
 
@@ -163,15 +164,6 @@ Install where a service can see it, with the system's Python, and run install-se
 
 
 # --- writing -------------------------------------------------------------------------------------------------
-
-
-def _write(path: Path, content: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.parent.name == "credentials" else 0o755)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as file:
-        # Exactly this mode, whatever the umask: others may read what is meant for them, and never write it.
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
 
 
 def _lacks_credentials(config: Path) -> str | None:

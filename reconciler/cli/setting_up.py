@@ -16,6 +16,7 @@ import typer
 
 from reconciler.cli.daemon import show_findings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.files import write_new
 from reconciler.cli.options import target_of
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, visible
@@ -200,12 +201,7 @@ def _write(answers: Answers) -> None:
     parse_policy(files[answers.folder / "policy.yaml"][0], "policy.yaml")
     for path, (content, mode) in files.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if mode == 0o600 else 0o755)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                # Whatever the umask: a policy that others may write is refused.
-                os.fchmod(descriptor, mode)
-                file.write(content)
+            write_new(path, content, mode)
         except OSError as error:
             raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
         print(f"wrote {path}")
