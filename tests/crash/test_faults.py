@@ -60,9 +60,9 @@ class CallsEverythingApplied(Acting):
 
 
 class SkipsTheReRead(Acting):
-    def carry_out(self, pending: Sequence[Pending], *, fresh: bool) -> list[Happening]:
+    def carry_out(self, pending: Sequence[Pending], *, fresh: bool, judged: bool = False) -> list[Happening]:
         self.fresh = fresh
-        return super().carry_out(pending, fresh=fresh)
+        return super().carry_out(pending, fresh=fresh, judged=judged)
 
     def _read_again(self, batch: Sequence[Pending]) -> tuple[Standings, list[Happening]]:
         if not self.fresh:
