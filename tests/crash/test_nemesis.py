@@ -106,6 +106,7 @@ def test_four_replicas_killed_and_frozen_lose_double_and_contradict_nothing(
     schema.upgrade(url)
     chance = random.Random(20261124)
     with workspace() as held, replicas(tmp_path, url, held.uri, 4) as four:
+        start = _seconds_to_the_first_call(held)
         asked, strikes = _a_minute_of_trouble(held, four, chance)
         rows = AuditReader(make_engine(url))
         until(lambda: not held.requests, "every request resolved", LEASE + 60)
@@ -119,14 +120,21 @@ def test_four_replicas_killed_and_frozen_lose_double_and_contradict_nothing(
     one_gapless_log(url)
     says_nothing_false(url)
     took = sorted(_seconds(row) for row in decisions)
-    # Twice a lease: whoever takes over may be struck too. Half a minute for cycles that wait for a frozen one's calls.
-    assert took[-1] <= 2 * LEASE + 30
+    # Twice a lease: whoever takes over may be struck too. The rest for cycles that wait for a frozen one's calls, and
+    # for starts: somebody is struck every second or two, so that a machine on which a start takes long has few at work.
+    assert took[-1] <= 2 * LEASE + max(30, 15 * start)
     with capsys.disabled():
         print(
             f"\n{len(decisions)} decisions, {dict(strikes)}: outcome within {took[len(took) // 2]:.2f} s (median), "
             f"{took[-1]:.1f} s (most; lease {LEASE:g} s); {dict(Counter(row['outcome'] for row in decisions))}; "
             f"{len(held.heard) - len(held.acts)} acts that the registry refused"
         )
+
+
+def _seconds_to_the_first_call(held: Workspace) -> float:
+    started = time.monotonic()
+    until(lambda: bool(held.calls), "the first call of a replica", 120)
+    return time.monotonic() - started
 
 
 def _a_minute_of_trouble(held: Workspace, four: Replicas, chance: random.Random) -> tuple[list[Asked], Counter[str]]:
