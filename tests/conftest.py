@@ -26,6 +26,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("without a clock")
 
 
+# Files of a minute and more begin first, so that no worker is left alone with one at the end.
+LONG_FILES = (
+    "crash/test_sigkill.py", "mlflow_app/test_fuzz.py", "crash/test_nemesis.py", "crash/test_faults.py",
+    "crash/test_refiling.py", "mlflow_app/test_fuzz_servers.py", "crash/test_states.py", "crash/test_pgbouncer.py",
+)  # fmt: skip
+HEAVY_FOLDERS = ("acceptance", "mlflow_app", "operations", "contract", "store", "crash", "packaging")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _turn(item.path.relative_to(Path(__file__).parent)))
+
+
+def _turn(path: Path) -> tuple[int, int]:
+    return _place_in(LONG_FILES, path.as_posix()), _place_in(HEAVY_FOLDERS, path.parts[0])
+
+
+def _place_in(names: tuple[str, ...], name: str) -> int:
+    return names.index(name) if name in names else len(names)
+
+
 class ByFileOrServer(LoadScopeScheduling):
     """A file's tests go to one worker, and so do all tests on one older server: each of them is started once."""
 
