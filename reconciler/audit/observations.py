@@ -224,7 +224,6 @@ class SqlObservations:
                 if not self._holds_lease(recording.connection, fence):
                     return None
                 drifting.record(recording, some)
-                failpoint("drifts to be committed")
         return True
 
     # --- tags that are no requests ---------------------------------------------------------------------------
