@@ -22,7 +22,7 @@ class Item(NamedTuple):
     table: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}" + (f" of {self.table}" if self.table and self.kind != "table" else "")
+        return f"{self.kind} {self.name}".rstrip() + (f" of {self.table}" if self.table and self.kind != "table" else "")
 
 
 Catalogue = Mapping[Item, str]
