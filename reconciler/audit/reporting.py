@@ -151,8 +151,8 @@ class Report:
 
 
 def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Iterator[R]:
-    """Each row as a value: its columns are named as the fields."""
-    return (kind(**row._mapping) for row in rows)
+    """Each row as a value: its columns are named as the fields, and stand in their order."""
+    return (kind(*row) for row in rows)
 
 
 def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> Select[Any]:
