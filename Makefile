@@ -17,6 +17,8 @@ TRIED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard r
 # The login oidc-auth needs Python >= 3.12, and other releases of some packages than `requirements/dev.txt` pins.
 OIDC := .servers/oidc-auth
 OIDC_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python) 3.12)
+# Datasette, which shows what contrib/datasette.json says.
+DATASETTE := .servers/datasette
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
 .PHONY: docs schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
@@ -47,9 +49,9 @@ test-long: all-servers
 test-python: install servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-servers: $(TRIED) $(OIDC)/installed
+servers: $(TRIED) $(OIDC)/installed $(DATASETTE)/installed
 
-all-servers: $(PINNED) $(OIDC)/installed
+all-servers: $(PINNED) $(OIDC)/installed $(DATASETTE)/installed
 
 # The package and a provider to log in at; tests put this project on the path.
 $(OIDC)/installed: requirements/oidc-auth.txt | install
@@ -58,6 +60,13 @@ $(OIDC)/installed: requirements/oidc-auth.txt | install
 	($(UV) venv --quiet --no-project --no-python-downloads --python $(OIDC_PYTHON) $(OIDC)/env && \
 	  $(UV_INSTALL) --python $(OIDC)/env/bin/python --no-build --require-hashes -r $<) 2>$(OIDC)/not-installed && \
 	  mv $(OIDC)/not-installed $@ || cat $(OIDC)/not-installed
+
+$(DATASETTE)/installed: requirements/datasette.txt | install
+	rm -rf $(DATASETTE)
+	mkdir -p $(DATASETTE)
+	($(UV) venv --quiet --no-project --python $(BIN)/python $(DATASETTE)/env && \
+	  $(UV_INSTALL) --python $(DATASETTE)/env/bin/python --no-build --require-hashes -r $<) 2>$(DATASETTE)/not-installed && \
+	  mv $(DATASETTE)/not-installed $@ || cat $(DATASETTE)/not-installed
 
 # Only wheels: if one is missing for this Python, the reason is kept, and the skipped tests of that server name it.
 .servers/%/installed: requirements/servers/%.txt | install
@@ -105,6 +114,7 @@ PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: install lock-servers
 	$(PIN) --extra dev -c requirements/constraints.in pyproject.toml -o requirements/dev.txt
 	$(PIN) --extra oidc -c requirements/constraints.in pyproject.toml requirements/oidc-auth.in -o requirements/oidc-auth.txt
+	$(PIN) requirements/datasette.in -o requirements/datasette.txt
 
 lock-servers: install
 	for pins in requirements/servers/*.txt; do \

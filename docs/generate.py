@@ -1,4 +1,5 @@
-"""Writes what is made from the code: docs/cli.md, docs/metrics.md and the end of docs/policy.md; see `make docs`."""
+"""Writes what is made from the code: docs/cli.md, docs/metrics.md, the end of docs/policy.md, the lists of
+columns in docs/audit.md and contrib/datasette.json; see `make docs`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer.main
+from audit_columns import datasette, with_lists_of_columns
 from policy_reference import policy_reference
 
 from reconciler.cli.app import app
@@ -85,7 +87,18 @@ def _shown_policy(team: str) -> str:
     return f"\n```yaml\n{text}```\n\n[Its cases](policies/{team}.test.yaml).\n"
 
 
-PAGES = {"cli.md": cli_page, "metrics.md": metrics_page, "policy.md": policy_page}
+def audit_page() -> str:
+    """What people wrote, with the lists of columns as the database has them."""
+    return with_lists_of_columns((HERE / "audit.md").read_text(encoding="utf-8"))
+
+
+PAGES = {
+    "audit.md": audit_page,
+    "cli.md": cli_page,
+    "metrics.md": metrics_page,
+    "policy.md": policy_page,
+    "../contrib/datasette.json": datasette,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -23,6 +23,7 @@ from reconciler.audit.epochs import note_restored
 from reconciler.audit.heads import HeadKeeper
 from reconciler.audit.judgement_tables import EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.judgements import add_confirmation
+from reconciler.audit.observation_tables import DriftRow
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.redacting import redact
@@ -118,6 +119,10 @@ def _with_the_rest(engine: Engine) -> str:
     redact(engine, about, ["version.description"], "ticket", "ada")
     _with_an_abstention(engine)
     _with_a_bypass(engine)
+    with session.recording() as recording:
+        tenure = recording.connection.exec_driver_sql("SELECT max(tenure_id) FROM tenures").scalar_one()
+        changed = {"tenure_id": tenure, "decision_id": about, "field": "version.tags.owner", "at": db_now()}
+        recording.add_many(DriftRow, [changed | {"judged": "ada, é", "found": None}])
     return about
 
 

@@ -48,12 +48,21 @@ def python_of(version: str) -> Path:
 
 def python_of_oidc() -> Path:
     """The interpreter beside mlflow-oidc-auth; skips the test where it could not be installed."""
-    place = ROOT / ".servers" / "oidc-auth"
+    return _python_beside("mlflow-oidc-auth", "oidc-auth")
+
+
+def python_of_datasette() -> Path:
+    """As `python_of_oidc`, beside Datasette."""
+    return _python_beside("Datasette", "datasette")
+
+
+def _python_beside(package: str, folder: str) -> Path:
+    place = ROOT / ".servers" / folder
     if (place / "installed").exists():
         return place / "env" / "bin" / "python"
     reason = place / "not-installed"
     said = " ".join(reason.read_text().split()[:40]) if reason.exists() else "run `make servers`"
-    pytest.skip(f"mlflow-oidc-auth is not installed: {said}")
+    pytest.skip(f"{package} is not installed: {said}")
 
 
 def app_beside(directory: Path) -> dict[str, str]:

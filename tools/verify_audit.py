@@ -30,8 +30,8 @@ FORMAT, DOSSIER, SAMPLE = "mlflow-reconciler audit v1", "mlflow-reconciler dossi
 # The tables whose rows are entries of the log, each with the column that names a row.
 KEYS = dict.fromkeys(
     ("outcomes", "earlier_outcomes", "confirmations", "late_effects", "pause_events", "running_states", "abstentions",
-     "resolutions", "observations", "attributions", "acknowledgements", "watched_scopes", "redactions", "log_epochs"),
-    "id")  # fmt: skip
+     "resolutions", "observations", "attributions", "acknowledgements", "drifts", "watched_scopes", "redactions",
+     "log_epochs"), "id")  # fmt: skip
 KEYS |= {"policy_versions": "digest", "decisions": "decision_id"}
 MOST = 1 << 26  # Bytes of one piece of evidence, or of one dossier: no forged one fills the memory.
 

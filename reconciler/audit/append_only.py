@@ -19,6 +19,7 @@ APPEND_ONLY = (
     "observations",
     "attributions",
     "acknowledgements",
+    "drifts",
     "watched_scopes",
     "log_leaves",
     "log_nodes",

@@ -22,7 +22,8 @@ class Item(NamedTuple):
     table: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}" + (f" of {self.table}" if self.table and self.kind != "table" else "")
+        of_it = f" of {self.table}" if self.table and self.kind != "table" else ""
+        return f"{self.kind} {self.name}".rstrip() + of_it
 
 
 Catalogue = Mapping[Item, str]

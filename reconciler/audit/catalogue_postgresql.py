@@ -86,6 +86,11 @@ FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid WHERE c.relnamespace = :s
     "view": """
 SELECT c.relname, '', concat_ws(' ', c.relkind, c.reloptions::text, pg_get_viewdef(c.oid, true)) FROM pg_class c
 WHERE c.relnamespace = :schema AND c.relkind IN ('v', 'm') AND OURS""",
+    "comment": """
+SELECT coalesce(a.attname, ''), c.relname, d.description
+FROM pg_description d JOIN pg_class c ON d.classoid = 'pg_class'::regclass AND c.oid = d.objoid
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+WHERE c.relnamespace = :schema AND c.relkind IN ('r', 'p', 'f', 'v', 'm') AND OURS""",
     "function": """
 SELECT c.proname || '(' || pg_get_function_identity_arguments(c.oid) || ')', '', pg_get_functiondef(c.oid)
 FROM pg_proc c WHERE c.pronamespace = :schema AND c.prokind IN ('f', 'p') AND OURS""",
@@ -112,7 +117,9 @@ def items(connection: Connection) -> Iterator[tuple[Item, str]]:
     for kind, query in _QUERIES.items():
         # Catalogues have names of a type of their own, and codes of one byte.
         for name, table, told in connection.execute(text(query.replace("OURS", _OURS)), values):
-            yield Item(kind, str(name), str(table)), normalised(qualified.sub("", str(told)))
+            # What is for people is compared as it is.
+            words = str(told) if kind == "comment" else normalised(qualified.sub("", str(told)))
+            yield Item(kind, str(name), str(table)), words
     connection.execute(text(_ONLY_THERE), {"path": path})
 
 

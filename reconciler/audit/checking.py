@@ -16,9 +16,10 @@ from reconciler.audit.database import any_bytes, audit_errors, one_state
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import leaves_from
 from reconciler.audit.recent import first_entry_since
+from reconciler.audit.recomputing import MOST_TOLD, Differences
 from reconciler.audit.row_checks import RowChecks
 from reconciler.audit.tables import now_in
-from reconciler.audit.verifying import MOST_TOLD, Differences, compare_all_rows, compare_log, compare_new_rows
+from reconciler.audit.verifying import compare_all_rows, compare_log, compare_new_rows
 
 # What is checked where nothing else is asked for.
 RECENT = timedelta(days=1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from reconciler.audit.canonical import Damaged, bytes_of
 from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
@@ -114,7 +114,7 @@ class Stored:
 
 
 def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
-    salts, text = bytes_of(row["salts"]), text_in(row)
+    salts, text = bytes_of(row["salts"]), text_in(row["content"])
     try:
         entries = json.loads(text)
         readable = all(isinstance(path, str) and len(value) < 2 for path, *value in entries)
@@ -127,12 +127,12 @@ def _unpacked(row: Mapping[str, Any]) -> tuple[list[list[Any]], list[bytes]]:
     return entries, [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
 
 
-def text_in(row: Mapping[str, Any]) -> bytes:
-    """The JSON that a row holds."""
+def text_in(content: object) -> bytes:
+    """The JSON that a row holds, of its column `content`."""
     unpacking = zlib.decompressobj()
     try:
         # A forged row must not keep a verification busy, nor fill its memory.
-        text = unpacking.decompress(bytes_of(row["content"]), _MOST_BYTES)
+        text = unpacking.decompress(bytes_of(content), _MOST_BYTES)
     except zlib.error:
         text = b""
     if not text or not unpacking.eof or unpacking.unused_data:
@@ -140,23 +140,18 @@ def text_in(row: Mapping[str, Any]) -> bytes:
     return text
 
 
-def _digests_at_once(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _at_once(row: Row[Any]) -> list[str] | None:
     """The digests of evidence of which nothing is gone, of the text as it lies there; None where it is not plain.
 
     No quotation mark stands within a string of JSON without a backslash before it, so `],["` only ends one array and
     begins another. Where it does so within a value there are more parts than fields.
     """
-    salts, text = bytes_of(row["salts"]), text_in(row)
+    salts, text = bytes_of(row.salts), text_in(row.content)
     parts = text[3:-2].split(b'],["')
-    if len(parts) != row["fields"] or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
+    if len(parts) != row.fields or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
         return None
-    ends = range(0, len(salts), SALT_BYTES)
-    return tuple(
-        [
-            sha256(b'%b["%b]' % (salts[at : at + SALT_BYTES], part)).hexdigest()
-            for at, part in zip(ends, parts, strict=True)
-        ]
-    )
+    begun = [salts[at : at + SALT_BYTES] + b'["' for at in range(0, len(salts), SALT_BYTES)]
+    return [sha256(salt + part + b"]").hexdigest() for salt, part in zip(begun, parts, strict=True)]
 
 
 def _slot(entry: Sequence[Any], salt: bytes | None, redacted: tuple[str, str] | None) -> Slot:
@@ -188,12 +183,24 @@ def stored_digests(connection: Connection, keys: Collection[str]) -> dict[str, t
     for chunk in chunks(keys):
         redacted = _redactions(connection, chunk)
         query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
-        for found in connection.execute(query).all():
-            row = found._asdict()
-            key = row["evidence_key"]
+        for row in connection.execute(query).all():
+            key = row.evidence_key
             with contextlib.suppress(Damaged):
-                at_once = None if key in redacted else _digests_at_once(row)
-                digests[key] = Stored.of(row, redacted[key]).digests() if at_once is None else at_once
+                at_once = None if key in redacted else _at_once(row)
+                digests[key] = tuple(at_once or Stored.of(row._asdict(), redacted[key]).digests())
+    return digests
+
+
+def digests_at_once(connection: Connection, keys: Collection[str]) -> dict[str, list[str]]:
+    """As `stored_digests`, of evidence of which nothing is gone and which is plain."""
+    digests: dict[str, list[str]] = {}
+    for chunk in chunks(keys):
+        redacted = _redactions(connection, chunk)
+        query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
+        for row in connection.execute(query).all():
+            with contextlib.suppress(Damaged):
+                if row.evidence_key not in redacted and (of_it := _at_once(row)) is not None:
+                    digests[row.evidence_key] = of_it
     return digests
 
 

@@ -36,7 +36,7 @@ def evidence_for(row: Mapping[str, Any], needs: Needs) -> Evidence:
         ValueError: another release wrote it, and this one does not know its format.
     """
     try:
-        fields, gone = _fields(text_in(row), row["fields"], needs)
+        fields, gone = _fields(text_in(row["content"]), row["fields"], needs)
         document = document_of(fields)
         for key, name in _MAPS:
             if document.get(key, {}).get("answer") == "found":

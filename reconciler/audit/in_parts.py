@@ -1,4 +1,4 @@
-"""Work over many stored decisions: in parts, by as many processes as the machine has cores.
+"""Work over much of history: in parts, by as many processes as the machine has cores.
 
 Each process has a connection of its own and reads a part in one state of the database. A part's result is all that
 leaves it.
@@ -19,23 +19,24 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 
 from reconciler.audit.database import Access, any_bytes, audit_errors, make_engine, one_state, opened
-from reconciler.audit.stored_decisions import Part
 
 T_co = TypeVar("T_co", covariant=True)
+P = TypeVar("P")
+P_contra = TypeVar("P_contra", contravariant=True)
 # Below so many parts a second process takes longer to start than it saves.
-_FEW = 12
+FEW = 12
 # So many parts are under way for each process.
 _AHEAD = 3
 _NEW_OBJECTS = 50_000
 
 
-class Work(Protocol[T_co]):
+class Work(Protocol[P_contra, T_co]):
     """What is done with a part. It is sent to each process once, and may keep there what it has read."""
 
-    def __call__(self, connection: Connection, part: Part) -> T_co: ...
+    def __call__(self, connection: Connection, part: P_contra, /) -> T_co: ...
 
 
-def results_of(url: str, work: Work[T_co], parts: Sequence[Part]) -> Iterator[T_co]:
+def results_of(url: str, work: Work[P, T_co], parts: Sequence[P]) -> Iterator[T_co]:
     """The result of each part, in their order.
 
     Raises:
@@ -43,7 +44,7 @@ def results_of(url: str, work: Work[T_co], parts: Sequence[Part]) -> Iterator[T_
     """
     processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     done = 0
-    if len(parts) >= _FEW and processes > 1:
+    if len(parts) >= FEW and processes > 1:
         # Where no process can be started, or one was killed, this one does the rest.
         with contextlib.suppress(BrokenExecutor, OSError, ImportError):
             for result in _by_processes(url, work, parts, processes):
@@ -53,7 +54,7 @@ def results_of(url: str, work: Work[T_co], parts: Sequence[Part]) -> Iterator[T_
         yield from (_one(engine, work, part) for part in parts[done:])
 
 
-def _by_processes(url: str, work: Work[T_co], parts: Sequence[Part], processes: int) -> Iterator[T_co]:
+def _by_processes(url: str, work: Work[P, T_co], parts: Sequence[P], processes: int) -> Iterator[T_co]:
     # Not forked: this process may have threads, such as that of a progress bar.
     with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (url, work)) as pool:
         try:
@@ -62,7 +63,7 @@ def _by_processes(url: str, work: Work[T_co], parts: Sequence[Part], processes: 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, parts: Sequence[Part], most: int) -> Iterator[Any]:
+def _in_order(pool: ProcessPoolExecutor, parts: Sequence[Any], most: int) -> Iterator[Any]:
     """Only so many are under way: what is done waits for whoever takes it, and must not fill the memory."""
     under_way: deque[Future[Any]] = deque()
     for part in parts:
@@ -73,7 +74,7 @@ def _in_order(pool: ProcessPoolExecutor, parts: Sequence[Part], most: int) -> It
         yield under_way.popleft().result()
 
 
-def _one(engine: Engine, work: Work[T_co], part: Part) -> T_co:
+def _one(engine: Engine, work: Work[P, T_co], part: P) -> T_co:
     with audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
         return work(connection, part)
 
@@ -85,10 +86,10 @@ class _Process:
     """What this process works on."""
 
     engine: Engine
-    work: Work[Any]
+    work: Work[Any, Any]
 
 
-def _begin(url: str, work: Work[Any]) -> None:
+def _begin(url: str, work: Work[Any, Any]) -> None:
     # Ctrl-C reaches the whole group; the process that was started by hand says what there is to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Hardly anything that is made here refers to each other in a circle.
@@ -96,5 +97,5 @@ def _begin(url: str, work: Work[Any]) -> None:
     _Process.engine, _Process.work = make_engine(url, Access.READ), work
 
 
-def _of_part(part: Part) -> Any:
+def _of_part(part: Any) -> Any:
     return _one(_Process.engine, _Process.work, part)

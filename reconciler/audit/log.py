@@ -21,7 +21,13 @@ from reconciler.audit.evidence_tables import EvidenceRow, RedactionRow
 from reconciler.audit.inserting import insert_many
 from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
-from reconciler.audit.observation_tables import AcknowledgementRow, AttributionRow, ObservationRow, WatchedScopeRow
+from reconciler.audit.observation_tables import (
+    AcknowledgementRow,
+    AttributionRow,
+    DriftRow,
+    ObservationRow,
+    WatchedScopeRow,
+)
 from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import insert_new
@@ -53,6 +59,7 @@ ENTRIES: dict[type[Base], str] = {
     ObservationRow: "id",
     AttributionRow: "id",
     AcknowledgementRow: "id",
+    DriftRow: "id",
     WatchedScopeRow: "id",
     RedactionRow: "id",
     LogEpochRow: "id",

@@ -56,18 +56,26 @@ def damaged_apart(keys: Sequence[str], read: Callable[[Sequence[str]], Mapping[s
     return damaged_apart(keys[:half], read) | damaged_apart(keys[half:], read)
 
 
-def leaves_from(connection: Connection, first: int) -> Iterator[list[Row[Any]]]:
-    """The rows of `log_leaves` from the entry with this number on, in parts."""
-    last = first - 1
+def leaves_from(connection: Connection, first: int, until: int | None = None) -> Iterator[list[Row[Any]]]:
+    """The rows of `log_leaves` from the entry with this number on, in parts. `until`: before this one."""
+    last, highest = first - 1, HIGHEST_LEAF if until is None else until - 1
     while True:
         # SQLite orders texts and bytes behind all numbers: an entry with such a number has none.
-        numbered = LogLeafRow.leaf.between(last + 1, HIGHEST_LEAF)
+        numbered = LogLeafRow.leaf.between(last + 1, highest)
         query = select(LogLeafRow.__table__).where(numbered).order_by(LogLeafRow.leaf)
         leaves = list(connection.execute(query.limit(_READ_TOGETHER)).all())
         if not leaves:
             return
         yield leaves
         last = leaves[-1].leaf
+
+
+def end_without_gap(connection: Connection, first: int) -> int | None:
+    """The number behind the last entry, where all from this one on have theirs; None where any is missing."""
+    leaf = LogLeafRow.leaf
+    query = select(func.count(leaf), func.min(leaf), func.max(leaf)).where(leaf.between(first, HIGHEST_LEAF))
+    many, lowest, highest = connection.execute(query).one()
+    return first + many if many and (lowest, highest) == (first, first + many - 1) else None
 
 
 def leaves_without_number(connection: Connection, limit: int) -> list[Row[Any]]:

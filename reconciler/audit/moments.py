@@ -15,7 +15,13 @@ from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow
 from reconciler.audit.log import ENTRIES
 from reconciler.audit.log_reading import TABLES, cell_of, damaged_apart
 from reconciler.audit.log_tables import LogEpochRow
-from reconciler.audit.observation_tables import AcknowledgementRow, AttributionRow, ObservationRow, WatchedScopeRow
+from reconciler.audit.observation_tables import (
+    AcknowledgementRow,
+    AttributionRow,
+    DriftRow,
+    ObservationRow,
+    WatchedScopeRow,
+)
 from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.tables import Base, DecisionRow, OutcomeRow, PauseEventRow, PolicyVersionRow
@@ -35,6 +41,7 @@ MOMENTS: Mapping[type[Base], str] = {
     ObservationRow: "at",
     AttributionRow: "at",
     AcknowledgementRow: "at",
+    DriftRow: "at",
     WatchedScopeRow: "at",
     RedactionRow: "at",
     LogEpochRow: "at",

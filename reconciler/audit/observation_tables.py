@@ -71,6 +71,24 @@ class AcknowledgementRow(Base):
     reason: ColumnElement[str] = Column(Text, nullable=False)
 
 
+class DriftRow(Base):
+    """A value of a holder that a look found to be another than before. `judged`: what its approval rests on.
+
+    None, of `judged` and of `found`: there was none.
+    """
+
+    __tablename__ = "drifts"
+    __table_args__ = (Index("ix_drifts_tenure", "tenure_id", "id"), Index("ix_drifts_decision", "decision_id"))
+
+    id: ColumnElement[int] = numbered()
+    at: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
+    tenure_id: ColumnElement[int] = Column(RowId, ForeignKey("observations.id"), nullable=False)
+    decision_id: ColumnElement[str] = Column(String(36), ForeignKey("decisions.decision_id"), nullable=False)
+    field: ColumnElement[str] = Column(Text, nullable=False)
+    judged: ColumnElement[str | None] = Column(Text)
+    found: ColumnElement[str | None] = Column(Text)
+
+
 class WatchedScopeRow(Base):
     """Since when a registry is looked at for which targets of which models (JSON)."""
 

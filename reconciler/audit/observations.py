@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from reconciler.audit import arrivals, looks
+from reconciler.audit import arrivals, drifting, looks
 from reconciler.audit.attributing import Attributing
 from reconciler.audit.bypasses import open_bypasses
 from reconciler.audit.log import Recording
@@ -26,7 +26,17 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
 from reconciler.ports import Held
-from reconciler.ports.observations import Attributions, EndOfTenure, Looked, NewTenure, Stray, Traces, Watch
+from reconciler.ports.observations import (
+    Approved,
+    Attributions,
+    Drift,
+    EndOfTenure,
+    Looked,
+    NewTenure,
+    Stray,
+    Traces,
+    Watch,
+)
 
 # A model, a version and a target, as they are shown.
 Key = tuple[str, str, str]
@@ -201,6 +211,20 @@ class SqlObservations:
     def open_bypasses(self) -> int:
         with self._session.snapshot() as connection:
             return open_bypasses(connection, self._served)
+
+    # --- what changed after an approval ----------------------------------------------------------------------
+
+    def approved(self, tenure_ids: Sequence[int]) -> Sequence[Approved]:
+        with self._session.snapshot() as connection:
+            return drifting.approved(connection, tenure_ids)
+
+    def drifted(self, fence: int, drifts: Sequence[Drift]) -> bool | None:
+        for some in parts(drifts):
+            with self._session.recording() as recording:
+                if not self._holds_lease(recording.connection, fence):
+                    return None
+                drifting.record(recording, some)
+        return True
 
     # --- tags that are no requests ---------------------------------------------------------------------------
 

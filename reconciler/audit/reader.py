@@ -8,14 +8,30 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, MetaData, Row, Select, Table, case, func, join, null, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    join,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy import Text as SqlText
 
 from reconciler.audit.bypasses import holding
 from reconciler.audit.evidence import shown, stored_evidence
 from reconciler.audit.judgement_reading import judged_again
 from reconciler.audit.session import Session
-from reconciler.audit.statements import decision_of_pending
+from reconciler.audit.statements import decision_of_pending, matching
 from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
@@ -73,10 +89,11 @@ class AuditReader:
 
     def __init__(self, engine: Engine) -> None:
         self._session = Session(engine)
+        self._dialect = engine.dialect.name
 
     def decisions(self, only: DecisionFilter, limit: int | None = None) -> list[dict[str, Any]]:
         """Newest first, with the fields of `LISTED`; `outcome` is None while a decision is pending."""
-        query = _filtered(select(REGISTER), only)
+        query = _filtered(select(REGISTER), only, self._dialect)
         query = query.order_by(REGISTER.c.decided_at.desc(), REGISTER.c.decision_id).limit(limit)
         with self._session.transaction() as connection:
             return [_plain(row) for row in connection.execute(query)]
@@ -184,7 +201,7 @@ def _with_age(row: Row[Any]) -> dict[str, Any]:
     return _plain_values(values) | {"age_seconds": round(age.total_seconds(), 3)}
 
 
-def _filtered(query: Select[Any], only: DecisionFilter) -> Select[Any]:
+def _filtered(query: Select[Any], only: DecisionFilter, dialect: str) -> Select[Any]:
     exact = {"verdict": only.verdict, "mode": only.mode, "outcome": only.outcome}
     exact["target"] = str(only.target) if only.target else None
     for name, value in exact.items():
@@ -192,15 +209,10 @@ def _filtered(query: Select[Any], only: DecisionFilter) -> Select[Any]:
             query = query.where(REGISTER.c[name] == value)
     for name, glob in (("model", only.model), ("requester", only.requester)):
         if glob is not None:
-            query = query.where(REGISTER.c[name].like(_like(visible_name(glob)), escape="\\"))
+            query = query.where(matching(dialect, REGISTER.c[name], visible_name(glob)))
     if only.since is not None:
         query = query.where(REGISTER.c.decided_at >= only.since)
     return query if only.until is None else query.where(REGISTER.c.decided_at < only.until)
-
-
-def _like(glob: str) -> str:
-    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped.replace("*", "%")
 
 
 def _plain(row: Row[Any]) -> dict[str, Any]:
@@ -213,13 +225,22 @@ def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def only_one(connection: Connection, id: str) -> str:
     """The id of the decision that begins so. Raises NoSuchDecision or AmbiguousDecision."""
-    prefix = DecisionRow.decision_id.startswith(id, autoescape=True)
-    found = list(connection.scalars(select(DecisionRow.decision_id).where(prefix).limit(2)))
+    found = list(connection.scalars(select(DecisionRow.decision_id).where(_begins(id)).limit(2)))
     if not found:
         raise NoSuchDecision(f"no decision id begins with {quoted(id)}: see `mlflow-reconciler audit list`")
     if len(found) > 1 and id not in found:
         raise AmbiguousDecision(f"more than one decision id begins with {quoted(id)}: give more of it")
     return id if id in found else found[0]
+
+
+_LOWEST, _HIGHEST = (f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "0f")
+
+
+def _begins(id: str) -> ColumnElement[bool]:
+    """As a range, which an index finds in the order of any language: bounds and ids have their hyphens in one place."""
+    column = DecisionRow.decision_id
+    between = column.between(id + _LOWEST[len(id) :], id + _HIGHEST[len(id) :])
+    return or_(column == id, and_(between, column.startswith(id, autoescape=True)))
 
 
 def _whole(connection: Connection, decision_id: str) -> dict[str, Any]:

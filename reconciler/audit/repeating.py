@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from reconciler.audit.evidence import Stored
+from reconciler.audit.observation_tables import DriftRow
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow
 from reconciler.domain.salted import shown_path
 from reconciler.domain.text import visible
@@ -21,8 +22,9 @@ _SHOWN = 100
 def columns_that_repeat(connection: Connection, decision_id: str, values: Sequence[Any]) -> Iterator[str]:
     """The columns about a decision that show one of the values, as `decision_checks.observed`."""
     words = {visible(word)[:_SHOWN] for value in values for word in _words(value) if len(word) >= _LEAST}
-    for row in (DecisionRow, DecisionCheckRow, OutcomeRow):
-        found = connection.execute(select(row.__table__).where(row.decision_id == decision_id)).mappings()
+    for row in (DecisionRow, DecisionCheckRow, OutcomeRow, DriftRow):
+        mine: Any = select(row.__table__).where(row.decision_id == decision_id)
+        found = connection.execute(mine).mappings()
         rows = [dict(one) for one in found]
         for column in (one.name for one in row.__table__.columns):
             cells = [cell for one in rows if isinstance(cell := one[column], str)]

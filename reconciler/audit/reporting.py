@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table
 from reconciler import __version__
 from reconciler.audit.heads import head_now
 from reconciler.audit.running_tables import RunningStateRow
-from reconciler.audit.statements import Served
+from reconciler.audit.statements import Served, matching
 from reconciler.audit.tables import DaemonRow, now_in
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
@@ -77,20 +77,13 @@ class Reading:
         """That a row is about the models and the target that are asked for."""
         conditions: list[ColumnElement[bool]] = []
         if self.asked.model is not None:
-            conditions.append(self._matches(table.c.model, visible_name(self.asked.model)))
+            conditions.append(matching(self.connection.dialect.name, table.c.model, visible_name(self.asked.model)))
         if self.asked.target is not None:
             conditions.append(table.c.target == str(self.asked.target))
         return conditions
 
     def about(self, table: FromClause, moment: str) -> list[ColumnElement[bool]]:
         return [*self.among(table), *self.within(table.c[moment])]
-
-    def _matches(self, column: Any, glob: str) -> ColumnElement[bool]:
-        """`*` matches anything, and a letter itself only: SQLite's LIKE has no regard to case."""
-        if self.connection.dialect.name == "sqlite":
-            return column.op("GLOB", is_comparison=True)(glob.replace("[", "[[]").replace("?", "[?]"))  # type: ignore[no-any-return]
-        escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return column.like(escaped.replace("*", "%"), escape="\\")  # type: ignore[no-any-return]
 
     @cached_property
     def registries(self) -> list[Served]:
@@ -151,8 +144,8 @@ class Report:
 
 
 def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Iterator[R]:
-    """Each row as a value: its columns are named as the fields."""
-    return (kind(**row._mapping) for row in rows)
+    """Each row as a value: its columns are named as the fields, and stand in their order."""
+    return (kind(*row) for row in rows)
 
 
 def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> Select[Any]:

@@ -120,6 +120,16 @@ def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
     return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
 
 
+def matching(dialect: str, column: Any, glob: str) -> ColumnElement[bool]:
+    """`*` matches anything, and a letter itself only: SQLite's LIKE has no regard to case, and uses no index."""
+    if "*" not in glob:
+        return column == glob  # type: ignore[no-any-return]
+    if dialect == "sqlite":
+        return column.op("GLOB", is_comparison=True)(glob.replace("[", "[[]").replace("?", "[?]"))  # type: ignore[no-any-return]
+    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return column.like(escaped.replace("*", "%"), escape="\\")  # type: ignore[no-any-return]
+
+
 def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """All the items in order, as many together as one transaction may write."""
     return (items[start : start + WRITTEN_TOGETHER] for start in range(0, len(items), WRITTEN_TOGETHER))

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, select, text
+from sqlalchemy import Connection, Engine, and_, func, select, text
 
-from reconciler.audit.canonical import bytes_of
 from reconciler.audit.database import any_bytes, audit_errors, one_state
-from reconciler.audit.evidence import damage_of
 from reconciler.audit.evidence_tables import RedactionRow
 from reconciler.audit.heads import first_leaf, stored_root
-from reconciler.audit.log import ENTRIES, stored_peaks, tree_of
+from reconciler.audit.log import ENTRIES, tree_of
 from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_reading import (
-    TABLES,
-    entries_of,
     evidence_of_nobody,
     keys_not_in_log,
-    leaves_from,
     leaves_without_number,
 )
 from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.moments import moments_of
 from reconciler.audit.recent import new_keys_not_in_log
+from reconciler.audit.recomputing import MOST_TOLD, Differences, Roots, begun, recomputed
 from reconciler.audit.row_checks import checks_without_decision
-from reconciler.audit.tables import DecisionRow
 from reconciler.audit.witnesses import Epoch, Log, compared, epochs_in
 from reconciler.domain.checkpoint import Head, origin_of
-from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.domain.merkle import Tree
 from reconciler.domain.text import counted
-
-# Differences that are told; the first one proves as much as all.
-MOST_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +62,6 @@ class Verified:
     agreeing: int = 0
 
 
-class Differences:
-    """Collects what differs, at most `MOST_TOLD`."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def add(self, text: str) -> None:
-        if len(self.told) < MOST_TOLD:
-            self.told.append(text)
-
-
 def verify(engine: Engine, progress: Progress = unseen, asked: Asked = Asked()) -> Verified:
     """Recomputes each entry from its row, and the tree from the entries; compares both with what is stored.
 
@@ -94,7 +74,6 @@ def verify(engine: Engine, progress: Progress = unseen, asked: Asked = Asked()) 
         tree = compare_log(connection, first, found, progress, roots)
         if first:
             compare_new_rows(connection, found, _moment_of(connection, first - 1))
-            _compare_counts(connection, found)
         else:
             compare_all_rows(connection, found)
         log = Log(origin_of(first_leaf(connection)), tree.size, roots.found, tuple(epochs_in(connection)))
@@ -106,18 +85,6 @@ def verify(engine: Engine, progress: Progress = unseen, asked: Asked = Asked()) 
         return Verified(tree.size, tree.root().hex(), tuple(told), redacted, first, tuple(log.epochs), agreeing)
 
 
-class Roots:
-    """The roots that a tree has, while it grows, at the sizes of heads."""
-
-    def __init__(self, heads: Sequence[Head] = ()) -> None:
-        self._wanted = frozenset(head.size for head in heads)
-        self.found: dict[int, bytes] = {}
-
-    def note(self, tree: Tree) -> None:
-        if tree.size in self._wanted:
-            self.found[tree.size] = tree.root()
-
-
 def _first_to_read(connection: Connection, asked: Asked, found: Differences) -> int:
     """The entry behind the head that was verified before; 0 where the log does not extend it."""
     since = asked.since
@@ -127,23 +94,6 @@ def _first_to_read(connection: Connection, asked: Asked, found: Differences) -> 
         return since.size
     found.add(f"the log does not extend the head over {counted(since.size, 'entry', 'entries')} that --since names")
     return 0
-
-
-def _compare_counts(connection: Connection, found: Differences) -> None:
-    """Rows that are not read are counted at least: none of them may be gone, and none more than the log knows."""
-    leaf = LogLeafRow
-    query = select(leaf.entry, func.count().label("many")).group_by(leaf.entry)
-    entries = {row.entry: row.many for row in connection.execute(query)}
-    for row in ENTRIES:
-        table = row.__tablename__
-        rows, known = connection.scalar(select(func.count()).select_from(row.__table__)), entries.get(table, 0)
-        if rows != known:
-            found.add(
-                f"{table}: has {counted(rows or 0, 'row')}, and the log {counted(known, 'entry', 'entries')} of it"
-            )
-    size, state = sum(entries.values()), connection.scalar(select(LogStateRow.size))
-    if size != state:
-        found.add(f"the log says that it has {state} entries, and has {size}")
 
 
 def _moment_of(connection: Connection, leaf: int) -> datetime:
@@ -159,7 +109,7 @@ def compare_log(
     """Compares the entries of the log from the first one on with their rows, and with the nodes above them."""
     sizes = list(connection.scalars(select(LogStateRow.size)))
     shown = next((size for size in sizes if isinstance(size, int)), 0)
-    tree = _recomputed(connection, _begun(connection, first), (shown, progress), found, roots or Roots())
+    tree = recomputed(connection, begun(connection, first), (shown, progress), found, roots or Roots())
     if sizes != [tree.size]:
         found.add(f"the log says that it has {_listed(sizes)} entries, and has {tree.size}")
     for leaf in leaves_without_number(connection, MOST_TOLD):
@@ -194,82 +144,6 @@ def compare_all_rows(connection: Connection, found: Differences) -> None:
 
 def not_in_log(table: str, key: str) -> str:
     return f"{table} {key}: the row is not in the log: it was added by another way"
-
-
-def _begun(connection: Connection, first: int) -> Tree:
-    """The tree over the entries before the first one, as it is stored; an empty one where it is not stored whole."""
-    hashes = stored_peaks(connection, first)
-    return Tree(first, [hashes[node] for node in peaks(first)]) if len(hashes) == len(peaks(first)) else Tree()
-
-
-def _recomputed(
-    connection: Connection, tree: Tree, shown: tuple[int, Progress], found: Differences, roots: Roots
-) -> Tree:
-    """The tree with the leaves behind it as they are stored, each compared with its row."""
-    size, progress = shown
-    expected = tree.size
-    roots.note(tree)
-    for leaves in leaves_from(connection, tree.size):
-        progress(tree.size, size)
-        _compare_rows(connection, leaves, found)
-        nodes: dict[Node, bytes] = {}
-        for leaf in leaves:
-            if leaf.leaf != expected:
-                found.add(f"the log has nothing between its entries {expected - 1} and {leaf.leaf}")
-            expected = leaf.leaf + 1
-            nodes.update(tree.add(bytes_of(leaf.hash)))
-            roots.note(tree)
-        # Behind a gap no entry has its number any more, so no node can agree.
-        if tree.size == expected:
-            _compare_nodes(connection, nodes, found)
-    progress(size, size)
-    return tree
-
-
-def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: Differences) -> None:
-    keys: dict[str, list[str]] = defaultdict(list)
-    for leaf in leaves:
-        keys[leaf.entry].append(leaf.row_key)
-    entries = {
-        (table, key): entry
-        for table, wanted in keys.items()
-        if table in TABLES
-        for key, entry in entries_of(connection, table, wanted).items()
-    }
-    for leaf in leaves:
-        named = (leaf.entry, leaf.row_key)
-        where = f"{leaf.entry} {leaf.row_key} (entry {leaf.leaf} of the log)"
-        if named not in entries:
-            found.add(f"{where}: the row is missing")
-            continue
-        entry = entries[named]
-        if entry is None or leaf_hash(entry.content) != bytes_of(leaf.hash):
-            found.add(f"{where}: {_what_was_changed(connection, leaf)}")
-
-
-def _what_was_changed(connection: Connection, leaf: Row[Any]) -> str:
-    if leaf.entry != DecisionRow.__tablename__:
-        return "the row was changed"
-    damage = damage_of(connection, [leaf.row_key]).get(leaf.row_key)
-    return f"its evidence {damage}" if damage else "the row, its checks or its evidence was changed"
-
-
-def _compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Differences) -> None:
-    """Compares the interior nodes that these leaves complete with those that are stored."""
-    row = LogNodeRow
-    by_level: dict[int, list[int]] = defaultdict(list)
-    for node in nodes:
-        by_level[node.level].append(node.position)
-    stored = {
-        Node(level, stored.position): bytes_of(stored.hash)
-        for level, positions in by_level.items()
-        for stored in connection.execute(
-            select(row.position, row.hash).where(row.level == level, row.position.between(positions[0], positions[-1]))
-        )
-    }
-    for node, hash_ in nodes.items():
-        if stored.get(node) != hash_:
-            found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
 
 
 def _listed(sizes: Sequence[object]) -> str:

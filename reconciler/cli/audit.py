@@ -19,7 +19,7 @@ from reconciler.cli.options import (
     SinceOption,
     TargetOption,
     UntilOption,
-    moment,
+    period,
     target_of,
 )
 from reconciler.cli.output import Format, write_json, write_rows
@@ -69,6 +69,7 @@ def list_decisions(
     from reconciler.bootstrap.audit_reader import audit_reader
     from reconciler.cli.decision_lines import decisions_text
 
+    begins, ends = period(since, until)
     filters = DecisionFilter(
         model=model,
         target=target_of(target, "--target") if target else None,
@@ -76,8 +77,8 @@ def list_decisions(
         requester=requester,
         mode=_text(mode),
         outcome=_text(outcome),
-        since=moment(since, "--since"),
-        until=moment(until, "--until"),
+        since=begins,
+        until=ends,
     )
     with audit_reader(settings()) as reader:
         rows = reader.decisions(filters, limit)

@@ -11,7 +11,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
-from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, moment
+from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, period
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, quoted
 
@@ -33,9 +33,9 @@ def dossier(
     from reconciler.bootstrap.audit_reader import audit_snapshot
     from reconciler.cli.files import put
 
-    heads = _heads(head)
     with audit_snapshot(settings()) as connection:
-        text = written(dossier_of(connection, only_one(connection, decision_id), heads))
+        whole_id = only_one(connection, decision_id)
+        text = written(dossier_of(connection, whole_id, _heads(head)))
     if output is None:
         sys.stdout.write(text)
     else:
@@ -62,9 +62,7 @@ def sample(
     if report not in POPULATIONS:
         known = ", ".join(POPULATIONS)
         raise typer.BadParameter(f"{quoted(report)} is not among: {known}", param_hint="--report")
-    drawing = Drawing(report, moment(since, "--since"), moment(until, "--until"), size, seed)
-    if drawing.since and drawing.until and drawing.since >= drawing.until:
-        raise typer.BadParameter("the period ends before it begins", param_hint="--until")
+    drawing = Drawing(report, *period(since, until), size, seed)
     heads = _heads(head)
     with audit_snapshot(settings()) as connection, put(output) as file, progress_bar("writing dossiers") as progress:
         many, of = write_sample(connection, drawing, heads, file, progress)

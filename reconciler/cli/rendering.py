@@ -23,6 +23,8 @@ _WIDTH: Final = 80
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 # The widths of a table's columns are those of so many rows.
 _OF_A_TABLE: Final = 200
+# Of a million cells nearly all.
+_PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 # Kinds of rows that people read in another form than a table.
 _AS_LINES: Final[Mapping[str, Callable[[list[dict[str, Any]]], str]]] = {
     "Decided": lambda rows: decisions_text(rows, _WIDTH)
@@ -81,6 +83,8 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
+    if value.__class__ in _PLAIN:
+        return value
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, bytes):

@@ -140,7 +140,7 @@ def _trust(heads: Sequence[Head], pinned: PublicKey | None) -> str:
 
 
 def _counted_differences(differences: Sequence[str]) -> str:
-    from reconciler.audit.verifying import MOST_TOLD
+    from reconciler.audit.recomputing import MOST_TOLD
 
     all_told = counted(len(differences), "difference")
     return f"{all_told}, and there may be more" if len(differences) >= MOST_TOLD else all_told

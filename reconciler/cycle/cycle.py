@@ -120,7 +120,7 @@ class Cycle:
 
     def _pass(self, in_force: PolicyInForce, mode: Mode) -> Pass:
         registry, audit, stopping = self._registry, self._audit, Stopping(self._stop)
-        terms = Terms(in_force.policy.scope(), mode, self._everything_is_due, self._had_open)
+        terms = Terms(in_force.policy.scope(), in_force.policy.excludes, mode, self._everything_is_due, self._had_open)
         turns = TakingTurns(self._abstained, in_force, mode)
         judging_again = JudgingAgain(self._backoff, turns, in_force, mode)
         deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)

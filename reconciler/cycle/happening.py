@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.domain.decision import Decision, OutcomeKind
+from reconciler.domain.drift import Change
+from reconciler.domain.looks import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible, visible_name
@@ -22,7 +24,7 @@ VERDICTS = tuple(_PAST_TENSE.values())
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that an operator follows. `kind` is decided, abstained, outcome, bypass or stray-tag."""
+    """Something that an operator follows. `kind` is decided, abstained, outcome, bypass, drift or stray-tag."""
 
     kind: str
     model: str
@@ -88,6 +90,17 @@ def of_bypass(found: Attributed) -> Event:
     text = f"{subject} holds {target} without a decision, seen first at {iso(found.first_seen)}"
     remedy = f"(tenure {found.tenure_id}: see `mlflow-reconciler status`)"
     return Event("bypass", model, version, target, f"{text} {remedy}", weight=Weight.FAILED)
+
+
+def of_drift(place: Place, tenure_id: int, changes: Sequence[Change]) -> Event:
+    """A holder is not what was approved any more, or is so again."""
+    subject = f"{visible_name(place.model)} version {visible_name(place.version)}"
+    first, many = changes[0], len(changes)
+    others = f" and {many - 1} more" if many > 1 else ""
+    text = f"{subject} holds {place.target}, and changed after its approval: {visible(first.field)}{others}"
+    remedy = f"(tenure {tenure_id}: see `mlflow-reconciler audit report drift`)"
+    weight = Weight.FAILED if any(one.judged != one.found for one in changes) else NORMAL
+    return Event("drift", place.model, place.version, str(place.target), f"{text} {remedy}", weight=weight)
 
 
 def of_stray(found: Stray, said: str) -> Event:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reconciler.cycle.drifting import Drifting
 from reconciler.cycle.happening import Tell, of_bypass, of_stray
+from reconciler.cycle.straying import named_in, what_is_wrong
 from reconciler.domain.causes import Cause
 from reconciler.domain.decision import Mode
 from reconciler.domain.holding import (
@@ -22,7 +24,7 @@ from reconciler.domain.holding import (
 )
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
-from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, request_tag, target_of_tag
+from reconciler.domain.tag_format import DECISION_PREFIX, target_of_tag
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
@@ -62,6 +64,7 @@ class Observing:
         self._record = record
         self._habits = habits
         self._tell = tell
+        self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
         self._fence: int | None = None
         self._holders = Holders()
         self._forget()
@@ -116,7 +119,8 @@ class Observing:
             raise
 
     def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
-        look = self._registry.look(self._wanted(watch, scope))
+        wanted = self._wanted(watch, scope)
+        look = self._registry.look(wanted)
         changes = self._changes(look, scope)
         if not self._keep(watch, changes):
             return None
@@ -125,6 +129,8 @@ class Observing:
         if not self._keep_scope(watch, scope) or not self._keep_strays(watch, look, scope, mode):
             return None
         self._looked = True
+        if wanted.everything and look.everything is not None:
+            self._drifting.begin(self._holders)
         return Looked(watch.fence, look.newest_change, self._as_of(watch, look))
 
     def _wanted(self, watch: Watch, scope: Scope) -> Wanted:
@@ -163,6 +169,7 @@ class Observing:
             return self._lost_lease()
         for one in changes.ended:
             self._holders.remove(one.tenure.place)
+            self._drifting.forget(one.tenure.id)
         for tenure in tenures:
             self._holders.add(tenure)
         return True
@@ -237,10 +244,10 @@ class Observing:
         """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
         told = []
         for one in strays:
-            said = _what_is_wrong(one, scope)
+            said = what_is_wrong(one, scope)
             if mode is Mode.ENFORCE:
                 try:
-                    self._registry.point_out(one.model, one.version, DECISION_PREFIX + _named_in(one.tag), said)
+                    self._registry.point_out(one.model, one.version, DECISION_PREFIX + named_in(one.tag), said)
                 except RegistryError:
                     # The next full look tries again.
                     continue
@@ -267,6 +274,11 @@ class Observing:
             if one.began and one.explained.cause is Cause.BYPASS:
                 self._tell(of_bypass(one))
 
+    def compare(self, exclude: Sequence[str]) -> None:
+        """Looks at what was approved, some of it in each pass. `exclude`: what the configuration keeps out."""
+        if self._watch is not None and self._looked and not self._drifting.go_on(self._watch, exclude):
+            self._lost_lease()
+
     def open_bypasses(self) -> int:
         """As this replica knows; 0 where another one looks."""
         if self._watch is None or not self._bypasses:
@@ -278,16 +290,3 @@ class Observing:
 
 
 _EVERYTHING = "everything"
-
-
-def _named_in(tag: str) -> str:
-    """What a stray tag names, in a key of ours that no decision uses."""
-    return tag[len(REQUEST_PREFIX) :] if tag.startswith(REQUEST_PREFIX) else tag
-
-
-def _what_is_wrong(one: Stray, scope: Scope) -> str:
-    governed = sorted(scope.targets_of(one.model), key=str)
-    if not governed:
-        return f"tag {one.tag} requests nothing: no rule of the policy covers this model"
-    tags = " or ".join(map(request_tag, governed))
-    return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(map(str, governed))}): name it {tags}"

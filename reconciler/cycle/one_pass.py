@@ -53,9 +53,15 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of a pass. `had_open`: the picture of open requests, as an earlier pass left it, is not empty."""
+    """The terms of a pass.
+
+    Args:
+        excludes: globs over names that are kept out of the evidence.
+        had_open: the picture of open requests, as an earlier pass left it, is not empty.
+    """
 
     scope: Scope
+    excludes: Sequence[str]
     mode: Mode
     everything_is_due: bool
     had_open: bool
@@ -103,6 +109,7 @@ class Pass:
             self._decide_and_act(self._deciding.with_holders(listed))
             if not self._unread and not self._stopping():
                 self._observing.attribute()
+                self._observing.compare(self._terms.excludes)
         except RegistryError as error:
             self._happened.append(Happening(unavailable=str(error)))
         unavailable = any(happening.unavailable is not None for happening in self._happened)

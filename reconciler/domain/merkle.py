@@ -90,15 +90,43 @@ class Tree:
         self.size = size
         self._peaks = {node.level: hash_ for node, hash_ in zip(peaks(size), hashes, strict=True)}
 
+    @classmethod
+    def of_part(cls, first: int) -> Tree:
+        """Of the leaves from one on, for a tree that takes it in afterwards.
+
+        Args:
+            first: a multiple of a power of two, of which as many leaves are added at most.
+        """
+        part = cls()
+        part.size = first
+        return part
+
     def add(self, leaf: bytes) -> Iterator[tuple[Node, bytes]]:
         """Adds the hash of a leaf, and yields the interior nodes that are complete with it, the lowest first."""
-        level, hash_ = 0, leaf
+        return self._put(0, leaf)
+
+    def take(self, part: Tree) -> Iterator[tuple[Node, bytes]]:
+        """Adds a part that begins where this tree ends, and yields the nodes that are complete with it."""
+        for level in sorted(part._peaks, reverse=True):
+            yield from self._put(level, part._peaks[level])
+
+    def with_part(self, part: Tree) -> Tree:
+        """This tree as it is with a part that ends within a perfect subtree of it."""
+        both = Tree()
+        both.size, both._peaks = part.size, self._peaks | part._peaks
+        return both
+
+    def copy(self) -> Tree:
+        return Tree().with_part(self)
+
+    def _put(self, lowest: int, hash_: bytes) -> Iterator[tuple[Node, bytes]]:
+        level = lowest
         while level in self._peaks:
             hash_ = node_hash(self._peaks.pop(level), hash_)
             level += 1
             yield Node(level, self.size >> level), hash_
         self._peaks[level] = hash_
-        self.size += 1
+        self.size += 1 << lowest
 
     def root(self) -> bytes:
         """The hash that stands for the whole tree; that of nothing where it is empty."""

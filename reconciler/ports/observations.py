@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.domain.baselines import Holding
 from reconciler.domain.causes import Explained
+from reconciler.domain.drift import Change
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.looks import Kind, Place, Tenure
@@ -123,6 +124,30 @@ class Stray:
     tag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A tenure that a decision began.
+
+    Args:
+        judged: the evidence that the decision rests on, as JSON data; `{"redacted": true}` where a part was removed.
+        seen: by field, what is on record of it since, where a look found another value.
+    """
+
+    tenure_id: int
+    decision_id: str
+    judged: Mapping[str, Any]
+    seen: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A value of a tenure's version that is another than when it was last looked at."""
+
+    tenure_id: int
+    decision_id: str
+    change: Change
+
+
 class Arrivals(Protocol):
     """How what holds a target came there, by the audit database."""
 
@@ -150,6 +175,12 @@ class Observations(Arrivals, Protocol):
 
     def attribute(self, fence: int, traces: Traces) -> Attributions | None:
         """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests."""
+
+    def approved(self, tenure_ids: Sequence[int]) -> Sequence[Approved]:
+        """Those of these tenures that a decision began, with what it rests on; not where its evidence is damaged."""
+
+    def drifted(self, fence: int, drifts: Sequence[Drift]) -> bool | None:
+        """Records what changed."""
 
     def keep_strays(self, fence: int, seen: Sequence[Stray], *, all_seen: bool) -> Sequence[Stray] | None:
         """Keeps these, and forgets all others where all were seen. Returns those not pointed out in the registry."""

@@ -18,7 +18,7 @@ from reconciler.audit.accepting import acknowledge
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.evidence import Evidence, RunFacts
+from reconciler.domain.evidence import Evidence, RunFacts, VersionFacts
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
@@ -48,6 +48,8 @@ rules:
 """
 
 Place = tuple[str, str]
+# What the registry shows of a version, as far as people may change it: by the name of the field in the report.
+Shown = dict[str, str]
 
 
 @dataclass
@@ -65,6 +67,16 @@ class Spell:
     last: int | None = None
     accepted_by: str = ""
     approved_later: bool = False
+    # What its decision rests on, and what looks found since: which of them (by number), a field and its value.
+    judged: Shown = field(default_factory=dict)
+    changes: list[tuple[int, str, str | None]] = field(default_factory=list)
+
+    def sees(self, number: int, shown: Shown) -> None:
+        """A look at it, once it was approved."""
+        known = self.judged | {name: value for _, name, value in self.changes}
+        for name in sorted(known.keys() | shown.keys()):
+            if shown.get(name) != known.get(name):
+                self.changes.append((number, name, shown.get(name)))
 
     def was_seen(self, since: int | None, until: int | None) -> bool:
         """Whether a look between these two cycles saw it."""
@@ -145,10 +157,30 @@ class Truth:
 
 
 class Registry(FakeRegistry):
-    """With users who run the runs."""
+    """With users who run the runs, and versions that people change."""
+
+    changed: dict[tuple[str, str], Shown]
+
+    def as_shown(self, model: str, version: str) -> Shown:
+        """What is compared with what was judged."""
+        plain = {"version.source": "s3://models", "version.description": "", "run.metrics.validation_accuracy": "0.95"}
+        return plain | self.changed.get((model, version), {})
+
+    def _facts(self, request: Request) -> VersionFacts:
+        shown = self.as_shown(request.model, request.version)
+        tags = {name[13:]: Text.of(value) for name, value in shown.items() if name.startswith("version.tags.")}
+        texts = {"source": shown["version.source"], "description": Text.of(shown["version.description"])}
+        return replace(super()._facts(request), tags=tags, left_out={}, **texts)
 
     def _evidence(self, request: Request, now: datetime) -> Evidence:
         evidence = super()._evidence(request, now)
+        shown = self.as_shown(request.model, request.version)
+        run = evidence.fact(RunFacts)
+        # Only what is measured well is approved, and can change afterwards.
+        if isinstance(run, RunFacts) and "validation_accuracy" in run.metrics and request.version in "123":
+            text = shown["run.metrics.validation_accuracy"]
+            reading = replace(run.metrics["validation_accuracy"], text=text, value=float(text))
+            evidence = with_changed(evidence, RunFacts, metrics={"validation_accuracy": reading}, left_out={})
         user = RUN_USERS.get(request.model)
         return evidence if user is None else with_changed(evidence, RunFacts, user=Text.of(user))
 
@@ -166,8 +198,11 @@ class Past:
         self.engine = engine
         self.clock = self.looking.clock
         self.chance = random.Random(seed)
+        # Of its own: what people ask for does not depend on it.
+        self.altering = random.Random(seed)
         self.truth = Truth()
         self.registry = self.looking.registry = Registry(keeps_history=kept)
+        self.registry.changed = {}
         self.daemon = self.looking.another("test:1")
         self.mode = Mode.ENFORCE
         self.least = ""
@@ -202,6 +237,7 @@ class Past:
             self.special(step)
             self.clock.passes(MINUTE / 2)
             self.somebody_acts()
+            self.somebody_alters()
             self.clock.passes(MINUTE / 2)
             self.cycle()
         for _ in range(3):
@@ -239,6 +275,10 @@ class Past:
         for request, passes in self.asked:
             self.decided(request, passes, before)
         self.asked.clear()
+        for spell in self.truth.spells:
+            # From the cycle on after the one that moved it, be it also the one that ends it.
+            if spell.last == number and spell.cause == "decision":
+                spell.sees(number, self.registry.as_shown(spell.model, spell.version))
 
     def decided(self, request: Request, passes: bool, at: datetime) -> None:
         """What the daemon must have decided in the cycle that is over, and what follows for the target."""
@@ -254,6 +294,7 @@ class Past:
             self.approved.add(what)
             if holder is None or holder.version != request.version:
                 self.spell(place, request.version, "decision")
+                self.truth.spells[-1].judged = self.registry.as_shown(request.model, request.version)
         elif not acts:
             self.registry.withdraw(request)
 
@@ -326,6 +367,18 @@ class Past:
         before = (place[0], version, place[1]) in self.approved
         self.begins(place, version, "rollback" if before else "exception")
 
+    def somebody_alters(self) -> None:
+        """Changes a version that was approved, or puts back what it was."""
+        held = [one for one in self.truth.spells if one.cause == "decision" and one.ended is None]
+        holder = self.altering.choice([*held, None])
+        if holder is None or holder.version not in "123":
+            return
+        changed = self.registry.changed.setdefault((holder.model, holder.version), {})
+        if changed and self.altering.random() < 0.5:
+            del changed[self.altering.choice(sorted(changed))]
+        else:
+            changed[self.altering.choice(ALTERED)] = self.altering.choice(["0.96", "0.97", "0.98"])
+
     def move_while_asked(self, place: Place) -> None:
         self.ask(place)
         version = self.asked[-1][0].version
@@ -397,7 +450,9 @@ class Past:
             yield since, self.chance.randrange(since + 1, last + 1)
 
 
+ALTERED: Final = ("version.source", "version.description", "version.tags.owner", "run.metrics.validation_accuracy")
 ACTIONS: Final = [
-    "nothing", "ask", "ask", "ask_badly", "ask_by_typing", "ask_too_early", "ask_too_early", "approve", "approve_own",
+    "nothing", "ask", "ask", "ask_badly", "ask_by_typing",
+    "ask_too_early", "ask_too_early", "approve", "approve_own",
     "change", "move", "move", "move_while_asked", "take_away", "accept",
 ]  # fmt: skip

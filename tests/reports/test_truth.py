@@ -213,6 +213,37 @@ def test_bypasses_are_those_that_looks_saw_with_who_accepted_them(past: Past) ->
         assert row.standing == one.standing
 
 
+def drifts_of(spell: Spell, since: int | None, until: int | None) -> list[tuple[Any, ...]]:
+    """What the report must have of a tenure: field, what was judged, what was found, and what became of it."""
+    seen = [one for one in spell.changes if until is None or one[0] <= until]
+    expected = []
+    for at, (_, name, value) in enumerate(seen):
+        later = [(number, found) for number, other, found in seen[at + 1 :] if other == name]
+        gone = spell.ended is not None and spell.last is not None and (until is None or spell.last + 1 <= until)
+        ended = "no_longer_held" if gone else "still"
+        over = spell.last + 1 if gone and spell.last is not None else None
+        if later:
+            over, ended = later[0][0], "as_judged_again" if later[0][1] == spell.judged.get(name) else "changed_again"
+        if value != spell.judged.get(name) and (since is None or over is None or over > since):
+            expected.append((*spell.what, name, spell.judged.get(name), value, ended))
+    return expected
+
+
+def test_drift_is_what_people_changed_after_an_approval_with_both_values_and_what_became_of_it(past: Past) -> None:
+    ends = Counter[str]()
+    for since, until in past.periods():
+        expected = [one for spell in past.truth.spells for one in drifts_of(spell, since, until)]
+        with answered(past, "drift", since=since, until=until) as answer:
+            rows = rows_of(answer, "changes")
+        found = [(*what(row), row.field, row.judged, row.found, row.ended) for row in rows]
+        assert Counter(found) == Counter(expected), (since, until)
+        assert answer.counts["changes"] == len(expected) == sum(answer.counts["by_end"].values())
+        assert answer.counts["changed_holders"] == len({row.tenure_id for row in rows})
+        assert not answer.qualifications
+        ends.update(row.ended for row in rows)
+    assert set(ends) == {"still", "no_longer_held", "as_judged_again", "changed_again"}
+
+
 def test_coverage_tells_rules_that_name_no_model_and_what_is_open(past: Past) -> None:
     with answered(past, "coverage") as answer:
         rules = {row.rule: row for row in rows_of(answer, "rules")}

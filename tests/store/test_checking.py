@@ -139,6 +139,17 @@ POSTGRESQL = [
          f"{PUT_BACK}"],
     ),
     (
+        [
+            "COMMENT ON COLUMN decisions.verdict IS 'what I say'",
+            "COMMENT ON COLUMN decisions.acts IS NULL",
+            "COMMENT ON INDEX ix_decisions_place IS 'mine'",
+        ],
+        [
+            f"comment acts of decisions is missing: {PUT_BACK}",
+            f"comment verdict of decisions was changed, it reads `what I say`: {PUT_BACK}",
+        ],
+    ),
+    (
         ["CREATE RULE quiet AS ON INSERT TO decisions DO INSTEAD NOTHING"],
         [f"rule quiet of decisions is not of this schema: {DROP_IT}"],
     ),

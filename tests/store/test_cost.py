@@ -13,13 +13,14 @@ from sqlalchemy import Connection, Engine, func, insert, select, text
 
 from bench.costs import cost, statements
 from reconciler.audit.picture import picture_of
-from reconciler.audit.reader import FAILED_SHOWN, AuditReader
+from reconciler.audit.reader import FAILED_SHOWN, AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
+from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
-from reconciler.ports import GoAhead, Waiting
+from reconciler.ports import GoAhead, NoSuchDecision, Waiting
 from tests.builders import REGISTRY, a_request, accuracy_policy
 from tests.fake_registry import FakeRegistry
 
@@ -44,12 +45,12 @@ def cycle(engine: Engine) -> Callable[[], object]:
 HEARTBEAT = ["UPDATE daemons", "UPDATE looks"]
 
 
-def add_history(engine: Engine, many: int, outcome: str = "applied") -> None:
-    """As many decisions more, each with this outcome, made from the one that is there."""
+def add_history(engine: Engine, many: int, outcome: str = "applied", **other: str) -> None:
+    """As many decisions more, each with this outcome, made from the one that is there, but for these columns."""
     with engine.begin() as connection:
         [first] = connection.execute(select(DecisionRow.__table__).limit(1)).mappings()
         ids = [str(uuid.uuid4()) for _ in range(many)]
-        rows = [{**first, "decision_id": id, "request_key": id} for id in ids]
+        rows = [{**first, **other, "decision_id": id, "request_key": id} for id in ids]
         for row in rows:
             del row["id"]
         connection.execute(insert(DecisionRow), rows)
@@ -140,6 +141,33 @@ def test_status_costs_the_same_whatever_was_decided_before_and_names_the_latest_
         assert {row["decision_id"] for row in picture["unfinished"]} == set(
             connection.scalars(latest.limit(FAILED_SHOWN))
         )
+
+
+@pytest.mark.parametrize(
+    "only",
+    [
+        DecisionFilter(model="fraud", target=Target.parse("Production"), verdict="approve"),
+        DecisionFilter(since=datetime(2100, 1, 1, tzinfo=UTC)),
+        DecisionFilter(verdict="approve", since=datetime(2100, 1, 1, tzinfo=UTC), target=Target.parse("Production")),
+    ],
+    ids=["a model", "a period", "a verdict of a period"],
+)
+def test_a_list_of_few_decisions_and_one_by_the_beginning_of_its_id_cost_the_same_whatever_else_was_decided(
+    engine: Engine, cycle: Callable[[], object], only: DecisionFilter
+) -> None:
+    reader = AuditReader(engine)
+    [decision] = reader.decisions(DecisionFilter())
+    begins = decision["decision_id"][:18]
+
+    def asked() -> int:
+        return cost(engine, lambda: (reader.decisions(only), reader.decision(begins)))
+
+    before = asked()
+    add_history(engine, HISTORY, model="churn")
+    # What is older than all of it, and newer than none.
+    assert asked() <= before * 3
+    with pytest.raises(NoSuchDecision):
+        reader.decision("ffffffff-ffff-ffff-fff")
 
 
 def test_a_start_finds_what_lost_its_claim_in_all_of_history(engine: Engine, cycle: Callable[[], object]) -> None:

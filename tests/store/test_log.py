@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import Engine, event, insert, select, text
 
 from reconciler.audit import schema, transfer
-from reconciler.audit.database import make_engine
+from reconciler.audit.database import any_bytes, make_engine, one_state
 from reconciler.audit.log import ENTRIES
-from reconciler.audit.log_filling import TAKEN_IN_TOGETHER, take_in
+from reconciler.audit.log_filling import TAKEN_IN_TOGETHER, take_in, unseen
 from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.recomputing import Differences, Roots, begun, recomputed
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base, OutcomeRow
 from reconciler.audit.verifying import verify
@@ -133,6 +134,34 @@ def test_a_change_behind_the_product_is_found_and_named(engine: Engine, table: s
         table, table
     )
     assert any(named in difference for difference in differences), differences
+
+
+def test_in_ranges_the_log_is_the_same_and_so_is_each_difference(engine: Engine) -> None:
+    """By as many processes as the machine has cores, each with some entries."""
+    decide(engine, 40)
+    note_pause(engine, PAUSE, "a test", "me")
+
+    def compared(together: int) -> tuple[bytes, dict[int, bytes], list[str]]:
+        found, roots = Differences(), Roots()
+        roots.wanted = frozenset(range(1, 83))
+        with one_state(engine) as connection, any_bytes(connection):
+            tree = recomputed(connection, begun(connection, 6), (0, unseen), found, roots, together)
+        return tree.root(), roots.found, found.told
+
+    assert compared(4) == compared(4096)
+    assert len(compared(4)[1]) == 77
+    for table in ("outcomes", "log_nodes"):
+        without_triggers(engine, table)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE outcomes SET detail = 'another' WHERE id IN (7, 30)"))
+        connection.execute(
+            text("UPDATE log_nodes SET hash = (SELECT hash FROM log_leaves WHERE leaf = 0) WHERE level = 4")
+        )
+    in_ranges, in_turn = compared(4), compared(4096)
+    assert in_ranges[:2] == in_turn[:2]
+    # A node over several ranges is compared once they are over.
+    assert sorted(in_ranges[2]) == sorted(in_turn[2])
+    assert len(in_turn[2]) == 2 + 5
 
 
 def test_an_entry_with_a_number_far_ahead_is_told_at_once(engine: Engine) -> None:

@@ -25,6 +25,7 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
+from reconciler.domain.drift import Change
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.looks import Place
@@ -32,7 +33,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.ports import CycleNote, Ending, GoAhead, History, Inferred, Resolution, Unread, Waiting
-from reconciler.ports.observations import AsOf, EndOfTenure, Looked, NewTenure, Stray, Traces
+from reconciler.ports.observations import AsOf, Drift, EndOfTenure, Looked, NewTenure, Stray, Traces
 from tests import command
 from tests.builders import REGISTRY, a_request
 from tests.postgres import PostgresServer
@@ -93,18 +94,20 @@ def work(engine: Engine) -> None:
     [gone] = log.gone([], [])
     log.reconcile_open([], [], inferred=[Inferred(gone.key, gone.request, Resolution.GONE, "it is not open any more")])
     log.add_history(History([], 7))
-    look(log)
+    look(log, pending.decision.decision_id)
     log.sign_off()
 
 
-def look(log: SqlAuditLog) -> None:
-    """A version is seen to hold a target, and to hold it no more; and a tag that is no request."""
+def look(log: SqlAuditLog, decision_id: str) -> None:
+    """A version is seen to hold a target, to change, and to hold it no more; and a tag that is no request."""
     record, scope = log.observations, Scope.of_all_models([Target.parse("@champion")])
     watch = record.watch(None, timedelta(minutes=5))
     assert watch is not None
     assert record.keep_scope(watch.fence, scope, watch.now)
     began = Began(Place("churn", "1", Target.parse("Production")), 1)
     [tenure] = record.observe(watch.fence, [], [NewTenure(began, watch.now, first_look=False)]) or ()
+    assert record.approved([tenure.id]) == []
+    assert record.drifted(watch.fence, [Drift(tenure.id, decision_id, Change("version.source", "s3://a", None))])
     record.observe(watch.fence, [EndOfTenure(Ended(tenure), watch.now)], [])
     for _ in range(2):
         record.attribute(watch.fence, Traces())
