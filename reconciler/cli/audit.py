@@ -16,13 +16,14 @@ from reconciler.cli.options import (
     DecisionArgument,
     FormatOption,
     ModelOption,
+    NoHeadersOption,
     SinceOption,
     TargetOption,
     UntilOption,
     moment,
     target_of,
 )
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import Format, Shape, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.reperforming import reperform
 from reconciler.cli.reports import report
@@ -37,6 +38,9 @@ REGISTER = (
     "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider", "judgement", "replaces",
 )  # fmt: skip
 
+
+# Those of a table without names, for scripts.
+_PLAIN = "decision_id", "decided_at", "model", "version", "target", "verdict", "reason_code", "outcome", "effect"
 
 # More than any database holds, and a number that each of them takes.
 _MOST = 1_000_000_000
@@ -54,6 +58,7 @@ RequesterOption = Annotated[str | None, typer.Option(help="Requester; * matches 
 @app.command("list", epilog="Example: mlflow-reconciler audit list --model 'fraud*' --since 30d --format csv")
 def list_decisions(
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
     model: ModelOption = None,
     target: TargetOption = None,
     verdict: VerdictOption = None,
@@ -81,10 +86,11 @@ def list_decisions(
     )
     with audit_reader(settings()) as reader:
         rows = reader.decisions(filters, limit)
-    if format is Format.TABLE:
+    shape = Shape(format, not no_headers)
+    if shape.for_people:
         print(decisions_text(rows) if rows else "no decisions")
     else:
-        write_rows(rows, format, REGISTER, sys.stdout)
+        write_rows(rows, shape, REGISTER, _PLAIN, sys.stdout)
     return DONE
 
 
@@ -97,27 +103,29 @@ def _text(choice: StrEnum | None) -> str | None:
 def show(
     decision_id: DecisionArgument,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Show one decision in full: request, checks, outcomes, evidence, policy."""
     from reconciler.cli.explaining import with_json_errors
 
+    shape = Shape(format, not no_headers)
     if format is Format.JSON:
-        return with_json_errors(lambda: _show_as(format, decision_id))
-    return _show_as(format, decision_id)
+        return with_json_errors(lambda: _show_as(shape, decision_id))
+    return _show_as(shape, decision_id)
 
 
-def _show_as(format: Format, decision_id: str) -> int:
+def _show_as(shape: Shape, decision_id: str) -> int:
     from reconciler.bootstrap.audit_reader import audit_reader
     from reconciler.cli.showing import show_decision
 
     with audit_reader(settings()) as reader:
         whole = reader.decision(decision_id)
-    if format is Format.TABLE:
+    if shape.for_people:
         show_decision(whole, REGISTER)
-    elif format is Format.JSON:
+    elif shape.format is Format.JSON:
         write_json(whole, sys.stdout)
     else:
-        write_rows([whole], format, list(whole), sys.stdout)
+        write_rows([whole], shape, list(whole), _PLAIN, sys.stdout)
     return DONE
 
 

@@ -13,8 +13,8 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, FormatOption
-from reconciler.cli.output import Format, write_rows
+from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption
+from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
@@ -55,7 +55,7 @@ def _print_sql(url: str) -> int:
 
 
 @app.command(epilog="Example: mlflow-reconciler db history")
-def history(format: FormatOption = Format.TABLE) -> int:
+def history(format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False) -> int:
     """List the schema's revisions, the oldest first, and which of them the database has."""
     from reconciler.audit import schema
 
@@ -64,7 +64,8 @@ def history(format: FormatOption = Format.TABLE) -> int:
         {"revision": revision, "state": "applied" if revision <= at else "to come", "brings": brings}
         for revision, brings in schema.history().items()
     ]
-    write_rows(rows, format, ("revision", "state", "brings"), sys.stdout)
+    columns = "revision", "state", "brings"
+    write_rows(rows, Shape(format, not no_headers), columns, columns, sys.stdout)
     return DONE
 
 
