@@ -1,14 +1,16 @@
-"""Writes what is made from the code: docs/cli.md, docs/metrics.md and the end of docs/policy.md; see `make docs`."""
+"""Writes what is made from the code: docs/cli.md, metrics.md, the end of policy.md, and man/; see `make docs`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import typer.main
+from man_pages import man_pages
 from policy_reference import policy_reference
 
 from reconciler.cli.app import app
@@ -85,8 +87,14 @@ def _shown_policy(team: str) -> str:
     return f"\n```yaml\n{text}```\n\n[Its cases](policies/{team}.test.yaml).\n"
 
 
-PAGES = {"cli.md": cli_page, "metrics.md": metrics_page, "policy.md": policy_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "metrics.md": metrics_page,
+    "policy.md": policy_page,
+    **{f"man/{name}": partial(str, text) for name, text in man_pages().items()},
+}
 
 if __name__ == "__main__":
+    (HERE / "man").mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")
