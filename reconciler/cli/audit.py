@@ -27,6 +27,7 @@ from reconciler.cli.output import Format, Shape, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.reperforming import reperform
 from reconciler.cli.reports import report
+from reconciler.cli.terminal import progress_bar
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
 
@@ -72,7 +73,7 @@ def list_decisions(
     """List decisions, the newest first."""
     from reconciler.audit.reader import DecisionFilter
     from reconciler.bootstrap.audit_reader import audit_reader
-    from reconciler.cli.decision_lines import decisions_text
+    from reconciler.cli.decision_lines import print_decisions
 
     filters = DecisionFilter(
         model=model,
@@ -84,13 +85,13 @@ def list_decisions(
         since=moment(since, "--since"),
         until=moment(until, "--until"),
     )
-    with audit_reader(settings()) as reader:
-        rows = reader.decisions(filters, limit)
     shape = Shape(format, not no_headers)
-    if shape.for_people:
-        print(decisions_text(rows) if rows else "no decisions")
-    else:
-        write_rows(rows, shape, REGISTER, _PLAIN, sys.stdout)
+    with audit_reader(settings()) as reader, progress_bar("reading decisions", beside_rows=True):
+        rows = reader.each_decision(filters, limit)
+        if shape.for_people:
+            print_decisions(rows)
+        else:
+            write_rows(rows, shape, REGISTER, _PLAIN, sys.stdout)
     return DONE
 
 

@@ -18,7 +18,7 @@ from reconciler.cli.pausing import pause, resume
 from reconciler.cli.running import run
 from reconciler.cli.service import install_service
 from reconciler.cli.status import status
-from reconciler.cli.terminal import Colour, painted
+from reconciler.cli.terminal import Colour, painted, progress_bar
 
 if TYPE_CHECKING:
     from reconciler.cycle import CycleSummary
@@ -88,7 +88,8 @@ def check(
     from reconciler import doctor
 
     shape = Shape(Format.JSON if wants_json(format, as_json) else format or Format.TABLE, not no_headers)
-    findings = doctor.check(settings(), Common.config)
+    with progress_bar("checking"):
+        findings = doctor.check(settings(), Common.config)
     if shape.for_people:
         show_findings(findings)
     else:

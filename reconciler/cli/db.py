@@ -138,7 +138,8 @@ def copy(source: FromOption, target: ToOption) -> int:
     from reconciler.audit import transfer
     from reconciler.settings.load import database_url
 
-    done = transfer.copy(database_url(source), database_url(target))
+    with progress_bar("copying rows") as progress:
+        done = transfer.copy(database_url(source), database_url(target), progress)
     for table in done:
         print(f"{table.table}: {counted(table.rows, 'row')}, sha256 {table.digest}")
     say("copied and compared; stop the daemon before the final copy, then set audit.url")
@@ -150,7 +151,8 @@ def backup(path: Annotated[Path, typer.Argument(help="The file to create.")]) ->
     """Back up a SQLite audit database while the daemon runs."""
     from reconciler.audit import transfer
 
-    transfer.backup(_url(), path)
+    with progress_bar("copying pages") as progress:
+        transfer.backup(_url(), path, progress)
     say(f"{path} is a complete copy; to restore it, stop the daemon and replace the database with it")
     return DONE
 

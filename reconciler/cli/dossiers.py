@@ -34,7 +34,7 @@ def dossier(
     from reconciler.cli.files import put
 
     heads = _heads(head)
-    with audit_snapshot(settings()) as connection:
+    with audit_snapshot(settings()) as connection, progress_bar("proving the decision"):
         text = written(dossier_of(connection, only_one(connection, decision_id), heads))
     if output is None:
         sys.stdout.write(text)

@@ -39,13 +39,13 @@ class Shape:
 
 
 def write_rows(
-    rows: Sequence[Mapping[str, Any]], shape: Shape, fields: Sequence[str], columns: Sequence[str], stream: TextIO
+    rows: Iterable[Mapping[str, Any]], shape: Shape, fields: Sequence[str], columns: Sequence[str], stream: TextIO
 ) -> None:
-    """`columns` are those of a table; CSV has every field, whether or not there is a row."""
+    """`columns` are those of a table, which needs all rows at once; CSV has every field, also where there is no row."""
     if shape.for_people:
         from reconciler.cli.tables import write_table
 
-        write_table(rows, columns, stream)
+        write_table(list(rows), columns, stream)
         return
     writer = row_writer(shape, stream)
     writer.begin(fields, columns)

@@ -27,6 +27,7 @@ from reconciler.cli.options import (
     target_of,
 )
 from reconciler.cli.output import Format, Shape, write_rows
+from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import quoted
 
 if TYPE_CHECKING:
@@ -137,10 +138,12 @@ def _write(report: Report, reading: Reading, shape: Shape, output: Path | None, 
     from reconciler.audit.reporting import matter_of
     from reconciler.cli.rendering import head_sentence, write_report
 
-    matter, answer = matter_of(report, reading), report.answer(reading)
+    with progress_bar(f"counting for {report.name}"):
+        matter, answer = matter_of(report, reading), report.answer(reading)
     if section is not None:
         answer = _only(section, answer)
-    with _stream(report, shape.format, output, reading.now) as stream:
+    writing = progress_bar(f"writing {report.name}", beside_rows=output is None)
+    with writing, _stream(report, shape.format, output, reading.now) as stream:
         write_report(matter, answer, shape, stream)
     if not shape.for_people and shape.format in (Format.TABLE, Format.CSV):
         # Rows have no room for what stands above them.
