@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.common import settings
+from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import JsonOption, PageFormatOption, duration_of, wants_json
 from reconciler.cli.output import write_json
@@ -135,14 +135,18 @@ def _show_unfinished(unfinished: list[dict[str, Any]], failed: int) -> None:
         print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
     earlier = failed - sum(row["outcome"] is not None for row in unfinished)
     if earlier > 0:
-        print(f"{counted(earlier, 'earlier decision')} failed (mlflow-reconciler audit list --outcome failed)")
+        print(
+            with_config(
+                f"{counted(earlier, 'earlier decision')} failed (mlflow-reconciler audit list --outcome failed)"
+            )
+        )
 
 
 def _show_other(row: dict[str, Any]) -> None:
     last = row["last_cycle_at"]
     cycle = f"last cycle {_short(datetime.now(UTC) - parse_iso(last))} ago" if last else "no cycle yet"
     text = f"{_named(row)}: {counted(row['open'], 'open request')}, {cycle}"
-    print(f"also recorded here: {text} (mlflow-reconciler status --all-registries)")
+    print(with_config(f"also recorded here: {text} (mlflow-reconciler status --all-registries)"))
 
 
 def _show_daemon(daemon: dict[str, Any], with_registry: bool) -> None:

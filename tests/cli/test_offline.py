@@ -187,6 +187,17 @@ def test_common_options_may_stand_before_or_after_the_command(typed: list[str], 
     assert common_first(typed) == meant
 
 
+def test_a_command_that_is_advised_has_the_configuration_that_was_given(tmp_path: Path) -> None:
+    config = tmp_path / "my config.yaml"
+    config.write_text(f"audit:\n  url: sqlite:///{tmp_path}/audit.db\n")
+    (tmp_path / "audit.db").touch()
+    done = run("--config", str(config), "db", "current")
+    assert done.stderr == f"no schema yet: run `mlflow-reconciler --config '{config}' db upgrade`\n"
+    assert run("--config", str(config), "db", "upgrade").returncode == 0
+    assert run("--config", str(config), "db", "current").returncode == 0
+    assert run("--config", str(config), "db", "nope").stderr.endswith("(see `mlflow-reconciler db --help`)\n")
+
+
 ROWS = [{"model": '=cmd|calc!A0"', "n": "-0.5", "at": None, "note": "[red]\x1b[31m"}]
 
 
