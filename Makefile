@@ -21,7 +21,7 @@ OIDC_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)
 DATASETTE := .servers/datasette
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
-.PHONY: docs schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
+.PHONY: docs site schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
   lock-servers wheel wheelhouse clean
 
 install: $(STAMP)
@@ -102,6 +102,10 @@ coverage: install servers
 # The pages that are generated from the code.
 docs: install
 	$(BIN)/python docs/generate.py
+
+# The documents as a site, in build/site. A link that leads nowhere ends it.
+site: install
+	$(BIN)/python contrib/site_of_documents.py
 
 # What a new database looks like, for `db check`: after a new migration.
 schema: install

@@ -1,16 +1,18 @@
-"""Writes what is made from the code: docs/cli.md, docs/metrics.md, the end of docs/policy.md, the lists of
-columns in docs/audit.md and contrib/datasette.json; see `make docs`."""
+"""Writes what is made from the code: docs/cli.md, metrics.md, the end of policy.md, the lists of columns in audit.md,
+man/ and contrib/datasette.json; see `make docs`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import typer.main
 from audit_columns import datasette, with_lists_of_columns
+from man_pages import man_pages
 from policy_reference import policy_reference
 
 from reconciler.cli.app import app
@@ -92,14 +94,16 @@ def audit_page() -> str:
     return with_lists_of_columns((HERE / "audit.md").read_text(encoding="utf-8"))
 
 
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "audit.md": audit_page,
     "cli.md": cli_page,
     "metrics.md": metrics_page,
     "policy.md": policy_page,
     "../contrib/datasette.json": datasette,
+    **{f"man/{name}": partial(str, text) for name, text in man_pages().items()},
 }
 
 if __name__ == "__main__":
+    (HERE / "man").mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +53,8 @@ from reconciler.ports import AmbiguousDecision, NoSuchDecision
 
 # Of the decisions that failed, the latest that `status` names.
 FAILED_SHOWN = 20
+# So many rows of a list are in memory at a time.
+_TOGETHER = 500
 
 _MOMENTS = {"decided_at", "requested_at", "outcome_at"}
 
@@ -92,11 +94,16 @@ class AuditReader:
         self._dialect = engine.dialect.name
 
     def decisions(self, only: DecisionFilter, limit: int | None = None) -> list[dict[str, Any]]:
-        """Newest first, with the fields of `LISTED`; `outcome` is None while a decision is pending."""
+        """As `each_decision`, at once."""
+        return list(self.each_decision(only, limit))
+
+    def each_decision(self, only: DecisionFilter, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Newest first, with the fields of `LISTED`; `outcome` is None while a decision is pending. Read as used."""
         query = _filtered(select(REGISTER), only, self._dialect)
         query = query.order_by(REGISTER.c.decided_at.desc(), REGISTER.c.decision_id).limit(limit)
         with self._session.transaction() as connection:
-            return [_plain(row) for row in connection.execute(query)]
+            for row in connection.execute(query, execution_options={"yield_per": _TOGETHER}):
+                yield _plain(row)
 
     def decision(self, id: str) -> dict[str, Any]:
         """One decision in full, by its id or the beginning of it.

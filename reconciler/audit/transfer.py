@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, Table, delete, func, insert, make_url
 from reconciler.audit import schema
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import Access, audit_errors, one_state, shown_url
+from reconciler.audit.log_filling import Progress, unseen
 from reconciler.audit.log_tables import LogStateRow
 from reconciler.audit.tables import Base
 from reconciler.domain.times import iso
@@ -33,7 +34,7 @@ class Copied:
     digest: str
 
 
-def copy(source: str, target: str) -> list[Copied]:
+def copy(source: str, target: str, progress: Progress = unseen) -> list[Copied]:
     """Copies history and working state in one transaction, and compares counts and digests before it is committed.
 
     Raises:
@@ -51,7 +52,20 @@ def copy(source: str, target: str) -> list[Copied]:
         _require_empty(new, target)
         # The state of an empty log, which that of the source replaces.
         new.execute(delete(LogStateRow))
-        return [_copy_table(table, old, new) for table in Base.metadata.sorted_tables]
+        tables = Base.metadata.sorted_tables
+        seen = _Seen(progress, sum(old.scalar(select(func.count()).select_from(table)) or 0 for table in tables))
+        return [_copy_table(table, old, new, seen) for table in tables]
+
+
+class _Seen:
+    """Shows how many rows were copied or compared; each is both."""
+
+    def __init__(self, progress: Progress, rows: int) -> None:
+        self._progress, self._done, self._of = progress, 0, 2 * rows
+
+    def more(self, rows: int) -> None:
+        self._done += rows
+        self._progress(self._done, self._of)
 
 
 def _upgrade_of(url: str) -> str:
@@ -65,7 +79,7 @@ def _require_empty(target: Connection, url: str) -> None:
             raise SchemaMismatch(f"{shown_url(url)} is not empty (table {name}): copy into a new database")
 
 
-def _copy_table(table: Table, old: Connection, new: Connection) -> Copied:
+def _copy_table(table: Table, old: Connection, new: Connection, seen: _Seen) -> Copied:
     ordered = select(table).order_by(*table.primary_key.columns)
     digest, count = hashlib.sha256(), 0
     for rows in old.execute(ordered).mappings().partitions(_BATCH):
@@ -73,11 +87,14 @@ def _copy_table(table: Table, old: Connection, new: Connection) -> Copied:
         count += len(rows)
         for row in rows:
             digest.update(_canonical(row))
+        seen.more(len(rows))
     _advance_sequence(table, new)
     copied, copied_count = hashlib.sha256(), 0
-    for row in new.execute(ordered).mappings():
-        copied.update(_canonical(row))
-        copied_count += 1
+    for rows in new.execute(ordered).mappings().partitions(_BATCH):
+        for row in rows:
+            copied.update(_canonical(row))
+        copied_count += len(rows)
+        seen.more(len(rows))
     if (copied_count, copied.digest()) != (count, digest.digest()):
         raise AuditUnavailable(f"the copy of table {table.name} differs from its source: nothing was copied")
     return Copied(table.name, count, digest.hexdigest())
@@ -103,7 +120,7 @@ def _advance_sequence(table: Table, connection: Connection) -> None:
     connection.execute(select(func.setval(sequence, last + 1, False)))
 
 
-def backup(url: str, path: Path) -> None:
+def backup(url: str, path: Path, progress: Progress = unseen) -> None:
     """Makes a consistent copy of a SQLite audit database while the daemon runs.
 
     Raises:
@@ -116,16 +133,16 @@ def backup(url: str, path: Path) -> None:
     if path.exists():
         raise SchemaMismatch(f"{path} already exists: name a new file")
     with schema.opened_at_head(url, Access.READ) as engine:
-        _back_up(engine, path)
+        _back_up(engine, path, progress)
 
 
-def _back_up(engine: Engine, path: Path) -> None:
+def _back_up(engine: Engine, path: Path, progress: Progress) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         partial.touch(mode=0o600)
         with closing(engine.raw_connection()) as old, closing(sqlite3.connect(partial)) as new:
             driver: Any = old.driver_connection
-            driver.backup(new, pages=1000)
+            driver.backup(new, pages=1000, progress=lambda _, left, pages: progress(pages - left, pages))
             [(verdict,)] = new.execute("PRAGMA integrity_check")
         if verdict != "ok":
             raise AuditUnavailable(f"the backup {path} is damaged ({verdict}): check the disk")

@@ -10,8 +10,8 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, FormatOption, target_of
-from reconciler.cli.output import Format, write_rows
+from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption, target_of
+from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 
@@ -48,6 +48,7 @@ def baseline(
     reason: Annotated[str | None, typer.Option(help="Accept what is listed, for this reason; recorded.")] = None,
     person: ByOption = None,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """List what held a target when it was first looked at and nobody has accepted yet; with --reason, accept it."""
     from reconciler.audit import schema
@@ -62,8 +63,9 @@ def baseline(
         else:
             rows = list(accept_baselines(engine, *only, reason, person or getpass.getuser()))
     shown = [row | {"first_seen_with": iso(row["first_seen_with"])} for row in rows]
-    if rows or format is not Format.TABLE:
-        write_rows(shown, format, _COLUMNS, sys.stdout)
+    shape = Shape(format, not no_headers)
+    if rows or not shape.for_people:
+        write_rows(shown, shape, _COLUMNS, _COLUMNS, sys.stdout)
     say(_summary(len(rows), accepted=reason is not None))
     return DONE if rows or reason is None else NEGATIVE
 

@@ -16,16 +16,18 @@ from reconciler.cli.options import (
     DecisionArgument,
     FormatOption,
     ModelOption,
+    NoHeadersOption,
     SinceOption,
     TargetOption,
     UntilOption,
     period,
     target_of,
 )
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.output import Format, Shape, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.reperforming import reperform
 from reconciler.cli.reports import report
+from reconciler.cli.terminal import progress_bar
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
 
@@ -37,6 +39,9 @@ REGISTER = (
     "rule", "outcome", "outcome_at", "outcome_detail", "effect", "decider", "judgement", "replaces",
 )  # fmt: skip
 
+
+# Those of a table without names, for scripts.
+_PLAIN = "decision_id", "decided_at", "model", "version", "target", "verdict", "reason_code", "outcome", "effect"
 
 # More than any database holds, and a number that each of them takes.
 _MOST = 1_000_000_000
@@ -54,6 +59,7 @@ RequesterOption = Annotated[str | None, typer.Option(help="Requester; * matches 
 @app.command("list", epilog="Example: mlflow-reconciler audit list --model 'fraud*' --since 30d --format csv")
 def list_decisions(
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
     model: ModelOption = None,
     target: TargetOption = None,
     verdict: VerdictOption = None,
@@ -67,7 +73,7 @@ def list_decisions(
     """List decisions, the newest first."""
     from reconciler.audit.reader import DecisionFilter
     from reconciler.bootstrap.audit_reader import audit_reader
-    from reconciler.cli.decision_lines import decisions_text
+    from reconciler.cli.decision_lines import print_decisions
 
     begins, ends = period(since, until)
     filters = DecisionFilter(
@@ -80,12 +86,13 @@ def list_decisions(
         since=begins,
         until=ends,
     )
-    with audit_reader(settings()) as reader:
-        rows = reader.decisions(filters, limit)
-    if format is Format.TABLE:
-        print(decisions_text(rows) if rows else "no decisions")
-    else:
-        write_rows(rows, format, REGISTER, sys.stdout)
+    shape = Shape(format, not no_headers)
+    with audit_reader(settings()) as reader, progress_bar("reading decisions", beside_rows=True):
+        rows = reader.each_decision(filters, limit)
+        if shape.for_people:
+            print_decisions(rows)
+        else:
+            write_rows(rows, shape, REGISTER, _PLAIN, sys.stdout)
     return DONE
 
 
@@ -98,27 +105,29 @@ def _text(choice: StrEnum | None) -> str | None:
 def show(
     decision_id: DecisionArgument,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Show one decision in full: request, checks, outcomes, evidence, policy."""
     from reconciler.cli.explaining import with_json_errors
 
+    shape = Shape(format, not no_headers)
     if format is Format.JSON:
-        return with_json_errors(lambda: _show_as(format, decision_id))
-    return _show_as(format, decision_id)
+        return with_json_errors(lambda: _show_as(shape, decision_id))
+    return _show_as(shape, decision_id)
 
 
-def _show_as(format: Format, decision_id: str) -> int:
+def _show_as(shape: Shape, decision_id: str) -> int:
     from reconciler.bootstrap.audit_reader import audit_reader
     from reconciler.cli.showing import show_decision
 
     with audit_reader(settings()) as reader:
         whole = reader.decision(decision_id)
-    if format is Format.TABLE:
+    if shape.for_people:
         show_decision(whole, REGISTER)
-    elif format is Format.JSON:
+    elif shape.format is Format.JSON:
         write_json(whole, sys.stdout)
     else:
-        write_rows([whole], format, list(whole), sys.stdout)
+        write_rows([whole], shape, list(whole), _PLAIN, sys.stdout)
     return DONE
 
 

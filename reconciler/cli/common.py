@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +34,10 @@ class LogLevel(StrEnum):
 COMMON_OPTIONS = ("--config", "--log-format", "--log-level")
 
 
+# Followed by the name of a command; whoever asks for help needs no configuration.
+_OUR_COMMAND = re.compile(r"(?<!=)\bmlflow-reconciler (?=[a-z])(?![a-z-]+(?: [a-z-]+)? --help)")
+
+
 class Common:
     """The values of the common options: `mlflow-reconciler --config FILE command`."""
 
@@ -53,6 +59,13 @@ def common_first(arguments: Sequence[str]) -> list[str]:
         del rest[at : at + length]
         ends, at = ends - length, at + (not length)
     return first + rest
+
+
+def with_config(sentence: str) -> str:
+    """The commands that a sentence names, with the configuration file that this one was given: ready to be typed."""
+    if Common.config is None:
+        return sentence
+    return _OUR_COMMAND.sub(lambda _: f"mlflow-reconciler --config {shlex.quote(str(Common.config))} ", sentence)
 
 
 def settings() -> Settings:

@@ -12,18 +12,20 @@ import typer
 
 from reconciler.cli.common import Common, settings
 from reconciler.cli.exits import DONE, NEGATIVE, UNREACHABLE
-from reconciler.cli.output import write_json
+from reconciler.cli.options import JsonOption, NoHeadersOption, wants_json
+from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.pausing import pause, resume
 from reconciler.cli.running import run
 from reconciler.cli.service import install_service
 from reconciler.cli.status import status
-from reconciler.cli.terminal import Colour, painted
+from reconciler.cli.terminal import Colour, painted, progress_bar
 
 if TYPE_CHECKING:
     from reconciler.cycle import CycleSummary
     from reconciler.doctor import Finding
 
 
+_FIELDS = "name", "level", "detail"
 _COLOURS = {"OK": Colour.GOOD, "SKIP": Colour.QUIET, "WARN": Colour.DOUBTFUL, "FAIL": Colour.BAD}
 
 
@@ -77,15 +79,21 @@ def _exit_code(summary: CycleSummary) -> int:
     return NEGATIVE if summary.in_error or summary.in_doubt or summary.unlisted else DONE
 
 
-def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+def check(
+    as_json: JsonOption = False,
+    format: Annotated[Format | None, typer.Option("--format", help="Output format (default: table).")] = None,
+    no_headers: NoHeadersOption = False,
+) -> int:
     """Check everything a daemon needs: OK, WARN or FAIL with the remedy, SKIP for what could not be tried."""
     from reconciler import doctor
 
-    findings = doctor.check(settings(), Common.config)
-    if as_json:
-        write_json([asdict(finding) for finding in findings], sys.stdout)
-    else:
+    shape = Shape(Format.JSON if wants_json(format, as_json) else format or Format.TABLE, not no_headers)
+    with progress_bar("checking"):
+        findings = doctor.check(settings(), Common.config)
+    if shape.for_people:
         show_findings(findings)
+    else:
+        write_rows([asdict(finding) for finding in findings], shape, _FIELDS, _FIELDS, sys.stdout)
     return NEGATIVE if doctor.worst(findings) is doctor.Level.FAIL else DONE
 
 

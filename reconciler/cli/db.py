@@ -13,8 +13,8 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, FormatOption
-from reconciler.cli.output import Format, write_rows
+from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption
+from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
@@ -55,7 +55,7 @@ def _print_sql(url: str) -> int:
 
 
 @app.command(epilog="Example: mlflow-reconciler db history")
-def history(format: FormatOption = Format.TABLE) -> int:
+def history(format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False) -> int:
     """List the schema's revisions, the oldest first, and which of them the database has."""
     from reconciler.audit import schema
 
@@ -64,7 +64,8 @@ def history(format: FormatOption = Format.TABLE) -> int:
         {"revision": revision, "state": "applied" if revision <= at else "to come", "brings": brings}
         for revision, brings in schema.history().items()
     ]
-    write_rows(rows, format, ("revision", "state", "brings"), sys.stdout)
+    columns = "revision", "state", "brings"
+    write_rows(rows, Shape(format, not no_headers), columns, columns, sys.stdout)
     return DONE
 
 
@@ -137,7 +138,8 @@ def copy(source: FromOption, target: ToOption) -> int:
     from reconciler.audit import transfer
     from reconciler.settings.load import database_url
 
-    done = transfer.copy(database_url(source), database_url(target))
+    with progress_bar("copying rows") as progress:
+        done = transfer.copy(database_url(source), database_url(target), progress)
     for table in done:
         print(f"{table.table}: {counted(table.rows, 'row')}, sha256 {table.digest}")
     say("copied and compared; stop the daemon before the final copy, then set audit.url")
@@ -149,7 +151,8 @@ def backup(path: Annotated[Path, typer.Argument(help="The file to create.")]) ->
     """Back up a SQLite audit database while the daemon runs."""
     from reconciler.audit import transfer
 
-    transfer.backup(_url(), path)
+    with progress_bar("copying pages") as progress:
+        transfer.backup(_url(), path, progress)
     say(f"{path} is a complete copy; to restore it, stop the daemon and replace the database with it")
     return DONE
 

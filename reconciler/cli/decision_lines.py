@@ -16,6 +16,15 @@ def decisions_text(rows: Iterable[Mapping[str, Any]], width: int | None = None) 
     return "\n".join(line for row in rows for line in _decision_lines(row, room))
 
 
+def print_decisions(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Prints each as soon as it is read, or that there is none."""
+    row = None
+    for row in rows:
+        print(decisions_text([row]))
+    if row is None:
+        print("no decisions")
+
+
 def _decision_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
     at = row["decided_at"][:19].replace("T", " ")
     requester = f", asked by {row['requester']}" if row["requester"] else ""

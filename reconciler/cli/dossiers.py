@@ -33,7 +33,7 @@ def dossier(
     from reconciler.bootstrap.audit_reader import audit_snapshot
     from reconciler.cli.files import put
 
-    with audit_snapshot(settings()) as connection:
+    with audit_snapshot(settings()) as connection, progress_bar("proving the decision"):
         whole_id = only_one(connection, decision_id)
         text = written(dossier_of(connection, whole_id, _heads(head)))
     if output is None:

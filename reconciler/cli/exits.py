@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
+from reconciler.cli.common import with_config
 from reconciler.domain.errors import ExitCode, ReconcilerError
 
 DONE: Final = ExitCode.DONE
@@ -44,7 +45,7 @@ def is_out_of(error: OSError) -> bool:
 
 def say(sentence: str) -> None:
     """Prints a sentence for people, so to stderr."""
-    print(sentence, file=sys.stderr)
+    print(with_config(sentence), file=sys.stderr)
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -14,7 +14,15 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
-from reconciler.cli.options import JsonOption, ModelArgument, TargetArgument, VersionArgument, target_of, version_of
+from reconciler.cli.options import (
+    JsonOption,
+    ModelArgument,
+    TargetArgument,
+    VersionArgument,
+    target_of,
+    version_of,
+    wants_json,
+)
 from reconciler.cli.output import write_json
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import visible_name
@@ -28,7 +36,9 @@ _OF_A_CHECK = {"passed": Colour.GOOD, "failed": Colour.BAD, "unknown": Colour.DO
 
 
 class ExplainFormat(StrEnum):
-    TEXT = "text"
+    """The words of `Format` that fit, and one for the comments of a pipeline."""
+
+    TABLE = "table"
     JSON = "json"
     MARKDOWN = "markdown"
 
@@ -38,7 +48,7 @@ def explain(
     version: VersionArgument,
     target: TargetArgument,
     as_json: JsonOption = False,
-    format: Annotated[ExplainFormat | None, typer.Option(help="Output format (default: text).")] = None,
+    format: Annotated[ExplainFormat | None, typer.Option(help="Output format (default: table).")] = None,
     policy: Annotated[
         Path | None, typer.Option(help="The policy to judge by (default: the one that the configuration names).")
     ] = None,
@@ -52,18 +62,15 @@ def explain(
     """Show what would be decided now, and why; change nothing."""
     from reconciler.bootstrap import asking
 
-    if as_json and format not in (None, ExplainFormat.JSON):
-        raise typer.BadParameter("--json is --format json: use one of the two", param_hint="--format")
-    goal, when = target_of(target), moment_at(at)
-    shown = ExplainFormat.JSON if as_json else format or ExplainFormat.TEXT
+    goal, when, as_json = target_of(target), moment_at(at), wants_json(format, as_json)
 
     def explained() -> int:
         number = version_of(version)
         configured = settings() if policy is None else settings().model_copy(update={"policy": policy})
         explanation = asking.explain(configured, model, number, goal, when, asker)
-        if shown is ExplainFormat.JSON:
+        if as_json:
             write_json(_data(explanation), sys.stdout)
-        elif shown is ExplainFormat.MARKDOWN:
+        elif format is ExplainFormat.MARKDOWN:
             from reconciler.cli.markdown import explanation_page
 
             sys.stdout.write(explanation_page(explanation))
@@ -71,7 +78,7 @@ def explain(
             _show(explanation)
         return {"approve": DONE, "reject": NEGATIVE}.get(str(explanation.verdict.kind), ABSTAINED)
 
-    return with_json_errors(explained) if shown is ExplainFormat.JSON else explained()
+    return with_json_errors(explained) if as_json else explained()
 
 
 def moment_at(text: str | None) -> datetime | None:

@@ -12,9 +12,8 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
 from reconciler.cli.explaining import moment_at
-from reconciler.cli.options import FormatOption
-from reconciler.cli.output import Format
-from reconciler.cli.row_stream import RowStream
+from reconciler.cli.options import FormatOption, NoHeadersOption
+from reconciler.cli.output import Format, RowWriter, Shape, rows_writer
 from reconciler.cli.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
@@ -35,6 +34,7 @@ def fleet(
         str | None, typer.Option(help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now.")
     ] = None,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Judge each version that holds a governed target now; exit 1 where one fails, else 3 where one cannot be told.
 
@@ -48,7 +48,7 @@ def fleet(
     if found.doubt:
         say(f"since when each holds its target is not known: {found.doubt}")
     count: Counter[str] = Counter()
-    stream = None if format is Format.TABLE else RowStream(format, COLUMNS, sys.stdout)
+    stream = rows_writer(Shape(format, not no_headers), COLUMNS, COLUMNS[:-2], sys.stdout)
     with progress_bar("judging holders") as progress:
         for number, judged in enumerate(found.judged(when), 1):
             progress(number, len(found.holders))
@@ -59,7 +59,7 @@ def fleet(
     return NEGATIVE if count["fails"] else ABSTAINED if count["unknown"] else DONE
 
 
-def _tell(judged: JudgedHolder, stream: RowStream | None) -> None:
+def _tell(judged: JudgedHolder, stream: RowWriter | None) -> None:
     row = _row(judged)
     if stream is not None:
         stream.write(row)
@@ -100,11 +100,11 @@ def _check(check: CheckResult) -> dict[str, str]:
     }
 
 
-def _end(about: dict[str, Any], stream: RowStream | None) -> None:
+def _end(about: dict[str, Any], stream: RowWriter | None) -> None:
     said = f"{counted(about['holders'], 'holder')}: {about['passes']} pass, {about['fails']} fail, "
     said += f"{about['unknown']} cannot be told"
     if stream is None:
         print(said)
         say(f"{counted(about['calls'], 'call')} of the registry")
     else:
-        stream.end(about, f"{said}; {counted(about['calls'], 'call')} of the registry")
+        stream.end_with(about, f"{said}; {counted(about['calls'], 'call')} of the registry")

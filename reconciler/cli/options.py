@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -29,11 +30,23 @@ DecisionArgument = Annotated[
 ]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
 ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
 TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
+_ROWS_ONLY = "Print rows only, one a line, without column names (table and CSV; JSON is as without it)."
+NoHeadersOption = Annotated[bool, typer.Option("--no-headers", help=_ROWS_ONLY)]
+
+
+class PageFormat(StrEnum):
+    """The words of `Format` that fit what is no list of rows."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+PageFormatOption = Annotated[PageFormat | None, typer.Option("--format", help="Output format (default: table).")]
 SinceOption = Annotated[
     str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
 ]
@@ -64,6 +77,13 @@ def version_of(text: str) -> str:
     if len(text) > len(str(_LARGEST_VERSION)) or int(text) > _LARGEST_VERSION:
         raise NotFound(f"there is no version {visible_name(text)}: the largest version number is {_LARGEST_VERSION}")
     return text
+
+
+def wants_json(format: StrEnum | None, as_json: bool) -> bool:
+    """Whether JSON is wanted, by --format or by --json, which is short for it."""
+    if as_json and format not in (None, "json"):
+        raise typer.BadParameter("--json is --format json: use one of the two", param_hint="--format")
+    return as_json or format == "json"
 
 
 def duration_of(text: str, option: str = "--timeout") -> timedelta:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-from reconciler.cli.terminal import colour_wanted
+from reconciler.cli.exits import say
 from reconciler.domain.text import visible
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-Rows = Sequence[Mapping[str, Any]]
 
 # Spreadsheets run a cell that begins with one of these, even after blanks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+# The widths of columns without names are those of so many rows.
+_ALIGNED = 200
 
 
 class Format(StrEnum):
@@ -28,26 +25,170 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-def write_rows(rows: Rows, format: Format, columns: Sequence[str], stream: TextIO) -> None:
-    """`columns` are those of the table; the other formats have every field."""
-    if format is Format.JSON:
-        write_json(list(rows), stream)
-    elif format is Format.JSONL:
-        stream.writelines(json.dumps(row, ensure_ascii=True) + "\n" for row in rows)
-    elif format is Format.CSV:
-        write_csv(rows, list(rows[0]) if rows else list(columns), stream)
-    else:
-        write_table(rows, columns, stream)
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a command prints rows: `--format`, and whether columns are named (`--no-headers`)."""
+
+    format: Format = Format.TABLE
+    headers: bool = True
+
+    @property
+    def for_people(self) -> bool:
+        """Whether a table, sentences or a page is wanted; without names of columns, a table is rows for a script."""
+        return self.format is Format.TABLE and self.headers
+
+
+def write_rows(
+    rows: Iterable[Mapping[str, Any]], shape: Shape, fields: Sequence[str], columns: Sequence[str], stream: TextIO
+) -> None:
+    """`columns` are those of a table, which needs all rows at once; CSV has every field, also where there is no row."""
+    if shape.for_people:
+        from reconciler.cli.tables import write_table
+
+        write_table(list(rows), columns, stream)
+        return
+    writer = row_writer(shape, stream)
+    writer.begin(fields, columns)
+    writer.write_all(rows)
+    writer.end()
 
 
 def write_json(data: Any, stream: TextIO) -> None:
     stream.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
 
 
-def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([csv_cell(row.get(column)) for column in columns] for row in rows)
+# --- row by row ----------------------------------------------------------------------------------------------
+
+
+class RowWriter:
+    """Lists of rows for machines, written one by one, however many there are, and facts about all of them."""
+
+    def __init__(self, stream: TextIO, headers: bool = True) -> None:
+        self._stream, self._headers = stream, headers
+        self._fields: Sequence[str] = ()
+        self._columns: Sequence[str] = ()
+
+    def begin(self, fields: Sequence[str], columns: Sequence[str] | None = None, name: str | None = None) -> None:
+        """Begins a list of rows.
+
+        Args:
+            fields: every field of a row.
+            columns: those that a table has (default: all).
+            name: what an object of JSON calls the list; without one, JSON is the list itself.
+        """
+        self._fields, self._columns = fields, columns or fields
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.write(row)
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """Becomes fields of an object of JSON; nothing else has room for them."""
+
+    def end(self) -> None:
+        """Nothing is written after this."""
+
+    def end_with(self, facts: Mapping[str, Any], sentence: str) -> None:
+        """Ends with facts, or, where only rows may be written, with a sentence on stderr."""
+        self.end()
+        say(sentence)
+
+
+def row_writer(shape: Shape, stream: TextIO) -> RowWriter:
+    writers: dict[Format, type[RowWriter]] = {Format.CSV: _Csv, Format.JSON: _Json, Format.JSONL: _JsonLines}
+    return writers.get(shape.format, _Plain)(stream, shape.headers)
+
+
+def rows_writer(shape: Shape, fields: Sequence[str], columns: Sequence[str], stream: TextIO) -> RowWriter | None:
+    """What writes one list, called `rows`, with facts about it; None where it is told to people in sentences."""
+    if shape.for_people:
+        return None
+    writer = row_writer(shape, stream)
+    writer.begin(fields, columns, "rows")
+    return writer
+
+
+class _Json(RowWriter):
+    """An object of facts and lists, or one list; a row a line."""
+
+    _named = 0
+    # How deep the rows of the open list stand; None: no list is open.
+    _indent: str | None = None
+    _between = ""
+
+    def begin(self, fields: Sequence[str], columns: Sequence[str] | None = None, name: str | None = None) -> None:
+        self._end_list()
+        if name is not None:
+            self._name_field(name)
+        self._stream.write("[")
+        self._indent, self._between = "  " if name is None else "    ", "\n"
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._stream.write(f"{self._between}{self._indent}{json.dumps(row, ensure_ascii=True)}")
+        self._between = ",\n"
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        self._end_list()
+        for name, value in facts.items():
+            self._name_field(name)
+            self._stream.write(json.dumps(value, indent=2, ensure_ascii=True).replace("\n", "\n  "))
+
+    def end(self) -> None:
+        self._end_list()
+        self._stream.write("\n}\n" if self._named else "\n")
+
+    def end_with(self, facts: Mapping[str, Any], sentence: str) -> None:
+        self.facts(facts)
+        self.end()
+
+    def _name_field(self, name: str) -> None:
+        self._stream.write(f"{',' if self._named else '{'}\n  {json.dumps(name)}: ")
+        self._named += 1
+
+    def _end_list(self) -> None:
+        if self._indent is not None:
+            self._stream.write("]" if self._between == "\n" else f"\n{self._indent[2:]}]")
+        self._indent = None
+
+
+class _JsonLines(RowWriter):
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+class _Csv(RowWriter):
+    def begin(self, fields: Sequence[str], columns: Sequence[str] | None = None, name: str | None = None) -> None:
+        super().begin(fields, columns, name)
+        self._csv = csv.writer(self._stream, lineterminator="\n")
+        if self._headers:
+            self._csv.writerow(fields)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        self._csv.writerow([csv_cell(row.get(column)) for column in self._fields])
+
+
+class _Plain(RowWriter):
+    """A table without names of columns: a row a line, for scripts."""
+
+    def begin(self, fields: Sequence[str], columns: Sequence[str] | None = None, name: str | None = None) -> None:
+        super().begin(fields, columns, name)
+        self._texts: list[list[str]] = []
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        from reconciler.cli.tables import cell_text
+
+        self._texts.append([cell_text(column, row.get(column)) for column in self._columns])
+        if len(self._texts) == _ALIGNED:
+            self.end()
+
+    def end(self) -> None:
+        from reconciler.cli.tables import write_plain
+
+        write_plain(self._texts, self._stream)
+        self._texts = []
 
 
 def csv_cell(value: Any) -> str:
@@ -66,127 +207,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-# These columns may wrap; any other cell of a table is one word, and is not split.
-_WRAPPED = frozenset(
-    {
-        "model",
-        "requester",
-        "comment",
-        "reason",
-        "detail",
-        "check",
-        "expected",
-        "observed",
-        "source",
-        "covered",
-        "brings",
-        "state",
-    }
-)
-_GAP = 2
-# How the names of columns with times end.
-_OF_MOMENTS = ("_at", "_with", "_without", "since")
-
-
-def write_table(rows: Rows, columns: Sequence[str], stream: TextIO) -> None:
-    """A table as wide as the terminal (else 80); where words would be split, a few lines for each row."""
-    from rich.console import Console
-
-    coloured = colour_wanted(stream)
-    console = Console(file=stream, highlight=False, emoji=False, color_system="auto" if coloured else None)
-    texts = [[_cell_text(column, row.get(column)) for column in columns] for row in rows]
-    widths = _widths(columns, texts, console.width)
-    if widths is None:
-        _write_stacked(columns, texts, stream, console.width)
-    else:
-        console.print(_table(columns, texts, widths))
-
-
-def _table(columns: Sequence[str], texts: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for name, width in zip(_header(columns), widths, strict=True):
-        table.add_column(name, width=width, overflow="fold")
-    for cells in texts:
-        # Text, not str: square brackets belong to a name, and are not markup.
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
-
-
-def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """A width for each column at which every word stays whole; None where there is no room for that."""
-    lines = [_header(columns), *texts]
-    wanted = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
-    least = [
-        max(_longest_word(line[index]) for line in lines) if column in _WRAPPED else wanted[index]
-        for index, column in enumerate(columns)
-    ]
-    spare = room - sum(least) - _GAP * (len(columns) - 1)
-    if spare < 0:
-        return None
-    # Columns that lack little are widened first, so that few columns wrap.
-    for index in sorted(range(len(columns)), key=lambda index: wanted[index] - least[index]):
-        more = min(wanted[index] - least[index], spare)
-        least[index] += more
-        spare -= more
-    return least
-
-
-def _header(columns: Sequence[str]) -> list[str]:
-    return [column.replace("_", " ") for column in columns]
-
-
-def _longest_word(text: str) -> int:
-    return max((_width(word) for word in text.split()), default=0)
-
-
-def _width(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _write_stacked(columns: Sequence[str], texts: Sequence[Sequence[str]], stream: TextIO, width: int) -> None:
-    for cells in texts:
-        _write_fields(dict(zip(_header(columns), cells, strict=True)), stream, width, longest=0)
-        stream.write("\n")
-
-
-def write_record(fields: Mapping[str, Any], stream: TextIO, indent: str = "") -> None:
-    """One field per line, as wide as the terminal (else 80); empty fields are left out."""
-    from rich.console import Console
-
-    texts = {name.replace("_", " "): visible(str(value)) for name, value in fields.items() if value not in {None, ""}}
-    _write_fields(texts, stream, Console(file=stream).width, longest=_LONGEST_LABEL, indent=indent)
-
-
-# As wide as "requester assurance", so that records of all kinds look alike.
-_LONGEST_LABEL = 19
-
-
-def _write_fields(texts: Mapping[str, str], stream: TextIO, width: int, longest: int, indent: str = "") -> None:
-    """A word that does not fit behind its label gets a line of its own, unsplit: ids are there to be copied."""
-    filled = {name: value for name, value in texts.items() if value != "-"}
-    margin = len(indent) + max([longest, *map(len, filled)]) + 1
-    for name, value in filled.items():
-        label = f"{indent}{name}".ljust(margin)
-        if _longest_word(value) > width - margin:
-            stream.write(f"{label.rstrip()}\n")
-            label, rest = f"{indent}  ", f"{indent}  "
-        else:
-            rest = " " * margin
-        lines = textwrap.wrap(value, width, initial_indent=label, subsequent_indent=rest, break_on_hyphens=False)
-        stream.writelines(f"{line}\n" for line in lines)
-
-
-def _cell_text(column: str, value: Any) -> str:
-    if value is None or value == "":
-        return "-"
-    text = visible(str(value))
-    # 2026-11-24T09:28:30.123Z: people read seconds.
-    return text[:19].replace("T", " ") if column == "at" or column.endswith(_OF_MOMENTS) else text

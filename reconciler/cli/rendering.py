@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from reconciler.cli.decision_lines import decisions_text
-from reconciler.cli.output import Format, write_csv, write_record, write_table
+from reconciler.cli.output import Format, Shape, row_writer
+from reconciler.cli.tables import write_record, write_table
 from reconciler.domain.text import visible
 from reconciler.domain.times import iso
 
@@ -31,39 +31,22 @@ _AS_LINES: Final[Mapping[str, Callable[[list[dict[str, Any]]], str]]] = {
 }
 
 
-def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO) -> None:
-    """A CSV has the rows of the first section."""
-    if format is Format.TABLE:
+def write_report(matter: Matter, answer: Answer, shape: Shape, stream: TextIO) -> None:
+    """CSV, and a table without names of columns, have the rows of the first section."""
+    if shape.for_people:
         _write_text(matter, answer, stream)
-    elif format is Format.CSV:
-        first = answer.sections[0]
-        write_csv(_rows(first), first.fields, stream)
-    elif format is Format.JSON:
-        _write_json(matter, answer, stream)
-    else:
-        _write_lines(matter, answer, stream)
-
-
-# --- for machines --------------------------------------------------------------------------------------------
-
-
-def _write_json(matter: Matter, answer: Answer, stream: TextIO) -> None:
-    """One object, whose lists are written row by row."""
-    stream.write(json.dumps(_above(matter, answer), indent=2, ensure_ascii=True).removesuffix("\n}"))
-    for section in answer.sections:
-        stream.write(f",\n  {json.dumps(section.name)}: [")
-        between = "\n    "
-        for row in _rows(section):
-            stream.write(between + json.dumps(row, ensure_ascii=True))
-            between = ",\n    "
-        stream.write("]" if between == "\n    " else "\n  ]")
-    stream.write("\n}\n")
-
-
-def _write_lines(matter: Matter, answer: Answer, stream: TextIO) -> None:
-    """What stands above the report in the first line; each row names its section."""
-    rows = ({"section": section.name} | row for section in answer.sections for row in _rows(section))
-    stream.writelines(json.dumps(row, ensure_ascii=True) + "\n" for row in chain([_above(matter, answer)], rows))
+        return
+    writer, above = row_writer(shape, stream), _above(matter, answer)
+    is_whole = shape.format in (Format.JSON, Format.JSONL)
+    if shape.format is Format.JSONL:
+        # The first line; each row names its section.
+        writer.write(above)
+    writer.facts(above)
+    for section in answer.sections if is_whole else answer.sections[:1]:
+        writer.begin(section.fields, section.columns, section.name)
+        named = {"section": section.name} if shape.format is Format.JSONL else {}
+        writer.write_all(named | row for row in _rows(section))
+    writer.end()
 
 
 def _above(matter: Matter, answer: Answer) -> dict[str, Any]:

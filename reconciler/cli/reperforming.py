@@ -13,9 +13,8 @@ import typer
 from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE
-from reconciler.cli.options import FormatOption, SinceOption, UntilOption, period
-from reconciler.cli.output import Format
-from reconciler.cli.row_stream import RowStream
+from reconciler.cli.options import FormatOption, NoHeadersOption, SinceOption, UntilOption, period
+from reconciler.cli.output import Format, RowWriter, Shape, rows_writer
 from reconciler.cli.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 
@@ -37,6 +36,7 @@ def reperform(
         typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions),
     ] = None,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
     since: SinceOption = None,
     until: UntilOption = None,
 ) -> int:
@@ -53,7 +53,7 @@ def reperform(
     url = settings().audit.url.get_secret_value()
     many, parts = chosen_decisions(url, decision_id, Chosen(None, *period(since, until)))
     count: Counter[str] = Counter()
-    stream = None if format is Format.TABLE else RowStream(format, COLUMNS, sys.stdout)
+    stream = rows_writer(Shape(format, not no_headers), COLUMNS, COLUMNS[:-1], sys.stdout)
     with progress_bar("judging again") as progress:
         for done in judged_again(url, parts):
             count["decisions"] += done.judged
@@ -82,7 +82,7 @@ def chosen_decisions(url: str, decision_id: str | None, chosen: Chosen) -> tuple
         return count_of(connection, chosen), parts_of(connection, chosen)
 
 
-def _tell(one: Reperformed, stream: RowStream | None) -> None:
+def _tell(one: Reperformed, stream: RowWriter | None) -> None:
     if stream is not None:
         for row in _rows(one):
             stream.write(row)
@@ -109,7 +109,7 @@ def _sentence(found: Discrepancy) -> str:
     return f"{subject}: recorded {found.recorded or 'nothing'}, judged again {found.again or 'nothing'}{why}"
 
 
-def _ended(count: Counter[str], stream: RowStream | None) -> int:
+def _ended(count: Counter[str], stream: RowWriter | None) -> int:
     differ, unknown = count["differs"], count["unknown"]
     agree = count["decisions"] - differ - unknown
     sentence = f"{counted(count['decisions'], 'decision')} judged again: {agree} agree, {differ} differ"
@@ -118,5 +118,5 @@ def _ended(count: Counter[str], stream: RowStream | None) -> int:
         print(sentence)
     else:
         about = {"decisions": count["decisions"], "agree": agree, "differ": differ, "unknown": unknown}
-        stream.end(about, sentence)
+        stream.end_with(about, sentence)
     return NEGATIVE if differ else ABSTAINED if unknown else DONE

@@ -11,10 +11,9 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
-from reconciler.cli.options import FormatOption, SinceOption, UntilOption, period
-from reconciler.cli.output import Format
+from reconciler.cli.options import FormatOption, NoHeadersOption, SinceOption, UntilOption, period
+from reconciler.cli.output import Format, RowWriter, Shape, rows_writer
 from reconciler.cli.reperforming import chosen_decisions
-from reconciler.cli.row_stream import RowStream
 from reconciler.cli.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 
@@ -45,6 +44,7 @@ def replay(
         typer.Option("--fail-on-change", help="Exit 1 where the policy changes one; else 3 where one cannot be told."),
     ] = False,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Judge the decisions of a period by another policy: how many would differ, which, and why.
 
@@ -60,7 +60,7 @@ def replay(
     url = settings().audit.url.get_secret_value()
     many, parts = chosen_decisions(url, None, chosen)
     count: Counter[str] = Counter()
-    stream = None if format is Format.TABLE else RowStream(format, COLUMNS, sys.stdout)
+    stream = rows_writer(Shape(format, not no_headers), COLUMNS, COLUMNS[:-2], sys.stdout)
     with progress_bar("judging by the policy") as progress:
         for done in judged_by(url, loaded.text, parts):
             count.update(done.count)
@@ -81,7 +81,7 @@ def _exit_code(count: Counter[str]) -> int:
     return ABSTAINED if count["unknown"] else DONE
 
 
-def _tell(one: ReplayedDecision, stream: RowStream | None) -> None:
+def _tell(one: ReplayedDecision, stream: RowWriter | None) -> None:
     if stream is not None:
         stream.write(_row(one))
         return
@@ -120,7 +120,7 @@ def _row(one: ReplayedDecision) -> dict[str, Any]:
     }
 
 
-def _end(count: Counter[str], digest: str, stream: RowStream | None) -> None:
+def _end(count: Counter[str], digest: str, stream: RowWriter | None) -> None:
     by = [f"{count[f'by {cause}']} {words}" for cause, words in _CAUSES.items() if count[f"by {cause}"]]
     causes = f" ({', '.join(by)})" if by else ""
     sentence = f"of {counted(_all(count), 'decision')} {count['differs']} would differ{causes}"
@@ -131,4 +131,4 @@ def _end(count: Counter[str], digest: str, stream: RowStream | None) -> None:
     about: dict[str, Any] = {"policy": digest, "decisions": _all(count)}
     about |= {name: count[key] for name, key in (("same", "same"), ("differ", "differs"), ("unknown", "unknown"))}
     about |= {f"by_{cause}": count[f"by {cause}"] for cause in _CAUSES}
-    stream.end(about, sentence)
+    stream.end_with(about, sentence)

@@ -18,6 +18,7 @@ from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import (
     FormatOption,
     ModelOption,
+    NoHeadersOption,
     SinceOption,
     TargetOption,
     UntilOption,
@@ -25,7 +26,8 @@ from reconciler.cli.options import (
     moment,
     target_of,
 )
-from reconciler.cli.output import Format, write_rows
+from reconciler.cli.output import Format, Shape, write_rows
+from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import quoted
 
 if TYPE_CHECKING:
@@ -58,14 +60,15 @@ def report(
     section: SectionOption = None,
     output: OutputOption = None,
     format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Report on a period, or list the reports. Each states its period, database and log, and is of one moment."""
     from reconciler.audit.reporting import Asked
     from reconciler.audit.reports import reports
 
-    known = reports()
+    known, shape = reports(), Shape(format, not no_headers)
     if not names:
-        return _list(known.values(), format)
+        return _list(known.values(), shape)
     chosen = [_known(name, known) for name in names]
     asked = Asked(
         moment(since, "--since"),
@@ -80,16 +83,16 @@ def report(
         raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
     with _reading(settings(), asked) as reading:
         for one in chosen:
-            _write(one, reading, format, output, section)
+            _write(one, reading, shape, output, section)
     return DONE
 
 
-def _list(known: Iterable[Report], format: Format) -> int:
+def _list(known: Iterable[Report], shape: Shape) -> int:
     listed = [{"name": one.name, "question": one.question} for one in known]
-    if format is Format.TABLE:
+    if shape.for_people:
         print("\n".join(f"{one['name']:13} {one['question']}" for one in listed))
     else:
-        write_rows(listed, format, ("name", "question"), sys.stdout)
+        write_rows(listed, shape, ("name", "question"), ("name", "question"), sys.stdout)
     return DONE
 
 
@@ -99,7 +102,7 @@ def tell(settings: Settings, name: str) -> None:
     from reconciler.audit.reports import reports
 
     with _reading(settings, Asked()) as reading:
-        _write(reports()[name], reading, Format.TABLE, None, None)
+        _write(reports()[name], reading, Shape(), None, None)
 
 
 def _known(name: str, known: Mapping[str, Report]) -> Report:
@@ -131,17 +134,19 @@ def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
         yield Reading(connection, asked)
 
 
-def _write(report: Report, reading: Reading, format: Format, output: Path | None, section: str | None) -> None:
+def _write(report: Report, reading: Reading, shape: Shape, output: Path | None, section: str | None) -> None:
     from reconciler.audit.reporting import matter_of
     from reconciler.cli.rendering import head_sentence, write_report
 
-    matter, answer = matter_of(report, reading), report.answer(reading)
+    with progress_bar(f"counting for {report.name}"):
+        matter, answer = matter_of(report, reading), report.answer(reading)
     if section is not None:
         answer = _only(section, answer)
-    with _stream(report, format, output, reading.now) as stream:
-        write_report(matter, answer, format, stream)
-    if format is Format.CSV:
-        # A table has no room for what stands above it.
+    writing = progress_bar(f"writing {report.name}", beside_rows=output is None)
+    with writing, _stream(report, shape.format, output, reading.now) as stream:
+        write_report(matter, answer, shape, stream)
+    if not shape.for_people and shape.format in (Format.TABLE, Format.CSV):
+        # Rows have no room for what stands above them.
         say(head_sentence(matter, answer))
 
 

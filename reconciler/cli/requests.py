@@ -17,14 +17,18 @@ from reconciler.cli.options import (
     FormatOption,
     JsonOption,
     ModelArgument,
+    NoHeadersOption,
+    PageFormatOption,
     TargetArgument,
     VersionArgument,
     WaitingTimeOption,
     duration_of,
     target_of,
     version_of,
+    wants_json,
 )
-from reconciler.cli.output import Format, write_json, write_record, write_rows
+from reconciler.cli.output import Format, Shape, write_json, write_rows
+from reconciler.cli.tables import write_record
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text, iso
 
@@ -37,6 +41,12 @@ app = typer.Typer(no_args_is_help=True, help="File, follow, list and withdraw re
 
 NO_RULE = "no rule covers it"
 _COMMENT_SHOWN = 80
+_FIELDS = (
+    "id", "model", "version", "target", "requester", "requester_assurance", "requested_at", "comment", "covered",
+    "rule",
+)  # fmt: skip
+# Those of a table without names, for scripts.
+_PLAIN = "id", "requested_at", "model", "version", "target", "requester", "comment"
 
 
 def register(parent: typer.Typer) -> None:
@@ -113,12 +123,13 @@ def show(
     version: VersionArgument,
     target: TargetArgument,
     as_json: JsonOption = False,
+    format: PageFormatOption = None,
 ) -> int:
     """Show an open request, or what was last decided about this version and target."""
     from reconciler.bootstrap.asking import request_tool
     from reconciler.cli.explaining import with_json_errors
 
-    goal = target_of(target)
+    goal, as_json = target_of(target), wants_json(format, as_json)
 
     def shown() -> int:
         number, tool = version_of(version), request_tool(settings())
@@ -168,7 +179,7 @@ def _show_found(tool: RequestTool, found: Found) -> None:
 
 
 @app.command("list", epilog="Example: mlflow-reconciler request list --format json")
-def list_open(format: FormatOption = Format.TABLE) -> int:
+def list_open(format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False) -> int:
     """List the open requests; with tags, those for stages and for the policy's targets."""
     from reconciler.bootstrap.asking import request_tool
 
@@ -176,13 +187,13 @@ def list_open(format: FormatOption = Format.TABLE) -> int:
     listed = tool.list()
     if tool.doubt:
         say(f"it is not known which of them a rule covers: {tool.doubt}")
-    if format is not Format.TABLE:
-        columns = ("id", "model", "version", "target", "requester", "requested_at", "covered", "comment")
-        write_rows([_row(tool, entry) for entry in listed], format, columns, sys.stdout)
+    shape = Shape(format, not no_headers)
+    if not shape.for_people:
+        write_rows([_row(tool, entry) for entry in listed], shape, _FIELDS, _PLAIN, sys.stdout)
     elif listed:
         known = ("covered",) if any(_row(tool, entry)["covered"] is not None for entry in listed) else ()
         columns = ("asked", "model", "version", "target", "requester", *known, "comment")
-        write_rows([_table_row(tool, entry) for entry in listed], format, columns, sys.stdout)
+        write_rows([_table_row(tool, entry) for entry in listed], shape, _FIELDS, columns, sys.stdout)
     else:
         print("no open requests")
     if tool.registry.protocol == "tags":

@@ -18,6 +18,7 @@ from reconciler.cli.daemon import show_findings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.files import write_new
 from reconciler.cli.options import target_of
+from reconciler.cli.terminal import progress_bar
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, visible
 
@@ -217,8 +218,9 @@ def _try_out(answers: Answers) -> int:
 
     config = answers.folder / "config.yaml"
     settings = load_settings(config)
-    schema.upgrade(settings.audit.url.get_secret_value())
-    findings = doctor.check(settings, config)
+    with progress_bar("checking"):
+        schema.upgrade(settings.audit.url.get_secret_value())
+        findings = doctor.check(settings, config)
     show_findings(findings)
     command = command_line("--config", str(config))
     if doctor.worst(findings) is doctor.Level.FAIL:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from reconciler.cli.output import Format, write_record, write_rows
+from reconciler.cli.tables import write_record, write_table
 from reconciler.domain.salted import MAPS, json_text
 from reconciler.domain.text import TEXT_LIMIT, visible, visible_name
 from reconciler.domain.times import from_millis, iso
@@ -31,10 +31,10 @@ def show_decision(whole: Mapping[str, Any], columns: Sequence[str]) -> None:
     shown |= {f"request_{name}": whole["request"].get(name) for name in _OF_THE_REQUEST}
     write_record(shown | {name: _word(whole[name]) for name in _OF_THE_DECISION}, sys.stdout)
     print("\nchecks")
-    write_rows(whole["checks"], Format.TABLE, ("result", "role", "check", "expected", "observed", "source"), sys.stdout)
+    write_table(whole["checks"], ("result", "role", "check", "expected", "observed", "source"), sys.stdout)
     print("outcomes")
     if whole["outcomes"]:
-        write_rows(whole["outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+        write_table(whole["outcomes"], ("at", "outcome", "detail"), sys.stdout)
     else:
         print("none yet: the decision is pending")
     _show_judged_again(whole)
@@ -57,13 +57,13 @@ def _show_judged_again(whole: Mapping[str, Any]) -> None:
     """What confirmed, followed and contradicted the decision; nothing where there was nothing."""
     if whole["earlier_outcomes"]:
         print("\noutcomes recorded before the last one, by an earlier release")
-        write_rows(whole["earlier_outcomes"], Format.TABLE, ("at", "outcome", "detail"), sys.stdout)
+        write_table(whole["earlier_outcomes"], ("at", "outcome", "detail"), sys.stdout)
     if whole["confirmations"]:
         print("\nconfirmations: judged the same right before an act")
-        write_rows(whole["confirmations"], Format.TABLE, ("at", "verdict", "reason"), sys.stdout)
+        write_table(whole["confirmations"], ("at", "verdict", "reason"), sys.stdout)
     if whole["late_effects"]:
         print("\ntook effect after it had ended")
-        write_rows(whole["late_effects"], Format.TABLE, ("at", "detail"), sys.stdout)
+        write_table(whole["late_effects"], ("at", "detail"), sys.stdout)
     if whole["replaces"]:
         print(f"\nreplaces decision {whole['replaces']}")
     if whole["replaced_by"]:

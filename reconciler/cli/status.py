@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.common import settings
+from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import JsonOption, duration_of
-from reconciler.cli.output import Format, write_json, write_rows
+from reconciler.cli.options import JsonOption, PageFormatOption, duration_of, wants_json
+from reconciler.cli.output import write_json
 from reconciler.cli.status_holding import show_holding
+from reconciler.cli.tables import write_table
 from reconciler.cli.terminal import Colour, painted
 from reconciler.cli.watching import watched
 from reconciler.domain.codes import ReasonCode
@@ -37,6 +38,7 @@ _WHY: dict[str, str] = {
 
 def status(
     as_json: JsonOption = False,
+    format: PageFormatOption = None,
     max_age: Annotated[
         str | None, typer.Option(help="For monitoring: exit 1 unless a cycle succeeded within this time, such as 5m.")
     ] = None,
@@ -48,6 +50,7 @@ def status(
 ) -> int:
     """Show the last cycle, the open requests and what they wait for."""
     limit = duration_of(max_age, "--max-age") if max_age is not None else None
+    as_json = wants_json(format, as_json)
     if watch and (as_json or limit is not None):
         raise typer.BadParameter("shows it to people: use it without --json and --max-age", param_hint="--watch")
     configured = settings()
@@ -132,14 +135,18 @@ def _show_unfinished(unfinished: list[dict[str, Any]], failed: int) -> None:
         print(f"  {row['last_detail'] or row['outcome_detail'] or 'not acted on yet'}")
     earlier = failed - sum(row["outcome"] is not None for row in unfinished)
     if earlier > 0:
-        print(f"{counted(earlier, 'earlier decision')} failed (mlflow-reconciler audit list --outcome failed)")
+        print(
+            with_config(
+                f"{counted(earlier, 'earlier decision')} failed (mlflow-reconciler audit list --outcome failed)"
+            )
+        )
 
 
 def _show_other(row: dict[str, Any]) -> None:
     last = row["last_cycle_at"]
     cycle = f"last cycle {_short(datetime.now(UTC) - parse_iso(last))} ago" if last else "no cycle yet"
     text = f"{_named(row)}: {counted(row['open'], 'open request')}, {cycle}"
-    print(f"also recorded here: {text} (mlflow-reconciler status --all-registries)")
+    print(with_config(f"also recorded here: {text} (mlflow-reconciler status --all-registries)"))
 
 
 def _show_daemon(daemon: dict[str, Any], with_registry: bool) -> None:
@@ -192,7 +199,7 @@ def _show_open(picture: dict[str, Any], with_registry: bool) -> None:
     print(f"open: {ages}; not decided: {waits or 'none'}{later}")
     columns = ["seen for", "model", "version", "target", "requester", "state", "next try"]
     columns += ["registry"] if with_registry else []
-    write_rows([_open_row(row) for row in picture["open_requests"]], Format.TABLE, columns, sys.stdout)
+    write_table([_open_row(row) for row in picture["open_requests"]], columns, sys.stdout)
 
 
 def _open_row(row: dict[str, Any]) -> dict[str, Any]:

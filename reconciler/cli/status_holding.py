@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from reconciler.cli.common import with_config
 from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
@@ -18,7 +19,7 @@ def show_holding(picture: dict[str, Any]) -> None:
     _show_bypasses(picture["bypasses"], picture["bypass_count"])
     if picture["baselines"]:
         held = counted(picture["baselines"], "version")
-        print(f"{held} held a target when first looked at: mlflow-reconciler audit baseline")
+        print(with_config(f"{held} held a target when first looked at: mlflow-reconciler audit baseline"))
     _show_strays(picture["stray_tags"], picture["stray_tag_count"])
 
 
@@ -42,7 +43,7 @@ def _show_bypasses(bypasses: list[dict[str, Any]], count: int) -> None:
         print(f"{painted('bypass', Colour.BAD)} {row['tenure_id']}: {held}, {since}")
     if bypasses:
         more = f"{count - len(bypasses)} more; " if count > len(bypasses) else ""
-        print(f"  {more}accept one: mlflow-reconciler audit acknowledge NUMBER --reason TEXT")
+        print(with_config(f"  {more}accept one: mlflow-reconciler audit acknowledge NUMBER --reason TEXT"))
 
 
 def _show_strays(strays: list[dict[str, Any]], count: int) -> None:

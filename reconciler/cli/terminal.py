@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -42,15 +43,28 @@ def spinner(text: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields what is told how much is done, and of how much; a terminal shows it as a bar, a pipe gets nothing."""
-    if not sys.stderr.isatty():
+def progress_bar(text: str, *, beside_rows: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal while the block runs; it moves to and fro until it is told how much is done, and of how much.
+
+    Args:
+        beside_rows: the block writes rows to stdout; where a terminal shows them, they are the progress.
+    """
+    if not sys.stderr.isatty() or _goes_to_a_program() or (beside_rows and sys.stdout.isatty()):
         yield lambda done, of: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None)
-    with Progress(console=console, transient=True) as bar:
+    # Lines for a terminal stand above the bar; rich would send those for a file there, too.
+    with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _goes_to_a_program() -> bool:
+    """Whether stdout is a pipe: what reads it, such as less, has the terminal to itself."""
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False

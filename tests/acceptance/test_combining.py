@@ -149,7 +149,7 @@ def test_explain_tells_what_to_do_and_what_will_fail_later_in_each_format(
         "(`Standard 4.2`, <https://w.example/a>)"
     ) in page
     assert product.run("explain", model, "1", "Production", "--at", "soon").returncode == 2
-    assert product.run("explain", model, "1", "Production", "--json", "--format", "text").returncode == 2
+    assert product.run("explain", model, "1", "Production", "--json", "--format", "table").returncode == 2
 
 
 def test_explain_judges_as_if_somebody_asked(product: Product, server: Server, name: Name) -> None:

@@ -20,7 +20,7 @@ import reconciler
 from reconciler.audit import schema
 from reconciler.cli.common import LogFormat, LogLevel, common_first
 from reconciler.cli.exits import code_of, guarded
-from reconciler.cli.output import Format, write_rows
+from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.status import _skew
 from reconciler.domain.errors import ReconcilerError
 from reconciler.domain.text import quoted
@@ -71,8 +71,8 @@ COMMANDS = (
             "acknowledge, baseline or reperform",
             "audit",
         ),
-        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --max-age, --all-registries, "
-         "--watch, --help, --config, --log-format or --log-level", "status"),
+        (["status", "--max-ages", "5m"], "no such option '--max-ages': use --json, --format, --max-age, "
+         "--all-registries, --watch, --help, --config, --log-format or --log-level", "status"),
         (["--nonsense"],
          "no such option '--nonsense': use --config, --log-format, --log-level, --version, --install-completion, "
          "--show-completion or --help", ""),
@@ -187,32 +187,43 @@ def test_common_options_may_stand_before_or_after_the_command(typed: list[str], 
     assert common_first(typed) == meant
 
 
+def test_a_command_that_is_advised_has_the_configuration_that_was_given(tmp_path: Path) -> None:
+    config = tmp_path / "my config.yaml"
+    config.write_text(f"audit:\n  url: sqlite:///{tmp_path}/audit.db\n")
+    (tmp_path / "audit.db").touch()
+    done = run("--config", str(config), "db", "current")
+    assert done.stderr == f"no schema yet: run `mlflow-reconciler --config '{config}' db upgrade`\n"
+    assert run("--config", str(config), "db", "upgrade").returncode == 0
+    assert run("--config", str(config), "db", "current").returncode == 0
+    assert run("--config", str(config), "db", "nope").stderr.endswith("(see `mlflow-reconciler db --help`)\n")
+
+
 ROWS = [{"model": '=cmd|calc!A0"', "n": "-0.5", "at": None, "note": "[red]\x1b[31m"}]
 
 
 def test_a_cell_is_never_a_formula_but_a_number_stays_one() -> None:
     stream = io.StringIO()
-    write_rows(ROWS, Format.CSV, list(ROWS[0]), stream)
+    write_rows(ROWS, Shape(Format.CSV), list(ROWS[0]), list(ROWS[0]), stream)
     assert list(csv.reader(io.StringIO(stream.getvalue())))[1] == ["'=cmd|calc!A0\"", "-0.5", "", "[red]\\u001b[31m"]
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t=", " =", "＝", "＠"])
 def test_whatever_a_spreadsheet_would_run_is_quoted(first: str) -> None:
     stream = io.StringIO()
-    write_rows([{"a": f"{first}1+1"}], Format.CSV, ["a"], stream)
+    write_rows([{"a": f"{first}1+1"}], Shape(Format.CSV), ["a"], ["a"], stream)
     assert not stream.getvalue().splitlines()[1].lstrip('" ').startswith(("=", "+", "-", "@", "＝", "＠"))
 
 
 def test_a_table_takes_text_as_text() -> None:
     stream = io.StringIO()
-    write_rows(ROWS, Format.TABLE, list(ROWS[0]), stream)
+    write_rows(ROWS, Shape(), list(ROWS[0]), list(ROWS[0]), stream)
     assert "[red]\\u001b[31m" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
 
 
 def test_json_lines_are_one_line_each() -> None:
     stream = io.StringIO()
-    write_rows([{"a": "x\ny"}] * 2, Format.JSONL, ["a"], stream)
+    write_rows([{"a": "x\ny"}] * 2, Shape(Format.JSONL), ["a"], ["a"], stream)
     assert [json.loads(line) for line in stream.getvalue().splitlines()] == [{"a": "x\ny"}] * 2
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from reconciler.cli.output import write_csv
+from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.showing import show_evidence
 from reconciler.domain.evidence import RunFacts, VersionFacts
 from reconciler.domain.keeping import kept
@@ -101,7 +101,8 @@ def test_evidence_that_is_damaged_is_said_to_be(monkeypatch: pytest.MonkeyPatch)
 
 def test_as_csv_the_evidence_is_whole_and_nothing_in_it_is_executed() -> None:
     document, stream = hostile(), io.StringIO()
-    write_csv([{"evidence": document, "request": [HOSTILE]}], ["evidence", "request"], stream)
+    columns = ["evidence", "request"]
+    write_rows([{"evidence": document, "request": [HOSTILE]}], Shape(Format.CSV), columns, columns, stream)
     _, row = list(csv.reader(io.StringIO(stream.getvalue())))
     assert [json.loads(cell) for cell in row] == [document, [HOSTILE]]
     assert all(cell.isascii() and cell.isprintable() and cell[0] in "{[" for cell in row)

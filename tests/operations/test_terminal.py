@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import command
 from tests.acceptance.conftest import Product
 from tests.command import COMMAND
 from tests.databricks_double import Workspace
@@ -133,3 +134,55 @@ def test_what_cannot_be_watched_is_one_sentence(waiting: Product, options: list[
     done = waiting.run("status", *options)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("--watch: ")
+
+
+@pytest.fixture
+def decided(held: Workspace, product: Product) -> Product:
+    held.ask(MODEL, held.version(MODEL, "0.5"))
+    product.ok("once")
+    return product
+
+
+MEANWHILE = {
+    "verifying": ["audit", "verify"],
+    "judging again": ["audit", "reperform"],
+    "judging by the policy": ["policy", "replay", "policy.yaml"],
+    "judging holders": ["fleet"],
+    "counting for decisions": ["audit", "report", "decisions"],
+    "writing decisions": ["audit", "report", "decisions", "--output", "report.txt"],
+    "proving the decision": ["audit", "dossier", ""],
+    "writing dossiers": ["audit", "sample", "--seed", "s", "--output", "sample.zip"],
+    "checking": ["check"],
+    "checking rows": ["db", "check"],
+    "copying pages": ["db", "backup", "backup.db"],
+    "copying rows": ["db", "copy", "--from", "sqlite:///audit.db", "--to", "sqlite:///copy.db"],
+    "taking rows into the log": ["db", "upgrade"],
+}
+
+
+def test_what_may_take_long_shows_a_bar_on_a_terminal_and_nothing_in_a_pipe(
+    decided: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(decided.place)
+    environment = decided.environment()
+    command.run("db", "upgrade", environment=environment | {"RECONCILER_AUDIT__URL": "sqlite:///copy.db"})
+    for text, arguments in MEANWHILE.items():
+        told = on_terminal([COMMAND, *arguments], environment)[1]
+        assert f"{text} " in told, arguments
+        # It leaves nothing behind.
+        assert text not in re.split(r"\x1b\[2K", told)[-1]
+        for made in ("backup.db", "sample.zip"):
+            Path(made).unlink(missing_ok=True)
+        done = decided.run(*arguments)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert text not in done.stdout + done.stderr
+
+
+def test_lines_for_a_file_go_there_while_a_terminal_shows_the_bar(decided: Product, tmp_path: Path) -> None:
+    """Rich would print them above the bar, and leave the file empty."""
+    kept = tmp_path / "kept.txt"
+    for arguments in (["fleet"], ["audit", "reperform"], ["audit", "list"]):
+        expected = decided.run(*arguments).stdout
+        words = ["sh", "-c", '"$0" "$@" > ' + str(kept), COMMAND, *arguments]
+        on_terminal(words, decided.environment())
+        assert kept.read_text() == expected

@@ -17,7 +17,10 @@ def test_the_installed_wheel_upgrades_a_database(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     [wheel] = (tmp_path / "dist").glob("*.whl")
-    assert "reconciler/_migrations/versions/0002_no_replace_by_request.py" in zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "reconciler/_migrations/versions/0002_no_replace_by_request.py" in names
+    pages = [name.rpartition("/")[2] for name in names if "/data/share/man/man1/" in name]
+    assert sorted(pages) == sorted(page.name for page in (ROOT / "docs/man").iterdir())
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]

@@ -104,6 +104,9 @@ def test_each_report_says_what_it_is_of_and_its_lists_add_up_in_every_format(rep
         told = list(csv.DictReader(io.StringIO(ok(done))))
         assert len(told) == len(rows)
         assert done.stderr.startswith(f"{name}: ")
+        plain = report(name, "--no-headers", "--section", section)
+        assert len(ok(plain).splitlines()) == len(rows)
+        assert plain.stderr.startswith(f"{name}: ")
         assert whole["log"]["root"] in done.stderr
 
 

@@ -19,7 +19,7 @@ from reconciler.audit.observation_tables import AttributionRow, ObservationRow
 from reconciler.audit.reporting import Asked, Reading, matter_of
 from reconciler.audit.reports import reports
 from reconciler.audit.tables import DecisionRow, OutcomeRow
-from reconciler.cli.output import Format
+from reconciler.cli.output import Format, Shape
 from reconciler.cli.rendering import write_report
 from tests.reports.conftest import new_database
 from tests.store.test_observations import Looking
@@ -96,7 +96,7 @@ def written(engine: Engine, name: str, format: Format = Format.JSON) -> int:
     with one_state(engine) as connection:
         reading = Reading(connection, Asked())
         out: Any = stream
-        write_report(matter_of(report, reading), report.answer(reading), format, out)
+        write_report(matter_of(report, reading), report.answer(reading), Shape(format), out)
     return stream.written
 
 
