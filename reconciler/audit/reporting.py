@@ -6,6 +6,7 @@ Each report is a module of `reconciler.audit.reports`; this is what they share.
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -58,6 +59,13 @@ class Reading:
         self.since = asked.since
         # Of what is yet to come nothing is on record.
         self.until = min(asked.until or self.now, self.now)
+        self._only: str | None = None
+
+    def of_model(self, model: str) -> Reading:
+        """The same, of one model alone, whose name is what it is: a `*` in it matches a `*`."""
+        narrowed = copy.copy(self)
+        narrowed._only = model
+        return narrowed
 
     def rows(self, query: Any) -> Iterator[Row[Any]]:
         """Read as they are used: there may be more of them than fit into memory."""
@@ -80,6 +88,8 @@ class Reading:
             conditions.append(self._matches(table.c.model, visible_name(self.asked.model)))
         if self.asked.target is not None:
             conditions.append(table.c.target == str(self.asked.target))
+        if self._only is not None:
+            conditions.append(table.c.model == self._only)
         return conditions
 
     def about(self, table: FromClause, moment: str) -> list[ColumnElement[bool]]:
