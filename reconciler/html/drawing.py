@@ -1,0 +1,82 @@
+"""From a chart to SVG in a page: without script, style or address, and scaled by the page."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.domain.errors import ExitCode, ReconcilerError
+from reconciler.domain.text import visible
+from reconciler.html.palette import GRID, HATCHED, INK, QUIET
+
+if TYPE_CHECKING:
+    import altair
+
+_FONT: Final = "system-ui, sans-serif"
+_AXIS: Final = {
+    "labelColor": QUIET, "titleColor": QUIET, "domainColor": GRID, "tickColor": GRID, "gridColor": GRID,
+    "labelFont": _FONT, "titleFont": _FONT, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
+    "labelLimit": 220,
+}  # fmt: skip
+_CONFIG: Final[dict[str, Any]] = {
+    "background": "transparent",
+    "view": {"stroke": None},
+    "axis": _AXIS,
+    "text": {"font": _FONT, "fontSize": 11, "color": INK},
+    # What a chart says, it says in the page: each has a sentence and a table.
+    "aria": False,
+}
+_ids = itertools.count(1)
+
+
+class CannotDraw(ReconcilerError):
+    """The library that draws charts ended: it needs memory that it may write and execute."""
+
+    exit_code = ExitCode.MISCONFIGURED
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Args:
+    svg: markup, whose texts are escaped.
+    width: in pixels; narrower than so a page does not shrink it below what can be read.
+    """
+
+    svg: str
+    width: int
+
+
+def draw(chart: altair.TopLevelMixin, title: str) -> Drawing:
+    """The chart, whose one text for who cannot see it is `title`."""
+    import vl_convert
+
+    specification = chart.to_dict() | {"config": _CONFIG}
+    svg = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
+    return Drawing(*_for_a_page(svg, title))
+
+
+def _for_a_page(svg: str, title: str) -> tuple[str, int]:
+    from markupsafe import escape
+
+    head, tag, body = svg.partition(">")
+    size = dict(part.split("=", 1) for part in head.replace('viewBox="0 0 ', 'box="').split('" ') if "=" in part)
+    width, height = (round(float(size[name].strip('"'))) for name in ("width", "height"))
+    hatch = f"hatch-{next(_ids)}"
+    body = body.replace(f'fill="{HATCHED}"', f'fill="url(#{hatch})" class="hatched"')
+    opening = f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    return f"{opening}<title>{escape(title)}</title>{_hatch(hatch)}{body}", width
+
+
+def _hatch(id: str) -> str:
+    """A pattern by which a bypass is told from the rest without any colour."""
+    return (
+        f'<defs><pattern id="{id}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<rect width="6" height="6" class="hatch-ground" fill="#fbe3d3"/>'
+        '<rect width="3" height="6" class="hatch-line" fill="#d55e00"/></pattern></defs>'
+    )
+
+
+def short(name: str, most: int = 34) -> str:
+    """A name as a label: visible, and no longer than there is room for."""
+    return visible(name, most)
