@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -65,6 +65,12 @@ class Reading:
         """The same, of one model alone, whose name is what it is: a `*` in it matches a `*`."""
         narrowed = copy.copy(self)
         narrowed._only = model
+        return narrowed
+
+    def at(self, moment: datetime) -> Reading:
+        """The same, asked about a moment."""
+        narrowed = copy.copy(self)
+        narrowed.asked = replace(self.asked, at=moment)
         return narrowed
 
     def rows(self, query: Any) -> Iterator[Row[Any]]:

@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
@@ -40,6 +41,11 @@ def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO)
         _write_json(matter, answer, stream)
     else:
         _write_lines(matter, answer, stream)
+
+
+def write_section(section: Section, rows: Iterable[Any], stream: TextIO) -> None:
+    """As CSV, these rows of a section."""
+    write_csv(_rows(replace(section, rows=rows)), section.fields, stream)
 
 
 # --- for machines --------------------------------------------------------------------------------------------

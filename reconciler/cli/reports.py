@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -16,7 +17,6 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import (
-    FormatOption,
     ModelOption,
     SinceOption,
     TargetOption,
@@ -26,6 +26,7 @@ from reconciler.cli.options import (
     target_of,
 )
 from reconciler.cli.output import Format, write_rows
+from reconciler.cli.pages import page_of, require_libraries, write_folder
 from reconciler.domain.text import quoted
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
     from reconciler.settings.model import Settings
 
 _GAP = "5m"
+
+
+class ReportFormat(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    HTML = "html"
+
 
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]…", help="Reports; without one, they are listed.")
@@ -45,6 +55,13 @@ OutputOption = Annotated[
 SectionOption = Annotated[
     str | None, typer.Option(help="Only this list of the report, such as gaps. A CSV has one (default: the first).")
 ]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="DIRECTORY", help="Every report as pages: a front page, models, dossiers (extra report)."
+    ),
+]
+FormatOption = Annotated[ReportFormat, typer.Option("--format", help="Output format; html needs the extra report.")]
 
 
 def report(
@@ -57,16 +74,17 @@ def report(
     longer_than: LongerOption = _GAP,
     section: SectionOption = None,
     output: OutputOption = None,
-    format: FormatOption = Format.TABLE,
+    html: HtmlOption = None,
+    format: FormatOption = ReportFormat.TABLE,
 ) -> int:
     """Report on a period, or list the reports. Each states its period, database and log, and is of one moment."""
     from reconciler.audit.reporting import Asked
     from reconciler.audit.reports import reports
 
     known = reports()
-    if not names:
+    if not names and html is None:
         return _list(known.values(), format)
-    chosen = [_known(name, known) for name in names]
+    chosen = [_known(name, known) for name in names or ()]
     asked = Asked(
         moment(since, "--since"),
         moment(until, "--until"),
@@ -76,6 +94,13 @@ def report(
         duration_of(longer_than, "--longer-than"),
     )
     _refuse(chosen, asked)
+    if html is not None or format is ReportFormat.HTML:
+        require_libraries()
+    if html is not None:
+        _refuse_beside_html(names=names, at=at, section=section, output=output)
+        with _reading(settings(), asked) as reading:
+            write_folder(reading, html)
+        return DONE
     if len(chosen) > 1 and (output is None or not output.is_dir()):
         raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
     with _reading(settings(), asked) as reading:
@@ -84,12 +109,14 @@ def report(
     return DONE
 
 
-def _list(known: Iterable[Report], format: Format) -> int:
+def _list(known: Iterable[Report], format: ReportFormat) -> int:
     listed = [{"name": one.name, "question": one.question} for one in known]
-    if format is Format.TABLE:
+    if format is ReportFormat.HTML:
+        raise typer.BadParameter("name a report, or write all with --html DIRECTORY", param_hint="--format")
+    if format is ReportFormat.TABLE:
         print("\n".join(f"{one['name']:13} {one['question']}" for one in listed))
     else:
-        write_rows(listed, format, ("name", "question"), sys.stdout)
+        write_rows(listed, Format(format), ("name", "question"), sys.stdout)
     return DONE
 
 
@@ -99,7 +126,14 @@ def tell(settings: Settings, name: str) -> None:
     from reconciler.audit.reports import reports
 
     with _reading(settings, Asked()) as reading:
-        _write(reports()[name], reading, Format.TABLE, None, None)
+        _write(reports()[name], reading, ReportFormat.TABLE, None, None)
+
+
+def _refuse_beside_html(**others: object) -> None:
+    for name, value in others.items():
+        if value:
+            hint = "name" if name == "names" else f"--{name}"
+            raise typer.BadParameter("does not go with --html, which writes every report", param_hint=hint)
 
 
 def _known(name: str, known: Mapping[str, Report]) -> Report:
@@ -131,16 +165,23 @@ def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
         yield Reading(connection, asked)
 
 
-def _write(report: Report, reading: Reading, format: Format, output: Path | None, section: str | None) -> None:
+def _write(report: Report, reading: Reading, format: ReportFormat, output: Path | None, section: str | None) -> None:
     from reconciler.audit.reporting import matter_of
     from reconciler.cli.rendering import head_sentence, write_report
 
+    if format is ReportFormat.HTML:
+        if section is not None:
+            raise typer.BadParameter("a page has every list of its report", param_hint="--section")
+        page = page_of(report, reading)
+        with _stream(report, format, output, reading.now) as stream:
+            stream.write(page)
+        return
     matter, answer = matter_of(report, reading), report.answer(reading)
     if section is not None:
         answer = _only(section, answer)
     with _stream(report, format, output, reading.now) as stream:
-        write_report(matter, answer, format, stream)
-    if format is Format.CSV:
+        write_report(matter, answer, Format(format), stream)
+    if format is ReportFormat.CSV:
         # A table has no room for what stands above it.
         say(head_sentence(matter, answer))
 
@@ -154,14 +195,14 @@ def _only(section: str, answer: Answer) -> Answer:
 
 
 @contextlib.contextmanager
-def _stream(report: Report, format: Format, output: Path | None, now: datetime) -> Iterator[TextIO]:
+def _stream(report: Report, format: ReportFormat, output: Path | None, now: datetime) -> Iterator[TextIO]:
     """Stdout, or a file that takes its place when it is whole."""
     from reconciler.cli.files import put
 
     if output is None:
         yield sys.stdout
         return
-    ending = "txt" if format is Format.TABLE else str(format)
+    ending = "txt" if format is ReportFormat.TABLE else str(format)
     path = output / f"{report.name}-{now:%Y-%m-%d}.{ending}" if output.is_dir() else output
     with put(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="\n", write_through=False)

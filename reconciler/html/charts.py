@@ -10,16 +10,15 @@ from typing import Any, Final
 import altair as alt
 
 from reconciler.audit.overview.decided import Failing, Measured, OnDay
-from reconciler.audit.overview.held import Lane, Lanes
+from reconciler.audit.overview.held import Held, Lane, Lanes
 from reconciler.audit.overview.ran import Band, Part
-from reconciler.domain.text import counted
 from reconciler.html.drawing import Drawing, draw, short
-from reconciler.html.palette import BLUE, CAUSES, DOINGS, GREY, INK, ORANGE, QUIET, VERDICTS
+from reconciler.html.palette import BLUE, CAUSES, DOINGS, GREEN, GREY, HATCHED, INK, ORANGE, QUIET, VERDICTS
 
-WIDE: Final = 860
+WIDE: Final = 1040
 HALF: Final = 400
 _LANE, _ROW = 22, 20
-_MONTHS: Final = timedelta(days=62)
+_MOST_OF_A_WEEK: Final = timedelta(days=6, hours=6)
 
 Span = tuple[datetime, datetime]
 Rows = list[dict[str, Any]]
@@ -72,7 +71,7 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
             "began": _millis(max(held.first_seen_with, span[0])),
             "ended": _millis(min(held.first_seen_without or span[1], span[1])),
             "colour": CAUSES[held.counted_as][0],
-            "version": _label(held.version, min(held.first_seen_without or span[1], span[1]) - held.first_seen_with, span),
+            "version": _version(held, span),
         }
         for held in reversed(found.held)
         if held.first_seen_with < span[1]
@@ -85,10 +84,16 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
     return draw(chart.properties(width=WIDE - 200, height=_LANE * max(len(found.lanes), 1)), title)
 
 
-def _label(version: str, length: timedelta, span: Span) -> str:
-    """The version, where the bar has room for it."""
+def _version(held: Held, span: Span) -> str:
+    """The version as a label; none on a hatched bar, where it could not be read."""
+    length = min(held.first_seen_without or span[1], span[1]) - max(held.first_seen_with, span[0])
+    return "" if CAUSES[held.counted_as][0] == HATCHED else _label(f"v{short(held.version, 12)}", length, span)
+
+
+def _label(words: str, length: timedelta, span: Span) -> str:
+    """The words, where the bar has room for them."""
     room = length / (span[1] - span[0]) * (WIDE - 200) - 8
-    return f"v{version}" if room > 7 * (len(version) + 1) else ""
+    return words if room > 7 * len(words) else ""
 
 
 # --- how the control ran ---------------------------------------------------------------------------------------
@@ -126,7 +131,7 @@ def policies(bands: Sequence[Band], span: Span, title: str) -> Drawing:
             "began": _millis(max(band.began_at, span[0])),
             "ended": _millis(min(band.ended_at, span[1])),
             "colour": shades[band.policy_digest],
-            "name": _label(band.policy_digest[:12], band.ended_at - max(band.began_at, span[0]), span)[1:],
+            "name": _label(band.policy_digest[:12], band.ended_at - max(band.began_at, span[0]), span),
         }
         for band in bands
     ]
@@ -153,21 +158,18 @@ def weeks(days: Iterable[OnDay], title: str) -> Drawing:
     sums: Counter[tuple[date, str]] = Counter()
     for one in days:
         sums[week_of(one.day), one.verdict] += one.decisions
-    known = list(VERDICTS)
-    rows: Rows = [
-        {
-            "began": _millis(datetime.combine(week, time(), UTC)),
-            "ended": _millis(datetime.combine(week, time(), UTC) + timedelta(days=6.3)),
-            "many": many,
-            "colour": VERDICTS[verdict][0],
-            "rank": known.index(verdict),
-        }
-        for (week, verdict), many in sums.items()
-    ]
-    stack = alt.Y("many:Q", title=None, axis=alt.Axis(tickMinStep=1, tickCount=4, format=",d"), stack="zero")
+    rows: Rows = []
+    for week in sorted({week for week, _ in sums}):
+        began, height = datetime.combine(week, time(), UTC), 0
+        for verdict, (colour, _) in VERDICTS.items():
+            many = sums[week, verdict]
+            bounds = {"low": height, "high": height + many, "colour": colour}
+            rows.append({"began": _millis(began), "ended": _millis(began + _MOST_OF_A_WEEK)} | bounds)
+            height += many
     axis = alt.Axis(format="%d %b", tickCount=6, title=None, labelOverlap=True, grid=False)
     x = alt.X("began:T", scale=alt.Scale(type="utc"), axis=axis)
-    bars = alt.Chart(_data(rows)).mark_bar().encode(x=x, x2="ended", y=stack, color=_colour(), order="rank:O")
+    y = alt.Y("low:Q", title=None, axis=alt.Axis(tickMinStep=1, tickCount=4, format=",d"))
+    bars = alt.Chart(_data(rows)).mark_bar().encode(x=x, x2="ended", y=y, y2="high", color=_colour())
     return draw(bars.properties(width=HALF - 40, height=150), title)
 
 
@@ -184,7 +186,6 @@ def _dots_of(metric: Measured, span: Span) -> alt.LayerChart:
             "value": dot.value,
             "colour": BLUE if dot.passed else ORANGE,
             "shape": "triangle-up" if dot.near else "circle" if dot.passed else "cross",
-            "fill": BLUE if dot.passed else ORANGE,
         }
         for dot in metric.dots
     ]
@@ -248,13 +249,10 @@ def waits(found: Mapping[str, int], title: str) -> Drawing:
 def people(found: Mapping[str, int], title: str) -> Drawing:
     """How often each person did what is asked about."""
     labels = {name: short(name or "not known", 26) for name in found}
-    rows: Rows = [{"who": labels[name], "many": many, "colour": "#009e73" if name else GREY} for name, many in found.items()]
+    rows: Rows = [
+        {"who": labels[name], "many": many, "colour": GREEN if name else GREY} for name, many in found.items()
+    ]
     base = alt.Chart(_data(rows)).encode(x=alt.X("many:Q", axis=None), y=_names("who", list(labels.values())))
     words = base.mark_text(align="left", dx=4).encode(text=alt.Text("many:Q", format=",d"))
     bars = base.mark_bar(height=14).encode(color=_colour())
     return draw((bars + words).properties(width=HALF - 130, height=_ROW * max(len(found), 1)), title)
-
-
-def told(found: Mapping[str, int]) -> str:
-    """`3 approve, 1 reject`."""
-    return ", ".join(f"{many:,} {name}" for name, many in found.items() if many) or counted(0, "decision")

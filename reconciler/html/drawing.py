@@ -13,7 +13,7 @@ from reconciler.html.palette import GRID, HATCHED, INK, QUIET
 if TYPE_CHECKING:
     import altair
 
-_FONT: Final = "system-ui, sans-serif"
+_FONT: Final = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 _AXIS: Final = {
     "labelColor": QUIET, "titleColor": QUIET, "domainColor": GRID, "tickColor": GRID, "gridColor": GRID,
     "labelFont": _FONT, "titleFont": _FONT, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
@@ -21,6 +21,8 @@ _AXIS: Final = {
 }  # fmt: skip
 _CONFIG: Final[dict[str, Any]] = {
     "background": "transparent",
+    # Fonts of a browser may be wider than those by which labels were measured.
+    "padding": {"left": 26, "right": 20, "top": 4, "bottom": 4},
     "view": {"stroke": None},
     "axis": _AXIS,
     "text": {"font": _FONT, "fontSize": 11, "color": INK},

@@ -50,9 +50,7 @@ def by_day(reading: Reading) -> list[OnDay]:
     columns: list[Any] = [day, row.verdict, row.acts, row.mode]
     query: Any = select(*columns, func.count().label("many")).where(*reading.about(row.__table__, "decided_at"))
     found = reading.connection.execute(query.group_by(*columns).order_by(day, row.verdict, row.mode))
-    return [
-        OnDay(date.fromisoformat(one.day), conditional(one.verdict, one.acts), one.mode, one.many) for one in found
-    ]
+    return [OnDay(date.fromisoformat(one.day), conditional(one.verdict, one.acts), one.mode, one.many) for one in found]
 
 
 def _day(reading: Reading, moment: Any) -> ColumnElement[str]:

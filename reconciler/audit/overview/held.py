@@ -112,7 +112,8 @@ def models_of(reading: Reading, most: int) -> tuple[list[OfModel], int]:
         tenures_of[one.model], exceptions_of[one.model] = one.many, one.exceptions
     decisions_of = Counter({one.model: one.many for one in reading.rows(decided)})
     names = sorted(
-        {*tenures_of, *decisions_of}, key=lambda name: (-exceptions_of[name], -decisions_of[name], -tenures_of[name], name)
+        {*tenures_of, *decisions_of},
+        key=lambda name: (-exceptions_of[name], -decisions_of[name], -tenures_of[name], name),
     )
     found = [OfModel(name, tenures_of[name], exceptions_of[name], decisions_of[name]) for name in names[:most]]
     return found, len(names)

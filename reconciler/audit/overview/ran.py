@@ -106,7 +106,9 @@ def _edges(began: datetime, ended: datetime) -> list[datetime]:
     return [began, *inner, ended] if began < ended else [began]
 
 
-def _stretches(reading: Reading, served: Served, began: datetime, ended: datetime) -> Iterator[tuple[datetime, datetime, Doing]]:
+def _stretches(
+    reading: Reading, served: Served, began: datetime, ended: datetime
+) -> Iterator[tuple[datetime, datetime, Doing]]:
     """Times in which something was doing, the first first; between them it was down."""
     going: Counter[Doing] = Counter()
     before = began
