@@ -58,7 +58,7 @@ SectionOption = Annotated[
 HtmlOption = Annotated[
     Path | None,
     typer.Option(
-        "--html", metavar="DIRECTORY", help="Every report as pages: a front page, models, dossiers (extra report)."
+        "--html", metavar="DIRECTORY", help="Every report as pages, with one for each model and dossier (extra report)."
     ),
 ]
 FormatOption = Annotated[ReportFormat, typer.Option("--format", help="Output format; html needs the extra report.")]
@@ -94,18 +94,21 @@ def report(
         duration_of(longer_than, "--longer-than"),
     )
     _refuse(chosen, asked)
-    if html is not None or format is ReportFormat.HTML:
-        require_libraries()
     if html is not None:
         _refuse_beside_html(names=names, at=at, section=section, output=output)
-        with _reading(settings(), asked) as reading:
-            write_folder(reading, html)
-        return DONE
+        return _write_pages(asked, html)
     if len(chosen) > 1 and (output is None or not output.is_dir()):
         raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
     with _reading(settings(), asked) as reading:
         for one in chosen:
             _write(one, reading, format, output, section)
+    return DONE
+
+
+def _write_pages(asked: Asked, place: Path) -> int:
+    require_libraries()
+    with _reading(settings(), asked) as reading:
+        write_folder(reading, place)
     return DONE
 
 
@@ -170,9 +173,7 @@ def _write(report: Report, reading: Reading, format: ReportFormat, output: Path 
     from reconciler.cli.rendering import head_sentence, write_report
 
     if format is ReportFormat.HTML:
-        if section is not None:
-            raise typer.BadParameter("a page has every list of its report", param_hint="--section")
-        page = page_of(report, reading)
+        page = _page(report, reading, section)
         with _stream(report, format, output, reading.now) as stream:
             stream.write(page)
         return
@@ -184,6 +185,13 @@ def _write(report: Report, reading: Reading, format: ReportFormat, output: Path 
     if format is ReportFormat.CSV:
         # A table has no room for what stands above it.
         say(head_sentence(matter, answer))
+
+
+def _page(report: Report, reading: Reading, section: str | None) -> str:
+    if section is not None:
+        raise typer.BadParameter("a page has every list of its report", param_hint="--section")
+    require_libraries()
+    return page_of(report, reading)
 
 
 def _only(section: str, answer: Answer) -> Answer:

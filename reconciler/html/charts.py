@@ -28,7 +28,7 @@ Rows = list[dict[str, Any]]
 
 
 def _data(rows: Rows) -> alt.Data:
-    return alt.Data(values=rows)
+    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 
 def _time(field: str, span: Span) -> alt.X:
@@ -197,10 +197,13 @@ def _dots_of(metric: Measured, span: Span) -> alt.LayerChart:
     layers = lines + marks.encode(x=_time("at", span), y=y, color=_colour(), shape=shape)
     words = f"{short(metric.check, 40)}: {short(metric.expected, 50)}"
     heading = alt.TitleParams(words, anchor="start", fontSize=12, fontWeight="normal", color=INK)
-    return layers.properties(width=WIDE - 80, height=120, title=heading)
+    titled: alt.LayerChart = layers.properties(width=WIDE - 80, height=120, title=heading)
+    return titled
 
 
 _MOST_CHECKS, _MOST_MODELS = 8, 8
+# Dark where the page is dark, too: what is behind it stays pale.
+_ON_PALE: Final = "#2b2118"
 
 
 def failing_cells(found: Sequence[Failing]) -> tuple[list[str], list[str], dict[tuple[str, str], int]]:
@@ -220,7 +223,12 @@ def fails(found: Sequence[Failing], title: str) -> Drawing:
     most = max(cells.values(), default=1)
     labels = {name: f"{short(name, 18)}" for name in models}
     rows: Rows = [
-        {"check": short(check, 26), "model": labels[model], "many": many, "ink": "#ffffff" if many > most / 2 else INK}
+        {
+            "check": short(check, 26),
+            "model": labels[model],
+            "many": many,
+            "ink": "#ffffff" if many > most / 2 else _ON_PALE,
+        }
         for (check, model), many in cells.items()
     ]
     x = alt.X(

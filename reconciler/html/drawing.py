@@ -61,7 +61,7 @@ def draw(chart: altair.TopLevelMixin, title: str) -> Drawing:
 def _for_a_page(svg: str, title: str) -> tuple[str, int]:
     from markupsafe import escape
 
-    head, tag, body = svg.partition(">")
+    head, _, body = svg.partition(">")
     size = dict(part.split("=", 1) for part in head.replace('viewBox="0 0 ', 'box="').split('" ') if "=" in part)
     width, height = (round(float(size[name].strip('"'))) for name in ("width", "height"))
     hatch = f"hatch-{next(_ids)}"

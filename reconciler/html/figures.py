@@ -14,8 +14,8 @@ from reconciler.audit.reporting import Reading
 from reconciler.audit.reports.completeness import COUNTED
 from reconciler.domain.text import counted
 from reconciler.html import charts
-from reconciler.html.drawing import Drawing
-from reconciler.html.palette import CAUSES, DOINGS, HATCHED, VERDICTS, Legend
+from reconciler.html.drawing import Drawing, short
+from reconciler.html.palette import BLUE, CAUSES, DOINGS, HATCHED, ORANGE, VERDICTS, Legend
 from reconciler.html.tables import Grid, grid
 
 _LANES, _TENURES, _PEOPLE = 24, 600, 12
@@ -45,7 +45,7 @@ def _figure(
 
 def _swatches(legend: Legend) -> list[tuple[str, str]]:
     """Each meaning once, in the order of the legend."""
-    pairs = dict((words, colour) for colour, words in legend.values())
+    pairs = {words: colour for colour, words in legend.values()}
     return [("hatched" if colour == HATCHED else f"c-{colour[1:]}", words) for words, colour in pairs.items()]
 
 
@@ -86,7 +86,7 @@ def strip(reading: Reading) -> Figure:
     caption = "Days on which it did not run all the time"
     table = grid("strip-table", caption, columns, rows[-_ROWS:])
     drawing = charts.strip(parts, _span(reading), sentence)
-    legend = {doing: DOINGS[doing] for doing in Doing if shares[doing] > 0}
+    legend = {str(doing): DOINGS[doing] for doing in Doing if shares[doing] > 0}
     return _figure("strip", "Whether the control ran", sentence, drawing, legend, table=table)
 
 
@@ -148,7 +148,7 @@ def dots(reading: Reading) -> Figure:
     ]  # fmt: skip
     columns = ("decided_at", "model", "version", "check", "expected", "value", "result")
     table = grid("dots-table", "Near misses, and what passed narrowly", columns, rows[::-1][:_ROWS])
-    legend = {"passed": (charts.BLUE, "passed"), "failed": (charts.ORANGE, "failed")}
+    legend = {"passed": (BLUE, "passed"), "failed": (ORANGE, "failed")}
     return _figure("dots", title, sentence, charts.dots(metrics, _span(reading), sentence), legend, table=table)
 
 
@@ -157,7 +157,7 @@ def fails(reading: Reading) -> Figure:
     if not found:
         return _figure("fails", "What fails most", "No check failed in the period.", None)
     sentence = (
-        f"Most often {found[0].check} of {charts.short(found[0].model, 60)}: {counted(found[0].decisions, 'decision')}. "
+        f"Most often {found[0].check} of {short(found[0].model, 60)}: {counted(found[0].decisions, 'decision')}. "
         "Each cell: for how many decisions about a model a check failed."
     )
     table = grid("fails-table", "Checks that failed, by model", ("check", "model", "decisions"), found[:_ROWS])

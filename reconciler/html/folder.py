@@ -1,7 +1,7 @@
 """All reports of a period as a folder: a front page, a page for each report, model and dossier, and a manifest.
 
-Nothing in it grows with history but the CSV files: pages have the newest rows, and models and decisions have pages up to so
-many bytes. What has none is said where it would be linked.
+Nothing in it grows with history but the CSV files: pages have the newest rows, and models and decisions have pages up
+to so many bytes. What has none is said where it would be linked.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class Folder:
         reading = self._reading.at(self._reading.until) if report.of_a_moment else self._reading
         many = self._many_decisions if report.name == "duties" else 0
         if many > _MOST_FOR_DUTIES:
-            why = f"not made: it reads the evidence of {many:,} decisions. Run mlflow-reconciler audit report {report.name}."
+            command = f"mlflow-reconciler audit report {report.name}"
+            why = f"not made: it reads the evidence of {many:,} decisions, which takes long. Run {command}."
             return None, Listed(report.name, report.question, why, "")
         answer, name = report.answer(reading), f"{report.name}.html"
 

@@ -142,9 +142,8 @@ def _register(reading: Reading, links: Links) -> Grid:
 def _models(contents: Contents) -> Grid:
     note = ""
     if contents.all_models > len(contents.models):
-        note = (
-            f"{counted(len(contents.models), 'model')} of {contents.all_models:,} have a page: those with exceptions, and with "
-            "most decisions. Of another: mlflow-reconciler audit report completeness decisions --model NAME --format html."
-        )
+        pages = f"{counted(len(contents.models), 'model')} of {contents.all_models:,}"
+        command = "mlflow-reconciler audit report completeness --model NAME --format html"
+        note = f"{pages} have a page: those with exceptions, and with most decisions. Of another: {command}."
     columns = ("model", "exceptions", "tenures", "decisions")
     return grid("models", "Models", columns, contents.models, contents.links, note=note, sortable=True)

@@ -1,4 +1,4 @@
-"""Pages from templates: everything in one file, and nothing in it that a browser would fetch or a stranger could run."""
+"""Pages from templates: each in one file, with nothing that a browser would fetch or a stranger could run."""
 
 from __future__ import annotations
 

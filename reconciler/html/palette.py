@@ -1,7 +1,6 @@
 """Colours by meaning: those of Okabe and Ito, which colour-blind eyes tell apart; a bypass is hatched besides.
 
-A chart carries them as attributes, so that it is right on paper; report.css gives the greys and the light ones others in
-the dark.
+A chart carries them as attributes, so that it is right on paper; in the dark report.css gives the greys others.
 """
 
 from __future__ import annotations

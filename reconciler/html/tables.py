@@ -136,7 +136,7 @@ _WORDS: Final = frozenset(
 _BADGES: Final = {
     "approve": "good", "reject": "stopped", "passed": "good", "failed": "stopped", "exception": "bad", "open": "bad",
     "approved": "good", "rejected": "stopped", "gone": "quiet", "acknowledged": "quiet", "unexplained": "doubtful",
-    "undetermined": "doubtful", "person_unknown": "doubtful", "running": "good", "paused": "doubtful", "undecided": "doubtful",
+    "undetermined": "doubtful", "person_unknown": "doubtful", "running": "good", "paused": "doubtful",
     "stood_still": "bad", "database_gap": "bad", "registry_down": "bad",
 }  # fmt: skip
 

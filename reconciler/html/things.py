@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from reconciler.html import figures
 from reconciler.html.pages import page, period_of
 from reconciler.html.tables import Cell, Grid, Links, cell, grid
 
+Columns = Sequence[str]
 _ROWS: Final = 100
 _FIELDS: Final = 400
 _FACTS: Final = (
@@ -45,9 +46,9 @@ def model_page(matter: Matter, reading: Reading, found: held.OfModel, links: Lin
 
 def _of_model(reading: Reading, links: Links) -> Iterator[Grid]:
     tenures = held.first_tenures(reading, _ROWS)
-    columns = (
-        "tenure_id", "counted_as", "version", "target", "first_seen_with", "first_seen_without", "person", "decision_id",
-        "accepted_by",
+    columns: Columns = (
+        "tenure_id", "counted_as", "version", "target", "first_seen_with", "first_seen_without", "person",
+        "decision_id", "accepted_by",
     )  # fmt: skip
     yield grid("tenures", "What held its targets, exceptions first", columns, tenures, links, note=_cut(tenures))
     decisions = decided.newest(reading, _ROWS)
@@ -100,7 +101,7 @@ def _fact(name: str, value: Any, links: Links) -> Cell:
 
 
 def _of_decision(whole: Mapping[str, Any]) -> Iterator[Grid]:
-    columns = ("result", "role", "check", "expected", "observed", "source")
+    columns: Columns = ("result", "role", "check", "expected", "observed", "source")
     yield grid("checks", "Checks", columns, whole["checks"])
     yield grid("outcomes", "Outcomes", ("at", "outcome", "detail"), map(_timed, whole["outcomes"]))
     if whole["confirmations"]:

@@ -1,4 +1,4 @@
-"""Decisions of a period: how many by day, what failed, how near metrics came to their bounds, how long requests took."""
+"""Decisions of a period: how many by day, what failed, how near metrics came to their bounds, how long they took."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -25,6 +25,8 @@ _DAY: Final = timedelta(days=1)
 # A strip has at most so many parts: of a longer period each is of several days.
 _MOST_PARTS: Final = 184
 _MOST_BANDS: Final = 200
+
+Change = tuple[datetime, int, "Doing"]
 
 
 class Doing(StrEnum):
@@ -121,9 +123,10 @@ def _stretches(
         going[doing] += change
 
 
-def _changes(reading: Reading, served: Served) -> Iterable[list[tuple[datetime, int, Doing]]]:
+def _changes(reading: Reading, served: Served) -> tuple[list[Change], list[Change]]:
     """When something began, and when something ended."""
-    began, ended = [], []
+    began: list[Change] = []
+    ended: list[Change] = []
     period = RUNNING.c
     here = period.registry == served.registry, period.workspace == served.workspace
     names = (period.state, period.mode, period.began_at, period.ended_at, period.last_seen_at)
