@@ -50,13 +50,23 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], stream:
     writer.writerows([csv_cell(row.get(column)) for column in columns] for row in rows)
 
 
+def write_csv_values(rows: Iterable[Iterable[Any]], columns: Sequence[str], stream: TextIO) -> None:
+    """As `write_csv`, of rows that are values in the order of the columns."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(map(csv_cell, row) for row in rows)
+
+
 def csv_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict | list):
         # Whole: what is cut is no JSON any more. It begins with a bracket, and is ASCII without control characters.
         return json.dumps(value, ensure_ascii=True)
-    text = visible(str(value))
+    text = visible(value if type(value) is str else str(value))
+    # Most cells begin so, and none of these is a formula.
+    if text[:1].isalnum():
+        return text
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 
 

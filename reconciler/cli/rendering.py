@@ -6,14 +6,13 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from reconciler.cli.decision_lines import decisions_text
-from reconciler.cli.output import Format, write_csv, write_record, write_table
+from reconciler.cli.output import Format, write_csv_values, write_record, write_table
 from reconciler.domain.text import visible
 from reconciler.domain.times import iso
 
@@ -35,8 +34,7 @@ def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO)
     if format is Format.TABLE:
         _write_text(matter, answer, stream)
     elif format is Format.CSV:
-        first = answer.sections[0]
-        write_csv(_rows(first), first.fields, stream)
+        write_section(answer.sections[0], answer.sections[0].rows, stream)
     elif format is Format.JSON:
         _write_json(matter, answer, stream)
     else:
@@ -45,7 +43,8 @@ def write_report(matter: Matter, answer: Answer, format: Format, stream: TextIO)
 
 def write_section(section: Section, rows: Iterable[Any], stream: TextIO) -> None:
     """As CSV, these rows of a section."""
-    write_csv(_rows(replace(section, rows=rows)), section.fields, stream)
+    values = attrgetter(*section.fields)
+    write_csv_values((map(_cell, values(row)) for row in rows), section.fields, stream)
 
 
 # --- for machines --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from reconciler.html.pages import page, period_of
 from reconciler.html.tables import Cell, Grid, Links, cell, grid
 
 Columns = Sequence[str]
-_ROWS: Final = 100
+_ROWS: Final = 50
 _FIELDS: Final = 400
 _FACTS: Final = (
     "model", "version", "target", "requester", "requester_assurance", "requested_at", "comment", "verdict", "rule",
