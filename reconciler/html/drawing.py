@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,9 @@ _CONFIG: Final[dict[str, Any]] = {
     # What a chart says, it says in the page: each has a sentence and a table.
     "aria": False,
 }
+_TAG: Final = re.compile("<[^>]*>")
+# To who hears the page a chart is one image with a text, and not a hundred marks without any.
+_ROLES: Final = re.compile(' (?:role|aria-[a-z]+)="[^"]*"')
 _ids = itertools.count(1)
 
 
@@ -65,6 +69,7 @@ def _for_a_page(svg: str, title: str) -> tuple[str, int]:
     size = dict(part.split("=", 1) for part in head.replace('viewBox="0 0 ', 'box="').split('" ') if "=" in part)
     width, height = (round(float(size[name].strip('"'))) for name in ("width", "height"))
     hatch = f"hatch-{next(_ids)}"
+    body = _TAG.sub(lambda tag: _ROLES.sub("", tag[0]), body)
     body = body.replace(f'fill="{HATCHED}"', f'fill="url(#{hatch})" class="hatched"')
     opening = f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
     return f"{opening}<title>{escape(title)}</title>{_hatch(hatch)}{body}", width

@@ -112,7 +112,7 @@ class Folder:
             proof, file = f"There is no dossier of it: {error}", ""
         else:
             self._put(file, written(dossier))
-            proof = _proof(dossier)
+            proof = _proof(dossier, self._heads)
         self._put(name, decision_page(self._matter, whole_decision(connection, id), proof, file, links))
 
     # --- models -------------------------------------------------------------------------------------------------
@@ -176,12 +176,13 @@ class Folder:
         return json.dumps(told, indent=1) + "\n"
 
 
-def _proof(dossier: Dossier) -> str:
+def _proof(dossier: Dossier, heads: Sequence[Head]) -> str:
     _, size, root = dossier["head"].splitlines()[:3]
     entries = counted(len(dossier["entries"]), "row")
-    return (
-        f"{entries} about it, each proven to be in the log by the head over {int(size):,} entries with the root {root}."
-    )
+    kept = any(head.note == dossier["head"] for head in heads)
+    vouching = "which was kept beside the database" if kept else "which proves something later only to who keeps it now"
+    proven = f"{entries} about it, each proven to be in the log by the head over {int(size):,} entries"
+    return f"{proven} with the root {root}, {vouching}."
 
 
 def single_page(report: Report, reading: Reading) -> str:

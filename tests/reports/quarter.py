@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Engine
@@ -62,6 +64,10 @@ class Quarter:
         self.mode = Mode.OBSERVE
         self.in_force(0.9)
         self.newest = dict.fromkeys(models, 0)
+        self.to_come: list[tuple[int, Callable[[], None]]] = [
+            (10, self._enforces), (38, self._pauses), (41, self._resumes), (45, partial(self.in_force, 0.92)),
+            (80, self._accepts),
+        ]  # fmt: skip
         self.clock.passes(-days * 2 * HALF_A_DAY)
         for model in models:
             self._holds(model, self._version(model, "0.94"))
@@ -73,7 +79,7 @@ class Quarter:
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
 
     def _half_a_day(self, half: int, day: float) -> None:
-        self._once(half, day)
+        self._once(day)
         if 61 <= day < 65:  # Nobody starts the daemon again after the host went down.
             self.clock.passes(HALF_A_DAY)
             return
@@ -85,15 +91,19 @@ class Quarter:
         if self.mode is Mode.OBSERVE:
             self.registry.requests.clear()
 
-    def _once(self, half: int, day: float) -> None:
-        if day == 10:
-            self.mode = Mode.ENFORCE
-        elif day == 45:
-            self.in_force(0.92)
-        elif day in {38, 41}:
-            note_pause(self.engine, PAUSE if day == 38 else RESUME, "release freeze", "grace")
-        elif day == 80:
-            self._accepts()
+    def _once(self, day: float) -> None:
+        """What happens once; the days are those of a whole quarter, of which a shorter one skips some."""
+        while self.to_come and self.to_come[0][0] <= day:
+            self.to_come.pop(0)[1]()
+
+    def _enforces(self) -> None:
+        self.mode = Mode.ENFORCE
+
+    def _pauses(self) -> None:
+        note_pause(self.engine, PAUSE, "release freeze", "grace")
+
+    def _resumes(self) -> None:
+        note_pause(self.engine, RESUME, "the freeze is over", "grace")
 
     def _somebody(self, half: int) -> None:
         model = self.models[half % len(self.models)]
