@@ -10,6 +10,7 @@ from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
     from reconciler.audit.reporting import Reading, Report
+    from reconciler.settings.model import Settings
 
 
 def require_libraries() -> None:
@@ -37,3 +38,18 @@ def write_folder(reading: Reading, place: Path) -> None:
         made = Folder(partial, reading, own_heads(), write_section).write(progress)
     what = f"{counted(made.models, 'model')}, {counted(made.decisions, 'decision')}, {made.bytes / 1e6:.1f} MB"
     say(f"wrote {place / 'index.html'}, with {counted(made.pages - 1, 'more page')}: {what}")
+
+
+def pages_of_everything(settings: Settings, place: Path) -> str:
+    """Writes every report of all that is on record, and says where; or what is missing for that."""
+    from reconciler.audit.reporting import Asked, Reading
+    from reconciler.bootstrap.audit_reader import audit_snapshot
+    from reconciler.html.libraries import CannotDraw, LibraryMissing
+
+    try:
+        require_libraries()
+    except (CannotDraw, LibraryMissing) as error:
+        return f"not written: {error}"
+    with audit_snapshot(settings) as connection:
+        write_folder(Reading(connection, Asked()), place)
+    return str(place / "index.html")

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.text import visible
 from reconciler.html.palette import GRID, HATCHED, INK, QUIET
 
@@ -34,12 +33,6 @@ _TAG: Final = re.compile("<[^>]*>")
 # To who hears the page a chart is one image with a text, and not a hundred marks without any.
 _ROLES: Final = re.compile(' (?:role|aria-[a-z]+)="[^"]*"')
 _ids = itertools.count(1)
-
-
-class CannotDraw(ReconcilerError):
-    """The library that draws charts ended: it needs memory that it may write and execute."""
-
-    exit_code = ExitCode.MISCONFIGURED
 
 
 @dataclass(frozen=True, slots=True)

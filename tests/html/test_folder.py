@@ -182,6 +182,22 @@ def test_without_the_libraries_one_sentence_names_the_command(monkeypatch: pytes
     assert (str(missing.value), code_of(missing.value)) == (needed, 78)
 
 
+def test_where_nothing_written_may_be_executed_one_sentence_says_what_to_set() -> None:
+    """As the kernel does it for MemoryDenyWriteExecute=yes; V8 would end with a trap."""
+    code = (
+        "import ctypes, sys\n"
+        "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit('no such kernel')\n"
+        "from reconciler.html.libraries import require\n"
+        "try: require()\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "no such kernel" in done.stderr:
+        pytest.skip("the kernel has no PR_SET_MDWE (6.3)")
+    assert done.stdout.startswith("CannotDraw HTML needs memory that is written and then executed"), done.stderr
+    assert "MemoryDenyWriteExecute=no" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
