@@ -19,7 +19,7 @@ OIDC := .servers/oidc-auth
 OIDC_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python) 3.12)
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
-.PHONY: docs schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
+.PHONY: docs pictures schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
   lock-servers wheel wheelhouse clean
 
 install: $(STAMP)
@@ -93,6 +93,10 @@ coverage: install servers
 # The pages that are generated from the code.
 docs: install
 	$(BIN)/python docs/generate.py
+
+# Screenshots of the HTML report: needs chromium on this machine.
+pictures: install
+	PYTHONPATH=. $(BIN)/python docs/pictures.py
 
 # What a new database looks like, for `db check`: after a new migration.
 schema: install

@@ -20,6 +20,12 @@ HALF: Final = 400
 _LANE, _ROW = 22, 20
 _MOST_OF_A_WEEK: Final = timedelta(days=6, hours=6)
 
+_FORMS: Final = (
+    (timedelta(days=3), "%d %b"),
+    (timedelta(days=1), "%d %b %H:%M"),
+    (timedelta(minutes=8), "%H:%M"),
+)
+
 Span = tuple[datetime, datetime]
 Rows = list[dict[str, Any]]
 
@@ -35,7 +41,7 @@ def _time(field: str, span: Span) -> alt.X:
     """An axis of time in UTC over the whole period, whatever of it has marks."""
     began, ended = span
     length = ended - began
-    form = "%d %b" if length > timedelta(days=3) else "%d %b %H:%M" if length > timedelta(days=1) else "%H:%M"
+    form = next((form for least, form in _FORMS if length > least), "%H:%M:%S")
     scale = alt.Scale(type="utc", domain=[_millis(began), _millis(ended)], nice=False)
     axis = alt.Axis(format=form, tickCount=8, title=None, labelOverlap=True, grid=True)
     return alt.X(f"{field}:T", scale=scale, axis=axis)
