@@ -29,6 +29,8 @@ _CONFIG: Final[dict[str, Any]] = {
     # What a chart says, it says in the page: each has a sentence and a table.
     "aria": False,
 }
+# A wider chart fills the page, and scrolls on a narrow screen.
+_BROAD: Final = 700
 _TAG: Final = re.compile("<[^>]*>")
 # To who hears the page a chart is one image with a text, and not a hundred marks without any.
 _ROLES: Final = re.compile(' (?:role|aria-[a-z]+)="[^"]*"')
@@ -37,13 +39,9 @@ _ids = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Args:
-    svg: markup, whose texts are escaped.
-    width: in pixels; narrower than so a page does not shrink it below what can be read.
-    """
+    """`svg` is markup, whose texts are escaped."""
 
     svg: str
-    width: int
 
 
 def draw(chart: altair.TopLevelMixin, title: str) -> Drawing:
@@ -52,10 +50,10 @@ def draw(chart: altair.TopLevelMixin, title: str) -> Drawing:
 
     specification = chart.to_dict() | {"config": _CONFIG}
     svg = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
-    return Drawing(*_for_a_page(svg, title))
+    return Drawing(_for_a_page(svg, title))
 
 
-def _for_a_page(svg: str, title: str) -> tuple[str, int]:
+def _for_a_page(svg: str, title: str) -> str:
     from markupsafe import escape
 
     head, _, body = svg.partition(">")
@@ -64,8 +62,9 @@ def _for_a_page(svg: str, title: str) -> tuple[str, int]:
     hatch = f"hatch-{next(_ids)}"
     body = _TAG.sub(lambda tag: _ROLES.sub("", tag[0]), body)
     body = body.replace(f'fill="{HATCHED}"', f'fill="url(#{hatch})" class="hatched"')
-    opening = f'<svg class="chart" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-    return f"{opening}<title>{escape(title)}</title>{_hatch(hatch)}{body}", width
+    kind = "chart broad" if width > _BROAD else "chart"
+    opening = f'<svg class="{kind}" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    return f"{opening}<title>{escape(title)}</title>{_hatch(hatch)}{body}"
 
 
 def _hatch(id: str) -> str:

@@ -182,7 +182,15 @@ def section_grid(section: Section, most: int, links: Links, rest: Rest) -> Grid:
         where = rest(section, _again(first, more, rows))
         note = f"The first {most:,} rows. {where}"
     columns = _WIDER.get(section.row.__name__, section.columns)
-    return grid(section.name, section.name.replace("_", " "), columns, first, links, note=note, sortable=len(first) > 8)
+    return grid(
+        section.name,
+        section.name.replace("_", " ").capitalize(),
+        columns,
+        first,
+        links,
+        note=note,
+        sortable=len(first) > 8,
+    )
 
 
 def _again(first: Sequence[Any], more: Any, rows: Iterator[Any]) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from reconciler.html.pages import page, period_of
 from reconciler.html.tables import Cell, Grid, Links, cell, grid
 
 Columns = Sequence[str]
+_OF_A_CHECK: Final = ("result", "role", "check", "expected", "observed", "source")
 _ROWS: Final = 50
 _FIELDS: Final = 400
 _FACTS: Final = (
@@ -88,6 +89,7 @@ def decision_page(matter: Matter, whole: Mapping[str, Any], proof: str, file: st
             for name in _FACTS
             if whole[name] not in {None, ""}
         ],
+        checks=grid("checks", "Checks", _OF_A_CHECK, whole["checks"]),
         grids=list(_of_decision(whole)),
         policy_lines=[visible(line) for line in whole["policy"].splitlines()],
         proof=proof,
@@ -101,8 +103,6 @@ def _fact(name: str, value: Any, links: Links) -> Cell:
 
 
 def _of_decision(whole: Mapping[str, Any]) -> Iterator[Grid]:
-    columns: Columns = ("result", "role", "check", "expected", "observed", "source")
-    yield grid("checks", "Checks", columns, whole["checks"])
     yield grid("outcomes", "Outcomes", ("at", "outcome", "detail"), map(_timed, whole["outcomes"]))
     if whole["confirmations"]:
         columns = ("at", "verdict", "reason")
