@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from reconciler.cli.terminal import colour_wanted
-from reconciler.domain.text import visible
+from reconciler.domain.text import TEXT_LIMIT, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +54,15 @@ def write_csv_values(rows: Iterable[Iterable[Any]], columns: Sequence[str], stre
     """As `write_csv`, of rows that are values in the order of the columns."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(map(csv_cell, row) for row in rows)
+    writer.writerows(map(_csv_value, row) for row in rows)
+
+
+def _csv_value(value: Any) -> Any:
+    """As `csv_cell`, which most of a million cells need not be asked for: they are plain words."""
+    if value is None:
+        return ""
+    plain = type(value) is str and value[:1].isalnum() and value.isascii() and value.isprintable()
+    return value if plain and len(value) <= TEXT_LIMIT else csv_cell(value)
 
 
 def csv_cell(value: Any) -> str:
@@ -63,10 +71,7 @@ def csv_cell(value: Any) -> str:
     if isinstance(value, dict | list):
         # Whole: what is cut is no JSON any more. It begins with a bracket, and is ASCII without control characters.
         return json.dumps(value, ensure_ascii=True)
-    text = visible(value if type(value) is str else str(value))
-    # Most cells begin so, and none of these is a formula.
-    if text[:1].isalnum():
-        return text
+    text = visible(str(value))
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 
 

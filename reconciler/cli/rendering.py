@@ -86,6 +86,8 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
+    if type(value) is str:
+        return value
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, bytes):
