@@ -46,8 +46,8 @@ def _not_ours(place: Path, manifest: str, format: str) -> str:
     """What is there that must not be replaced; "" where there is nothing."""
     if not place.exists():
         return ""
-    if not place.is_dir() or place.is_symlink():
-        return "is not a directory"
+    if place.is_symlink() or not place.is_dir():
+        return "is a symbolic link" if place.is_symlink() else "is not a directory"
     try:
         names = {entry.name for entry in place.iterdir()}
     except OSError as error:

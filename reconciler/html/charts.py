@@ -12,7 +12,7 @@ import altair as alt
 from reconciler.audit.overview.decided import Failing, Measured, OnDay
 from reconciler.audit.overview.held import Held, Lane, Lanes
 from reconciler.audit.overview.ran import Band, Part
-from reconciler.html.drawing import Drawing, draw, short
+from reconciler.html.drawing import Drawing, draw, labels, short
 from reconciler.html.palette import BLUE, CAUSES, DOINGS, GREEN, GREY, HATCHED, INK, ORANGE, QUIET, VERDICTS
 
 WIDE: Final = 1040
@@ -70,7 +70,7 @@ def lane_name(lane: Lane, several: bool) -> str:
 
 def lanes(found: Lanes, span: Span, title: str) -> Drawing:
     several = len({lane[:2] for lane in found.lanes}) > 1
-    names = {lane: lane_name(lane, several) for lane in found.lanes}
+    names = labels(found.lanes, lambda lane: lane_name(lane, several))
     rows: Rows = [
         {
             "lane": names[held.lane],
@@ -82,7 +82,7 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
         for held in reversed(found.held)
         if held.first_seen_with < span[1]
     ]
-    x, y = _time("began", span), _names("lane", list(dict.fromkeys(names.values())))
+    x, y = _time("began", span), _names("lane", list(names.values()))
     bars = alt.Chart(_data(rows)).mark_bar(height=14, stroke="#ffffff", strokeWidth=1)
     bars = bars.encode(x=x, x2="ended", y=y, color=_colour())
     words = alt.Chart(_data([row for row in rows if row["version"]])).mark_text(align="left", dx=4, color="#ffffff")
@@ -105,13 +105,12 @@ def _label(words: str, length: timedelta, span: Span) -> str:
 # --- how the control ran ---------------------------------------------------------------------------------------
 
 
-def strip(parts: Iterable[Part], span: Span, title: str) -> Drawing:
+def strip(parts: Sequence[Part], span: Span, title: str) -> Drawing:
     """A column a day, filled from below by what the daemons did for how much of it."""
     rows: Rows = []
-    places = []
+    places = _places(parts)
     for part in parts:
-        place, height = short(f"{part.registry} {part.workspace}".strip()), 0.0
-        places.append(place)
+        place, height = places[part.registry, part.workspace], 0.0
         for doing, (colour, _) in DOINGS.items():
             share = part.shares[doing]  # type: ignore[index]
             if share > 0:
@@ -121,7 +120,7 @@ def strip(parts: Iterable[Part], span: Span, title: str) -> Drawing:
     y = alt.Y("low:Q", axis=None, scale=alt.Scale(domain=[0, 1]))
     bars = alt.Chart(_data(rows)).mark_bar(stroke="#ffffff", strokeWidth=0.5)
     bars = bars.encode(x=_time("began", span), x2="ended", y=y, y2="high", color=_colour())
-    several = len(set(places)) > 1
+    several = len(places) > 1
     bars = bars.properties(width=WIDE - 40, height=30 if several else 44)
     if several:
         header = alt.Header(labelOrient="top", labelAnchor="start", title=None, labelColor=QUIET)
@@ -129,11 +128,17 @@ def strip(parts: Iterable[Part], span: Span, title: str) -> Drawing:
     return draw(bars, title)
 
 
+def _places(rows: Iterable[Part | Band]) -> dict[tuple[str, str], str]:
+    """A label for each registry and workspace."""
+    return labels(((row.registry, row.workspace) for row in rows), lambda place: short(" ".join(place).strip()))
+
+
 def policies(bands: Sequence[Band], span: Span, title: str) -> Drawing:
     shades = dict(zip(dict.fromkeys(band.policy_digest for band in bands), _SHADES * len(bands), strict=False))
+    places = _places(bands)
     rows: Rows = [
         {
-            "place": short(f"{band.registry} {band.workspace}".strip()),
+            "place": places[band.registry, band.workspace],
             "began": _millis(max(band.began_at, span[0])),
             "ended": _millis(min(band.ended_at, span[1])),
             "colour": shades[band.policy_digest],
@@ -141,8 +146,7 @@ def policies(bands: Sequence[Band], span: Span, title: str) -> Drawing:
         }
         for band in bands
     ]
-    places = list(dict.fromkeys(row["place"] for row in rows))
-    x, y = _time("began", span), _names("place", places, labels=len(places) > 1)
+    x, y = _time("began", span), _names("place", list(places.values()), labels=len(places) > 1)
     bars = alt.Chart(_data(rows)).mark_bar(height=22, stroke="#ffffff", strokeWidth=2)
     words = alt.Chart(_data([row for row in rows if row["name"]])).mark_text(align="left", dx=6, color="#ffffff")
     chart = bars.encode(x=x, x2="ended", y=y, color=_colour()) + words.encode(x=x, y=y, text="name:N")
@@ -227,11 +231,12 @@ def failing_cells(found: Sequence[Failing]) -> tuple[list[str], list[str], dict[
 def fails(found: Sequence[Failing], title: str) -> Drawing:
     checks, models, cells = failing_cells(found)
     most = max(cells.values(), default=1)
-    labels = {name: f"{short(name, 18)}" for name in models}
+    across = labels(models, lambda name: short(name, 18))
+    down = labels(checks, lambda name: short(name, 26))
     rows: Rows = [
         {
-            "check": short(check, 26),
-            "model": labels[model],
+            "check": down[check],
+            "model": across[model],
             "many": many,
             "ink": "#ffffff" if many > most / 2 else _ON_PALE,
         }
@@ -239,10 +244,10 @@ def fails(found: Sequence[Failing], title: str) -> Drawing:
     ]
     x = alt.X(
         "model:N",
-        sort=list(dict.fromkeys(labels.values())),
+        sort=list(across.values()),
         axis=alt.Axis(title=None, labelAngle=-40, ticks=False, domain=False, orient="bottom"),
     )
-    y = _names("check", list(dict.fromkeys(short(name, 26) for name in checks)))
+    y = _names("check", list(down.values()))
     shade = alt.Color("many:Q", legend=None, scale=alt.Scale(range=["#fdf0d5", "#b4560b"], domain=[0, most]))
     base = alt.Chart(_data(rows)).encode(x=x, y=y)
     words = base.mark_text().encode(text=alt.Text("many:Q", format=",d"), color=_colour("ink"))
@@ -262,11 +267,9 @@ def waits(found: Mapping[str, int], title: str) -> Drawing:
 
 def people(found: Mapping[str, int], title: str) -> Drawing:
     """How often each person did what is asked about."""
-    labels = {name: short(name or "not known", 26) for name in found}
-    rows: Rows = [
-        {"who": labels[name], "many": many, "colour": GREEN if name else GREY} for name, many in found.items()
-    ]
-    base = alt.Chart(_data(rows)).encode(x=alt.X("many:Q", axis=None), y=_names("who", list(labels.values())))
+    who = labels(found, lambda name: short(name or "not known", 26))
+    rows: Rows = [{"who": who[name], "many": many, "colour": GREEN if name else GREY} for name, many in found.items()]
+    base = alt.Chart(_data(rows)).encode(x=alt.X("many:Q", axis=None), y=_names("who", list(who.values())))
     words = base.mark_text(align="left", dx=4).encode(text=alt.Text("many:Q", format=",d"))
     bars = base.mark_bar(height=14).encode(color=_colour())
     return draw((bars + words).properties(width=HALF - 130, height=_ROW * max(len(found), 1)), title)

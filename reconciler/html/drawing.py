@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.domain.text import visible
 from reconciler.html.palette import GRID, HATCHED, INK, QUIET
@@ -13,6 +15,7 @@ from reconciler.html.palette import GRID, HATCHED, INK, QUIET
 if TYPE_CHECKING:
     import altair
 
+K = TypeVar("K", bound=Hashable)
 _FONT: Final = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 _AXIS: Final = {
     "labelColor": QUIET, "titleColor": QUIET, "domainColor": GRID, "tickColor": GRID, "gridColor": GRID,
@@ -74,6 +77,17 @@ def _hatch(id: str) -> str:
         '<rect width="6" height="6" class="hatch-ground" fill="#fbe3d3"/>'
         '<rect width="3" height="6" class="hatch-line" fill="#d55e00"/></pattern></defs>'
     )
+
+
+def labels(names: Iterable[K], text: Callable[[K], str]) -> dict[K, str]:
+    """A label for each, and no two the same, though names may be so where they are cut."""
+    given: Counter[str] = Counter()
+    found = {}
+    for name in dict.fromkeys(names):
+        label = text(name)
+        given[label] += 1
+        found[name] = label if given[label] == 1 else f"{label} ({given[label]})"
+    return found
 
 
 def short(name: str, most: int = 34) -> str:

@@ -135,7 +135,10 @@ def _register(reading: Reading, links: Links) -> Grid:
     )  # fmt: skip
     note = ""
     if len(found) == _REGISTER:
-        note = f"The newest {_REGISTER}; the others are on the page of the report decisions, and in its CSV."
+        note = f"The newest {_REGISTER}; the others are on the page of the report decisions, or in the CSV beside it. "
+    if any(row.decision_id not in links.decisions for row in found):
+        pages = f"Only the newest {len(links.decisions)} have a page"
+        note += f"{pages}: of another, mlflow-reconciler audit show ID, or audit dossier ID."
     return grid("register", "Decisions, the newest first", columns, found, links, note=note, sortable=True)
 
 

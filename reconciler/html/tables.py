@@ -20,6 +20,8 @@ _TITLES: Final = {
     "most_seconds": "longest (s)", "longest_gap_seconds": "longest gap (s)", "seconds": "seconds",
     "tenure_id": "tenure", "decision_id": "decision", "policy_digest": "policy", "percent": "observed %",
 }  # fmt: skip
+# A dossier, and a CSV, have all of it.
+_MOST_OF_A_TEXT: Final = 600
 # A longer word is broken where the column ends.
 _WORD: Final = 24
 _LONG: Final = frozenset(
@@ -111,7 +113,7 @@ def cell(name: str, value: Any, links: Links = NO_LINKS) -> Cell:
         text = str(value) if name.endswith("_id") else f"{value:,}" if isinstance(value, int) else f"{value:,g}"
         return Cell(text, "number", repr(value))
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return _text_cell(name, visible(text), links)
+    return _text_cell(name, visible(text, _MOST_OF_A_TEXT), links)
 
 
 def _kind_of(name: str) -> str:

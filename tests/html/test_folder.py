@@ -76,7 +76,7 @@ def test_there_is_a_page_for_each_model_and_each_decision_and_its_dossier_proves
     ids = {id for (id,) in folder.rows("SELECT decision_id FROM decisions")}
     models = folder.rows("SELECT count(DISTINCT model) FROM tenures")[0][0]
     assert {path.stem.removeprefix("decision-") for path in folder.place.glob("decision-*.html")} == ids
-    assert len(list(folder.place.glob("model-*.html"))) == models == 8
+    assert len(list(folder.place.glob("model-*.html"))) == models == 10
     dossiers = sorted(folder.place.glob("dossier-*.json"))
     assert len(dossiers) == len(ids)
     heads = folder.database.with_name("audit.heads")
@@ -106,6 +106,17 @@ def test_one_report_is_one_file(folder: Folder, tmp_path: Path, name: str) -> No
     assert html.startswith("<!doctype html>")
     assert Elements(html).addresses == set()
     assert json.loads(report(folder.url, name, "--format", "json").stdout)["log"]["root"] in html.replace("&#43;", "+")
+
+
+def test_what_is_drawn_does_not_depend_on_where_it_is_drawn(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    until = folder.rows("SELECT max(decided_at) FROM decisions")[0][0]
+    drawn = []
+    for zone in ("UTC", "Asia/Kolkata"):
+        monkeypatch.setenv("TZ", zone)
+        html = report(folder.url, "decisions", "--until", until, "--format", "html").stdout
+        drawn.append(re.sub(r"<dt>Made</dt>.*", "", html))
+    assert drawn[0] == drawn[1]
+    assert drawn[0].count("<svg") == 3
 
 
 def test_a_folder_of_before_is_replaced_as_a_whole(folder: Folder, tmp_path: Path) -> None:
@@ -165,7 +176,7 @@ def test_a_directory_that_is_not_ours_is_left_alone(folder: Folder, tmp_path: Pa
     before = sorted(tmp_path.rglob("*"))
     done = report(folder.url, "--html", str(place))
     said = {
-        "a file": "is not a directory", "a link": "is not a directory", "no parent": "cannot be written: No such file",
+        "a file": "is not a directory", "a link": "is a symbolic link", "no parent": "cannot be written: No such file",
     }.get(what, "holds what is no part of a report (notes.txt): name an empty directory")  # fmt: skip
     assert done.returncode == 78
     assert done.stderr.startswith(f"{place}: {said}")

@@ -131,4 +131,6 @@ def test_each_chart_has_a_text_and_a_bypass_is_hatched(page: Page, folder: Folde
         assert len(chart.locator("> title").text_content() or "") > 20
     tenures = folder.rows("SELECT count(*) FROM tenures WHERE began_by = 'bypass'")[0][0]
     lanes = page.locator("section:has(> #lanes) svg")
+    names = lanes.locator(".role-axis-label text", has_text="→").all_text_contents()
+    assert len(names) == len(set(names)) == folder.rows("SELECT count(DISTINCT model) FROM tenures")[0][0]
     assert lanes.locator("path.hatched").count() == tenures > 0
