@@ -168,7 +168,16 @@ class Report:
 
 def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Iterator[R]:
     """Each row as a value: its columns are named as the fields."""
-    return (kind(**row._mapping) for row in rows)
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    yield kind(**first._mapping)
+    if first._fields == tuple(field.name for field in fields(kind)):  # type: ignore[arg-type]
+        # Most queries have the fields in their order, and of a million rows each name would be looked up.
+        yield from (kind(*row) for row in rows)
+    else:
+        yield from (kind(**row._mapping) for row in rows)
 
 
 def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> Select[Any]:
