@@ -34,7 +34,7 @@ def measure(url: str, decisions: int) -> Iterator[tuple[str, str]]:
         place = Path(folder, "report")
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         variables = {**os.environ, "RECONCILER_AUDIT__URL": url}
-        command = [_COMMAND, "audit", "report", "--html", str(place), "--since", "90d"]
+        command: Sequence[str | Path] = [_COMMAND, "audit", "report", "--html", str(place), "--since", "90d"]
         subprocess.run(command, env=variables, check=True, capture_output=True)
         took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         sizes = {path.name: path.stat().st_size for path in place.iterdir()}
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 _INTRODUCTION = (
-    "`audit report --html` of a period with so many decisions, each with 8 kB of evidence: about what a quarter has of a\n"
-    "million. Seconds of the processor count where others work on the machine, too. Made by\n"
+    "`audit report --html` of a period with so many decisions, each with 8 kB of evidence: about what a quarter has\n"
+    "of a million. Seconds of the processor count where others work on the machine, too. Made by\n"
     "`make bench BENCH_ARGS='reports --decisions 250000 --write'`."
 )
