@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 from sqlalchemy import func, select
 
@@ -33,6 +33,7 @@ from reconciler.html.things import decision_page, model_page
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "mlflow-reconciler report v1"
 _BYTES_OF_DOSSIERS, _BYTES_OF_MODELS = 1_500_000, 1_200_000
+_BYTES_OF_A_PAGE: Final = 12_000
 _MOST_DOSSIERS, _MOST_MODELS = 300, 200
 # Who had run the run stands in the evidence, which has to be read for each decision.
 _MOST_FOR_DUTIES: Final = 20_000
@@ -49,6 +50,15 @@ class Made:
     models: int
     decisions: int
     bytes: int
+
+
+class Told(NamedTuple):
+    """A decision in full, what its dossier proves, and the name of that, where there is one."""
+
+    id: str
+    whole: Mapping[str, Any]
+    proof: str
+    file: str
 
 
 class Folder:
@@ -71,11 +81,13 @@ class Folder:
         found, every = held.models_of(self._reading, _MOST_MODELS)
         names = {one.model: f"model-{number}.html" for number, one in enumerate(found, 1)}
         progress(1, steps)
-        # Which pages there are is known before any is written that links to them.
-        decisions = self._decisions(Links(names, {}))
+        told = self._dossiers()
+        decisions = {one.id: f"decision-{one.id}.html" for one in told}
         progress(2, steps)
         models = self._models(found, Links(names, decisions))
         links = Links({one.model: names[one.model] for one in models}, decisions)
+        for one in told:
+            self._put(decisions[one.id], decision_page(self._matter, one.whole, one.proof, one.file, links))
         listed, answer = [], None
         for number, report in enumerate(self._known.values(), 3):
             progress(number, steps)
@@ -92,28 +104,29 @@ class Folder:
 
     # --- dossiers -----------------------------------------------------------------------------------------------
 
-    def _decisions(self, links: Links) -> dict[str, str]:
-        """The newest decisions, as many as there is room for: the page of each, by its id."""
-        row, made, before = DecisionRow, {}, self._bytes
+    def _dossiers(self) -> list[Told]:
+        """The newest decisions, as many as there is room for; their pages are written once it is known to what."""
+        row, made, room = DecisionRow, [], _BYTES_OF_DOSSIERS
         newest = select(row.decision_id).where(*self._reading.about(row.__table__, "decided_at"))
         ids = list(self._reading.connection.scalars(newest.order_by(row.decided_at.desc()).limit(_MOST_DOSSIERS)))
         for id in ids:
-            if self._bytes - before > _BYTES_OF_DOSSIERS:
+            if room <= 0:
                 break
-            made[id] = f"decision-{id}.html"
-            self._dossier(id, made[id], links)
+            before = self._bytes
+            made.append(self._dossier(id))
+            # A page has about as much to say as its dossier.
+            room -= _BYTES_OF_A_PAGE + 2 * (self._bytes - before)
         return made
 
-    def _dossier(self, id: str, name: str, links: Links) -> None:
+    def _dossier(self, id: str) -> Told:
         connection, file = self._reading.connection, f"dossier-{id}.json"
+        whole = whole_decision(connection, id)
         try:
             dossier = dossier_of(connection, id, self._heads)
         except Unprovable as error:
-            proof, file = f"There is no dossier of it: {error}", ""
-        else:
-            self._put(file, written(dossier))
-            proof = _proof(dossier, self._heads)
-        self._put(name, decision_page(self._matter, whole_decision(connection, id), proof, file, links))
+            return Told(id, whole, f"There is no dossier of it: {error}", "")
+        self._put(file, written(dossier))
+        return Told(id, whole, _proof(dossier, self._heads), file)
 
     # --- models -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reconciler.audit.reporting import Answer, Matter, Reading, Report
+from reconciler.audit.reporting import Answer, Matter, Reading
 from reconciler.domain.text import visible
 from reconciler.html import figures
 from reconciler.html.tables import Links, Rest, day_text, moment_text, section_grid
@@ -87,16 +87,8 @@ def _short(what: object) -> str:
     return (text[:12] if len(text) == 64 else text).replace("_", " ")
 
 
-def title_of(matter: Matter) -> str:
-    return f"{matter.report}: {period_of(matter)}"
-
-
 def period_of(matter: Matter) -> str:
     until: datetime | None = matter.at or matter.until
     return (
         f"as of {moment_text(until)} UTC" if matter.until is None else f"{day_text(matter.since)} to {day_text(until)}"
     )
-
-
-def listed(found: Mapping[str, Report]) -> list[tuple[str, str]]:
-    return [(report.name, report.question) for report in found.values()]

@@ -129,6 +129,8 @@ def test_each_chart_has_a_text_and_a_bypass_is_hatched(page: Page, folder: Folde
         chart = charts.nth(number)
         assert chart.get_attribute("role") == "img"
         assert len(chart.locator("> title").text_content() or "") > 20
+    plain = "getComputedStyle(one).backgroundColor === 'rgba(0, 0, 0, 0)' && !one.matches('.hatched')"
+    assert page.evaluate(f"[...document.querySelectorAll('.swatch')].filter(one => {plain}).length") == 0
     tenures = folder.rows("SELECT count(*) FROM tenures WHERE began_by = 'bypass'")[0][0]
     lanes = page.locator("section:has(> #lanes) svg")
     names = lanes.locator(".role-axis-label text", has_text="→").all_text_contents()

@@ -23,6 +23,7 @@ from reconciler.audit.tables import DecisionRow, OutcomeRow
 from reconciler.cli.output import Format
 from reconciler.cli.rendering import write_report, write_section
 from reconciler.html.folder import Folder
+from tests.html.test_folder import Elements
 from tests.reports.conftest import new_database
 from tests.store.test_observations import Looking
 
@@ -167,5 +168,9 @@ def test_pages_of_many_rows_have_a_size_that_does_not_grow_with_them(grown: Grow
     with one_state(grown.engine) as connection:
         made = Folder(tmp_path, Reading(connection, Asked()), (), write_section).write(lambda done, of: None)
     assert made.bytes < 5_000_000
+    assert 10 < made.models < 50
+    there = {path.name for path in tmp_path.iterdir()}
+    for path in tmp_path.glob("*.html"):
+        assert Elements(path.read_text()).addresses <= there, path.name
     assert sum(1 for _ in (tmp_path / "decisions-register.csv").open()) == MANY + 2
     assert sum(1 for _ in (tmp_path / "bypasses-bypasses.csv").open()) == MANY // 2 + 2
