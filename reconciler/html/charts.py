@@ -13,7 +13,7 @@ from reconciler.audit.overview.decided import Failing, Measured, OnDay
 from reconciler.audit.overview.held import Held, Lane, Lanes
 from reconciler.audit.overview.ran import Band, Part
 from reconciler.html.drawing import Drawing, draw, labels, short
-from reconciler.html.palette import BLUE, CAUSES, DOINGS, GREEN, GREY, HATCHED, INK, ORANGE, QUIET, VERDICTS
+from reconciler.html.palette import BLUE, CAUSES, DOINGS, GREEN, GREY, HATCHED, INK, ORANGE, PURPLE, QUIET, VERDICTS
 
 WIDE: Final = 1040
 HALF: Final = 400
@@ -25,6 +25,10 @@ _FORMS: Final = (
     (timedelta(days=1), "%d %b %H:%M"),
     (timedelta(minutes=8), "%H:%M"),
 )
+
+# Dark where the page is dark, too: what is behind it stays pale. White is read on these only.
+_ON_PALE: Final = "#2b2118"
+_DARK: Final = (BLUE, GREEN, PURPLE)
 
 Span = tuple[datetime, datetime]
 Rows = list[dict[str, Any]]
@@ -64,7 +68,8 @@ def _names(field: str, order: Sequence[str], **axis: Any) -> alt.Y:
 
 def lane_name(lane: Lane, several: bool) -> str:
     """Which target of which model; of several registries, of which."""
-    where = f" ({short(lane.registry, 18)} {short(lane.workspace, 12)})" if several else ""
+    host = lane.registry.rpartition("://")[2]
+    where = f" ({short(f'{host} {lane.workspace}'.strip(), 20)})" if several else ""
     return f"{short(lane.model, 24)} → {short(lane.target, 16)}{where}"
 
 
@@ -78,6 +83,7 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
             "ended": _millis(min(held.first_seen_without or span[1], span[1])),
             "colour": CAUSES[held.counted_as][0],
             "version": _version(held, span),
+            "ink": "#ffffff" if CAUSES[held.counted_as][0] in _DARK else _ON_PALE,
         }
         for held in reversed(found.held)
         if held.first_seen_with < span[1]
@@ -85,8 +91,8 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
     x, y = _time("began", span), _names("lane", list(names.values()))
     bars = alt.Chart(_data(rows)).mark_bar(height=14, stroke="#ffffff", strokeWidth=1)
     bars = bars.encode(x=x, x2="ended", y=y, color=_colour())
-    words = alt.Chart(_data([row for row in rows if row["version"]])).mark_text(align="left", dx=4, color="#ffffff")
-    chart = bars + words.encode(x=x, y=y, text="version:N")
+    words = alt.Chart(_data([row for row in rows if row["version"]])).mark_text(align="left", dx=4)
+    chart = bars + words.encode(x=x, y=y, text="version:N", color=_colour("ink"))
     return draw(chart.properties(width=WIDE - 200, height=_LANE * max(len(found.lanes), 1)), title)
 
 
@@ -212,8 +218,6 @@ def _dots_of(metric: Measured, span: Span) -> alt.LayerChart:
 
 
 _MOST_CHECKS, _MOST_MODELS = 8, 8
-# Dark where the page is dark, too: what is behind it stays pale.
-_ON_PALE: Final = "#2b2118"
 
 
 def failing_cells(found: Sequence[Failing]) -> tuple[list[str], list[str], dict[tuple[str, str], int]]:

@@ -12,11 +12,13 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from reconciler.cli.exits import code_of
+from reconciler.cli.pages import pages_of_everything
 from reconciler.html.libraries import LibraryMissing, require
 from tests.html.conftest import Folder, report
 
@@ -189,6 +191,8 @@ def test_without_the_libraries_one_sentence_names_the_command(monkeypatch: pytes
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LibraryMissing) as missing:
         require()
+    nothing: Any = None
+    assert pages_of_everything(nothing, Path("nowhere")) == f"not written: {missing.value}"
     needed = "HTML needs altair, vl-convert-python: run `pip install 'mlflow-reconciler[report]'`"
     assert (str(missing.value), code_of(missing.value)) == (needed, 78)
 
