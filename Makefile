@@ -21,7 +21,7 @@ OIDC_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)
 DATASETTE := .servers/datasette
 PINNED := $(patsubst requirements/servers/%.txt,.servers/%/installed,$(wildcard requirements/servers/*.txt))
 
-.PHONY: docs site schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
+.PHONY: docs site pictures schema install servers all-servers demo test test-long test-python lint types imports figures coverage bench lock \
   lock-servers wheel wheelhouse clean
 
 install: $(STAMP)
@@ -106,6 +106,10 @@ docs: install
 # The documents as a site, in build/site. A link that leads nowhere ends it.
 site: install
 	$(BIN)/python contrib/site_of_documents.py
+
+# Screenshots of the HTML report: needs chromium on this machine.
+pictures: install
+	PYTHONPATH=. $(BIN)/python docs/pictures.py
 
 # What a new database looks like, for `db check`: after a new migration.
 schema: install

@@ -113,9 +113,7 @@ class AuditReader:
             AmbiguousDecision: more than one id begins so.
         """
         with self._session.transaction() as connection:
-            full = only_one(connection, id)
-            listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == full)).one()
-            return _plain(listed) | _whole(connection, full)
+            return whole_decision(connection, only_one(connection, id))
 
     def open_requests(self) -> list[dict[str, Any]]:
         """The working picture of the last cycle, oldest first: what is open and what it waits for.
@@ -238,6 +236,12 @@ def only_one(connection: Connection, id: str) -> str:
     if len(found) > 1 and id not in found:
         raise AmbiguousDecision(f"more than one decision id begins with {quoted(id)}: give more of it")
     return id if id in found else found[0]
+
+
+def whole_decision(connection: Connection, decision_id: str) -> dict[str, Any]:
+    """A decision in full: its row of the register, and what `audit show` adds."""
+    listed = connection.execute(select(REGISTER).where(REGISTER.c.decision_id == decision_id)).one()
+    return _plain(listed) | _whole(connection, decision_id)
 
 
 _LOWEST, _HIGHEST = (f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "0f")

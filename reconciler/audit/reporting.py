@@ -6,8 +6,9 @@ Each report is a module of `reconciler.audit.reports`; this is what they share.
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -58,6 +59,19 @@ class Reading:
         self.since = asked.since
         # Of what is yet to come nothing is on record.
         self.until = min(asked.until or self.now, self.now)
+        self._only: str | None = None
+
+    def of_model(self, model: str) -> Reading:
+        """The same, of one model alone, whose name is what it is: a `*` in it matches a `*`."""
+        narrowed = copy.copy(self)
+        narrowed._only = model
+        return narrowed
+
+    def at(self, moment: datetime) -> Reading:
+        """The same, asked about a moment."""
+        narrowed = copy.copy(self)
+        narrowed.asked = replace(self.asked, at=moment)
+        return narrowed
 
     def rows(self, query: Any) -> Iterator[Row[Any]]:
         """Read as they are used: there may be more of them than fit into memory."""
@@ -80,6 +94,8 @@ class Reading:
             conditions.append(matching(self.connection.dialect.name, table.c.model, visible_name(self.asked.model)))
         if self.asked.target is not None:
             conditions.append(table.c.target == str(self.asked.target))
+        if self._only is not None:
+            conditions.append(table.c.model == self._only)
         return conditions
 
     def about(self, table: FromClause, moment: str) -> list[ColumnElement[bool]]:
@@ -144,8 +160,17 @@ class Report:
 
 
 def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Iterator[R]:
-    """Each row as a value: its columns are named as the fields, and stand in their order."""
-    return (kind(*row) for row in rows)
+    """Each row as a value: its columns are named as the fields."""
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    yield kind(**first._mapping)
+    if first._fields == tuple(field.name for field in fields(kind)):  # type: ignore[arg-type]
+        # Most queries have the fields in their order, and of a million rows each name would be looked up.
+        yield from (kind(*row) for row in rows)
+    else:
+        yield from (kind(**row._mapping) for row in rows)
 
 
 def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> Select[Any]:

@@ -48,10 +48,11 @@ def demo(
 
     Needs an MLflow server in the same environment: install mlflow-reconciler[server].
     """
+    from reconciler.cli.pages import pages_of_everything
     from reconciler.cli.reports import tell
     from reconciler.demo import run_demo
 
-    return run_demo(serve, directory, lambda settings: tell(settings, "decisions"))
+    return run_demo(serve, directory, lambda settings: tell(settings, "decisions"), pages_of_everything)
 
 
 def once(

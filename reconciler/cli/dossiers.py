@@ -72,13 +72,20 @@ def sample(
 
 def _heads(named: Path | None) -> tuple[Head, ...]:
     """Those of the file that is named; else those that this host's daemon has appended, if they can be read."""
+    from reconciler.audit.head_files import read
+
+    found = own_heads() if named is None else read(named).heads
+    if not found and named is None:
+        say("no head proves it (--head): only whoever keeps the head that it carries can tell later that it is genuine")
+    return found
+
+
+def own_heads() -> tuple[Head, ...]:
+    """Those that this host's daemon has appended, if they can be read."""
     from reconciler.audit.head_files import NoHeads, read
 
-    if named is not None:
-        return read(named).heads
     path = settings().heads_path()
     with contextlib.suppress(NoHeads):
         if path is not None:
             return read(path).heads
-    say("no head proves it (--head): only whoever keeps the head that it carries can tell later that it is genuine")
     return ()

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from reconciler.cli.exits import say
-from reconciler.domain.text import visible
+from reconciler.domain.text import TEXT_LIMIT, visible
 
 # Spreadsheets run a cell that begins with one of these, even after blanks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -84,6 +84,11 @@ class RowWriter:
     def write_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
             self.write(row)
+
+    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows as values in the order of the fields."""
+        for values in rows:
+            self.write(dict(zip(self._fields, values, strict=True)))
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """Becomes fields of an object of JSON; nothing else has room for them."""
@@ -169,6 +174,9 @@ class _Csv(RowWriter):
     def write(self, row: Mapping[str, Any]) -> None:
         self._csv.writerow([csv_cell(row.get(column)) for column in self._fields])
 
+    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
+        self._csv.writerows(map(_csv_value, row) for row in rows)
+
 
 class _Plain(RowWriter):
     """A table without names of columns: a row a line, for scripts."""
@@ -189,6 +197,14 @@ class _Plain(RowWriter):
 
         write_plain(self._texts, self._stream)
         self._texts = []
+
+
+def _csv_value(value: Any) -> Any:
+    """As `csv_cell`, which most of a million cells need not be asked for: they are plain words."""
+    if value is None:
+        return ""
+    plain = type(value) is str and value[:1].isalnum() and value.isascii() and value.isprintable()
+    return value if plain and len(value) <= TEXT_LIMIT else csv_cell(value)
 
 
 def csv_cell(value: Any) -> str:

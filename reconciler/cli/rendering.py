@@ -37,15 +37,23 @@ def write_report(matter: Matter, answer: Answer, shape: Shape, stream: TextIO) -
         _write_text(matter, answer, stream)
         return
     writer, above = row_writer(shape, stream), _above(matter, answer)
-    is_whole = shape.format in (Format.JSON, Format.JSONL)
     if shape.format is Format.JSONL:
         # The first line; each row names its section.
         writer.write(above)
     writer.facts(above)
+    is_whole = shape.format in (Format.JSON, Format.JSONL)
     for section in answer.sections if is_whole else answer.sections[:1]:
-        writer.begin(section.fields, section.columns, section.name)
         named = {"section": section.name} if shape.format is Format.JSONL else {}
-        writer.write_all(named | row for row in _rows(section))
+        writer.begin((*named, *section.fields), section.columns, section.name)
+        writer.write_values((*named.values(), *row) for row in _values(section, section.rows))
+    writer.end()
+
+
+def write_section(section: Section, rows: Iterable[Any], stream: TextIO) -> None:
+    """As CSV, these rows of a section."""
+    writer = row_writer(Shape(Format.CSV), stream)
+    writer.begin(section.fields)
+    writer.write_values(_values(section, rows))
     writer.end()
 
 
@@ -55,10 +63,9 @@ def _above(matter: Matter, answer: Answer) -> dict[str, Any]:
     return _plain(matter) | told | more
 
 
-def _rows(section: Section) -> Iterator[dict[str, Any]]:
-    names = section.fields
-    values = attrgetter(*names)
-    return (dict(zip(names, map(_cell, values(row)), strict=True)) for row in section.rows)
+def _values(section: Section, rows: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    of = attrgetter(*section.fields)
+    return (tuple(map(_cell, of(row))) for row in rows)
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -16,7 +17,6 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import (
-    FormatOption,
     ModelOption,
     NoHeadersOption,
     SinceOption,
@@ -27,6 +27,7 @@ from reconciler.cli.options import (
     target_of,
 )
 from reconciler.cli.output import Format, Shape, write_rows
+from reconciler.cli.pages import page_of, require_libraries, write_folder
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import quoted
 
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
     from reconciler.settings.model import Settings
 
 _GAP = "5m"
+
+
+class ReportFormat(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    HTML = "html"
+
 
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]…", help="Reports; without one, they are listed.")
@@ -47,6 +57,13 @@ OutputOption = Annotated[
 SectionOption = Annotated[
     str | None, typer.Option(help="Only this list of the report, such as gaps. A CSV has one (default: the first).")
 ]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="DIRECTORY", help="Every report as pages, with one for each model and dossier (extra report)."
+    ),
+]
+ReportFormatOption = Annotated[ReportFormat, typer.Option("--format", help="Output format.")]
 
 
 def report(
@@ -59,17 +76,18 @@ def report(
     longer_than: LongerOption = _GAP,
     section: SectionOption = None,
     output: OutputOption = None,
-    format: FormatOption = Format.TABLE,
+    html: HtmlOption = None,
+    format: ReportFormatOption = ReportFormat.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
     """Report on a period, or list the reports. Each states its period, database and log, and is of one moment."""
     from reconciler.audit.reporting import Asked
     from reconciler.audit.reports import reports
 
-    known, shape = reports(), Shape(format, not no_headers)
-    if not names:
+    known, shape = reports(), _shape(format, not no_headers)
+    if not names and html is None:
         return _list(known.values(), shape)
-    chosen = [_known(name, known) for name in names]
+    chosen = [_known(name, known) for name in names or ()]
     asked = Asked(
         moment(since, "--since"),
         moment(until, "--until"),
@@ -79,6 +97,9 @@ def report(
         duration_of(longer_than, "--longer-than"),
     )
     _refuse(chosen, asked)
+    if html is not None:
+        _refuse_beside_html(names=names, at=at, section=section, output=output)
+        return _write_pages(asked, html)
     if len(chosen) > 1 and (output is None or not output.is_dir()):
         raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
     with _reading(settings(), asked) as reading:
@@ -87,8 +108,22 @@ def report(
     return DONE
 
 
-def _list(known: Iterable[Report], shape: Shape) -> int:
+def _write_pages(asked: Asked, place: Path) -> int:
+    require_libraries()
+    with _reading(settings(), asked) as reading:
+        write_folder(reading, place)
+    return DONE
+
+
+def _shape(format: ReportFormat, headers: bool) -> Shape | None:
+    """How rows are printed; None: as a page."""
+    return None if format is ReportFormat.HTML else Shape(Format(format), headers)
+
+
+def _list(known: Iterable[Report], shape: Shape | None) -> int:
     listed = [{"name": one.name, "question": one.question} for one in known]
+    if shape is None:
+        raise typer.BadParameter("name a report, or write all with --html DIRECTORY", param_hint="--format")
     if shape.for_people:
         print("\n".join(f"{one['name']:13} {one['question']}" for one in listed))
     else:
@@ -103,6 +138,13 @@ def tell(settings: Settings, name: str) -> None:
 
     with _reading(settings, Asked()) as reading:
         _write(reports()[name], reading, Shape(), None, None)
+
+
+def _refuse_beside_html(**others: object) -> None:
+    for name, value in others.items():
+        if value:
+            hint = "name" if name == "names" else f"--{name}"
+            raise typer.BadParameter("does not go with --html, which writes every report", param_hint=hint)
 
 
 def _known(name: str, known: Mapping[str, Report]) -> Report:
@@ -134,20 +176,34 @@ def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
         yield Reading(connection, asked)
 
 
-def _write(report: Report, reading: Reading, shape: Shape, output: Path | None, section: str | None) -> None:
+def _write(report: Report, reading: Reading, shape: Shape | None, output: Path | None, section: str | None) -> None:
     from reconciler.audit.reporting import matter_of
     from reconciler.cli.rendering import head_sentence, write_report
 
+    if shape is None:
+        _write_page(report, reading, output, section)
+        return
     with progress_bar(f"counting for {report.name}"):
         matter, answer = matter_of(report, reading), report.answer(reading)
     if section is not None:
         answer = _only(section, answer)
+    ending = "txt" if shape.format is Format.TABLE else str(shape.format)
     writing = progress_bar(f"writing {report.name}", beside_rows=output is None)
-    with writing, _stream(report, shape.format, output, reading.now) as stream:
+    with writing, _stream(report, ending, output, reading.now) as stream:
         write_report(matter, answer, shape, stream)
     if not shape.for_people and shape.format in (Format.TABLE, Format.CSV):
         # Rows have no room for what stands above them.
         say(head_sentence(matter, answer))
+
+
+def _write_page(report: Report, reading: Reading, output: Path | None, section: str | None) -> None:
+    if section is not None:
+        raise typer.BadParameter("a page has every list of its report", param_hint="--section")
+    require_libraries()
+    with progress_bar(f"drawing {report.name}"):
+        page = page_of(report, reading)
+    with _stream(report, "html", output, reading.now) as stream:
+        stream.write(page)
 
 
 def _only(section: str, answer: Answer) -> Answer:
@@ -159,14 +215,13 @@ def _only(section: str, answer: Answer) -> Answer:
 
 
 @contextlib.contextmanager
-def _stream(report: Report, format: Format, output: Path | None, now: datetime) -> Iterator[TextIO]:
+def _stream(report: Report, ending: str, output: Path | None, now: datetime) -> Iterator[TextIO]:
     """Stdout, or a file that takes its place when it is whole."""
     from reconciler.cli.files import put
 
     if output is None:
         yield sys.stdout
         return
-    ending = "txt" if format is Format.TABLE else str(format)
     path = output / f"{report.name}-{now:%Y-%m-%d}.{ending}" if output.is_dir() else output
     with put(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="\n", write_through=False)

@@ -27,11 +27,14 @@ from reconciler.settings.model import RegistrySettings, Settings
 _PAUSE = 5.0
 
 
-def run_demo(serve: bool, directory: Path | None, report: Callable[[Settings], None]) -> int:
+def run_demo(
+    serve: bool, directory: Path | None, report: Callable[[Settings], None], pages: Callable[[Settings, Path], str]
+) -> int:
     """Run one cycle and print its report; with `serve`, keep running cycles until Ctrl-C. Returns an exit code.
 
     Args:
         report: prints what the audit database of these settings holds.
+        pages: writes it as pages into a folder, and says where they are.
     """
     # The plain wheel brings mlflow-skinny, which has the server's modules but not what they import.
     if find_spec("mlflow.server") is None or find_spec("flask") is None:
@@ -40,8 +43,10 @@ def run_demo(serve: bool, directory: Path | None, report: Callable[[Settings], N
     folder.mkdir(parents=True, exist_ok=True)
     with _progress("starting an MLflow server on loopback") as done, mlflow_server(folder / "mlflow") as uri:
         done.set()
-        report(_first_cycle(uri, folder))
-        _say(f"\naudit database: {folder / 'audit.db'}")
+        settings = _first_cycle(uri, folder)
+        report(settings)
+        _say(f"\naudit report:   {pages(settings, folder / 'report')}")
+        _say(f"audit database: {folder / 'audit.db'}")
         _say(f"policy:         {folder / 'policy.yaml'}")
         if serve:
             _more_cycles(uri, folder)

@@ -23,8 +23,10 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
         "side-project version 1 to Production: abstain (no_policy)",
         "explain fraud-detector version 1 to Staging: abstain",
         "6 decisions: 4 reject, 2 approve; effects: 4 refused, 2 moved",
+        f"audit report:   {tmp_path / 'demo' / 'report' / 'index.html'}",
         f"audit database: {tmp_path / 'demo' / 'audit.db'}",
     ):
         assert line in done.stdout
     assert re.search(r"pricing version 1 to Production: reject: .*: not logged on run \w{32}", done.stdout)
+    assert "vision" in (tmp_path / "demo/report/index.html").read_text()
     assert "Traceback" not in done.stderr

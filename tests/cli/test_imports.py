@@ -23,7 +23,8 @@ COMMAND_LINE = {"typer", "rich"}
 DATABASE = {"sqlalchemy", "alembic", "psycopg"}
 # By a database on SQLite, a policy without a regular expression, and a configuration without `metrics.path`.
 NOT_ASKED_FOR = {
-    "alembic", "psycopg", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql", "re2", "prometheus_client"
+    "alembic", "psycopg", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql", "re2", "prometheus_client",
+    "altair", "vl_convert", "jinja2", "reconciler.html",
 }  # fmt: skip
 
 # The entry point of the console script; what it had loaded when it ended goes into a file.

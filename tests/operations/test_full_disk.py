@@ -84,6 +84,12 @@ def test_a_report_that_does_not_fit_says_so(product: Product, tmp_path: Path) ->
     command = f"{COMMAND} audit report decisions --format json --output {disk}/report.json"
     done = unshared(f"mount -t tmpfs -o size=4k tmpfs {disk} && {FILL.format(disk=disk)}; exec {command}", product)
     assert (done.returncode, "free some space" in done.stderr) == (69, True), done.stderr
+    pages = f"{COMMAND} audit report --html {disk}/report"
+    done = unshared(
+        f"mount -t tmpfs -o size=60k tmpfs {disk} && {pages}; code=$?; find {disk} -mindepth 1; exit $code", product
+    )
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (69, "", 1), done.stderr
+    assert "free some space" in done.stderr
     elsewhere = product.run("audit", "report", "decisions", "--output", "/dev/null/report.json")
     assert (elsewhere.returncode, "cannot be written" in elsewhere.stderr) == (78, True)
 

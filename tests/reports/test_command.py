@@ -241,7 +241,7 @@ def test_a_directory_that_is_not_there_is_one_sentence(report: Run, tmp_path: Pa
     assert done.stderr == f"{tmp_path}/none/report.txt: cannot be written: No such file or directory\n"
 
 
-def test_a_role_that_may_only_read_gets_every_report(postgres: PostgresServer) -> None:
+def test_a_role_that_may_only_read_gets_every_report(postgres: PostgresServer, tmp_path: Path) -> None:
     owner = postgres.new_database()
     lived_in(owner)
     role = f"reader_{make_url(owner).database}"
@@ -255,6 +255,8 @@ def test_a_role_that_may_only_read_gets_every_report(postgres: PostgresServer) -
         whole = json.loads(ok(report(name, "--format", "json")))
         assert whole["report"] == name
         assert max(map(len, ok(report(name)).splitlines())) <= 80
+    ok(report("--html", str(tmp_path / "report")))
+    assert {f"{name}.html" for name in reports()} < {path.name for path in (tmp_path / "report").iterdir()}
 
 
 def test_on_a_database_without_a_row_every_report_says_so(tmp_path: Path) -> None:
@@ -264,4 +266,5 @@ def test_on_a_database_without_a_row_every_report_says_so(tmp_path: Path) -> Non
         whole = json.loads(ok(running(url)(name, "--format", "json")))
         assert (whole["log"], whole["registries"]) == (None, [])
         ok(running(url)(name))
+    ok(running(url)("--html", str(tmp_path / "report")))
     assert "no daemon is on record" in ok(running(url)("completeness"))

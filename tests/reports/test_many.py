@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from reconciler.audit.reporting import Asked, Reading, matter_of
 from reconciler.audit.reports import reports
 from reconciler.audit.tables import DecisionRow, OutcomeRow
 from reconciler.cli.output import Format, Shape
-from reconciler.cli.rendering import write_report
+from reconciler.cli.rendering import write_report, write_section
+from reconciler.html.folder import Folder
+from tests.html.test_folder import Elements
 from tests.reports.conftest import new_database
 from tests.store.test_observations import Looking
 
@@ -156,3 +159,18 @@ def test_no_format_needs_all_rows_at_once(grown: Grown, format: Format) -> None:
     with traced() as peak:
         assert written(grown.engine, "decisions", format) > 1_000_000
     assert peak[0] < 4_000_000
+
+
+# What the queries find is held against a truth on both databases.
+@pytest.mark.parametrize("grown", ["sqlite"], indirect=True)
+def test_pages_of_many_rows_have_a_size_that_does_not_grow_with_them(grown: Grown, tmp_path: Path) -> None:
+    """What is longer than a page is a CSV beside it, which has every row."""
+    with one_state(grown.engine) as connection:
+        made = Folder(tmp_path, Reading(connection, Asked()), (), write_section).write(lambda done, of: None)
+    assert made.bytes < 5_000_000
+    assert 10 < made.models < 50
+    there = {path.name for path in tmp_path.iterdir()}
+    for path in tmp_path.glob("*.html"):
+        assert Elements(path.read_text()).addresses <= there, path.name
+    assert sum(1 for _ in (tmp_path / "decisions-register.csv").open()) == MANY + 2
+    assert sum(1 for _ in (tmp_path / "bypasses-bypasses.csv").open()) == MANY // 2 + 2

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
 import pytest
 
+from reconciler.audit.database import Access, one_state, opened
+from reconciler.audit.overview import decided, held, people, ran
+from reconciler.audit.overview.ran import Doing
+from reconciler.audit.reporting import Asked, Reading
 from tests.reports.conftest import answered, rows_of
 from tests.reports.past import MODELS, Past, Spell
 
@@ -266,3 +273,97 @@ def test_at_a_moment_in_a_gap_and_before_the_first_daemon_the_opinion_is_qualifi
         with answered(past, "as-of", at=at) as answer:
             assert [said in one for one in answer.qualifications if said] == ([True] if said else [])
             assert bool(answer.qualifications) == (said is not None)
+
+
+# --- what pictures are drawn from ------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(past: Past, since: int | None = None, until: int | None = None) -> Iterator[Reading]:
+    bounds = [None if number is None else past.truth.between(number) for number in (since, until)]
+    with opened(past.url, Access.READ) as engine, one_state(engine) as connection:
+        yield Reading(connection, Asked(*bounds))
+
+
+def test_the_lanes_are_the_tenures_of_the_targets_and_a_model_is_only_itself(past: Past) -> None:
+    for since, until in past.periods(3):
+        expected = past.truth.touching(since, until)
+        with reading(past, since, until) as asked:
+            found = held.lanes_of(asked, 100, 1000)
+            fraud = held.lanes_of(asked.of_model("fraud"), 100, 1000)
+            none = held.lanes_of(asked.of_model("fraud*"), 100, 1000)
+        assert Counter((*what(row), row.counted_as) for row in found.held) == as_counted(expected)
+        assert {(lane.model, lane.target) for lane in found.lanes} == {(one.model, one.target) for one in expected}
+        assert Counter(what(row) for row in fraud.held) == Counter(one.what for one in expected if one.model == "fraud")
+        assert none.lanes == []
+    with reading(past) as asked:
+        few = held.lanes_of(asked, 2, 3)
+    assert (len(few.lanes), len(few.held), few.cut) == (2, 3, True)
+    assert few.all_lanes == len({(one.model, one.target) for one in past.truth.touching(None, None)})
+
+
+def test_decisions_by_day_by_model_and_by_check_are_those_that_were_made(past: Past) -> None:
+    judged = past.truth.judged
+    would = Counter(("" if one.effect != "nothing" else "would ") + one.verdict for one in judged)
+    with reading(past) as asked:
+        assert Counter(decided.verdicts(asked)) == would
+        assert {one.day for one in decided.by_day(asked)} == {one.at.date() for one in judged}
+        failed = {one.model: one.decisions for one in decided.failing(asked)}
+        models, every = held.models_of(asked, 2)
+        waits = decided.waits(asked)
+    assert failed == Counter(one.model for one in judged if one.verdict == "reject")
+    decisions = Counter(one.model for one in judged)
+    exceptions = Counter(one.model for one in past.truth.touching(None, None) if one.cause == "exception")
+    ranked = sorted(MODELS, key=lambda name: (-exceptions[name], -decisions[name]))
+    assert every == len({one.model for one in past.truth.touching(None, None)} | set(decisions))
+    assert [(one.model, one.exceptions, one.decisions) for one in models] == [
+        (name, exceptions[name], decisions[name]) for name in ranked[:2]
+    ]
+    # Of a typed request nothing outside tells when it was asked.
+    stated = [(one.at - one.asked).total_seconds() + 30 for one in judged if one.asked is not None]
+    bounds = [0, *(most for _, most in decided.WAITS), float("inf")]
+    least = [sum(low <= seconds < high for seconds in stated) for low, high in pairwise(bounds)]
+    assert sum(waits.values()) == len(judged)
+    assert sum(least) == len(stated) > 10
+    assert all(many >= few for many, few in zip(waits.values(), least, strict=True))
+
+
+def test_a_value_is_a_near_miss_by_its_distance_from_the_bound(past: Past) -> None:
+    """0.85 was asked for where 0.8 or 0.9 was the bound: neither is within two of a hundred of it; 0.95 passed."""
+    with reading(past) as asked:
+        metrics = decided.measured(asked)
+    told = Counter((dot.value, metric.bounds[0], dot.passed, dot.near) for metric in metrics for dot in metric.dots)
+    assert {bound for _, bound, _, _ in told} == {0.8, 0.9}
+    assert all(passed == (value >= bound) and not near for value, bound, passed, near in told if bound is not None)
+    assert sum(told.values()) == len(past.truth.judged)
+
+
+def test_the_strip_has_the_time_in_which_nobody_ran_and_in_which_it_only_observed(past: Past) -> None:
+    with reading(past) as asked:
+        parts = ran.strip_of(asked)
+        bands = ran.bands_of(asked)
+    spent = {
+        doing: sum(one.shares[doing] * (one.ended_at - one.began_at).total_seconds() for one in parts)
+        for doing in Doing
+    }
+    (silence, pause), end = past.truth.gaps, parts[-1].ended_at
+    idle = (end - past.truth.cycles[-1][1]).total_seconds()
+    assert all(abs(sum(one.shares.values()) - 1) < 1e-6 for one in parts)
+    assert abs(spent[Doing.PAUSED] - (pause[1] - pause[0]).total_seconds()) < 90
+    silent = (silence[1] - silence[0]).total_seconds()
+    # Since the last cycle nothing may have been due yet.
+    assert silent - 90 < spent[Doing.DOWN] < silent + idle + 90
+    assert abs(spent[Doing.OBSERVING] - 5 * 60) < 90
+    assert [band.policy_digest for band in bands] == [digest for _, digest in past.truth.policies]
+    assert abs(bands[1].began_at - past.truth.policies[1][0]) < timedelta(minutes=2)
+
+
+def test_people_are_those_who_did_something(past: Past) -> None:
+    with reading(past) as asked:
+        found, every = people.by_person(asked, 100)
+        rows = people.did(asked, 1000)
+    spells = [one for one in past.truth.spells if one.person]
+    named = Counter(one.person for one in rows if one.person)
+    assert every == len(rows) == sum(one.times for one in found)
+    if past.kept:
+        assert named == Counter(one.person for one in spells)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, true
 
 from reconciler.audit.control import Control, controls, doubts, observed
 from reconciler.audit.observation_tables import WatchedScopeRow
@@ -90,7 +90,8 @@ class Watched:
     scope: str
 
 
-def _counted_as() -> ColumnElement[str]:
+def counted_as() -> ColumnElement[str]:
+    """Of a row of `tenures`: which of `COUNTED` it is."""
     tenure = TENURES.c
     bypass = or_(
         tenure.began_by == Cause.BYPASS, and_(tenure.began_by == Cause.RENAME, tenure.began_detail == Cause.BYPASS)
@@ -111,8 +112,9 @@ def _touches(reading: Reading) -> ColumnElement[str]:
     return case((and_(tenure.first_seen_with < reading.until, since), literal("seen")), else_=literal("perhaps"))
 
 
-def _tenures(reading: Reading) -> Iterator[Tenure]:
-    kind, decision = _counted_as(), DecisionRow
+def tenures(reading: Reading) -> Select[Any]:
+    """A query for every `Tenure` that touches the period, exceptions first."""
+    kind, decision = counted_as(), DecisionRow
     others = {
         "counted_as": kind,
         "touches": _touches(reading),
@@ -121,13 +123,12 @@ def _tenures(reading: Reading) -> Iterator[Tenure]:
         "requester_assurance": decision.requester_assurance,
     }
     rank = case({name: place for place, name in enumerate(map(str, COUNTED))}, value=kind, else_=len(COUNTED))
-    query = (
+    return (
         columns_of(Tenure, TENURES, **others)
         .select_from(TENURES.outerjoin(decision.__table__, decision.decision_id == TENURES.c.decision_id))
         .where(*touching(reading, TENURES))
         .order_by(rank, TENURES.c.tenure_id)
     )
-    return typed(Tenure, reading.rows(query))
 
 
 def _watched(reading: Reading) -> Iterator[Watched]:
@@ -137,10 +138,10 @@ def _watched(reading: Reading) -> Iterator[Watched]:
 
 
 def _counts(reading: Reading) -> dict[str, Any]:
-    kind = _counted_as().label("kind")
+    kind = counted_as().label("kind")
     causes = dict.fromkeys(map(str, COUNTED), 0)
     causes |= reading.counted(select(kind, func.count()).where(*touching(reading, TENURES)).group_by(kind))
-    accepted = select(func.count()).where(*touching(reading, TENURES), _counted_as() == EXCEPTION)
+    accepted = select(func.count()).where(*touching(reading, TENURES), counted_as() == EXCEPTION)
     return {
         "tenures": sum(causes.values()),
         "by_cause": causes,
@@ -178,7 +179,7 @@ def _answer(reading: Reading) -> Answer:
         _opinion(counts, found),
         counts,
         [
-            Section("tenures", Tenure, columns, _tenures(reading)),
+            Section("tenures", Tenure, columns, typed(Tenure, reading.rows(tenures(reading)))),
             Section("control", Control, ("registry", "percent", "gaps", "longest_gap_seconds"), found),
             Section("watched", Watched, ("since", "scope"), _watched(reading)),
         ],

@@ -1,0 +1,94 @@
+"""Pages from templates: each in one file, with nothing that a browser would fetch or a stranger could run."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reconciler.audit.reporting import Answer, Matter, Reading
+from reconciler.domain.text import visible
+from reconciler.html import figures
+from reconciler.html.tables import Links, Rest, day_text, moment_text, section_grid
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+# A page of a report has so many rows of each list; the others are in files beside it, or asked for as CSV.
+ROWS: Final = 500
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"moment": moment_text, "day": day_text, "visible": lambda text: visible(str(text))}
+    environment.filters["drawn"] = lambda drawing: Markup(drawing.svg)  # noqa: S704  its texts are escaped
+    style, script = (_inline(name) for name in ("report.css", "report.js"))
+    environment.globals |= {"style": style, "script": script, "policy": _policy(style, script)}
+    return environment
+
+
+def _inline(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  files of ours
+
+
+def _policy(style: str, script: str) -> str:
+    """The content security policy: our style and our script, by their hashes, and nothing else."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    allowed = " ".join(
+        f"{what} 'sha256-{hash}';" for what, hash in zip(("style-src", "script-src"), hashes, strict=True)
+    )
+    return f"default-src 'none'; {allowed} img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def page(template: str, **values: Any) -> str:
+    text: str = _environment().get_template(template).render(**values)
+    return text
+
+
+def report_page(matter: Matter, answer: Answer, reading: Reading, links: Links, rest: Rest, **more: Any) -> str:
+    """A report by itself, with the charts that belong to it."""
+    makers = figures.OF_REPORTS.get(matter.report, ())
+    return page(
+        "report.html",
+        matter=matter,
+        answer=answer,
+        counts=list(told_counts(answer.counts)),
+        figures=[make(reading) for make in makers],
+        grids=[section_grid(section, ROWS, links, rest) for section in answer.sections],
+        **{"home": "", **more},
+    )
+
+
+def told_counts(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each count in words."""
+    for name, count in counts.items():
+        title = name.replace("_", " ")
+        if isinstance(count, Mapping):
+            parts = [f"{many:,} {_short(what)}" for what, many in count.items() if many]
+            yield title, ", ".join(parts) or "none"
+        else:
+            yield title, f"{count:,}" if isinstance(count, int) else str(count)
+
+
+def _short(what: object) -> str:
+    text = visible(str(what))
+    return (text[:12] if len(text) == 64 else text).replace("_", " ")
+
+
+def period_of(matter: Matter) -> str:
+    until: datetime | None = matter.at or matter.until
+    return (
+        f"as of {moment_text(until)} UTC" if matter.until is None else f"{day_text(matter.since)} to {day_text(until)}"
+    )
