@@ -125,6 +125,7 @@ class _Json(RowWriter):
     _between = ""
 
     def begin(self, fields: Sequence[str], columns: Sequence[str] | None = None, name: str | None = None) -> None:
+        super().begin(fields, columns, name)
         self._end_list()
         if name is not None:
             self._name_field(name)

@@ -149,7 +149,7 @@ def _short(what: str | None) -> str | None:
 
 
 def _write_section(section: Section, stream: TextIO) -> None:
-    rows = _rows(section)
+    rows = (dict(zip(section.fields, values, strict=True)) for values in _values(section, section.rows))
     title = f"\n{section.name.replace('_', ' ')}\n"
     for part in iter(lambda: list(islice(rows, _OF_A_TABLE)), []):
         stream.write(title)
