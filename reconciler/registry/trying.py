@@ -10,7 +10,7 @@ from reconciler.domain.evidence import Needs, Unreadable
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name
 from reconciler.ports import Held, Invalid, NotFound, Unavailable
-from reconciler.registry.errors import NoEndpoint, TooLarge
+from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
 from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
 from reconciler.registry.tag_reading import TagSearch, place_of
@@ -132,7 +132,7 @@ def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
 def _runs(reader: EvidenceReader, sample: Sample) -> TrialResult:
     id = reader.run_id_of(version_facts(sample.row)) if sample.row is not None else None
     search_result = _search_result(lambda: reader.search_runs([id or NO_RUN], reader.read_experiments()))
-    if not _exists(lambda: reader.read_run(id or NO_RUN)) or id is None:
+    if not _exists(lambda: reader.read_run(id or NO_RUN), made_up=id is None) or id is None:
         return untried(_nothing_to_read(search_result, sample, "run"))
     return works(f"{search_result}; the run of {sample.label} can be read")
 
@@ -142,7 +142,7 @@ def _logged_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
     id = found if isinstance(found, str) else None
     try:
         search_result = _search_result(lambda: reader.search_logged_models([id or NO_MODEL], reader.read_experiments()))
-        there = _exists(lambda: reader.read_logged_model(id or NO_MODEL))
+        there = _exists(lambda: reader.read_logged_model(id or NO_MODEL), made_up=id is None)
     except NoEndpoint:
         return lacking(LOGGED_MODELS, "this server has none: checks that need one fail")
     if not there or id is None:
@@ -161,11 +161,18 @@ def _search_result(search: Callable[[], object]) -> str:
     return "searches work"
 
 
-def _exists(read: Callable[[], object]) -> bool:
-    """Whether it exists. A definite NotFound is an answer, not an error."""
+def _exists(read: Callable[[], object], *, made_up: bool = False) -> bool:
+    """Whether it exists. A definite NotFound is an answer, not an error.
+
+    `made_up`: nothing has this id. Basic-auth then refuses whoever is no administrator, instead of saying so.
+    """
     try:
         read()
     except NotFound:
+        return False
+    except PlainlyRefused:
+        if not made_up:
+            raise
         return False
     return True
 

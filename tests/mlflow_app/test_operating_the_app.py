@@ -19,6 +19,8 @@ import reconciler.mlflow_app
 from reconciler.demo.server import mlflow_server
 from reconciler.mlflow_app.options import OptionsError, read_options
 from tests.acceptance.test_daemon import until
+from tests.builders import accuracy_policy
+from tests.command import run
 from tests.mlflow_app.conftest import API, PASSWORD, Person
 from tests.mlflow_app.ports import free_port
 
@@ -106,6 +108,23 @@ def test_a_person_approves_and_rolls_back_by_the_commands_of_the_page(
         tags = admin.shown(model, "2")["tags"]
         assert tags["transition_decision.alias.champion"].endswith("by administrator root, directly.")
         assert tags["transition_decision.stage.Production"].endswith("by administrator root, directly.")
+
+
+def test_check_finds_no_fault_with_an_account_that_may_do_everything_the_daemon_does(
+    auth_uri: str, name: Callable[[], str], tmp_path: Path
+) -> None:
+    """On basic-auth a made-up id is refused, as if it were there: `svc` is no administrator."""
+    Person(auth_uri, "root").model(f"checked-{name()}")
+    (tmp_path / "policy.yaml").write_text(accuracy_policy(keys='models: ["checked-*"]'))
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "RECONCILER_REGISTRY__URI": auth_uri,
+        "MLFLOW_TRACKING_USERNAME": "svc", "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+        "RECONCILER_POLICY": str(tmp_path / "policy.yaml"), "RECONCILER_AUDIT__URL": f"sqlite:///{tmp_path}/audit.db",
+    }  # fmt: skip
+    assert run("db", "upgrade", environment=environment).returncode == 0
+    lines = run("check", environment=environment).stdout.splitlines()
+    assert [line for line in lines if "logged models" in line]
+    assert [line for line in lines if line.startswith("FAIL")] == []
 
 
 def test_a_person_rolls_back_by_databricks_client_as_the_page_says(auth_uri: str, name: Callable[[], str]) -> None:
