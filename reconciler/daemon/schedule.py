@@ -29,6 +29,8 @@ _PATIENCE = timedelta(seconds=10)
 _AN_HOUR = 3600.0
 _LOOKS_UP_EVERY = 0.5
 _INTERRUPTED = 130
+# `timeout`, and a terminal with a wrapper around the daemon, send one wish twice: to it, and to its group.
+_ONE_WISH = 0.5
 
 
 class Work(Protocol):
@@ -94,6 +96,7 @@ class Daemon:
         self._asked_again = threading.Event()
         self._waker = Waker()
         self._hup = False
+        self._asked_to_stop = -_AN_HOUR
 
     @collecting_rarely()
     def serve(self) -> None:
@@ -157,8 +160,12 @@ class Daemon:
             self._notifier.progress()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = monotonic()
         if self._stop.is_set():
-            self._leave(_INTERRUPTED)
+            if now - self._asked_to_stop > _ONE_WISH:
+                self._leave(_INTERRUPTED)
+            return
+        self._asked_to_stop = now
         self._stop.set()
         self._waker.wake()
 

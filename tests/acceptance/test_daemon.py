@@ -89,9 +89,24 @@ def test_a_second_signal_ends_the_daemon_at_once(product: Product, tmp_path: Pat
             until(lambda: bool(stuck.seen), "the first call")
             process.send_signal(signal.SIGTERM)
             until(lambda: "STOPPING=1" in manager.listen(), "the first signal taken")
+            # At once it would be taken for the same wish.
+            time.sleep(1)
             process.send_signal(signal.SIGTERM)
             # One that had waited for the call would end with 0.
             assert ended(process) == 130
+
+
+def test_one_wish_that_comes_twice_stops_the_daemon_in_order(product: Product, tmp_path: Path) -> None:
+    """`timeout` sends SIGTERM to its command, and to the group that it is in."""
+    log = tmp_path / "log"
+    with daemon(product, log) as process:
+        until(lambda: b"cycle:" in log.read_bytes(), "the first cycle")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        assert ended(process) == 0
+    assert b"stopped" in log.read_bytes()
 
 
 def test_a_registry_that_hangs_does_not_keep_the_daemon(product: Product, tmp_path: Path) -> None:
