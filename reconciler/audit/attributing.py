@@ -15,9 +15,10 @@ from reconciler.audit.looks import HELD
 from reconciler.audit.observation_tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import WRITTEN_TOGETHER, Served
-from reconciler.domain.causes import Cause, Explained, Found, Person, began_by, ended_by
+from reconciler.domain.causes import Cause, Explained, Found, began_by, ended_by
 from reconciler.domain.holding import Sign
 from reconciler.domain.looks import Place
+from reconciler.domain.request import Assurance, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
@@ -95,7 +96,7 @@ def _explained(row: Any, traces: Traces, approved_before: bool = False) -> Expla
     if row.sign == Sign.RENAMED and row.seen == HELD and row.continued_by_approval is None:
         # What it continues is not explained yet.
         return None
-    person = None if row.resolution_id is None else Person(row.decider, row.decider_assurance)
+    person = None if row.resolution_id is None else Requester(row.decider, Assurance(row.decider_assurance))
     found = Found(
         Sign(row.sign),
         decision_id=row.decision_id,
@@ -130,6 +131,6 @@ def _row_of(observation_id: int, why: Explained) -> dict[str, object]:
         "decision_id": why.decision_id,
         "resolution_id": why.resolution_id,
         "person": None if why.person is None else why.person.name,
-        "person_assurance": None if why.person is None else why.person.assurance,
+        "person_assurance": None if why.person is None else str(why.person.assurance),
         "detail": visible(why.detail),
     }

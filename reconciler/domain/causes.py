@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.domain.holding import Sign
+from reconciler.domain.request import NOBODY, Requester
 
 
 class Cause(StrEnum):
@@ -38,14 +39,6 @@ def is_approved(cause: Cause | None) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Who decided, as far as known, and how sure that is."""
-
-    name: str
-    assurance: str
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
     """What the record has that may explain a beginning or an end.
 
@@ -65,7 +58,7 @@ class Found:
     decision_id: str | None = None
     pending: bool = False
     resolution_id: int | None = None
-    person: Person | None = None
+    person: Requester | None = None
     changed: bool = False
     open: bool = False
     held_by_approval: bool = False
@@ -84,11 +77,8 @@ class Explained:
     by_approval: bool = False
     decision_id: str | None = None
     resolution_id: int | None = None
-    person: Person | None = None
+    person: Requester | None = None
     detail: str = ""
-
-
-_UNKNOWN = Person("", "unknown")
 
 
 def began_by(found: Found) -> Explained | None:
@@ -101,7 +91,7 @@ def began_by(found: Found) -> Explained | None:
     if (recorded := _recorded(found)) is not None:
         return recorded
     if found.open and found.looked_again and not found.pending:
-        return Explained(Cause.PERSON, True, person=_UNKNOWN, detail="it was moved while its request was open")
+        return Explained(Cause.PERSON, True, person=NOBODY, detail="it was moved while its request was open")
     if found.first_look:
         return Explained(Cause.BASELINE)
     if found.held_by_approval:
