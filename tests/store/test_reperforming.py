@@ -107,7 +107,7 @@ def test_several_processes_say_the_same_as_one(engine: Engine, monkeypatch: pyte
     with as_owner(engine) as connection:
         connection.execute(text("UPDATE decisions SET verdict = 'reject' WHERE id = (SELECT max(id) FROM decisions)"))
     alone = read_again(engine)
-    monkeypatch.setattr(in_parts, "_FEW", 1)
+    monkeypatch.setattr(in_parts, "FEW", 1)
     monkeypatch.setattr("reconciler.audit.stored_decisions._TOGETHER", 1)
     assert read_again(engine) == alone
     assert len(alone[1]) == 1
@@ -127,7 +127,7 @@ class Dies:
 
 def test_what_a_killed_process_leaves_is_done_all_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     decide(engine, 5)
-    monkeypatch.setattr(in_parts, "_FEW", 1)
+    monkeypatch.setattr(in_parts, "FEW", 1)
     monkeypatch.setattr("reconciler.audit.stored_decisions._TOGETHER", 2)
     with one_state(engine) as connection:
         parts = parts_of(connection, Chosen())

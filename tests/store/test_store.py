@@ -404,6 +404,8 @@ def test_status_tells_the_last_cycle_of_each_daemon(audit: Audit) -> None:
 def test_the_migrated_schema_is_the_one_the_code_knows(audit: Audit) -> None:
     with audit.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
+        # Comments of the catalogue are the migrations' alone; `db check` compares their texts.
+        connection.dialect.supports_comments = False
         assert compare_metadata(context, Base.metadata) == []
     assert schema.current(audit.url) == schema.head()
 
