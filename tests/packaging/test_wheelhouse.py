@@ -16,10 +16,9 @@ from tests.packaging.test_wheel import lend_dependencies
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")
-# What README tells people to type, without its comments.
-INSTALLING = re.findall(
-    r"^((?:pip|uv tool|pipx) install .*?)(?: +#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE
-)
+# What README, and the page of the app for its server, tell people to type, without comments.
+PAGES = (ROOT / "README.md").read_text(), (ROOT / "docs" / "mlflow-app.md").read_text()
+INSTALLING = re.findall(r"^((?:pip|uv tool|pipx) install .*?)(?: +#.*)?$", "".join(PAGES), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +58,12 @@ def test_a_wheel_that_was_changed_on_the_way_is_refused(wheelhouse: Path, tmp_pa
     assert "DO NOT MATCH THE HASHES" in done.stderr
 
 
-def test_readme_has_a_line_for_each_way_of_installing() -> None:
+def test_the_pages_have_a_line_for_each_way_of_installing() -> None:
     assert [line.split(" install")[0] for line in INSTALLING] == ["pip", "uv tool", "pipx", "pip", "pip"]
 
 
 @pytest.mark.parametrize("line", INSTALLING)
-def test_a_line_of_readme_installs_the_command(line: str, wheelhouse: Path, tmp_path: Path) -> None:
+def test_a_line_of_the_pages_installs_the_command(line: str, wheelhouse: Path, tmp_path: Path) -> None:
     program = line.split()[0]
     (tmp_path / "dist").mkdir()
     [ours] = wheelhouse.glob("mlflow_reconciler-*.whl")
