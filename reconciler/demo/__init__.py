@@ -30,7 +30,9 @@ _PAUSE = 5.0
 def run_demo(
     serve: bool, directory: Path | None, report: Callable[[Settings], None], pages: Callable[[Settings, Path], str]
 ) -> int:
-    """Run one cycle and print its report; with `serve`, keep running cycles until Ctrl-C. Returns an exit code.
+    """Run a cycle, look at what holds the targets, and print a report. Returns an exit code.
+
+    With `serve`, cycles go on until Ctrl-C.
 
     Args:
         report: prints what the audit database of these settings holds.
@@ -44,6 +46,7 @@ def run_demo(
     with _progress("starting an MLflow server on loopback") as done, mlflow_server(folder / "mlflow") as uri:
         done.set()
         settings = _first_cycle(uri, folder)
+        _by_hand(uri, settings)
         report(settings)
         _say(f"\naudit report:   {pages(settings, folder / 'report')}")
         _say(f"audit database: {folder / 'audit.db'}")
@@ -67,6 +70,15 @@ def _first_cycle(uri: str, folder: Path) -> Settings:
     return settings
 
 
+def _by_hand(uri: str, settings: Settings) -> None:
+    """What no decision brought there is an exception, once a second look still finds none."""
+    _say("somebody moves churn version 1 to Production by hand; two more cycles look at what is there:\n")
+    samples.move_by_hand(uri)
+    for _ in range(2):
+        run_once(settings, dry_run=False, on_event=_print_bypass)
+    _say("")
+
+
 def _settings(uri: str, folder: Path) -> Settings:
     policy = folder / "policy.yaml"
     policy.write_text(samples.POLICY, encoding="utf-8")
@@ -83,6 +95,11 @@ def _settings(uri: str, folder: Path) -> Settings:
 
 def _print_event(event: Event) -> None:
     print(f"  {event.text}", flush=True)
+
+
+def _print_bypass(event: Event) -> None:
+    if event.kind == "bypass":
+        _print_event(event)
 
 
 def _ungoverned(settings: Settings) -> None:

@@ -28,5 +28,8 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
     ):
         assert line in done.stdout
     assert re.search(r"pricing version 1 to Production: reject: .*: not logged on run \w{32}", done.stdout)
+    # Beside the two that were approved, what was moved by hand is an exception.
+    assert "churn version 1 holds Production without a decision" in done.stdout
+    assert "3 tenures: 2 decided, 1 exception" in (tmp_path / "demo/report/index.html").read_text()
     assert "vision" in (tmp_path / "demo/report/index.html").read_text()
     assert "Traceback" not in done.stderr
