@@ -109,6 +109,9 @@ class Daemon:
             self._serve()
         finally:
             self._waker.hear_no_more()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # What is left is the exit itself, in which Python would let a late one kill.
+                signal.signal(number, signal.SIG_IGN)
 
     def _serve(self) -> None:
         self._notifier.status("starting: the first cycle has not reached registry and database yet")
