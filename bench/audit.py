@@ -1,7 +1,7 @@
 """What a cycle, a start and the commands cost on an audit database of 10,000, 100,000 and 1,000,000 decisions.
 
     make bench BENCH_ARGS=audit
-    make bench BENCH_ARGS='audit --write --most 100000'
+    make bench BENCH_ARGS='audit --write --decisions 100000'
 
 Each decision rests on 8 kB of evidence and is written as the daemon writes it, the log included. The registry is a
 double in memory, so that what is measured is the database: SQLite in a file, PostgreSQL on the same machine.
@@ -9,23 +9,21 @@ double in memory, so that what is measured is the database: SQLite in a file, Po
 
 from __future__ import annotations
 
-import argparse
 import random
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, event
 
 from bench.costs import cost, statements
+from bench.databases import databases, of_databases
 from bench.evidence import POLICY, REGISTRY, judged, size_of
-from bench.pages import replace_section
+from bench.sections import Section
 from reconciler.audit import schema
 from reconciler.audit.database import SNAPSHOT, Access, make_engine, opened
 from reconciler.audit.pauses import PAUSE, RESUME, note_pause
@@ -37,12 +35,17 @@ from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Ending, Pending
 from tests.fake_registry import FakeRegistry
-from tests.postgres import PostgresServer
 
 SIZES = (10_000, 100_000, 1_000_000)
-HEADING = "An audit database that grows"
 _TEMPLATES, _TOGETHER, _DECIDED = 500, 200, 50
 _APPLIED = Outcome(OutcomeKind.APPLIED, "the registry shows it")
+_SECTION = Section(
+    "audit",
+    "An audit database that grows",
+    "Decisions with 8 kB of evidence each, in the log like all others; the registry is a double in memory, so only\n"
+    "the database is measured. SQLite's unit is a step of its machine, PostgreSQL's a block that was touched. Made\n"
+    "by `make bench BENCH_ARGS='audit --write'`.",
+)
 
 
 class Figure(NamedTuple):
@@ -152,6 +155,13 @@ class Grown:
         return took
 
 
+def grow(url: str, decisions: int) -> None:
+    """Makes a database with so many decisions."""
+    grown = Grown(url)
+    grown.grow_to(decisions)
+    grown.engine.dispose()
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[list[float]]:
     """The seconds of each transaction of the block that is not read-only, until it is committed."""
@@ -195,38 +205,10 @@ def table(kind: str, measured: Sequence[tuple[int, Sequence[Figure]]]) -> list[s
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="bench audit", description=__doc__)
-    parser.add_argument("--most", type=int, default=SIZES[-1], help="the largest database that is built")
-    parser.add_argument("--only", choices=["sqlite", "postgresql"])
-    parser.add_argument("--write", action="store_true", help="also write the tables into docs/performance.md")
-    asked: Any = parser.parse_args(arguments)
-    lines: list[str] = []
-    for kind, made in DATABASES.items():
-        if asked.only in {None, kind}:
-            with made() as url:
-                lines += table(kind, list(measure(url, asked.most)))
-                print("\n".join(lines), flush=True)
-    if asked.write:
-        replace_section(Path("docs/performance.md"), HEADING, [_INTRODUCTION, "", *lines])
+    asked = of_databases(_SECTION.parser(__doc__), SIZES[-1]).parse_args(arguments)
+    _SECTION.make(asked, _tables(asked))
 
 
-@contextmanager
-def _sqlite() -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield f"sqlite:///{folder}/audit.db"
-
-
-@contextmanager
-def _postgresql() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder))
-        yield server.new_database()
-        server.stop()
-
-
-DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql}
-_INTRODUCTION = (
-    "Decisions with 8 kB of evidence each, in the log like all others; the registry is a double in memory, so only\n"
-    "the database is measured. SQLite's unit is a step of its machine, PostgreSQL's a block that was touched. Made\n"
-    "by `make bench BENCH_ARGS='audit --write'`."
-)
+def _tables(asked: Any) -> Iterator[str]:
+    for kind, url in databases(asked):
+        yield from table(kind, list(measure(url, asked.decisions)))

@@ -6,29 +6,28 @@ make bench BENCH_ARGS='large --write'
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench import sweep, waiting
-from bench.pages import replace_section
+from bench.sections import Section
 
-HEADING = "A large registry"
-_INTRODUCTION = (
+_SECTION = Section(
+    "large",
+    "A large registry",
     "CPU is that of the daemon alone. The requests wait on a server with the app, which is a process of its own; the\n"
-    "workspace is a double in memory, and its minutes are simulated. Made by `make bench BENCH_ARGS='large --write'`."
+    "workspace is a double in memory, and its minutes are simulated. Made by `make bench BENCH_ARGS='large --write'`.",
 )
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="bench large", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="also write the table into docs/performance.md")
-    asked: Any = parser.parse_args(arguments)
+    asked = _SECTION.parser(__doc__).parse_args(arguments)
+    _SECTION.make(asked, _table())
+
+
+def _table() -> Iterator[str]:
+    yield from ("| measured | figure |", "|---|---|")
     with tempfile.TemporaryDirectory() as place:
-        rows = [*waiting.measure(Path(place)), *sweep.measure()]
-    lines = ["| measured | figure |", "|---|---|", *rows]
-    print("\n".join(lines))
-    if asked.write:
-        replace_section(Path("docs/performance.md"), HEADING, [_INTRODUCTION, "", *lines])
+        yield from waiting.measure(Path(place))
+    yield from sweep.measure()

@@ -9,7 +9,6 @@ log: itself, with five checks, and its outcome.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 from sqlalchemy import event, select
 
 from bench.audit import Grown
-from bench.pages import replace_section
+from bench.sections import Section, table
 from reconciler.audit.database import Access, one_state, opened
 from reconciler.audit.dossiers import dossier_of
 from reconciler.audit.head_files import read
@@ -30,7 +29,13 @@ from reconciler.audit.heads import HeadKeeper
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.verifying import Asked, verify
 
-HEADING = "Proving that nobody rewrote the record"
+_SECTION = Section(
+    "proofs",
+    "Proving that nobody rewrote the record",
+    "Seconds are those of the processor. A decision has two entries, and 8 kB of evidence in some 60 fields, whose\n"
+    "digests take most of the time. A long log is compared in as many processes as the machine has cores. Made by\n"
+    "`make bench BENCH_ARGS='proofs --decisions 40000 --write'`.",
+)
 _TOOL = Path(__file__).parents[1] / "tools" / "verify_audit.py"
 # Of a hundred days of decisions those of the last one.
 _OF_A_DAY = 100
@@ -88,21 +93,9 @@ def nodes_read(engine: Any) -> Iterator[list[int]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="bench proofs", description=__doc__)
+    parser = _SECTION.parser(__doc__)
     parser.add_argument("--decisions", type=int, default=20_000)
-    parser.add_argument("--write", action="store_true", help="also write the table into docs/performance.md")
-    asked: Any = parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        lines = [f"| SQLite, {asked.decisions:,} decisions | one core |", "|---|---|"]
-        for name, value in measure(Path(folder), asked.decisions):
-            lines.append(f"| {name} | {value} |")
-            print(lines[-1], flush=True)
-    if asked.write:
-        replace_section(Path("docs/performance.md"), HEADING, [_INTRODUCTION, "", *lines])
-
-
-_INTRODUCTION = (
-    "Seconds are those of the processor. A decision has two entries, and 8 kB of evidence in some 60 fields, whose\n"
-    "digests take most of the time. A long log is compared in as many processes as the machine has cores. Made by\n"
-    "`make bench BENCH_ARGS='proofs --decisions 40000 --write'`."
-)
+        rows = measure(Path(folder), asked.decisions)
+        _SECTION.make(asked, table(f"SQLite, {asked.decisions:,} decisions", "one core", rows))

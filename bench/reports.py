@@ -10,23 +10,22 @@ needs either.
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from bench.audit import Grown
-from bench.pages import replace_section
+from bench.audit import grow
+from bench.commands import cost_of
+from bench.sections import Section, table
 
-HEADING = "Reports of a quarter"
-_COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
+_SECTION = Section(
+    "reports",
+    "Reports of a quarter",
+    "Each as it is typed, as JSON, start-up of about 0.4 s included; a quarter has a fourth of the decisions. Seconds\n"
+    "are those of the processor. Made by `make bench BENCH_ARGS='reports --write'`.",
+)
 _QUARTER = ("--since", "2025-07-01", "--until", "2025-10-01")
 _NAMES = ("completeness", "bypasses", "drift", "operated", "policies", "decisions")
 _TENURES, _FIRST, _SEED = 20_000, 100_000_000, 400
@@ -34,7 +33,7 @@ _AT = "strftime('%Y-%m-%dT%H:%M:%S.000Z', {}, 'unixepoch')"
 _YEAR, _THIRD_QUARTER = 1735689600, 1751328000
 
 
-def grow(path: Path, many: int) -> None:
+def copy(path: Path, many: int) -> None:
     """Copies what is there until there are so many decisions."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         ask = connection.execute
@@ -114,43 +113,17 @@ def measure(url: str) -> Iterator[tuple[str, str]]:
 
 
 def _cost(url: str, *arguments: str) -> str:
-    """Seconds of the processor and the most memory of a command, by the kernel's account of it."""
-    command = [sys.executable, "-c", _MEASURED, str(_COMMAND), *arguments]
-    environment = {**os.environ, "RECONCILER_AUDIT__URL": url}
-    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
-    found = re.search(r"measured ([\d.]+) (\d+)", told)
-    assert found is not None, told
-    return f"{float(found[1]):.1f} s, {int(found[2]) // 1024} MB"
-
-
-_MEASURED = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-print("measured", spent.ru_utime + spent.ru_stime, spent.ru_maxrss, file=sys.stderr)
-"""
+    cost = cost_of(url, *arguments)
+    return f"{cost.cpu:.1f} s, {cost.memory} MB"
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="bench reports", description=__doc__)
+    parser = _SECTION.parser(__doc__)
     parser.add_argument("--decisions", type=int, default=1_000_000)
-    parser.add_argument("--write", action="store_true", help="also write the table into docs/performance.md")
-    asked: Any = parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audit.db"
-        grown = Grown(f"sqlite:///{path}")
-        grown.grow_to(_SEED)
-        grown.engine.dispose()
-        grow(path, asked.decisions)
-        lines = [f"| SQLite, {asked.decisions:,} decisions, {_TENURES:,} tenures | processor, memory |", "|---|---|"]
-        for name, value in measure(f"sqlite:///{path}"):
-            lines.append(f"| {name} | {value} |")
-            print(lines[-1], flush=True)
-    if asked.write:
-        replace_section(Path("docs/performance.md"), HEADING, [_INTRODUCTION, "", *lines])
-
-
-_INTRODUCTION = (
-    "Each as it is typed, as JSON, start-up of about 0.4 s included; a quarter has a fourth of the decisions. Seconds\n"
-    "are those of the processor. Made by `make bench BENCH_ARGS='reports --write'`."
-)
+        grow(f"sqlite:///{path}", _SEED)
+        copy(path, asked.decisions)
+        what = f"SQLite, {asked.decisions:,} decisions, {_TENURES:,} tenures"
+        _SECTION.make(asked, table(what, "processor, memory", measure(f"sqlite:///{path}")))
