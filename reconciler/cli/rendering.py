@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
@@ -69,7 +70,7 @@ def _values(section: Section, rows: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    return {name: _cell(getattr(value, name)) for name in value.__slots__}
+    return {field.name: _cell(getattr(value, field.name)) for field in fields(value)}
 
 
 def _cell(value: Any) -> Any:

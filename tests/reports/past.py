@@ -30,6 +30,8 @@ from tests.store.test_observations import Looking
 
 MINUTE: Final = timedelta(minutes=1)
 SILENCE: Final = timedelta(hours=3)
+# The steps before which `pause` and `resume` are typed.
+PAUSED, RESUMED = 35, 41
 MODELS: Final = ("churn", "fraud", "fraud_eu", "pricing", "Fraud")
 TARGETS: Final = ("Production", "@champion")
 # Who runs the runs of a model: whoever asks is ada.
@@ -252,10 +254,10 @@ class Past:
             self.truth.gaps.append((before, self.clock.now() + MINUTE))
         elif step in {25, 30}:
             self.mode = Mode.OBSERVE if step == 25 else Mode.ENFORCE
-        elif step in {35, 40}:
-            note_pause(self.engine, PAUSE if step == 35 else RESUME, "a freeze", "mia")
-            self.truth.pauses += step == 35
-            if step == 35:
+        elif step in {PAUSED, RESUMED}:
+            note_pause(self.engine, PAUSE if step == PAUSED else RESUME, "a freeze", "mia")
+            self.truth.pauses += step == PAUSED
+            if step == PAUSED:
                 self.paused_since = self.clock.now() + MINUTE
             else:
                 self.truth.gaps.append((self.paused_since, self.clock.now() + MINUTE))
@@ -313,7 +315,7 @@ class Past:
 
     @property
     def paused(self) -> bool:
-        return 35 <= len(self.truth.cycles) - 1 < 40
+        return PAUSED <= len(self.truth.cycles) - 1 < RESUMED
 
     def nothing(self, place: Place) -> None:
         pass

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, case, desc, func, or_, select
 
-from reconciler.audit.reporting import Reading, touching, typed
+from reconciler.audit.reporting import OfTenure, Reading, touching, typed
 from reconciler.audit.reports.completeness import EXCEPTION, Tenure, counted_as, tenures
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES
@@ -28,15 +28,9 @@ class Lane(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Held(OfTenure):
     """A tenure, as far as it is drawn: from the first look that saw it until the first that did not."""
 
-    tenure_id: int
-    registry: str
-    workspace: str
-    model: str
-    version: str
-    target: str
     counted_as: str
     first_seen_with: datetime
     first_seen_without: datetime | None
@@ -77,7 +71,7 @@ def _held(reading: Reading, lanes: Sequence[Lane], most: int) -> list[Held]:
     """The newest first."""
     if not lanes:
         return []
-    names = [name for name in Held.__slots__ if name != "counted_as"]
+    names = [field.name for field in fields(Held) if field.name != "counted_as"]
     here = or_(*(and_(*(TENURES.c[name] == value for name, value in lane._asdict().items())) for lane in lanes))
     query: Any = select(*(TENURES.c[name] for name in names), counted_as().label("counted_as"))
     newest = query.where(*touching(reading, TENURES), here).order_by(TENURES.c.tenure_id.desc()).limit(most)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, literal, or_, select
 
 from reconciler.audit.control import first_state
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, shown, typed
+from reconciler.audit.reporting import Answer, OfTenure, Reading, Report, Section, columns_of, shown, typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import GAPS, TENURES
 from reconciler.domain.text import counted
@@ -26,15 +26,9 @@ _TOLD = {
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(OfTenure):
     """What held a target. `held`: as far as looks tell, which are before and after the moment."""
 
-    tenure_id: int
-    registry: str
-    workspace: str
-    model: str
-    version: str
-    target: str
     held: str
     last_seen_without: datetime | None
     first_seen_with: datetime

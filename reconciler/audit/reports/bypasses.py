@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import case, func, select
 
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.reporting import Answer, OfTenure, Reading, Report, Section, columns_of, touching, typed
 from reconciler.audit.views import BYPASSES
 from reconciler.domain.text import counted
 
@@ -22,15 +22,9 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bypass:
+class Bypass(OfTenure):
     """A row of `bypasses`. It began between `last_seen_without` and `first_seen_with`."""
 
-    tenure_id: int
-    registry: str
-    workspace: str
-    model: str
-    version: str
-    target: str
     standing: str
     last_seen_without: datetime | None
     first_seen_with: datetime

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, se
 
 from reconciler.audit.control import Control, controls, doubts, observed
 from reconciler.audit.observation_tables import WatchedScopeRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.reporting import Answer, OfTenure, Reading, Report, Section, columns_of, touching, typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES
 from reconciler.domain.causes import Cause
@@ -44,7 +44,7 @@ _SURE: Final = (str(Assurance.AUTHENTICATED), str(Assurance.ASSERTED))
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class Tenure(OfTenure):
     """A tenure, with what it is counted as.
 
     Args:
@@ -52,12 +52,6 @@ class Tenure:
         policy_digest: of the policy that was in force when it was decided, where it was.
     """
 
-    tenure_id: int
-    registry: str
-    workspace: str
-    model: str
-    version: str
-    target: str
     counted_as: str
     touches: str
     began_by: str | None

@@ -10,7 +10,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
 
 from reconciler.audit.observation_tables import DriftRow, LookRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, overlapping, shown, touching, typed
+from reconciler.audit.reporting import (
+    Answer,
+    OfTenure,
+    Reading,
+    Report,
+    Section,
+    columns_of,
+    overlapping,
+    shown,
+    touching,
+    typed,
+)
 from reconciler.audit.views import TENURES
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
@@ -20,7 +31,7 @@ _ENDED = STILL, CHANGED_AGAIN, AS_JUDGED, OVER = "still", "changed_again", "as_j
 
 
 @dataclass(frozen=True, slots=True)
-class Drifted:
+class Drifted(OfTenure):
     """A field that was another than it was judged.
 
     Args:
@@ -30,12 +41,6 @@ class Drifted:
         until: the look that found something else there, or that the tenure is over; None: neither.
     """
 
-    tenure_id: int
-    registry: str
-    workspace: str
-    model: str
-    version: str
-    target: str
     decision_id: str
     field: str
     judged: str | None
