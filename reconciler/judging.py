@@ -70,7 +70,8 @@ def judge_batch(
     read = registry.evidence([*needed, *compared.to_read], now)
     for listed, needs in needed:
         key = listed.request.key
-        evidence = permitted(compared.known_to(read[key], key, needs, read), needs, policy.excludes)
+        evidence = compared.known_to(read[key], key, needs, read).judged_by(needs.codes)
+        evidence = permitted(evidence, needs, policy.excludes)
         verdict = evaluate(policy, listed.request, evidence, at)
         if verdict.kind is not VerdictKind.ABSTAIN:
             # Of what is decided the evidence is kept, and the verdict rests on what is kept. An abstention keeps none.

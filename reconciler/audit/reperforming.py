@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sqlalchemy import Connection, select
 
@@ -19,12 +20,14 @@ from reconciler.audit.rows import RequestColumns
 from reconciler.audit.stored_decisions import Part, StoredDecision, read_part
 from reconciler.audit.tables import PolicyVersionRow
 from reconciler.domain.agreement import Agreement, Discrepancy, by_recorded_checks, compared, overall
+from reconciler.domain.checks.kinds import Kinds
 from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible
 from reconciler.judging import UnknownEngine, judge_again
 from reconciler.policy.file import PolicyError, parse_policy
+from reconciler.policy.plugins import NO_PLUGINS, Plugins
 
 VERIFY = "see `mlflow-reconciler audit verify`"
 # What evidence that somebody changed can make a check stumble over.
@@ -75,21 +78,27 @@ def unknown(what: str, why: str) -> NotJudged:
 class Policies:
     """The policies that were in force, by the digest of their text. It remembers those that it has read."""
 
+    plugins: Plugins = NO_PLUGINS
     _known: dict[str, Policy | NotJudged] = field(default_factory=dict)
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """In each process anew: its checks of plugins have a process there, and name the code that they have there."""
+        return self.plugins.kinds()
 
     def of(self, connection: Connection, digest: str) -> Policy:
         """Raises NotJudged where its text is not what it was, or cannot be read."""
         if digest not in self._known:
             if len(self._known) >= _POLICIES_KEPT:
                 self._known.clear()
-            self._known[digest] = _policy(connection, digest)
+            self._known[digest] = _policy(connection, digest, self.kinds)
         known = self._known[digest]
         if isinstance(known, NotJudged):
             raise known
         return known
 
 
-def _policy(connection: Connection, digest: str) -> Policy | NotJudged:
+def _policy(connection: Connection, digest: str, kinds: Kinds) -> Policy | NotJudged:
     text = connection.scalar(select(PolicyVersionRow.text).where(PolicyVersionRow.digest == digest))
     if text is None:
         return NotJudged(Discrepancy(Agreement.DIFFERS, "policy", "", digest, "", f"the policy is missing: {VERIFY}"))
@@ -98,7 +107,7 @@ def _policy(connection: Connection, digest: str) -> Policy | NotJudged:
         changed = f"the text of the policy was changed: {VERIFY}"
         return NotJudged(Discrepancy(Agreement.DIFFERS, "policy", "", digest, other, changed))
     try:
-        return parse_policy(text, f"policy {digest[:12]}", stored=True).policy
+        return parse_policy(text, f"policy {digest[:12]}", kinds, stored=True).policy
     except PolicyError as error:
         return unknown("policy", f"this release cannot read the policy: {visible(str(error).splitlines()[0], 300)}")
     except STUMBLES:
@@ -168,10 +177,13 @@ def _reperformed(one: StoredDecision, found: Sequence[Discrepancy]) -> Reperform
     return Reperformed(id, at, model, version, target, tuple(found))
 
 
-def reperform(url: str, parts: Sequence[Part]) -> Iterator[OfPart]:
+def reperform(url: str, parts: Sequence[Part], plugins: Plugins = NO_PLUGINS) -> Iterator[OfPart]:
     """Each part judged again, in their order.
+
+    Args:
+        plugins: their checks, of which no other can be judged again.
 
     Raises:
         AuditUnavailable: the database cannot be read.
     """
-    return results_of(url, Reperform(), parts)
+    return results_of(url, Reperform(Policies(plugins)), parts)

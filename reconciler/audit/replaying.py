@@ -14,6 +14,7 @@ from reconciler.audit.stored_decisions import Part, StoredDecision, read_part
 from reconciler.domain.policy import Policy
 from reconciler.domain.text import visible
 from reconciler.policy.file import parse_policy
+from reconciler.policy.plugins import NO_PLUGINS, Plugins
 from reconciler.policy.replay import Change, Judging, Replayed, needs_of, replayed
 
 
@@ -48,7 +49,7 @@ class Replay:
 
     def __call__(self, connection: Connection, part: Part) -> OfPart:
         if self._new is None:
-            self._new = parse_policy(self.text, "the policy").policy
+            self._new = parse_policy(self.text, "the policy", self.policies.kinds).policy
         count: Counter[str] = Counter()
         told = []
         for one in read_part(connection, part):
@@ -80,10 +81,10 @@ def _told(one: StoredDecision, would: Replayed) -> ReplayedDecision:
     return ReplayedDecision(id, at, model, version, target, verdict, would)
 
 
-def replay(url: str, text: str, parts: Sequence[Part]) -> Iterator[OfPart]:
+def replay(url: str, text: str, parts: Sequence[Part], plugins: Plugins = NO_PLUGINS) -> Iterator[OfPart]:
     """The decisions of each part, judged by the policy of this text, in their order.
 
     Raises:
         AuditUnavailable: the database cannot be read.
     """
-    return results_of(url, Replay(text), parts)
+    return results_of(url, Replay(text, Policies(plugins)), parts)

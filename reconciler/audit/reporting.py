@@ -20,8 +20,10 @@ from reconciler.audit.heads import head_now
 from reconciler.audit.running_tables import RunningStateRow
 from reconciler.audit.statements import Served, matching
 from reconciler.audit.tables import DaemonRow, now_in
+from reconciler.domain.checks.kinds import Kinds
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
+from reconciler.policy.plugins import NO_PLUGINS, Plugins
 
 R = TypeVar("R")
 # So many rows of a long list are in memory at a time.
@@ -62,11 +64,13 @@ class Reading:
 
     Args:
         connection: in a transaction that sees no rows added meanwhile.
+        plugins: whose checks the policies that were in force may require.
     """
 
-    def __init__(self, connection: Connection, asked: Asked) -> None:
+    def __init__(self, connection: Connection, asked: Asked, plugins: Plugins = NO_PLUGINS) -> None:
         self.connection = connection
         self.asked = asked
+        self._plugins = plugins
         self.now = now_in(connection)
         self.since = asked.since
         # Of what is yet to come nothing is on record.
@@ -112,6 +116,11 @@ class Reading:
 
     def about(self, table: FromClause, moment: str) -> list[ColumnElement[bool]]:
         return [*self.among(table), *self.within(table.c[moment])]
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """Raises PluginError."""
+        return self._plugins.kinds()
 
     @cached_property
     def registries(self) -> list[Served]:

@@ -15,7 +15,7 @@ from reconciler.settings.model import Settings
 
 def policy_in_force(settings: Settings) -> PolicyInForce:
     """Read the configured policy. Raises SettingsError or PolicyError."""
-    loaded = read_policy(settings.policy_path())
+    loaded = read_policy(settings.policy_path(), settings.plugins.named().kinds())
     policy = loaded.policy.excluding(settings.evidence.exclude)
     path = os.path.abspath(settings.policy_path())
     return PolicyInForce(policy, loaded.digest, loaded.text, path, _account(), loaded.includes)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reconciler.policy.plugins import Plugins
     from reconciler.settings.model import Settings
 
 
@@ -74,3 +75,14 @@ def settings() -> Settings:
 
     log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
     return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})
+
+
+def plugins() -> Plugins:
+    """The checks of plugins that the configuration names; none where there is no configuration that can be read."""
+    from reconciler.policy.plugins import NO_PLUGINS
+    from reconciler.settings.errors import SettingsError
+
+    try:
+        return settings().plugins.named()
+    except SettingsError:
+        return NO_PLUGINS

@@ -51,5 +51,5 @@ def pages_of_everything(settings: Settings, place: Path) -> str:
     except (CannotDraw, LibraryMissing) as error:
         return f"not written: {error}"
     with audit_snapshot(settings) as connection:
-        write_folder(Reading(connection, Asked()), place)
+        write_folder(Reading(connection, Asked(), settings.plugins.named()), place)
     return str(place / "index.html")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.common import settings
+from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.output import write_json
 from reconciler.cli.replaying import replay
@@ -35,7 +35,7 @@ def validate(
     from reconciler.settings.errors import SettingsError
 
     path = path or settings().policy_path()
-    loaded = read_policy(path)
+    loaded = read_policy(path, plugins().kinds())
     for warning in loaded.warnings:
         say(f"warning: {warning.in_file(str(path))}")
     # A policy can be checked where nothing is configured.
@@ -44,6 +44,8 @@ def validate(
             say(f"warning: {path}: {sentence}")
     for sentence in _replacements(loaded.policy):
         print(f"{path}: {sentence}")
+    for code in sorted(loaded.policy.all_needs().codes):
+        print(f"{path}: {code.check} is a check of {code.distribution} {code.version}, sha256 {code.sha256}")
     files = f" in {counted(len(loaded.includes) + 1, 'file')}" if loaded.includes else ""
     print(f"{path}: {counted(len(loaded.policy.rules), 'rule')}{files}, digest {loaded.digest}")
     return DONE
@@ -71,7 +73,8 @@ def diff(
     from reconciler.policy.diff import differences
     from reconciler.policy.file import read_policy
 
-    found = list(differences(read_policy(old).policy, read_policy(new).policy))
+    kinds = plugins().kinds()
+    found = list(differences(*(read_policy(path, kinds).policy for path in (old, new))))
     for sentence in found:
         print(sentence)
     if not found:
@@ -95,7 +98,7 @@ def judge_cases(
 
     path = path or settings().policy_path()
     beside = cases or path.with_suffix(".test.yaml")
-    policy = read_policy(path).policy
+    policy = read_policy(path, plugins().kinds()).policy
     results = outcomes_of(policy, *read_cases(beside))
     failed = [one for one in results if one.failures]
     for one in failed:
@@ -116,5 +119,5 @@ def schema() -> int:
     """Print the JSON Schema of a policy, for editors."""
     from reconciler.policy.grammar import policy_model
 
-    write_json(policy_model().model_json_schema(), sys.stdout)
+    write_json(policy_model(plugins().kinds()).model_json_schema(), sys.stdout)
     return DONE

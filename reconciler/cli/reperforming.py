@@ -50,12 +50,15 @@ def reperform(
 
     if decision_id is not None and (since or until):
         raise typer.BadParameter("names one decision: leave out --since and --until", param_hint="decision_id")
-    url = settings().audit.url.get_secret_value()
+    configured = settings()
+    url, plugins = configured.audit.url.get_secret_value(), configured.plugins.named()
+    # What cannot be loaded is told before anything is judged.
+    plugins.kinds()
     many, parts = chosen_decisions(url, decision_id, Chosen(None, *period(since, until)))
     count: Counter[str] = Counter()
     stream = rows_writer(Shape(format, not no_headers), COLUMNS, COLUMNS[:-1], sys.stdout)
     with progress_bar("judging again") as progress:
-        for done in judged_again(url, parts):
+        for done in judged_again(url, parts, plugins):
             count["decisions"] += done.judged
             progress(count["decisions"], many)
             for one in done.told:

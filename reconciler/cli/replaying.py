@@ -54,15 +54,17 @@ def replay(
     from reconciler.audit.stored_decisions import Chosen
     from reconciler.policy.file import read_policy
 
-    chosen, loaded = Chosen(None, *period(since, until)), read_policy(new)
+    configured = settings()
+    plugins = configured.plugins.named()
+    chosen, loaded = Chosen(None, *period(since, until)), read_policy(new, plugins.kinds())
     for warning in loaded.warnings:
         say(f"warning: {warning.in_file(str(new))}")
-    url = settings().audit.url.get_secret_value()
+    url = configured.audit.url.get_secret_value()
     many, parts = chosen_decisions(url, None, chosen)
     count: Counter[str] = Counter()
     stream = rows_writer(Shape(format, not no_headers), COLUMNS, COLUMNS[:-2], sys.stdout)
     with progress_bar("judging by the policy") as progress:
-        for done in judged_by(url, loaded.text, parts):
+        for done in judged_by(url, loaded.text, parts, plugins):
             count.update(done.count)
             progress(_all(count), many)
             for one in done.told:

@@ -173,7 +173,7 @@ def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
     from reconciler.bootstrap.audit_reader import audit_snapshot
 
     with audit_snapshot(settings) as connection:
-        yield Reading(connection, asked)
+        yield Reading(connection, asked, settings.plugins.named())
 
 
 def _write(report: Report, reading: Reading, shape: Shape | None, output: Path | None, section: str | None) -> None:

@@ -16,7 +16,7 @@ _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
 # What a holder has of its own.
 _IN_WORDS = {"shown": "version", "logged_model": "logged model"}
-_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder")
+_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder", "code")
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24
 _MOST_LINES = 3
@@ -94,7 +94,7 @@ def _show_answer(page: _Page, title: str, answer: Mapping[str, Any]) -> None:
         return
     page.write(title, "", 2)
     of_another = {name: value for name, value in answer.items() if isinstance(value, dict) and "answer" in value}
-    below = {name: value for name, value in answer.items() if name in MAPS or name == "datasets"}
+    below = {name: value for name, value in answer.items() if name in MAPS or name in {"datasets", "checks"}}
     left_out = answer.get("left_out") or {}
     for name, value in answer.items():
         if name not in {*below, *of_another, "answer", "left_out"} and value not in (None, "", []):
@@ -144,6 +144,13 @@ def _value(value: Any) -> str:
         return _reading(value)
     if "began_by" in value:
         return f"{value['why']}{f', first seen {since}' if (since := value['since']) else ''}"
+    return _with_digest(value)
+
+
+def _with_digest(value: Mapping[str, Any]) -> str:
+    """A dataset, or the code of a check; of anything else its JSON."""
+    if "distribution" in value:
+        return f"{value['distribution']} {value['version']}, sha256 {value['sha256']}"
     if "digest" in value:
         used_for = f", {value['context']}" if value["context"] else ""
         return f"{value['name']} ({value['digest']}){used_for}"

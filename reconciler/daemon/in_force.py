@@ -66,7 +66,9 @@ def run_daemon(config: Path | None, settings: Settings) -> int:
 def _introduced(named: Named) -> str:
     interval = duration_text(named.settings.schedule.interval)
     what = f"policy {named.in_force.digest[:12]}, mode {named.settings.mode}, every {interval}"
-    return f"started: version {__version__}, registry {named.registry.uri}, {what}"
+    codes = sorted(named.in_force.policy.all_needs().codes)
+    checks = "".join(f", {code.check} of {code}" for code in codes)
+    return f"started: version {__version__}, registry {named.registry.uri}, {what}{checks}"
 
 
 def _named_by(

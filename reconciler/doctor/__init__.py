@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reconciler.doctor.database import database
-from reconciler.doctor.files import configuration, credentials, disk, heads, metrics, policy
+from reconciler.doctor.files import configuration, credentials, disk, heads, metrics, plugins, policy
 from reconciler.doctor.findings import Finding, Level, fail, failed, lines, skip, worst
 from reconciler.doctor.network import proxy, registry_address, transport_security
 from reconciler.doctor.registry import registry
@@ -25,6 +25,7 @@ def check(settings: Settings, config: Path | None) -> list[Finding]:
     """Return every finding, the configuration first."""
     return [
         configuration(settings, config),
+        *_findings("plugins", lambda: plugins(settings)),
         *_findings("policy", lambda: policy(settings)),
         *_findings("registry", lambda: _registry(settings)),
         *_findings("database", lambda: database(settings)),

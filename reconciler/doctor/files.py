@@ -35,6 +35,12 @@ def configuration(settings: Settings, config: Path | None) -> Finding:
     return ok("configuration", f"{source} variables; mode {settings.mode}")
 
 
+def plugins(settings: Settings) -> list[Finding]:
+    """Which checks of plugins are loaded, and with which code; nothing where none is configured."""
+    loaded = [kind.plugin.code for kind in settings.plugins.named().loaded()]
+    return [ok("plugins", "; ".join(f"{code.check} of {code}" for code in loaded))] if loaded else []
+
+
 def policy(settings: Settings) -> Finding:
     refuse_writable_by_others(settings.policy_path())
     in_force = policy_in_force(settings)

@@ -176,11 +176,14 @@ class _Hidden:
 
 
 def is_withheld(check: CheckResult) -> bool:
-    return check.result is Result.UNKNOWN and check.code == CommonCode.WITHHELD
+    """Whether nobody can tell what it would find: a value is gone, or the code of a plugin is another or fails."""
+    return check.result is Result.UNKNOWN and check.code in {CommonCode.WITHHELD, CommonCode.CHECK_ERROR}
 
 
 def _of_a_check(old: RecordedCheck, new: CheckResult, hidden: _Hidden) -> Iterator[Discrepancy]:
-    if (old.result, old.code) != (new.result, new.code) and hidden.hides(new):
+    # What a plugin failed to tell then says nothing of what it tells today.
+    untold = hidden.hides(new) or old.code == CommonCode.CHECK_ERROR
+    if (old.result, old.code) != (new.result, new.code) and untold:
         yield Discrepancy(Agreement.UNKNOWN, "result", old.name, old.result, str(new.result), new.observed)
         return
     values = (

@@ -51,6 +51,9 @@ def as_captured(evidence: Evidence, then: Needs, now: Needs) -> Evidence:
             answers[kind.key] = Unreadable(f"{kind.key} {NOT_CAPTURED}")
     captured = replace(evidence, answers=MappingProxyType(answers))
     captured = captured.withholding(list(_names(captured, then, now)), NOT_CAPTURED)
+    # A check that the policy of then did not have was judged by no code, and is judged by that of today.
+    before = {code.check for code in then.codes}
+    captured = captured.judged_by([code for code in now.codes if code.check not in before])
     holder = captured.answers.get(HolderFacts.key)
     if isinstance(holder, HolderFacts):
         captured = captured.knowing(_holder(holder, now.metrics - then.metrics))

@@ -36,7 +36,10 @@ class ReasonCode(_Explained):
     ALL_CHECKS_PASSED = "all_checks_passed", "approve: every check of every matching rule passed"
     CHECKS_FAILED = "checks_failed", "reject: at least one check failed, whatever the others would say"
     NO_POLICY = "no_policy", "abstain: no rule covers this model and target"
-    UNREADABLE = "unreadable", "abstain: something could not be read; it is tried again"
+    UNREADABLE = (
+        "unreadable",
+        "abstain: something could not be read, or a check of your own failed; it is tried again",
+    )
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
     WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
     UNDETERMINED = "undetermined", "abstain: the registry does not show what a check asks for"
@@ -73,6 +76,10 @@ class CommonCode(FindingCode):
         "nothing tells that what holds the target was approved, so it is no baseline: an abstention",
     )
     OUTSIDE_WINDOW = "outside_window", "outside the hours of `window`, or in a freeze: an abstention"
+    CHECK_ERROR = (
+        "check_error",
+        "a check of your own raised an error, took too long or gave no answer: an abstention, tried again",
+    )
 
 
 class AbsenceCode(FindingCode):

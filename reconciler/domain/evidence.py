@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from reconciler.domain.answers import Answer, answer_data, answer_of
+from reconciler.domain.code_facts import Code, CodeFacts
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.facts import (
     Absent,
@@ -34,13 +35,15 @@ from reconciler.domain.holder_facts import HolderFacts
 from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
 from reconciler.domain.times import iso, parse_iso
-from reconciler.domain.withheld import EXCLUDED, without, without_names
+from reconciler.domain.withheld import EXCLUDED, Withheld, without, without_names
 
 __all__ = [
     "FACTS",
     "FORMAT",
     "Absent",
     "Answer",
+    "Code",
+    "CodeFacts",
     "Dataset",
     "Evidence",
     "Fact",
@@ -69,7 +72,9 @@ MOST_OF_A_FAMILY = 1001
 _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
-FACTS: tuple[type[Fact], ...] = (VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts)
+FACTS: tuple[type[Fact], ...] = (
+    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, CodeFacts,
+)  # fmt: skip
 
 F = TypeVar("F", bound=Fact)
 
@@ -119,6 +124,16 @@ class Evidence:
         """
         own = self.of(self.read_at, {kind: answer}).answers
         return replace(self, answers=MappingProxyType({**self.answers, **own}))
+
+    def judged_by(self, codes: Collection[Code]) -> Self:
+        """The same evidence, which names the code that judges it, of checks of plugins; codes that it names stay."""
+        named = self.answers.get(CodeFacts.key)
+        try:
+            known = dict(named.checks) if isinstance(named, CodeFacts) else {}
+        except Withheld:
+            return self
+        new = [code for code in codes if code.check not in known]
+        return self.knowing(CodeFacts.of([*known.values(), *new])) if new else self
 
     def excluding(self, paths: Iterable[str], names: Iterable[str] = ()) -> Self:
         """The same evidence without these fields, and with the note that they were kept out.
@@ -205,6 +220,8 @@ class Needs:
     model_tags: frozenset[str] = frozenset()
     # What holds the target, with the same metrics, to compare with.
     holder: bool = False
+    # The code that judges, of checks of plugins.
+    codes: frozenset[Code] = frozenset()
     # Paths of what a rule asks for, and the configuration keeps out of the evidence.
     excluded: frozenset[str] = frozenset()
 
@@ -242,4 +259,5 @@ class Needs:
             registered_model=any(need.registered_model for need in needs),
             model_tags=frozenset().union(*(need.model_tags for need in needs)),
             holder=any(need.holder for need in needs),
+            codes=frozenset().union(*(need.codes for need in needs)),
         )

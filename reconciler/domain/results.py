@@ -14,7 +14,7 @@ from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Role
 from reconciler.domain.withheld import Withheld
 
-# Reading once more helps no more: they are told apart from what could not be read.
+# They are told apart from what could not be read.
 _NOT_SHOWN = frozenset(
     {
         CommonCode.WITHHELD,
@@ -22,10 +22,12 @@ _NOT_SHOWN = frozenset(
         CommonCode.HOLDER_UNAPPROVED,
         AbsenceCode.NO_HOLDER,
         CommonCode.OUTSIDE_WINDOW,
+        CommonCode.CHECK_ERROR,
     }
 )
 _ORDER = (
     (CommonCode.UNREADABLE, ReasonCode.UNREADABLE),
+    (CommonCode.CHECK_ERROR, ReasonCode.UNREADABLE),
     (CommonCode.WITHHELD, ReasonCode.WITHHELD),
     (CommonCode.UNDETERMINED, ReasonCode.UNDETERMINED),
     (CommonCode.HOLDER_UNAPPROVED, ReasonCode.UNDETERMINED),

@@ -10,6 +10,7 @@ from reconciler.domain.checks.compare import CompareCheck
 from reconciler.domain.checks.family import FamilyCheck
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.domain.checks.run import RunCheck
+from reconciler.domain.plugin_checks import PluginCheck
 from reconciler.domain.policy import Policy, Rule
 from reconciler.policy.including import File
 from reconciler.policy.problems import Location, Problem
@@ -64,6 +65,8 @@ def _parts(required: Check | AnyOf) -> Iterator[Check]:
 
 
 def _reads_run(check: Check) -> bool:
+    if isinstance(check, PluginCheck):
+        return bool(check.needs().metrics or check.needs().metric_globs)
     return isinstance(check, FamilyCheck) or (isinstance(check, MetricCheck | CompareCheck) and check.source == "run")
 
 

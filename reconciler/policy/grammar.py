@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Union, cast, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, create_model
@@ -20,7 +20,8 @@ _DEPTH = 4
 _DEPTH_WITHIN = 8
 
 
-@cache
+# Kinds of plugins are made anew when their code is.
+@lru_cache(4)
 def policy_model(kinds: Kinds = KINDS, *, including: bool = True) -> type[Policy]:
     """The model of policies whose rules may require these kinds of check: it validates data and has the JSON Schema.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from reconciler.domain.checks.base import Check
 from reconciler.domain.checks.kinds import Kinds
 from reconciler.domain.fields import STORED
 from reconciler.domain.mistakes import typed_and_wrong
@@ -178,11 +179,18 @@ def _message(mistake: Mapping[str, Any], kinds: Kinds) -> str:
         case "extra_forbidden":
             return "unknown key" + _hint(str(location[-1]), known_keys(location, kinds))
         case "check_kind":
-            return str(mistake["msg"])
+            return str(mistake["msg"]) + _of_your_own(mistake["input"], kinds)
         case "missing":
             return "required key is missing"
         case _:
             return typed_and_wrong(mistake)
+
+
+def _of_your_own(value: object, kinds: Kinds) -> str:
+    """What to do where a key may be a check that is not loaded."""
+    known = {kind.kind for kind in kinds}
+    keys = {str(key) for key in value} - set(Check.model_fields) if isinstance(value, Mapping) else set()
+    return "; checks of your own are loaded by plugins.checks" if keys and not keys & known else ""
 
 
 def _hint(word: str, known: Sequence[str]) -> str:

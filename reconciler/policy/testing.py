@@ -110,6 +110,7 @@ def _tested(policy: Policy, case: Case, decisions: Mapping[str, Mapping[str, Any
         request, evidence, now = _given(case, decisions)
     except ValueError as error:
         return Tested(case.name, (str(error),))
+    evidence = evidence.judged_by(policy.needs(request).codes)
     verdict = ENGINES[ENGINE](policy, request, evidence, now)
     rules = tuple(dict.fromkeys(check.rule for check in verdict.checks))
     return Tested(case.name, tuple(_failures(case, verdict, known)), rules)

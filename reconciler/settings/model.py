@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from reconciler.domain.text import visible_name
-from reconciler.domain.times import duration_text, parse_duration
+from reconciler.domain.times import duration_text
 from reconciler.settings.addresses import address, database_url, is_databricks, is_loopback
 from reconciler.settings.errors import SettingsError
+from reconciler.settings.plugins import PluginSettings
+from reconciler.settings.section import Duration, Section, names_of, positive
 from reconciler.settings.sendable import as_utf8, in_a_header
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
@@ -22,20 +24,7 @@ DEFAULT_CONFIG = Path("/etc/mlflow-reconciler/config.yaml")
 DEFAULT_STATE = Path("/var/lib/mlflow-reconciler")
 
 
-def _duration(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float | timedelta):
-        raise ValueError("is not a duration: use for example 90s, 10m or 1h30m")
-    return value if isinstance(value, timedelta) else parse_duration(value)
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RegistrySettings(_Section):
+class RegistrySettings(Section):
     """The registry: where requests are listed and evidence is read."""
 
     uri: str | None = Field(None, description="The registry: http(s)://… (default $MLFLOW_REGISTRY_URI, …).")
@@ -84,8 +73,8 @@ class RegistrySettings(_Section):
 
     @field_validator("timeout", "full_sweep")
     @classmethod
-    def _must_be_positive(cls, duration: timedelta) -> timedelta:
-        return _positive(duration)
+    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+        return positive(duration)
 
 
 def _state_directory() -> str:
@@ -93,7 +82,7 @@ def _state_directory() -> str:
     return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or str(DEFAULT_STATE)
 
 
-class AuditSettings(_Section):
+class AuditSettings(Section):
     """The audit database."""
 
     url: SecretStr = Field(
@@ -111,7 +100,7 @@ class AuditSettings(_Section):
         return SecretStr(database_url(as_utf8(url.get_secret_value())))
 
 
-class ScheduleSettings(_Section):
+class ScheduleSettings(Section):
     """When cycles run."""
 
     interval: Duration = Field(
@@ -128,11 +117,11 @@ class ScheduleSettings(_Section):
 
     @field_validator("interval", "deadline", "evidence_age", "lease")
     @classmethod
-    def _must_be_positive(cls, duration: timedelta) -> timedelta:
-        return _positive(duration)
+    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+        return positive(duration)
 
 
-class ObserveSettings(_Section):
+class ObserveSettings(Section):
     """Looking at what holds a governed target, however it came there."""
 
     interval: Duration = Field(
@@ -144,31 +133,26 @@ class ObserveSettings(_Section):
 
     @field_validator("interval", "budget")
     @classmethod
-    def _must_be_positive(cls, duration: timedelta) -> timedelta:
-        return _positive(duration)
+    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+        return positive(duration)
 
 
-def _names(value: Any) -> Any:
-    """A list, or as a variable has it: names with commas between them."""
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-
-class EvidenceSettings(_Section):
+class EvidenceSettings(Section):
     """What is kept of what was judged."""
 
-    exclude: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    exclude: Annotated[tuple[str, ...], BeforeValidator(names_of)] = Field(
         (), description="Names of tags, parameters and datasets (globs) that are never read into the evidence."
     )
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """Logging to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json", "journal"] = "text"
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """Metrics for a monitoring system."""
 
     path: Path | None = Field(None, description="A .prom file for node_exporter's textfile collector.")
@@ -178,7 +162,7 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be configured. Make one with `load_settings`."""
 
     registry: RegistrySettings = RegistrySettings()
@@ -191,6 +175,7 @@ class Settings(_Section):
     schedule: ScheduleSettings = ScheduleSettings()
     observe: ObserveSettings = ObserveSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    plugins: PluginSettings = PluginSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
 
@@ -274,9 +259,3 @@ def _refuse_plaintext(uri: str, allowed: bool) -> None:
     raise SettingsError(
         [f"registry.uri: {uri} would send credentials in plain text: use https://, or set registry.allow_plaintext"]
     )
-
-
-def _positive(duration: timedelta) -> timedelta:
-    if duration <= timedelta(0):
-        raise ValueError("must be positive, for example 60s")
-    return duration

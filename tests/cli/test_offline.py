@@ -245,7 +245,7 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
         "AlreadyServed": 78, "SettingsError": 78,
         "PolicyError": 78, "NoHeads": 2, "Unprovable": 1, "UnusableKey": 78, "UnusablePublicKey": 2,
         "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
-        "CannotDraw": 78, "LibraryMissing": 78,
+        "CannotDraw": 78, "LibraryMissing": 78, "PluginError": 78,
     }  # fmt: skip
 
 

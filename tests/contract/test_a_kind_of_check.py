@@ -125,7 +125,8 @@ def test_its_mistakes_and_doubts_are_told_with_their_place() -> None:
         policy("fraud-team", "        onwer: x\n      - ownr: y\n")
     assert [problem.in_file("p") for problem in caught.value.problems] == [
         "p:7:9: rules[0].require[0].onwer: unknown key: did you mean owner?",
-        f"p:8:9: rules[0].require[1]: not a check: use exactly one of {KNOWN}, owner, any_of",
+        f"p:8:9: rules[0].require[1]: not a check: use exactly one of {KNOWN}, owner, any_of; "
+        "checks of your own are loaded by plugins.checks",
     ]
     [doubt] = policy("nobody").warnings
     assert doubt.in_file("p") == "p:6:9: rules[0].require[0]: can never pass: nobody is no team"
@@ -141,7 +142,7 @@ def test_the_schema_and_the_reference_show_it() -> None:
 
 def test_a_policy_of_the_product_does_not_know_it() -> None:
     text = policy("fraud-team").text
-    with pytest.raises(PolicyError, match=f"use exactly one of {KNOWN}, any_of$"):
+    with pytest.raises(PolicyError, match=f"use exactly one of {KNOWN}, any_of; checks of your own "):
         parse_policy(text, "p.yaml")
 
 

@@ -36,7 +36,8 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
         "p.yaml:6:9: rules[0].require[0]: min 0.9 is greater than max 0.5",
         "p.yaml:10:17: rules[0].require[1].equals: 1 is not a string: put it in quotes",
         "p.yaml:11:9: rules[0].require[1].mathces: unknown key: did you mean matches?",
-        f"p.yaml:12:9: rules[0].require[2]: not a check: use exactly one of {KNOWN}, any_of",
+        f"p.yaml:12:9: rules[0].require[2]: not a check: use exactly one of {KNOWN}, any_of; "
+        "checks of your own are loaded by plugins.checks",
         "p.yaml:13:24: rules[0].require[3].run.max_age: '3 parsecs' is not a duration: "
         "use for example 90s, 10m, 1h30m or 30d",
     ]

@@ -99,7 +99,7 @@ def policy_of(reading: Reading, digest: str) -> Policy | None:
     """A policy from its stored text; None where this release cannot read it."""
     text = reading.connection.scalar(select(PolicyVersionRow.text).where(PolicyVersionRow.digest == digest))
     try:
-        return parse_policy(text, digest[:12], stored=True).policy if isinstance(text, str) else None
+        return parse_policy(text, digest[:12], reading.kinds, stored=True).policy if isinstance(text, str) else None
     except PolicyError:
         return None
 

@@ -1,0 +1,136 @@
+"""Loading a check of a plugin: its process, whose code it has, and the kind of check that comes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.domain.code_facts import Code
+from reconciler.domain.evidence import Needs
+from reconciler.domain.plugin_checks import About, PluginCheck, PluginFault, Terms, kind_of
+from reconciler.domain.text import visible
+from reconciler.policy.plugin_process import Answer, PluginProcess
+from reconciler.policy.plugins import PluginError
+
+_KEPT: Final = 10_000
+
+# By name and time: as long as its code is the same, a kind stays the one that it is, with its process.
+_LOADED: dict[tuple[str, float], type[PluginCheck]] = {}
+
+
+def loaded_kind(name: str, seconds: float) -> type[PluginCheck]:
+    """The kind of check of this name. Its code is read anew: what has changed on disk is another kind.
+
+    Raises:
+        PluginError: it cannot be loaded.
+    """
+    process = PluginProcess(name, seconds)
+    code, about = _introduced(name, process)
+    known = _LOADED.get((name, seconds))
+    if known is not None and known.plugin.code == code:
+        process.end()
+        return known
+    try:
+        kind = kind_of(LoadedPlugin(process, code, about))
+    except (ValueError, TypeError) as error:
+        raise PluginError(f"{name} of {code.distribution} {code.version}: {visible(str(error), 300)}") from None
+    _LOADED[name, seconds] = kind
+    return kind
+
+
+def _introduced(name: str, process: PluginProcess) -> tuple[Code, About]:
+    try:
+        code, about = process.start()
+    except PluginFault as fault:
+        raise PluginError(f"{name} cannot be loaded: its process {fault}") from None
+    if refused := code.get("refused") or (about or {}).get("refused"):
+        raise PluginError(f"{name} cannot be loaded: {visible(str(refused), 500)}")
+    return _code(name, code), _about(about or {})
+
+
+def _code(name: str, answer: Answer) -> Code:
+    texts = (visible(str(answer.get(key)), 100) for key in ("distribution", "version", "sha256"))
+    return Code(name, *texts)
+
+
+def _about(answer: Answer) -> About:
+    """What was sent by a process in which the plugin has run."""
+    told = answer.get("check")
+    if not isinstance(told, Mapping):
+        raise PluginError("the process of a check did not say what it is")
+    codes = {str(code): str(meaning) for code, meaning in dict(told["codes"]).items()}
+    of, schema = frozenset(map(str, told["of"])), dict(told["schema"])
+    return About(codes, str(told["remedy"]), of, schema, visible(str(told["about"]), 300))
+
+
+class LoadedPlugin:
+    """A check of a plugin behind its process."""
+
+    def __init__(self, process: PluginProcess, code: Code, about: About) -> None:
+        self._process = process
+        self._terms: dict[str, Terms] = {}
+        self.code = code
+        self.about = about
+
+    def terms(self, value: object) -> Terms:
+        """Raises ValueError."""
+        key = json.dumps(value, sort_keys=True, default=str)
+        if key not in self._terms:
+            if len(self._terms) >= _KEPT:
+                self._terms.clear()
+            self._terms[key] = self._asked_for_terms(value)
+        return self._terms[key]
+
+    def _asked_for_terms(self, value: object) -> Terms:
+        try:
+            answer = self._ask({"value": value})
+            if mistake := answer.get("mistake"):
+                raise ValueError(visible(str(mistake), 500))
+            if error := answer.get("error"):
+                raise PluginFault(f"raised {visible(str(error), 300)}")
+            return self._terms_of(answer)
+        except PluginFault as fault:
+            raise ValueError(f"{self.code.check} of {self.code.distribution} {self.code.version} {fault}") from None
+
+    def _terms_of(self, answer: Answer) -> Terms:
+        match answer:
+            case {"title": str(title), "expected": str(expected), "needs": dict(needs), "doubts": list(doubts)}:
+                shown = visible(title or self.code.check, 300)
+                return Terms(shown, visible(expected, 500), _needs(needs, self.code), tuple(map(str, doubts)))
+        raise PluginFault("gave an answer that is no title, no expectation or no needs")
+
+    def judge(self, value: object, evidence: Mapping[str, Any]) -> Answer:
+        """Raises PluginFault."""
+        return self._ask({"value": value, "evidence": evidence})
+
+    def _ask(self, question: Mapping[str, Any]) -> Answer:
+        if not self._process.is_running:
+            self._start_again()
+        return self._process.ask(question)
+
+    def _start_again(self) -> None:
+        """Raises PluginFault where it rests, or where the code is another by now."""
+        if self._process.rests:
+            raise PluginFault("failed several times within a minute, and is not asked before that is over")
+        answer, _ = self._process.start()
+        if answer.get("sha256") != self.code.sha256:
+            self._process.end()
+            raise PluginFault("has other code by now: reload or restart what judges")
+
+
+def _needs(told: Mapping[str, Any], code: Code) -> Needs:
+    """Where names are asked for, so is what has them."""
+    names = {key: frozenset(map(str, told[key])) for key in ("metrics", "metric_globs", "tags", "model_tags")}
+    asked = {key: bool(told[key]) for key in ("run", "logged_model", "registered_model", "run_user", "holder")}
+    metrics = bool(names["metrics"])
+    return Needs(
+        **names,
+        run=asked["run"] or asked["run_user"] or metrics or bool(names["metric_globs"]),
+        logged_model=asked["logged_model"],
+        metrics_of_logged_model=asked["logged_model"] and metrics,
+        registered_model=asked["registered_model"] or bool(names["model_tags"]),
+        run_user=asked["run_user"],
+        holder=asked["holder"],
+        codes=frozenset({code}),
+    )
