@@ -95,6 +95,8 @@ _LOOK_AGAIN = "look again later: {explain}"
 _AFTER_ABSTENTION = {
     ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
     ReasonCode.OUTSIDE_WINDOW: "an open request is decided when the window opens; see {explain}",
+    ReasonCode.HELD_TOO_SHORT: "an open request is decided once the time is over; see {explain}",
+    ReasonCode.NOT_OBSERVED: "see that a daemon with this policy looks, then look again: {explain}",
     ReasonCode.ONLY_ADVISORY: "the policy only observes such a request: a person must decide",
     ReasonCode.CONFLICTING_RULES: "no daemon decides such a request: ask the policy's owner to mend the rules",
     ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from reconciler.cycle.batches import batches
 from reconciler.domain.checks.compare import CompareCode
 from reconciler.domain.checks.requester import RequesterCode
+from reconciler.domain.checks.stage import StageCode
 from reconciler.domain.codes import AbsenceCode, CommonCode
 from reconciler.domain.evidence import Absent, Evidence, VersionFacts
 from reconciler.domain.holding import Holders, changes_in
@@ -23,10 +24,12 @@ from reconciler.domain.verdict import CheckResult, Result, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Listed, Registry
 
-# A window says when is decided, and a comparison whether another may take the place: nothing about what is there.
-_ABOUT_CHANGES: Final = frozenset(
-    {CommonCode.OUTSIDE_WINDOW, CommonCode.HOLDER_UNAPPROVED, AbsenceCode.NO_HOLDER, *CompareCode}
-)
+# A window says when is decided, a comparison whether another may take the place, a stage where it has to come from:
+# nothing about what is there.
+_ABOUT_CHANGES: Final = frozenset({
+    CommonCode.OUTSIDE_WINDOW, CommonCode.HOLDER_UNAPPROVED, CommonCode.NOT_OBSERVED, CommonCode.HELD_TOO_SHORT,
+    AbsenceCode.NO_HOLDER, *CompareCode, *StageCode,
+})  # fmt: skip
 # No grace is longer: what is missing of a holder has been missing for long.
 _LONG_AGO: Final = timedelta(days=3650)
 

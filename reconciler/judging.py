@@ -13,13 +13,14 @@ from reconciler.comparing import baselines
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evaluate import ENGINES, Evaluate
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.evidence import Evidence, TenureFacts
 from reconciler.domain.keeping import permitted, within_room
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.ports import Listed, Registry
 from reconciler.ports.observations import Arrivals
+from reconciler.times_held import times_held
 
 # How many requests share one reading of evidence: fewer keeps it fresher, more needs fewer calls.
 JUDGED_TOGETHER = 50
@@ -58,7 +59,7 @@ def judge_batch(
 
     Args:
         at: as of this moment the evidence of now is judged; None: as of now.
-        record: tells how what holds a target came there; None: nobody does.
+        record: tells how what holds a target came there, and since when it does; None: nobody does.
 
     Raises:
         RegistryError: the registry could not be queried at all; nothing is judged.
@@ -68,10 +69,12 @@ def judge_batch(
     needed = [(listed, policy.needs(listed.request)) for listed in batch]
     compared = baselines(registry, record, needed)
     read = registry.evidence([*needed, *compared.to_read], now)
+    times = times_held(registry, record, [(listed.request, needs.held) for listed, needs in needed], read)
     for listed, needs in needed:
         key = listed.request.key
-        evidence = compared.known_to(read[key], key, needs, read).judged_by(needs.codes)
-        evidence = permitted(evidence, needs, policy.excludes)
+        known = compared.known_to(read[key], key, needs, read).judged_by(needs.codes)
+        known = known.answering(TenureFacts, times[key]) if key in times else known
+        evidence = permitted(known, needs, policy.excludes)
         verdict = evaluate(policy, listed.request, evidence, at)
         if verdict.kind is not VerdictKind.ABSTAIN:
             # Of what is decided the evidence is kept, and the verdict rests on what is kept. An abstention keeps none.

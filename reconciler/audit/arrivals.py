@@ -32,7 +32,7 @@ _NAMES: Final = 20
 
 def arrivals_of(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Arrival]:
     """Of each of these what is on record; those of which nothing is are left out."""
-    tenures = _tenures(connection, served, holdings)
+    tenures = open_tenures_of(connection, served, holdings)
     found = {place: _by_tenure(connection, tenure) for place, tenure in tenures.items()}
     doubtful = [one for one in holdings if one.place not in found or found[one.place].approved is not True]
     return found | dict(_by_decision(connection, served, doubtful, found))
@@ -53,8 +53,8 @@ def _open_tenures(connection: Connection, served: Served, models: Collection[str
         )
 
 
-def _tenures(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Any]:
-    """By place, but of what was deleted and made again since it was seen."""
+def open_tenures_of(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Any]:
+    """Rows of `holders` by place, but of what was deleted and made again since it was seen."""
     asked = {(json.dumps(one.place.model), *_shown(one.place)[1:]): one for one in holdings}
     found = {}
     for row in _open_tenures(connection, served, {one.place.model for one in holdings}):

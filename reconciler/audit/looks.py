@@ -27,6 +27,8 @@ from reconciler.domain.text import visible
 from reconciler.ports.observations import AsOf, Known, Looked, Watch
 
 HELD, LEFT = "held", "left"
+# The sign of what is looked at only because a check asks for how long: nobody has to explain it.
+WATCHED = "watched"
 
 
 def watch(connection: Connection, served: Served, daemon: str, known_fence: int | None) -> Watch | None:
@@ -103,8 +105,10 @@ def _known(connection: Connection, served: Served) -> Known:
 
 
 def _tenures(connection: Connection, served: Served) -> Iterator[Tenure]:
-    for row in connection.execute(select(HolderRow.__table__).where(served.among(HolderRow))):
-        yield Tenure(row.tenure_id, place_of(row), row.created_ms, row.since)
+    began = HolderRow.__table__.join(ObservationRow.__table__, ObservationRow.id == HolderRow.tenure_id)
+    query = select(HolderRow.__table__, ObservationRow.sign).select_from(began).where(served.among(HolderRow))
+    for row in connection.execute(query):
+        yield Tenure(row.tenure_id, place_of(row), row.created_ms, row.since, row.sign == WATCHED)
 
 
 def place_of(row: Any) -> Place:
@@ -159,7 +163,8 @@ def _restore(connection: Connection, served: Served) -> None:
         connection.execute(insert(HolderRow), holders)
     here = literal(served.registry), literal(served.workspace), literal(False), *_on_record_then(served)
     explained = select(cause.id).where(cause.observation_id == ObservationRow.id).exists()
-    unexplained: Any = select(ObservationRow.id, *here).where(served.among(ObservationRow), ~explained)
+    to_explain = served.among(ObservationRow) & (ObservationRow.sign != WATCHED)
+    unexplained: Any = select(ObservationRow.id, *here).where(to_explain, ~explained)
     names = ["observation_id", "registry", "workspace", "looked_again", "requested", "decisions_to", "resolutions_to"]
     connection.execute(insert(UnattributedRow).from_select(names, unexplained))
     _restore_moments(connection, served)

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from reconciler.audit import arrivals, drifting, looks
+from reconciler.audit import arrivals, drifting, looks, tenure_reading
 from reconciler.audit.attributing import Attributing
 from reconciler.audit.bypasses import open_bypasses
 from reconciler.audit.log import Recording
-from reconciler.audit.looks import HELD, LEFT
+from reconciler.audit.looks import HELD, LEFT, WATCHED
 from reconciler.audit.observation_tables import HolderRow, ObservationRow, StrayTagRow, UnattributedRow, WatchedScopeRow
 from reconciler.audit.resolution_tables import ResolutionRow
 from reconciler.audit.session import Session
@@ -23,6 +23,7 @@ from reconciler.domain.baselines import Holding
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place, Tenure
 from reconciler.domain.scope import Scope
+from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
 from reconciler.ports import Held
@@ -103,7 +104,7 @@ class SqlObservations:
                 "not_since": one.held_at,
                 "tenure_id": one.ended.tenure.id,
                 "first_look": False,
-                "sign": str(one.ended.sign),
+                "sign": WATCHED if one.ended.tenure.watched else str(one.ended.sign),
                 "continues_id": None,
                 "created_ms": one.ended.tenure.created,
             }
@@ -126,7 +127,7 @@ class SqlObservations:
                 "not_since": one.not_since,
                 "tenure_id": None,
                 "first_look": one.first_look,
-                "sign": "" if one.began.continues is None else "renamed",
+                "sign": _sign(one),
                 "continues_id": None if one.began.continues is None else one.began.continues.id,
                 "created_ms": one.began.created,
             }
@@ -139,7 +140,8 @@ class SqlObservations:
         for row in added:
             began = names[str(row["model"]), str(row["version"]), str(row["target"])]
             holders.append(looks.holder_of(row, json.dumps(began.place.model)))
-            yield Tenure(int(str(row["id"])), began.place, began.created, _moment(row["at"]))
+            watched = row["sign"] == WATCHED
+            yield Tenure(int(str(row["id"])), began.place, began.created, _moment(row["at"]), watched)
         if holders:
             recording.connection.execute(insert(HolderRow), holders)
 
@@ -158,7 +160,8 @@ class SqlObservations:
         self, recording: Recording, rows: Sequence[Mapping[str, object]], requested: Collection[Key]
     ) -> list[Any]:
         added = recording.add_many(ObservationRow, rows)
-        if added:
+        unexplained = [row for row in added if row["sign"] != WATCHED]
+        if unexplained:
             here: dict[str, object] = {"registry": self._served.registry, "workspace": self._served.workspace}
             here["looked_again"] = False
             newest = select(select(func.max(DecisionRow.id)).scalar_subquery().label("decisions_to"))
@@ -170,7 +173,7 @@ class SqlObservations:
                     "observation_id": row["id"],
                     "requested": (row["model"], row["version"], row["target"]) in requested,
                 }
-                for row in added
+                for row in unexplained
             ]
             recording.connection.execute(insert(UnattributedRow), waiting)
         return added
@@ -203,6 +206,10 @@ class SqlObservations:
     def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
         with self._session.snapshot() as connection:
             return arrivals.arrivals_of(connection, self._served, holdings)
+
+    def times_held(self, holdings: Sequence[Holding]) -> Mapping[Place, TimeHeld]:
+        with self._session.snapshot() as connection:
+            return tenure_reading.times_held(connection, self._served, holdings)
 
     def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
         with self._session.snapshot() as connection:
@@ -267,6 +274,12 @@ class SqlObservations:
             for stray in strays:
                 told = update(StrayTagRow).where(self._is(self._shown(stray)))
                 connection.execute(told.values(pointed_out=True))
+
+
+def _sign(new: NewTenure) -> str:
+    if new.watched:
+        return WATCHED
+    return "" if new.began.continues is None else "renamed"
 
 
 def _moment(value: Any) -> datetime:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from reconciler.domain.baselines import Holding
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place
+from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import visible, visible_name
 from reconciler.ports import AuditUnavailable, Registry, SchemaMismatch
 from reconciler.settings.model import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from reconciler.audit.statements import Served
 
 
 class RecordIfThere:
@@ -21,17 +29,34 @@ class RecordIfThere:
 
     def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
         """What is on record; of each holder the same, where the database is not there or cannot be read."""
-        from reconciler.audit import schema
         from reconciler.audit.arrivals import arrivals_of
+
+        try:
+            with self._read() as (connection, served):
+                return arrivals_of(connection, served, holdings)
+        except (AuditUnavailable, SchemaMismatch) as error:
+            unknown = Arrival(why=f"no audit database tells how it came there ({visible(str(error), 200)})")
+            return {one.place: unknown for one in holdings}
+
+    def times_held(self, holdings: Sequence[Holding]) -> Mapping[Place, TimeHeld]:
+        """As `arrivals`."""
+        from reconciler.audit.tenure_reading import times_held
+
+        try:
+            with self._read() as (connection, served):
+                return times_held(connection, served, holdings)
+        except (AuditUnavailable, SchemaMismatch) as error:
+            unknown = TimeHeld(True, why=f"no audit database tells it ({visible(str(error), 200)})")
+            return {one.place: unknown for one in holdings}
+
+    @contextmanager
+    def _read(self) -> Iterator[tuple[Connection, Served]]:
+        from reconciler.audit import schema
         from reconciler.audit.database import Access
         from reconciler.audit.session import Session
         from reconciler.audit.statements import Served
 
         url = self._settings.audit.url.get_secret_value()
         served = Served(visible_name(self._registry.uri), visible_name(self._registry.workspace))
-        try:
-            with schema.opened_at_head(url, Access.READ) as engine, Session(engine).snapshot() as connection:
-                return arrivals_of(connection, served, holdings)
-        except (AuditUnavailable, SchemaMismatch) as error:
-            unknown = Arrival(why=f"no audit database tells how it came there ({visible(str(error), 200)})")
-            return {one.place: unknown for one in holdings}
+        with schema.opened_at_head(url, Access.READ) as engine, Session(engine).snapshot() as connection:
+            yield connection, served

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.cycle.drifting import Drifting
@@ -70,6 +70,7 @@ class Observing:
         self._forget()
         self._watched: Scope | None = None
         self._scope: Scope | None = None
+        self._settled: Scope | None = None  # the same, once everything was looked at with it
         self._watch: Watch | None = None
         self._looked = False
         self._requested: set[Place] = set()
@@ -96,9 +97,8 @@ class Observing:
             self._fence, self._watched = watch.fence, watch.known.scope
             self._holders = Holders.of(watch.known.tenures)
             self._unexplained = self._bypasses = True
-            self._forget()
-        if scope != self._scope:
-            self._scope = scope
+        if scope != self._scope or watch.known is not None:
+            self._scope, self._settled = scope, None
             self._forget()
         return True
 
@@ -121,8 +121,8 @@ class Observing:
     def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
         wanted = self._wanted(watch, scope)
         look = self._registry.look(wanted)
-        changes = self._changes(look, scope)
-        if not self._keep(watch, changes):
+        changes = self._changes(look, scope.looked_at)
+        if not self._keep(watch, changes, scope):
             return None
         self._afresh = False
         self._complete |= set(look.as_of) | ({_EVERYTHING} if look.everything is not None else set())
@@ -135,8 +135,9 @@ class Observing:
 
     def _wanted(self, watch: Watch, scope: Scope) -> Wanted:
         last, at_once = watch.as_of.everything, self._habits.at_once
-        due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope
-        return Wanted(scope, watch.changed_since, everything=due, afresh=self._afresh, at_once=at_once)
+        due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope.without_watched
+        due = due or (bool(scope.watched) and self._settled != scope)  # what is only watched is on record nowhere
+        return Wanted(scope.looked_at, watch.changed_since, everything=due, afresh=self._afresh, at_once=at_once)
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
@@ -158,11 +159,11 @@ class Observing:
 
     # --- what is kept ----------------------------------------------------------------------------------------
 
-    def _keep(self, watch: Watch, changes: Changes) -> bool:
+    def _keep(self, watch: Watch, changes: Changes, scope: Scope) -> bool:
         if not changes:
             return True
         ended = [EndOfTenure(one, self._held_at(watch, one)) for one in changes.ended]
-        began = [self._new(watch, one) for one in changes.began]
+        began = [self._new(watch, one, scope) for one in changes.began]
         self._unexplained = True
         tenures = self._record.observe(watch.fence, ended, began)
         if tenures is None:
@@ -187,28 +188,35 @@ class Observing:
         as_of = watch.as_of.everything if by_name else watch.as_of.kinds.get(Kind.of(ended.tenure.place.target))
         return min(max(ended.tenure.since, as_of or ended.tenure.since), watch.now)
 
-    def _new(self, watch: Watch, began: Began) -> NewTenure:
+    def _new(self, watch: Watch, began: Began, scope: Scope) -> NewTenure:
         place = began.place
-        watched = self._watched is not None and place.target in self._watched.targets_of(place.model)
-        as_of = watch.as_of.kinds.get(Kind.of(place.target)) if watched else None
+        watched = place.target not in scope.targets_of(place.model)
+        known = self._settled is not None if watched else self._was_governed(place)
+        as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
         not_since = None if as_of is None else min(as_of, watch.now)
-        return NewTenure(began, not_since, first_look=not watched, requested=place in self._requested)
+        if began.continues is not None and began.continues.watched != watched:
+            began = replace(began, continues=None)
+        return NewTenure(began, not_since, not known, place in self._requested, watched)
+
+    def _was_governed(self, place: Place) -> bool:
+        return self._watched is not None and place.target in self._watched.targets_of(place.model)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
         """Once everything was looked at, whatever appears later was not there before.
 
         Until then the earlier scope counts, with all its tenures: it may be in force again before that.
         """
-        if self._watched == scope:
+        if self._settled == scope:
             return True
-        needed = {_EVERYTHING} | {Kind.of(target) for target in scope.targets}
+        needed = {_EVERYTHING} | {Kind.of(target) for target in scope.looked_at.targets}
         if not needed <= self._complete:
             return True
-        if not self._keep(watch, Changes(ended=ungoverned(self._holders, scope))):
+        if not self._keep(watch, ungoverned(self._holders, scope), scope):
             return False
-        if self._record.keep_scope(watch.fence, scope, watch.now) is None:
+        governed = scope.without_watched
+        if self._watched != governed and self._record.keep_scope(watch.fence, governed, watch.now) is None:
             return self._lost_lease()
-        self._watched = scope
+        self._watched, self._settled = governed, scope
         return True
 
     def _as_of(self, watch: Watch, look: Look) -> AsOf:

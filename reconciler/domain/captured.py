@@ -23,6 +23,7 @@ from reconciler.domain.evidence import (
     ModelFacts,
     Needs,
     RunFacts,
+    TenureFacts,
     Unreadable,
     VersionFacts,
 )
@@ -44,6 +45,7 @@ def as_captured(evidence: Evidence, then: Needs, now: Needs) -> Evidence:
         (LoggedModelFacts, now.logged_model),
         (ModelFacts, now.registered_model),
         (HolderFacts, now.holder),
+        (TenureFacts, bool(now.held)),
     )
     for kind, asked in kinds:
         answer = answers.get(kind.key)
@@ -73,6 +75,8 @@ def _names(evidence: Evidence, then: Needs, now: Needs) -> Iterator[str]:
     if isinstance(model, ModelFacts):
         # Only tags that are asked for are read of a model.
         yield from (f"{ModelFacts.key}.tags.{name}" for name in sorted(now.model_tags - then.model_tags))
+    if isinstance(evidence.answers.get(TenureFacts.key), TenureFacts):
+        yield from (f"{TenureFacts.key}.targets.{target}" for target in sorted(now.held - then.held))
 
 
 def _uncertain(fact: Any, member: str, names: Collection[str]) -> Iterator[str]:

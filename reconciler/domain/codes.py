@@ -47,6 +47,14 @@ class ReasonCode(_Explained):
         "outside_window",
         "abstain: all else may pass, but the window is closed; the reason says until when",
     )
+    HELD_TOO_SHORT = (
+        "held_too_short",
+        "abstain: all else may pass, but the version must hold its stage for longer; the reason says until when",
+    )
+    NOT_OBSERVED = (
+        "not_observed",
+        "abstain: the audit database does not tell since when the version holds its stage; the reason says what to do",
+    )
     ONLY_ADVISORY = (
         "only_advisory",
         "abstain: no check that matches decides; the reason tells what they would have said",
@@ -74,6 +82,11 @@ class CommonCode(FindingCode):
     HOLDER_UNAPPROVED = (
         "holder_unapproved",
         "nothing tells that what holds the target was approved, so it is no baseline: an abstention",
+    )
+    HELD_TOO_SHORT = "held_too_short", "it has held a stage or alias for less than `held_for`: an abstention"
+    NOT_OBSERVED = (
+        "not_observed",
+        "no look, or none within `seen_within`, has seen it at the stage or alias: an abstention",
     )
     OUTSIDE_WINDOW = "outside_window", "outside the hours of `window`, or in a freeze: an abstention"
     CHECK_ERROR = (

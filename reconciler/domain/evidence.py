@@ -34,6 +34,8 @@ from reconciler.domain.facts import (
 from reconciler.domain.holder_facts import HolderFacts
 from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
+from reconciler.domain.target import Target
+from reconciler.domain.tenure_facts import TenureFacts
 from reconciler.domain.times import iso, parse_iso
 from reconciler.domain.withheld import EXCLUDED, Withheld, without, without_names
 
@@ -55,6 +57,7 @@ __all__ = [
     "OriginFacts",
     "Reading",
     "RunFacts",
+    "TenureFacts",
     "Unreadable",
     "VersionFacts",
     "answer_of",
@@ -73,7 +76,7 @@ _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
 FACTS: tuple[type[Fact], ...] = (
-    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, CodeFacts,
+    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, CodeFacts,
 )  # fmt: skip
 
 F = TypeVar("F", bound=Fact)
@@ -222,6 +225,9 @@ class Needs:
     holder: bool = False
     # The code that judges, of checks of plugins.
     codes: frozenset[Code] = frozenset()
+    # Stages and aliases of which a check asks whether the version holds them, and of these for how long.
+    held: frozenset[Target] = frozenset()
+    held_for: frozenset[Target] = frozenset()
     # Paths of what a rule asks for, and the configuration keeps out of the evidence.
     excluded: frozenset[str] = frozenset()
 
@@ -260,4 +266,6 @@ class Needs:
             model_tags=frozenset().union(*(need.model_tags for need in needs)),
             holder=any(need.holder for need in needs),
             codes=frozenset().union(*(need.codes for need in needs)),
+            held=frozenset().union(*(need.held for need in needs)),
+            held_for=frozenset().union(*(need.held_for for need in needs)),
         )

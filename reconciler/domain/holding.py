@@ -126,17 +126,25 @@ def with_renames(changes: Changes, known: Holders) -> Changes:
     return Changes(began, ended)
 
 
-def ungoverned(known: Holders, scope: Scope) -> list[Ended]:
-    """Tenures at targets that no rule names any more: nobody looks at them from now on."""
-    targets: dict[str, frozenset[Target]] = {}
-    ended = []
+def ungoverned(known: Holders, scope: Scope) -> Changes:
+    """What ends by the scope alone: tenures at targets that no rule names any more, or that are not looked at any more.
+
+    Where a target that was governed is only watched from now on, or the other way round, a tenure of the other kind
+    begins: what was never governed says nothing about how a version came there.
+    """
+    targets: dict[str, tuple[frozenset[Target], frozenset[Target]]] = {}
+    looked_at_now = scope.looked_at
+    ended, began = [], []
     for tenure in known:
-        model = tenure.place.model
+        model, target = tenure.place.model, tenure.place.target
         if model not in targets:
-            targets[model] = scope.targets_of(model)
-        if tenure.place.target not in targets[model]:
+            targets[model] = scope.targets_of(model), looked_at_now.targets_of(model)
+        governed, looked_at = targets[model]
+        if target not in looked_at or tenure.watched == (target in governed):
             ended.append(Ended(tenure, Sign.UNGOVERNED))
-    return ended
+            if target in looked_at:
+                began.append(Began(tenure.place, tenure.created))
+    return Changes(began, ended)
 
 
 def vanished_aliases(changes: Changes) -> list[Place]:

@@ -114,9 +114,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """An open tenure as it is on record. `id`: of the observation that began it. `since`: when it was first seen."""
+    """An open tenure as it is on record. `id`: of the observation that began it. `since`: when it was first seen.
+
+    `watched`: no rule governed the target then, and a check asks for how long a version has held it.
+    """
 
     id: int
     place: Place
     created: int | None
     since: datetime
+    watched: bool = False

@@ -178,7 +178,13 @@ class Policy(Value):
 
     def scope(self) -> Scope:
         parts = (Part(rule.names, frozenset(rule.targets), rule.kind == "prompt") for rule in self.rules)
-        return Scope(tuple(parts), governed=True)
+        return Scope(tuple(parts), governed=True, watched=self._watched)
+
+    @cached_property
+    def _watched(self) -> tuple[Part, ...]:
+        """What checks ask about for how long it was held."""
+        asked = ((rule, rule.needs().held_for) for rule in self.rules if rule.kind == "model")
+        return tuple(Part(rule.names, targets) for rule, targets in asked if targets)
 
     def all_needs(self) -> Needs:
         """What must be read to judge any request."""

@@ -21,6 +21,8 @@ _NOT_SHOWN = frozenset(
         CommonCode.UNDETERMINED,
         CommonCode.HOLDER_UNAPPROVED,
         AbsenceCode.NO_HOLDER,
+        CommonCode.NOT_OBSERVED,
+        CommonCode.HELD_TOO_SHORT,
         CommonCode.OUTSIDE_WINDOW,
         CommonCode.CHECK_ERROR,
     }
@@ -32,7 +34,9 @@ _ORDER = (
     (CommonCode.UNDETERMINED, ReasonCode.UNDETERMINED),
     (CommonCode.HOLDER_UNAPPROVED, ReasonCode.UNDETERMINED),
     (AbsenceCode.NO_HOLDER, ReasonCode.UNDETERMINED),
+    (CommonCode.NOT_OBSERVED, ReasonCode.NOT_OBSERVED),
     (CommonCode.WAITING, ReasonCode.WAITING),
+    (CommonCode.HELD_TOO_SHORT, ReasonCode.HELD_TOO_SHORT),
     (CommonCode.OUTSIDE_WINDOW, ReasonCode.OUTSIDE_WINDOW),
 )
 

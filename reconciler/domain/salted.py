@@ -1,9 +1,9 @@
 """Evidence in fields, each behind a salted digest: a field can be removed, and what is left still proves itself.
 
 A field is named by its path in the evidence, joined by dots: `run.status`, `version.tags.owner`, `run.metrics.f1`.
-One metric, tag or parameter is one field, and so is everything else that an answer holds, such as the description with
-its own hash. The digest covers the path and the value. Without its salt it tells nothing, not even of a value that can
-be guessed.
+One metric, tag, parameter or target is one field, and so is everything else that an answer holds, such as the
+description with its own hash. The digest covers the path and the value. Without its salt it tells nothing, not even
+of a value that can be guessed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 SALT_BYTES: Final = 16
 
 # What an answer holds by names of its own: each name is a field.
-MAPS: Final = frozenset({"tags", "metrics", "params"})
+MAPS: Final = frozenset({"tags", "metrics", "params", "targets"})
 # What evidence holds beside the answers of the registry.
 KEPT: Final = frozenset({"format", "read_at", "excluded", "excluded_names"})
 # A name within a map may hold dots: only the first two separate.

@@ -42,11 +42,13 @@ class Part(NamedTuple):
 class Scope:
     """What is looked for: names, and the targets that may be requested for them.
 
-    `governed`: a policy governs exactly this, so no daemon decides what lies outside.
+    `governed`: a policy governs exactly this, so no daemon decides what lies outside. `watched`: what is looked at
+    beside it, because a check asks for how long a version has held it; no requests are looked for there.
     """
 
     parts: tuple[Part, ...]
     governed: bool = False
+    watched: tuple[Part, ...] = ()
 
     @classmethod
     def of_all_models(cls, targets: Iterable[Target]) -> Scope:
@@ -59,7 +61,17 @@ class Scope:
     @property
     def of_models(self) -> Scope:
         """What is looked for on models: prompts are not."""
-        return Scope(tuple(part for part in self.parts if not part.of_prompts), self.governed)
+        return Scope(tuple(part for part in self.parts if not part.of_prompts), self.governed, self.watched)
+
+    @property
+    def without_watched(self) -> Scope:
+        """What is governed, or asked about, and nothing else."""
+        return Scope(self.parts, self.governed) if self.watched else self
+
+    @property
+    def looked_at(self) -> Scope:
+        """All that a look is about, governed or not."""
+        return Scope((*self.parts, *self.watched), self.governed) if self.watched else self
 
     def targets_of(self, model: str) -> frozenset[Target]:
         """The targets looked for on a model; empty where there are none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -21,13 +21,16 @@ from reconciler.domain.evidence import (
     ModelFacts,
     Reading,
     RunFacts,
+    TenureFacts,
     Unreadable,
     VersionFacts,
     number,
 )
-from reconciler.domain.fields import MomentField, TargetField, TextField, Value
+from reconciler.domain.fields import DurationField, MomentField, TargetField, TextField, Value
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.target import Target
+from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
@@ -85,7 +88,7 @@ class GivenHolder(Value):
     logged_model: GivenLoggedModel | None = None
 
 
-Part = Literal["version", "run", "logged_model", "registered_model", "holder"]
+Part = Literal["version", "run", "logged_model", "registered_model", "holder", "tenure"]
 
 
 class Given(Value):
@@ -96,6 +99,9 @@ class Given(Value):
     logged_model: GivenLoggedModel | None = None
     registered_model: GivenModel = GivenModel()
     holder: GivenHolder | None = None
+    held: Mapping[TargetField, DurationField] = Field(
+        {}, description="Stages and aliases that the version holds, and for how long looks have seen it there."
+    )
     unreadable: tuple[Part, ...] = ()
 
 
@@ -141,13 +147,15 @@ class Case(Value):
         asked_at = self.asked_at or now
         return Request("", "", self.model, "1", self.target, asker, asked_at, "", self.name, "", self.kind == "prompt")
 
-    def evidence(self, now: datetime) -> Evidence:
+    def evidence(self, now: datetime, targets: Collection[Target] = ()) -> Evidence:
+        """`targets`: stages and aliases of which a check asks whether the version holds them."""
         given = self.given or Given()
         answers: dict[type[Fact], Answer] = {
-            VersionFacts: _version(given.version, with_run=given.run is not None),
+            VersionFacts: _version(given.version, with_run=given.run is not None, held=given.held),
             RunFacts: _run(given.run, now),
             LoggedModelFacts: _logged_model(given.logged_model, now),
             HolderFacts: _holder(given.holder, now),
+            TenureFacts: _tenure(given, targets, now),
             ModelFacts: ModelFacts(_texts(given.registered_model.tags), Text.of(given.registered_model.description)),
         }
         unread = {kind: Unreadable("the case says so") for kind in answers if kind.key in given.unreadable}
@@ -167,9 +175,11 @@ def _texts(values: Mapping[str, str]) -> dict[str, Text]:
     return {name: Text.of(value) for name, value in values.items()}
 
 
-def _version(version: GivenVersion, *, with_run: bool) -> VersionFacts:
-    text, tags = Text.of(version.description), _texts(version.tags)
-    return VersionFacts("run" if with_run else "", version.source, "READY", version.stage, text, tags, left_out={})
+def _version(version: GivenVersion, *, with_run: bool, held: Collection[Target] = ()) -> VersionFacts:
+    text, tags, stage = Text.of(version.description), _texts(version.tags), version.stage
+    if "stage" not in version.model_fields_set:
+        stage = next((target.name for target in held if target.is_stage), stage)
+    return VersionFacts("run" if with_run else "", version.source, "READY", stage, text, tags, left_out={})
 
 
 def _run(run: GivenRun | None, now: datetime) -> RunFacts | Absent:
@@ -212,6 +222,14 @@ def _holder(holder: GivenHolder | None, now: datetime) -> HolderFacts | Absent:
     arrival = Arrival(holder.began_by, is_approved(cause), f"it came there by {cause}")
     shown = _version(GivenVersion(), with_run=holder.run is not None)
     return HolderFacts(holder.version, arrival, shown, _run(holder.run, now), _logged_model(holder.logged_model, now))
+
+
+def _tenure(given: Given, targets: Collection[Target], now: datetime) -> TenureFacts:
+    """No look has seen the version at its stage where no time is given."""
+    times = {target: TimeHeld(True, now - lasted, now, now) for target, lasted in given.held.items()}
+    at_stage = {target for target in targets if target.is_stage and target.name == given.version.stage}
+    others = {target: TimeHeld(target in at_stage, why=_NOTHING_GIVEN) for target in targets if target not in times}
+    return TenureFacts({str(target): held for target, held in (times | others).items()})
 
 
 def _reading(value: Any, at: int, step: int = 0, dataset: str = "", digest: str = "") -> Reading:

@@ -17,7 +17,7 @@ from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, Verdic
 from reconciler.judging import judge_again
 
 # Abstentions for want of a value that stored evidence does not have: nobody can tell what would have come of it.
-_CANNOT_TELL = frozenset({ReasonCode.WITHHELD, ReasonCode.UNREADABLE, ReasonCode.UNDETERMINED})
+_CANNOT_TELL = frozenset({ReasonCode.WITHHELD, ReasonCode.UNREADABLE, ReasonCode.UNDETERMINED, ReasonCode.NOT_OBSERVED})
 # Of one check.
 NOT_ASKED = "not asked"
 

@@ -107,7 +107,7 @@ def untouched(policy: Policy, results: Sequence[Tested]) -> list[str]:
 
 def _tested(policy: Policy, case: Case, decisions: Mapping[str, Mapping[str, Any]], known: set[str]) -> Tested:
     try:
-        request, evidence, now = _given(case, decisions)
+        request, evidence, now = _given(policy, case, decisions)
     except ValueError as error:
         return Tested(case.name, (str(error),))
     evidence = evidence.judged_by(policy.needs(request).codes)
@@ -116,11 +116,14 @@ def _tested(policy: Policy, case: Case, decisions: Mapping[str, Mapping[str, Any
     return Tested(case.name, tuple(_failures(case, verdict, known)), rules)
 
 
-def _given(case: Case, decisions: Mapping[str, Mapping[str, Any]]) -> tuple[Request, Evidence, datetime]:
+def _given(
+    policy: Policy, case: Case, decisions: Mapping[str, Mapping[str, Any]]
+) -> tuple[Request, Evidence, datetime]:
     """Raises ValueError where the decision is not there, or cannot be read."""
     if case.decision is None:
         now = case.at or _THEN
-        return case.request(now), case.evidence(now), now
+        request = case.request(now)
+        return request, case.evidence(now, policy.needs(request).held), now
     if case.decision not in decisions:
         raise ValueError(f"decision {quoted(case.decision)} is not in the file of decisions")
     row = decisions[case.decision]

@@ -14,6 +14,7 @@ from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.looks import Kind, Place, Tenure
 from reconciler.domain.scope import Scope
+from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.ports.registry import Held
 
 
@@ -66,13 +67,15 @@ class Looked:
 class NewTenure:
     """`not_since`: the last look that saw the place empty. `first_look`: it was never looked at before.
 
-    `requested`: a request for it was listed in the same pass; those of earlier passes are on record.
+    `requested`: a request for it was listed in the same pass; those of earlier passes are on record. `watched`: no rule
+    governs the target, so nothing has to explain it.
     """
 
     began: Began
     not_since: datetime | None
     first_look: bool
     requested: bool = False
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +152,13 @@ class Drift:
 
 
 class Arrivals(Protocol):
-    """How what holds a target came there, by the audit database."""
+    """How what holds a target came there, and since when it does, by the audit database."""
 
     def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
         """What is on record about each; those of which nothing is are left out. May raise `AuditUnavailable`."""
+
+    def times_held(self, holdings: Sequence[Holding]) -> Mapping[Place, TimeHeld]:
+        """As `arrivals`: for how long, without a break, looks have seen each of these."""
 
 
 class Observations(Arrivals, Protocol):

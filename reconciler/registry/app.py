@@ -69,7 +69,8 @@ class AppRegistry(TransitionRequests):
         return self._keeps_history
 
     def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
-        targets = [str(target) for target in sorted(scope.targets)]
+        looked_at = scope.looked_at if with_holders else scope
+        targets = [str(target) for target in sorted(looked_at.targets)]
         query = {
             "target": targets,
             "expand_model_version": "true",
@@ -78,7 +79,8 @@ class AppRegistry(TransitionRequests):
         }
         known = {"holders": self._holders.known(scope)} if with_holders else {}
         listed = self._in_order({**query, **known})
-        return Listing(listed, history=self._history)
+        # The app lists requests for all that it is asked to show the holders of.
+        return Listing([one for one in listed if one.request.target in scope.targets], history=self._history)
 
     def look(self, wanted: Wanted) -> Look:
         """What the list has shown; an older app shows no holders there, and they are looked for."""

@@ -100,7 +100,7 @@ def evidence_trials(
     reader: EvidenceReader, held_now: ReadHolders, sample: Sample, needs: Needs, server: str
 ) -> list[Trial]:
     trials = []
-    if needs.holder:
+    if needs.holder or any(not target.is_stage for target in needs.held):
         trials.append(Trial("baselines", reader.registry, lambda: _holders(held_now, sample)))
     if needs.run:
         trials.append(Trial("runs", server, lambda: _runs(reader, sample)))

@@ -37,7 +37,11 @@ NEVER = {
         AND NOT EXISTS (SELECT 1 FROM holders h WHERE h.tenure_id = b.id)""",
     "an observation is neither explained nor waits to be": """
         SELECT o.id FROM observations o WHERE NOT EXISTS (SELECT 1 FROM attributions a WHERE a.observation_id = o.id)
-        AND NOT EXISTS (SELECT 1 FROM unattributed u WHERE u.observation_id = o.id)""",
+        AND NOT EXISTS (SELECT 1 FROM unattributed u WHERE u.observation_id = o.id) AND o.sign <> 'watched'""",
+    "what is only watched is explained, or waits to be": """
+        SELECT o.id FROM observations o WHERE o.sign = 'watched'
+        AND (EXISTS (SELECT 1 FROM attributions a WHERE a.observation_id = o.id)
+             OR EXISTS (SELECT 1 FROM unattributed u WHERE u.observation_id = o.id))""",
     "a decision began two tenures": """
         SELECT min(a.id) FROM attributions a JOIN observations o ON o.id = a.observation_id
         WHERE o.seen = 'held' AND a.decision_id IS NOT NULL GROUP BY a.decision_id HAVING count(*) > 1""",

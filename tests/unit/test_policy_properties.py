@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,9 +24,11 @@ from reconciler.domain.evidence import (
     ModelFacts,
     Reading,
     RunFacts,
+    TenureFacts,
     Unreadable,
     VersionFacts,
 )
+from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Role, Verdict, VerdictKind
 from reconciler.judging import judge_again
@@ -87,19 +89,34 @@ def named(rules: Sequence[Rule], prefix: str = "r") -> list[Rule]:
     return done
 
 
-ANY = st.one_of(MINIMUMS, TAGS)
+STAGES = st.builds(
+    lambda stage, more: {"stage": stage} | more,
+    st.sampled_from(["Staging", "@challenger"]),
+    st.sampled_from([{}, {"held_for": "1d"}, {"held_for": "2d", "seen_within": "1h"}]),
+)
+ANY = st.one_of(MINIMUMS, TAGS, STAGES)
 VALUES = st.dictionaries(st.sampled_from(METRICS), st.integers(0, 4))
 MODELS: st.SearchStrategy[Answer] = st.sampled_from(
     [ModelFacts(), *(ModelFacts({"tier": Text.of(value)}) for value in "12"), Unreadable("500"),
      Absent("version_missing", "gone")]
 )  # fmt: skip
 RUNS = st.one_of(st.none(), st.none(), st.just(Unreadable("500")))
+HOURS = st.integers(0, 72).map(lambda hours: NOW - timedelta(hours=hours))
+TIMES_HELD = st.one_of(
+    st.builds(TimeHeld, st.booleans()), st.builds(lambda a, b: TimeHeld(True, min(a, b), max(a, b), NOW), HOURS, HOURS)
+)
+TENURES: st.SearchStrategy[Answer] = st.one_of(
+    st.dictionaries(st.sampled_from(["Staging", "@challenger"]), TIMES_HELD).map(TenureFacts),
+    st.sampled_from([Unreadable("500"), Absent("not_asked", "no rule asks for it")]),
+)
 
 
 @st.composite
 def evidences(draw: st.DrawFn) -> Evidence:
     values, tags = draw(VALUES), draw(st.dictionaries(st.sampled_from("tu"), st.sampled_from("xy")))
-    return with_answer(shown(values, tags, draw(RUNS)), ModelFacts, draw(MODELS))
+    evidence = with_answer(shown(values, tags, draw(RUNS)), ModelFacts, draw(MODELS))
+    stage = draw(st.sampled_from(["None", "Staging"]))
+    return with_answer(with_changed(evidence, VersionFacts, current_stage=stage), TenureFacts, draw(TENURES))
 
 
 def shown(values: dict[str, float], tags: dict[str, str], run: Answer | None = None) -> Evidence:
