@@ -125,7 +125,10 @@ def _needs(told: Mapping[str, Any], code: Code) -> Needs:
     asked = {key: bool(told[key]) for key in ("run", "logged_model", "registered_model", "run_user", "holder")}
     metrics = bool(names["metrics"])
     return Needs(
-        **names,
+        metrics=names["metrics"],
+        metric_globs=names["metric_globs"],
+        tags=names["tags"],
+        model_tags=names["model_tags"],
         run=asked["run"] or asked["run_user"] or metrics or bool(names["metric_globs"]),
         logged_model=asked["logged_model"],
         metrics_of_logged_model=asked["logged_model"] and metrics,
