@@ -16,7 +16,8 @@ _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
 # What a holder has of its own.
 _IN_WORDS = {"shown": "version", "logged_model": "logged model"}
-_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder", "code")
+_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder", "signature", "code")
+_LISTS = frozenset({"datasets", "inputs", "outputs", "checks"})
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24
 _MOST_LINES = 3
@@ -94,7 +95,7 @@ def _show_answer(page: _Page, title: str, answer: Mapping[str, Any]) -> None:
         return
     page.write(title, "", 2)
     of_another = {name: value for name, value in answer.items() if isinstance(value, dict) and "answer" in value}
-    below = {name: value for name, value in answer.items() if name in MAPS or name in {"datasets", "checks"}}
+    below = {name: value for name, value in answer.items() if name in MAPS or name in _LISTS}
     left_out = answer.get("left_out") or {}
     for name, value in answer.items():
         if name not in {*below, *of_another, "answer", "left_out"} and value not in (None, "", []):

@@ -23,6 +23,7 @@ from reconciler.domain.evidence import (
     ModelFacts,
     Needs,
     RunFacts,
+    SignatureFacts,
     TenureFacts,
     Unreadable,
     VersionFacts,
@@ -46,6 +47,7 @@ def as_captured(evidence: Evidence, then: Needs, now: Needs) -> Evidence:
         (ModelFacts, now.registered_model),
         (HolderFacts, now.holder),
         (TenureFacts, bool(now.held)),
+        (SignatureFacts, now.signature),
     )
     for kind, asked in kinds:
         answer = answers.get(kind.key)

@@ -107,6 +107,7 @@ class AbsenceCode(FindingCode):
     ORIGIN_REPLACED = "origin_replaced", "the version is a copy, and what it was copied from now has another model"
     ORIGIN_UNCLEAR = "origin_unclear", "the version's `models:` source names neither a logged model nor a version"
     COPIES_TOO_DEEP = "copies_too_deep", "the version is a copy of a copy, more than 5 deep"
+    NO_MODEL_FILE = "no_model_file", "there is no file `MLmodel` where the version's files lie"
     NO_HOLDER = "no_holder", "nothing else holds the requested target"
     NOT_ASKED = "not_asked", "no rule asks for it, so it was not read"
 

@@ -1,8 +1,8 @@
 """What changed of a holder after it was approved: what its decision rests on, held against what is there now.
 
 Compared are the things that an approval is about: where the version comes from, its description and tags, the model's,
-and the metrics of its run and logged model. Tags of ours are left out, and what nobody can tell: what had no room, what
-was kept out or redacted, what cannot be read now.
+the metrics of its run and logged model, and its file `MLmodel` where a rule asked for it. Tags of ours are left out,
+and what nobody can tell: what had no room, what was kept out or redacted, what cannot be read now.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import Evidence, LoggedModelFacts, ModelFacts, Needs, RunFacts, VersionFacts
+from reconciler.domain.evidence import (
+    Evidence,
+    LoggedModelFacts,
+    ModelFacts,
+    Needs,
+    RunFacts,
+    SignatureFacts,
+    VersionFacts,
+)
 from reconciler.domain.salted import fields_of, shown_path
 from reconciler.domain.scope import matches_any
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX
@@ -21,9 +29,10 @@ from reconciler.domain.text import visible
 
 _VERSION, _RUN, _LOGGED = VersionFacts.key, RunFacts.key, LoggedModelFacts.key
 _MODEL: Final = ModelFacts.key
+_SIGNATURE: Final = SignatureFacts.key
 _SINGLE: Final = frozenset({
     f"{_VERSION}.run_id", f"{_VERSION}.source", f"{_VERSION}.description", f"{_RUN}.status", f"{_RUN}.lifecycle_stage",
-    f"{_LOGGED}.model_id", f"{_MODEL}.description",
+    f"{_LOGGED}.model_id", f"{_MODEL}.description", f"{_SIGNATURE}.sha256",
 })  # fmt: skip
 # What is compared by name, each with the member that it is in.
 _NAMED: Final = re.compile(rf"({_VERSION}\.tags|{_RUN}\.metrics|{_LOGGED}\.metrics|{_MODEL}\.tags)\.(.*)", re.DOTALL)
@@ -56,6 +65,7 @@ def needs_again(judged: Mapping[str, Any]) -> Needs:
         logged_model=asked(_LOGGED),
         registered_model=asked(_MODEL),
         model_tags=frozenset(tags) if isinstance(tags, dict) else frozenset(),
+        signature=asked(_SIGNATURE),
     )
 
 

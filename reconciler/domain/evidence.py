@@ -34,6 +34,7 @@ from reconciler.domain.facts import (
 from reconciler.domain.holder_facts import HolderFacts
 from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
+from reconciler.domain.signature_facts import SignatureFacts
 from reconciler.domain.target import Target
 from reconciler.domain.tenure_facts import TenureFacts
 from reconciler.domain.times import iso, parse_iso
@@ -57,6 +58,7 @@ __all__ = [
     "OriginFacts",
     "Reading",
     "RunFacts",
+    "SignatureFacts",
     "TenureFacts",
     "Unreadable",
     "VersionFacts",
@@ -76,7 +78,7 @@ _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
 FACTS: tuple[type[Fact], ...] = (
-    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, CodeFacts,
+    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, SignatureFacts, CodeFacts,
 )  # fmt: skip
 
 F = TypeVar("F", bound=Fact)
@@ -228,6 +230,8 @@ class Needs:
     # Stages and aliases of which a check asks whether the version holds them, and of these for how long.
     held: frozenset[Target] = frozenset()
     held_for: frozenset[Target] = frozenset()
+    # The model's input and output schema, which takes a call of its own.
+    signature: bool = False
     # Paths of what a rule asks for, and the configuration keeps out of the evidence.
     excluded: frozenset[str] = frozenset()
 
@@ -268,4 +272,5 @@ class Needs:
             codes=frozenset().union(*(need.codes for need in needs)),
             held=frozenset().union(*(need.held for need in needs)),
             held_for=frozenset().union(*(need.held_for for need in needs)),
+            signature=any(need.signature for need in needs),
         )

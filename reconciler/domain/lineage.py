@@ -102,7 +102,7 @@ def _doubt_about_model(run: RunFacts, model: LoggedModelFacts, version: VersionF
 def _doubt_about_files(
     run: RunFacts, version: VersionFacts, origin: OriginFacts | Absent | Unreadable
 ) -> Unproven | NotShown | None:
-    place = origin.location if isinstance(origin, OriginFacts) else version.source
+    place = _place_of(version, origin)
     if logged_several_models(run):
         return Unproven("the run logged several models, so it proves none of them")
     if lies_under(place, f"runs:/{run.run_id}"):
@@ -112,6 +112,22 @@ def _doubt_about_files(
     if not lies_under(place, run.artifact_uri):
         return Unproven("nothing proves that the version comes from this run: its files are not among the run's")
     return None
+
+
+def path_in_run(run: RunFacts, version: VersionFacts, origin: OriginFacts | Absent | Unreadable) -> str | None:
+    """The path of the version's files below the run's artifacts, "" for all of them; None: they are not provably there.
+
+    What is percent-encoded has none: servers differ in which file it names.
+    """
+    place = _place_of(version, origin)
+    for root in (f"runs:/{run.run_id}", run.artifact_uri.rstrip("/")):
+        if lies_under(place, root) and "%" not in place[len(root) :]:
+            return place[len(root) :].strip("/")
+    return None
+
+
+def _place_of(version: VersionFacts, origin: OriginFacts | Absent | Unreadable) -> str:
+    return origin.location if isinstance(origin, OriginFacts) else version.source
 
 
 def lies_under(place: str, root: str) -> bool:

@@ -54,7 +54,7 @@ def evidence_shown(document: Mapping[str, Any]) -> Evidence:
 def _in_place_of(name: str) -> Any:
     if name in MAPS or name == "left_out":
         return {}
-    if name == "datasets":
+    if name in {"datasets", "inputs", "outputs"}:
         return []
     # Of an answer without a fact there is only why, which a check shows and does not judge.
     return REDACTED if name == "detail" else Text.of("").to_data()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from reconciler.domain.causes import Cause, is_approved
+from reconciler.domain.checks.signature import ColumnsField
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import (
     Absent,
@@ -21,6 +22,7 @@ from reconciler.domain.evidence import (
     ModelFacts,
     Reading,
     RunFacts,
+    SignatureFacts,
     TenureFacts,
     Unreadable,
     VersionFacts,
@@ -29,6 +31,7 @@ from reconciler.domain.evidence import (
 from reconciler.domain.fields import DurationField, MomentField, TargetField, TextField, Value
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.request import Assurance, Request, Requester
+from reconciler.domain.signature_facts import Column, Columns
 from reconciler.domain.target import Target
 from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
@@ -79,6 +82,11 @@ class GivenModel(Value):
     description: TextField = ""
 
 
+class GivenSignature(Value):
+    inputs: ColumnsField | None = None
+    outputs: ColumnsField | None = None
+
+
 class GivenHolder(Value):
     version: TextField = "0"
     began_by: Literal["decision", "person", "administrator", "rollback", "baseline", "bypass", "undetermined"] = (
@@ -88,7 +96,7 @@ class GivenHolder(Value):
     logged_model: GivenLoggedModel | None = None
 
 
-Part = Literal["version", "run", "logged_model", "registered_model", "holder", "tenure"]
+Part = Literal["version", "run", "logged_model", "registered_model", "holder", "tenure", "signature"]
 
 
 class Given(Value):
@@ -102,6 +110,7 @@ class Given(Value):
     held: Mapping[TargetField, DurationField] = Field(
         {}, description="Stages and aliases that the version holds, and for how long looks have seen it there."
     )
+    signature: GivenSignature | None = None
     unreadable: tuple[Part, ...] = ()
 
 
@@ -156,6 +165,7 @@ class Case(Value):
             LoggedModelFacts: _logged_model(given.logged_model, now),
             HolderFacts: _holder(given.holder, now),
             TenureFacts: _tenure(given, targets, now),
+            SignatureFacts: _signature(given.signature),
             ModelFacts: ModelFacts(_texts(given.registered_model.tags), Text.of(given.registered_model.description)),
         }
         unread = {kind: Unreadable("the case says so") for kind in answers if kind.key in given.unreadable}
@@ -230,6 +240,16 @@ def _tenure(given: Given, targets: Collection[Target], now: datetime) -> TenureF
     at_stage = {target for target in targets if target.is_stage and target.name == given.version.stage}
     others = {target: TimeHeld(target in at_stage, why=_NOTHING_GIVEN) for target in targets if target not in times}
     return TenureFacts({str(target): held for target, held in (times | others).items()})
+
+
+def _signature(signature: GivenSignature | None) -> SignatureFacts | Absent:
+    if signature is None:
+        return Absent(AbsenceCode.NO_MODEL_FILE, _NOTHING_GIVEN)
+    return SignatureFacts("the case", _columns(signature.inputs), _columns(signature.outputs))
+
+
+def _columns(given: Sequence[tuple[str, str]] | None) -> Columns | None:
+    return None if given is None else tuple(Column(name, kind or "any") for name, kind in given)
 
 
 def _reading(value: Any, at: int, step: int = 0, dataset: str = "", digest: str = "") -> Reading:

@@ -29,7 +29,7 @@ def compose(text: str, name: str) -> yaml.Node | None:
         PolicyError: the text is not YAML.
     """
     try:
-        return _node(text)
+        return root_of(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
@@ -41,8 +41,15 @@ def compose(text: str, name: str) -> yaml.Node | None:
         raise PolicyError(name, [Problem(None, None, "", _TOO_LARGE)]) from None
 
 
-def _node(text: str) -> yaml.Node | None:
-    """The root. What libyaml refuses is read again by PyYAML, since its messages are the ones that users see."""
+def root_of(text: str) -> yaml.Node | None:
+    """The root. What libyaml refuses is read again by PyYAML, since its messages are the ones that users see.
+
+    Aliases are not expanded: their nodes stand in several places.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+        RecursionError: it is nested too deep.
+    """
     # libyaml drops a byte-order mark anywhere, PyYAML only at the beginning.
     if yaml.__with_libyaml__ and "\ufeff" not in text:
         with contextlib.suppress(yaml.YAMLError, UnicodeEncodeError):

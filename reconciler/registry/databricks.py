@@ -19,6 +19,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
 from reconciler.ports import Held, Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
+from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.governed import Governed, has_stage
 from reconciler.registry.holders import holders_in_stages
 from reconciler.registry.looking import seen_version
@@ -90,6 +91,8 @@ class DatabricksRegistry(TransitionRequests):
         look_all: LookAll | None = None,
     ) -> None:
         super().__init__(uri, "", transports[0], tracking, RequestFormat(uri, "", Assurance.AUTHENTICATED))
+        if tracking is transports[0]:
+            self._reader = EvidenceReader(tracking, tracking, serves_files=False)
         self._transports = transports
         self._budget = budget
         self._clock = timing.clock

@@ -16,6 +16,7 @@ from reconciler.domain.evidence import (
     Needs,
     OriginFacts,
     RunFacts,
+    SignatureFacts,
     Unreadable,
     VersionFacts,
 )
@@ -23,6 +24,7 @@ from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.model_files import ModelFiles
 from reconciler.registry.models import get_model, read_models
 from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.paging import Row, rows_of
@@ -41,11 +43,16 @@ Version = VersionFacts | Absent | Unreadable
 
 
 class EvidenceReader:
-    """Reads versions from the registry, runs and logged models from the tracking server."""
+    """Reads versions from the registry, runs, logged models and their files from the tracking server.
 
-    def __init__(self, registry: Transport, tracking: Transport) -> None:
+    Args:
+        serves_files: whether the tracking server has a route to one file of a run or a logged model.
+    """
+
+    def __init__(self, registry: Transport, tracking: Transport, *, serves_files: bool = True) -> None:
         self._registry = registry
         self._tracking = tracking
+        self._serves_files = serves_files
         self._many = Many(tracking)
         self._runs = Runs(tracking, self._many)
         self._origins = Origins(registry)
@@ -63,12 +70,17 @@ class EvidenceReader:
         runs = self._runs.all(_run_ids(versions, wanted), has_logged_models=bool(ids))
         models = self._logged_models(ids)
         registered = read_models(self._registry, wanted)
-        return {
+        found = {
             key: Evidence.of(
                 now, _answers(versions[key], origins[key], (runs, models), needs) | registered.get(key, {})
             )
             for key, needs in ((listed.request.key, needs) for listed, needs in wanted)
         }
+        files = ModelFiles(self._tracking if self._serves_files else None)
+        for key in (listed.request.key for listed, needs in wanted if needs.signature):
+            signature = files.signature(found[key], origins[key].model)
+            found[key] = found[key].answering(SignatureFacts, signature)
+        return found
 
     @property
     def registry(self) -> str:

@@ -106,7 +106,13 @@ class Transport:
 
     def text(self, path: str) -> str:
         """A short answer that is not JSON."""
-        return str(self._read("GET", path, as_text=True))
+        raw: bytes = self._read("GET", path, raw_up_to=self._limits.max_bytes)
+        return visible(raw.decode("utf-8", "replace").strip(), 100)
+
+    def file(self, path: str, params: Mapping[str, Any], at_most: int) -> bytes:
+        """The bytes of a file. Raises TooLarge if there are more than `at_most`."""
+        raw: bytes = self._read("GET", path, params=params, raw_up_to=at_most)
+        return raw
 
     def search(self, path: str, body: Mapping[str, Any]) -> Any:
         """A POST that only reads, so it may be retried."""
@@ -155,17 +161,25 @@ class Transport:
     # --- one exchange ----------------------------------------------------------------------------------------
 
     def _send(
-        self, method: str, path: str, ends: float, *, renewed: bool = False, as_text: bool = False, **arguments: Any
+        self,
+        method: str,
+        path: str,
+        ends: float,
+        *,
+        renewed: bool = False,
+        raw_up_to: int | None = None,
+        **arguments: Any,
     ) -> Any:
+        """`raw_up_to`: the bytes themselves are asked for, so many at most, and not the JSON in them."""
         name = f"{method} {path}"
         self._await_slot(name, ends)
-        reply, body = self._exchange(method, path, ends, arguments)
+        reply, body = self._exchange(method, path, ends, arguments, raw_up_to)
         self._record(reply)
         if reply.status_code == 401 and not renewed and self._renewed():
             # Refused before anything was done, so even a write may be sent again, once.
-            return self._send(method, path, ends, renewed=True, as_text=as_text, **arguments)
-        if as_text and reply.status_code == 200:
-            return visible(body.decode("utf-8", "replace").strip(), 100)
+            return self._send(method, path, ends, renewed=True, raw_up_to=raw_up_to, **arguments)
+        if raw_up_to is not None and reply.status_code == 200:
+            return body
         # Where the credential came from; never its value.
         origin = str(getattr(self._session.auth, "origin", "") or "")
         return understood(reply, body, Call(name, self.base, origin))
@@ -176,13 +190,15 @@ class Transport:
             raise Unavailable(f"{name}: not sent, {used_up} (registry.budget)")
 
     def _exchange(
-        self, method: str, path: str, ends: float, arguments: Mapping[str, Any]
+        self, method: str, path: str, ends: float, arguments: Mapping[str, Any], raw_up_to: int | None
     ) -> tuple[requests.Response, bytes]:
         name = f"{method} {path}"
         self.calls += 1
         try:
             with contextlib.closing(self._request(method, path, ends, arguments)) as reply:
-                return reply, self._body(reply, name, ends)
+                # What an error says is no file.
+                limit = self._limits.max_bytes if raw_up_to is None or reply.status_code != 200 else raw_up_to
+                return reply, self._body(reply, name, ends, limit)
         except requests.exceptions.SSLError as error:
             raise Unreached(f"{name}: TLS failed: {distrust(error, self.base, self._verify)}") from None
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
@@ -216,7 +232,7 @@ class Transport:
         renew = getattr(self._session.auth, "renew", None)
         return renew is not None and bool(renew())
 
-    def _body(self, reply: requests.Response, name: str, ends: float) -> bytes:
+    def _body(self, reply: requests.Response, name: str, ends: float, limit: int) -> bytes:
         """The whole body, within the size limit and the deadline, however slowly it arrives."""
         parts: list[bytes] = []
         size = 0
@@ -224,8 +240,9 @@ class Transport:
         while part := reply.raw.read1(_CHUNK, decode_content=True):
             size += len(part)
             self.bytes_read += len(part)
-            if size > self._limits.max_bytes:
-                raise TooLarge(f"{name}: the reply is larger than {self._limits.max_bytes} bytes (registry.max_bytes)")
+            if size > limit:
+                setting = " (registry.max_bytes)" if limit == self._limits.max_bytes else ""
+                raise TooLarge(f"{name}: the reply is larger than {limit} bytes{setting}")
             if self._now() >= ends:
                 late = f"the reply from {self.base} was not complete within {self._limits.timeout:g} s"
                 raise Unavailable(f"{name}: {late}: {_SLOW}")

@@ -14,6 +14,7 @@ from reconciler.domain.checks.family import FamilyCheck
 from reconciler.domain.checks.metric import MetricCheck
 from reconciler.domain.checks.requester import RequesterCheck
 from reconciler.domain.checks.run import RunCheck
+from reconciler.domain.checks.signature import SignatureCheck
 from reconciler.domain.checks.stage import StageCheck
 from reconciler.domain.checks.tag import TagCheck
 from reconciler.domain.checks.window import WindowCheck
@@ -30,6 +31,7 @@ KINDS: Kinds = (
     TagCheck,
     StageCheck,
     RunCheck,
+    SignatureCheck,
     RequesterCheck,
     WindowCheck,
     CommitMessageCheck,
