@@ -122,6 +122,9 @@ def _is_told(path: str, document: Mapping[str, Any]) -> bool:
         # That it is gone as a whole is told once.
         return False
     named = _NAMED.fullmatch(path)
+    if named is None and key == _SIGNATURE and answer.get(rest) == "":
+        # No file was read.
+        return False
     if named is None:
         return rest in answer and not _is_redacted(answer[rest])
     member = answer.get(rest.partition(".")[0], {})

@@ -32,7 +32,11 @@ def signature_in(raw: bytes) -> tuple[Columns | None, Columns | None]:
         Unclear: it cannot be told.
     """
     try:
-        signature = _members(_root(raw), "the file").get("signature")
+        whole = _members(_root(raw), "the file")
+        # What answers in the place of the server, such as a page to log in, may be YAML, too.
+        if "flavors" not in whole:
+            raise Unclear("MLmodel has no flavors, so MLflow did not write it")
+        signature = whole.get("signature")
         texts = {} if signature is None or _is_nothing(signature) else _members(signature, "signature")
         return _schema(texts.get("inputs"), "inputs"), _schema(texts.get("outputs"), "outputs")
     except RecursionError:

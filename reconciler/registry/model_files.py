@@ -39,7 +39,7 @@ _FILE: Final = "MLmodel"
 _OF_RUNS: Final = "/get-artifact"
 _OF_MODELS: Final = "/ajax-api/2.0/mlflow/logged-models/{id}/artifacts/files"
 _ELSEWHERE = "the version's files do not provably lie among those of its run, so no route leads to its MLmodel"
-_NO_ROUTE = Unreadable("Databricks has no documented route to one file of a run or a logged model")
+_DATABRICKS = "Databricks documents no route to one file of a run or a logged model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ModelFiles:
         if not isinstance(place, _Place):
             return place
         if self.tracking is None:
-            return _NO_ROUTE
+            return SignatureFacts("", unclear=_DATABRICKS)
         if place not in self._read:
             self._read[place] = _signature_at(self.tracking, place)
         return self._read[place]
@@ -106,6 +106,8 @@ def _signature_at(tracking: Transport, place: _Place) -> Answer:
         raw = tracking.file(place.route, dict(place.query), MOST_BYTES)
     except TooLarge:
         return SignatureFacts(place.label, unclear=f"MLmodel is larger than {MOST_BYTES // 1024} kB")
+    except NoEndpoint as error:
+        return SignatureFacts(place.label, unclear=str(error))
     except NotFound as error:
         return _missing(place, str(error))
     except RegistryError as error:
@@ -116,14 +118,14 @@ def _signature_at(tracking: Transport, place: _Place) -> Answer:
 
 def _missing(place: _Place, detail: str) -> Answer:
     if place.may_be_a_models:
-        unclear = f"no MLmodel there, and nothing tells which of the run's logged models the version is ({detail})"
+        unclear = f"no MLmodel there; it may be in a logged model of the run, and nothing tells in which ({detail})"
         return SignatureFacts(place.label, unclear=unclear)
     return Absent(AbsenceCode.NO_MODEL_FILE, f"no MLmodel: {detail}")
 
 
 def _is_not_listed(tracking: Transport, place: _Place, error: RegistryError) -> bool:
     """Whether the file is certainly not there: MLflow 2 answers with an error of its own, which its list explains."""
-    if place.folder is None or not isinstance(error, Unavailable) or isinstance(error, Unreached | NoEndpoint):
+    if place.folder is None or not isinstance(error, Unavailable) or isinstance(error, Unreached):
         return False
     run_id, folder = place.folder
     query = {"run_id": run_id} | ({"path": folder} if folder else {})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from reconciler.domain.baselines import HeldNow
-from reconciler.domain.evidence import Needs, Unreadable
+from reconciler.domain.evidence import Needs, SignatureFacts, Unreadable
+from reconciler.domain.request import NOBODY, Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name
-from reconciler.ports import Held, Invalid, NotFound, Unavailable
+from reconciler.ports import Held, Invalid, Listed, NotFound, Unavailable
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
 from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
@@ -28,6 +30,7 @@ from reconciler.registry.trials import (
 from reconciler.registry.versions import first_version, get_version, has_workspaces, quotable, version_facts
 
 _PRODUCTION: Final = Target.parse("Production")
+_NO_TIME: Final = datetime.fromtimestamp(0, UTC)
 
 
 class ReadHolders(Protocol):
@@ -108,6 +111,8 @@ def evidence_trials(
         trials.append(Trial("logged models", server, lambda: _logged_models(reader, sample)))
     if needs.registered_model:
         trials.append(Trial("registered models", reader.registry, lambda: _registered_models(reader, sample)))
+    if needs.signature:
+        trials.append(Trial("model files", server, lambda: _model_files(reader, sample)))
     return trials
 
 
@@ -127,6 +132,21 @@ def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
     if not _exists(lambda: reader.read_registered_model(name)) or sample.row is None:
         return untried("nothing to try it on: the registry has no readable version")
     return works(f"{visible_name(name)} can be read")
+
+
+def _model_files(reader: EvidenceReader, sample: Sample) -> TrialResult:
+    if sample.row is None:
+        return untried("nothing to try it on: the registry has no readable version")
+    request = Request("", "", *place_of(sample.row), _PRODUCTION, NOBODY, _NO_TIME, "", "", "")
+    asked = Needs(run=True, logged_model=True, signature=True)
+    [evidence] = reader.read([(Listed(request, version_facts(sample.row)), asked)], _NO_TIME).values()
+    answer = evidence.fact(SignatureFacts)
+    if isinstance(answer, Unreadable):
+        raise Unavailable(answer.detail)
+    if isinstance(answer, SignatureFacts) and answer.sha256:
+        return works(f"MLmodel of {sample.label} can be read")
+    detail = answer.unclear if isinstance(answer, SignatureFacts) else answer.detail
+    return untried(f"MLmodel of {sample.label} was not read: {detail}")
 
 
 def _runs(reader: EvidenceReader, sample: Sample) -> TrialResult:
