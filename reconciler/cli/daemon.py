@@ -50,9 +50,10 @@ def demo(
     """
     from reconciler.cli.pages import pages_of_everything
     from reconciler.cli.reports import tell
+    from reconciler.cli.terminal import spinner
     from reconciler.demo import run_demo
 
-    return run_demo(serve, directory, lambda settings: tell(settings, "decisions"), pages_of_everything)
+    return run_demo(serve, directory, lambda settings: tell(settings, "decisions"), pages_of_everything, spinner)
 
 
 def once(

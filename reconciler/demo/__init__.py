@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +26,11 @@ _PAUSE = 5.0
 
 
 def run_demo(
-    serve: bool, directory: Path | None, report: Callable[[Settings], None], pages: Callable[[Settings, Path], str]
+    serve: bool,
+    directory: Path | None,
+    report: Callable[[Settings], None],
+    pages: Callable[[Settings, Path], str],
+    waiting: Callable[[str], AbstractContextManager[None]],
 ) -> int:
     """Run a cycle, look at what holds the targets, and print a report. Returns an exit code.
 
@@ -37,16 +39,18 @@ def run_demo(
     Args:
         report: prints what the audit database of these settings holds.
         pages: writes it as pages into a folder, and says where they are.
+        waiting: shows the text while its block runs.
     """
     # The plain wheel brings mlflow-skinny, which has the server's modules but not what they import.
     if find_spec("mlflow.server") is None or find_spec("flask") is None:
         raise SettingsError(["demo needs an MLflow server: install mlflow-reconciler[server]"])
     folder = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
-    with _progress("starting an MLflow server on loopback") as done, mlflow_server(folder / "mlflow") as uri:
-        done.set()
+    with ExitStack() as stack:
+        with waiting("starting an MLflow server on loopback"):
+            uri = stack.enter_context(mlflow_server(folder / "mlflow"))
         settings = _first_cycle(uri, folder)
-        _by_hand(uri, settings)
+        _later(uri, settings)
         report(settings)
         _say(f"\naudit report:   {pages(settings, folder / 'report')}")
         _say(f"audit database: {folder / 'audit.db'}")
@@ -70,12 +74,17 @@ def _first_cycle(uri: str, folder: Path) -> Settings:
     return settings
 
 
-def _by_hand(uri: str, settings: Settings) -> None:
-    """What no decision brought there is an exception, once a second look still finds none."""
-    _say("somebody moves churn version 1 to Production by hand; two more cycles look at what is there:\n")
+def _later(uri: str, settings: Settings) -> None:
+    """Versions are compared with what holds the target; and what no decision brought there is an exception.
+
+    That is one once a second look still finds none.
+    """
+    _say("versions 2 and 3 of fraud-detector are requested, and somebody moves churn version 1 to Production by hand;")
+    _say("two more cycles compare, and look at what is there:\n")
+    samples.register_newer(uri)
     samples.move_by_hand(uri)
     for _ in range(2):
-        run_once(settings, dry_run=False, on_event=_print_bypass)
+        run_once(settings, dry_run=False, on_event=_print_news)
     _say("")
 
 
@@ -97,8 +106,9 @@ def _print_event(event: Event) -> None:
     print(f"  {event.text}", flush=True)
 
 
-def _print_bypass(event: Event) -> None:
-    if event.kind == "bypass":
+def _print_news(event: Event) -> None:
+    """Not what was told before: that no rule covers a request, such as the side project's."""
+    if event.kind != "abstained":
         _print_event(event)
 
 
@@ -124,31 +134,3 @@ def _more_cycles(uri: str, folder: Path) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-@contextmanager
-def _progress(text: str) -> Iterator[threading.Event]:
-    """A spinner on stderr until the event is set; a plain line if stderr is not a terminal."""
-    from rich.console import Console
-
-    done = threading.Event()
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(text, file=sys.stderr, flush=True)
-        yield done
-        return
-    spinner = threading.Thread(target=_spin, args=(console, text, done), daemon=True)
-    spinner.start()
-    try:
-        yield done
-    finally:
-        done.set()
-        spinner.join()
-
-
-def _spin(console: object, text: str, done: threading.Event) -> None:
-    from rich.console import Console
-
-    assert isinstance(console, Console)
-    with console.status(text):
-        done.wait()

@@ -22,14 +22,26 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
         "vision version 1 to @champion: approve",
         "side-project version 1 to Production: abstain (no_policy)",
         "explain fraud-detector version 1 to Staging: abstain",
-        "6 decisions: 4 reject, 2 approve; effects: 4 refused, 2 moved",
+        # By an alternative and a family of metrics that are near enough; without one of the two.
+        "credit-cards version 1 to Production: approve: any of metric validation_accuracy, or",
+        "alternative 2 passes: validation_accuracy 0.88, at least 0.85 required, tag risk.review: 'accepted'",
+        "credit-lines version 1 to Production: reject: 1 of 3 checks failed: any of metric validation_accuracy, or",
+        "credit-loans version 1 to Production: reject: 1 of 3 checks failed: family accuracy_group_*: 2 from",
+        # Compared with version 1, which is in Production by then.
+        "fraud-detector version 2 to Production: reject: 1 of 3 checks failed: compare validation_accuracy: 0.94;",
+        "fraud-detector version 3 to Production: approve: validation_accuracy 0.96, at least 0.9 required",
+        "11 decisions: 7 reject, 4 approve; effects: 7 refused, 4 moved",
         f"audit report:   {tmp_path / 'demo' / 'report' / 'index.html'}",
         f"audit database: {tmp_path / 'demo' / 'audit.db'}",
     ):
         assert line in done.stdout
     assert re.search(r"pricing version 1 to Production: reject: .*: not logged on run \w{32}", done.stdout)
-    # Beside the two that were approved, what was moved by hand is an exception.
+    # Beside what was approved, what was moved by hand is an exception.
     assert "churn version 1 holds Production without a decision" in done.stdout
-    assert "3 tenures: 2 decided, 1 exception" in (tmp_path / "demo/report/index.html").read_text()
-    assert "vision" in (tmp_path / "demo/report/index.html").read_text()
+    front = (tmp_path / "demo/report/index.html").read_text()
+    assert "5 tenures: 4 decided, 1 exception" in front
+    assert "vision" in front
+    pages = "".join(page.read_text() for page in (tmp_path / "demo/report").rglob("*.html"))
+    for check in ("alternative 2 passes", "family accuracy_group_*", "compare validation_accuracy"):
+        assert check in pages
     assert "Traceback" not in done.stderr
