@@ -120,6 +120,8 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 _LISTS = {
+    "signature.inputs": "a list of names, or names with types",
+    "signature.outputs": "a list of names, or names with types",
     "people": "names with texts",
     "include": "a list of sections",
     "rules": "a list of sections",

@@ -78,7 +78,8 @@ _NAMED = ("tags", "params")
 
 # Every kind of fact that is kept; stored evidence is read by it.
 FACTS: tuple[type[Fact], ...] = (
-    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, SignatureFacts, CodeFacts,
+    VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, SignatureFacts,
+    CodeFacts,
 )  # fmt: skip
 
 F = TypeVar("F", bound=Fact)

@@ -38,19 +38,25 @@ _FILE: Final = "MLmodel"
 # Of MLflow's own user interface, and by a login like any other route; the first is as old as MLflow 1.
 _OF_RUNS: Final = "/get-artifact"
 _OF_MODELS: Final = "/ajax-api/2.0/mlflow/logged-models/{id}/artifacts/files"
+_LIST_OF_RUNS: Final = f"{API}/artifacts/list"
+_LIST_OF_MODELS: Final = f"{API}/logged-models/{{id}}/artifacts/directories"
 _ELSEWHERE = "the version's files do not provably lie among those of its run, so no route leads to its MLmodel"
 _DATABRICKS = "Databricks documents no route to one file of a run or a logged model"
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a file lies: the route, and what the server is asked there. `label` is for people."""
+    """Where a file lies: the route, and what the server is asked there. `label` is for people.
+
+    `listing` is the route of the list in which the file stands, as `listed`.
+    """
 
     label: str
     route: str
     query: tuple[tuple[str, str], ...]
-    # Of a run: its id, and the folder of the file.
-    folder: tuple[str, str] | None = None
+    listing: str
+    listing_query: tuple[tuple[str, str], ...] = ()
+    listed: str = _FILE
     # The run logged models of MLflow 3: the file may belong to one of them, which the path does not tell.
     may_be_a_models: bool = False
 
@@ -87,8 +93,8 @@ def _place_of(evidence: Evidence, logged_model: object) -> _Place | Answer:
     if not isinstance(version, VersionFacts):
         return version
     if isinstance(model, LoggedModelFacts) and isinstance(logged_model, str):
-        route = _OF_MODELS.format(id=logged_model)
-        return _Place(f"logged model {logged_model}, {_FILE}", route, (("artifact_file_path", _FILE),))
+        route, listing = (one.format(id=logged_model) for one in (_OF_MODELS, _LIST_OF_MODELS))
+        return _Place(f"logged model {logged_model}, {_FILE}", route, (("artifact_file_path", _FILE),), listing)
     if isinstance(model, Unreadable) or (isinstance(model, Absent) and model.code != AbsenceCode.NO_LOGGED_MODEL):
         return model
     if isinstance(run, Unreadable):
@@ -97,8 +103,9 @@ def _place_of(evidence: Evidence, logged_model: object) -> _Place | Answer:
     if not isinstance(run, RunFacts) or path is None:
         return SignatureFacts("", unclear=f"{_ELSEWHERE}: {visible(version.source, 200) or 'it names none'}")
     file = f"{path}/{_FILE}" if path else _FILE
-    query = (("run_id", run.run_id), ("path", file))
-    return _Place(f"run {run.run_id}, {visible(file, 200)}", _OF_RUNS, query, (run.run_id, path), bool(run.outputs))
+    its, folder = ("run_id", run.run_id), (("path", path),) if path else ()
+    label, query = f"run {run.run_id}, {visible(file, 200)}", (its, ("path", file))
+    return _Place(label, _OF_RUNS, query, _LIST_OF_RUNS, (its, *folder), file, may_be_a_models=bool(run.outputs))
 
 
 def _signature_at(tracking: Transport, place: _Place) -> Answer:
@@ -118,24 +125,22 @@ def _signature_at(tracking: Transport, place: _Place) -> Answer:
 
 def _missing(place: _Place, detail: str) -> Answer:
     if place.may_be_a_models:
-        unclear = f"no MLmodel there; it may be in a logged model of the run, and nothing tells in which ({detail})"
+        unclear = f"no MLmodel there; if it is a logged model's, register that one as models:/ID ({detail})"
         return SignatureFacts(place.label, unclear=unclear)
     return Absent(AbsenceCode.NO_MODEL_FILE, f"no MLmodel: {detail}")
 
 
 def _is_not_listed(tracking: Transport, place: _Place, error: RegistryError) -> bool:
-    """Whether the file is certainly not there: MLflow 2 answers with an error of its own, which its list explains."""
-    if place.folder is None or not isinstance(error, Unavailable) or isinstance(error, Unreached):
+    """Whether the file is certainly not there: older servers answer with a 500 then, and their list tells."""
+    if not isinstance(error, Unavailable) or isinstance(error, Unreached):
         return False
-    run_id, folder = place.folder
-    query = {"run_id": run_id} | ({"path": folder} if folder else {})
     try:
-        answer = tracking.get(f"{API}/artifacts/list", query)
+        answer = tracking.get(place.listing, dict(place.listing_query))
         files = rows_of(answer, "files")
     except RegistryError:
         return False
     whole = isinstance(answer, Mapping) and "root_uri" in answer and not answer.get("next_page_token")
-    return whole and all(row.get("path") != dict(place.query)["path"] for row in files)
+    return whole and all(row.get("path") != place.listed for row in files)
 
 
 def _signature_of(raw: bytes, place: _Place) -> SignatureFacts:

@@ -16,6 +16,7 @@ from mlflow.server.auth.client import AuthServiceClient
 from reconciler.demo.server import mlflow_server
 from tests.acceptance.conftest import API, Product, Server
 from tests.acceptance.test_daemon import daemon, until
+from tests.acceptance.test_signature import MLMODEL, SIGNATURE
 from tests.unit.test_transport import replying, serving
 
 Name = Callable[[str], str]
@@ -203,3 +204,23 @@ def test_after_a_cycle_that_failed_status_does_not_say_that_nothing_was_open(pro
     told = product.run("status")
     assert "no request was open" not in told.stdout + told.stderr
     assert "what is open is not known" in told.stderr
+
+
+def test_whoever_may_read_the_experiment_may_read_the_file_and_nobody_else(
+    guarded: Guarded,
+    by_svc: Product,
+    name: Name,
+) -> None:
+    experiment = guarded.call("POST", "experiments/create", json={"name": name("secret")})["experiment_id"]
+    guarded.experiment = experiment
+    run = guarded.version(name("m"), metric=0.94)
+    place = guarded.call("GET", "runs/get", params={"run_id": run})["run"]["info"]["artifact_uri"]
+    path = place.removeprefix("mlflow-artifacts:/")
+    address = f"{guarded.uri}/api/2.0/mlflow-artifacts/artifacts/{path}/model/MLmodel"
+    requests.put(address, MLMODEL.encode(), auth=("root", PASSWORD), timeout=60).raise_for_status()
+    by_svc.policy(f"version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require: [{{{SIGNATURE}}}]\n")
+    assert "would approve" in by_svc.ok("explain", name("m"), "1", "Production")
+    guarded.grant("experiment", experiment, "DENY")
+    refused = by_svc.run("explain", name("m"), "1", "Production")
+    assert (refused.returncode, "(unreadable)" in refused.stdout) == (3, True)
+    assert "403" in refused.stdout

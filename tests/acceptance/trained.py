@@ -4,11 +4,17 @@ import logging
 import sys
 
 import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
 
 
 class Same(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         return model_input
+
+
+INPUTS = Schema([ColSpec("long", "age"), ColSpec("double", "income", required=False)])
+SIGNATURE = ModelSignature(INPUTS, Schema([ColSpec("double", "score")]))
 
 
 def train(uri: str) -> None:
@@ -18,7 +24,9 @@ def train(uri: str) -> None:
     place = {"name": "model"} if mlflow.__version__.startswith("3.") else {"artifact_path": "model"}
     with mlflow.start_run() as run:
         mlflow.log_metric("validation_accuracy", 0.95)
-        mlflow.pyfunc.log_model(python_model=Same(), registered_model_name="logged", pip_requirements=[], **place)
+        mlflow.pyfunc.log_model(
+            python_model=Same(), signature=SIGNATURE, registered_model_name="logged", pip_requirements=[], **place
+        )
     source = f"runs:/{run.info.run_id}/model"
     mlflow.register_model(source, "registered")
     client.create_registered_model("created")

@@ -282,6 +282,15 @@ def test_what_the_workspace_does_not_show_of_a_run_refutes_no_link(
     assert (str(verdict.kind), str(verdict.checks[0].code)) == expected
 
 
+def test_a_signature_cannot_be_told_since_no_route_leads_to_a_file(world: OnDatabricks) -> None:
+    world.version("m0", 0.95)
+    rule = "  - name: r\n    targets: [Production]\n    require: [{signature: {}}]\n"
+    policy, now = parse_policy(f"version: 1\nrules:\n{rule}", "p").policy, datetime.now(UTC)
+    verdict = next(judge_batch(world.registry, policy, [Listed(a_request("m0", now), None)], now)).verdict
+    assert (str(verdict.kind), str(verdict.reason_code)) == ("abstain", "undetermined")
+    assert "Databricks documents no route" in verdict.checks[0].observed
+
+
 def test_what_holds_a_stage_is_compared_with_where_a_decision_or_the_first_look_vouches_for_it(
     world: OnDatabricks, tmp_path: Path, model: str
 ) -> None:

@@ -24,10 +24,12 @@ from reconciler.domain.evidence import (
     ModelFacts,
     Reading,
     RunFacts,
+    SignatureFacts,
     TenureFacts,
     Unreadable,
     VersionFacts,
 )
+from reconciler.domain.signature_facts import Column
 from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Role, Verdict, VerdictKind
@@ -52,6 +54,12 @@ TAGS = st.builds(
     lambda tag, more: {"tag": tag} | more,
     st.sampled_from(["t", "u"]),
     st.sampled_from([{}, {"equals": "x"}, {"present": False}, {"on_missing": "abstain"}]),
+)
+
+SIGNATURES = st.builds(
+    lambda terms, more: {"signature": terms} | more,
+    st.sampled_from([{}, {"inputs": ["p"]}, {"inputs": {"p": "long"}, "exact": True}, {"outputs": ["q", "r"]}]),
+    st.sampled_from([{}, {"on_missing": "abstain"}, {"grace": "1h"}]),
 )
 
 
@@ -94,12 +102,18 @@ STAGES = st.builds(
     st.sampled_from(["Staging", "@challenger"]),
     st.sampled_from([{}, {"held_for": "1d"}, {"held_for": "2d", "seen_within": "1h"}]),
 )
-ANY = st.one_of(MINIMUMS, TAGS, STAGES)
+ANY = st.one_of(MINIMUMS, TAGS, STAGES, SIGNATURES)
 VALUES = st.dictionaries(st.sampled_from(METRICS), st.integers(0, 4))
 MODELS: st.SearchStrategy[Answer] = st.sampled_from(
     [ModelFacts(), *(ModelFacts({"tier": Text.of(value)}) for value in "12"), Unreadable("500"),
      Absent("version_missing", "gone")]
 )  # fmt: skip
+COLUMN = st.builds(Column, st.sampled_from(["", "p", "q", "r"]), st.sampled_from(["long", "map(long)"]))
+COLUMNS = st.one_of(st.none(), st.lists(COLUMN, max_size=3).map(tuple))
+SHOWN_SIGNATURES: st.SearchStrategy[Answer] = st.one_of(
+    st.builds(SignatureFacts, st.just("run r1"), COLUMNS, COLUMNS, unclear=st.sampled_from(["", "", "not YAML"])),
+    st.sampled_from([Unreadable("403"), Absent("no_model_file", "none")]),
+)
 RUNS = st.one_of(st.none(), st.none(), st.just(Unreadable("500")))
 HOURS = st.integers(0, 72).map(lambda hours: NOW - timedelta(hours=hours))
 TIMES_HELD = st.one_of(
@@ -114,9 +128,10 @@ TENURES: st.SearchStrategy[Answer] = st.one_of(
 @st.composite
 def evidences(draw: st.DrawFn) -> Evidence:
     values, tags = draw(VALUES), draw(st.dictionaries(st.sampled_from("tu"), st.sampled_from("xy")))
-    evidence = with_answer(shown(values, tags, draw(RUNS)), ModelFacts, draw(MODELS))
+    found = with_answer(shown(values, tags, draw(RUNS)), ModelFacts, draw(MODELS))
     stage = draw(st.sampled_from(["None", "Staging"]))
-    return with_answer(with_changed(evidence, VersionFacts, current_stage=stage), TenureFacts, draw(TENURES))
+    found = with_answer(with_changed(found, VersionFacts, current_stage=stage), TenureFacts, draw(TENURES))
+    return with_answer(found, SignatureFacts, draw(SHOWN_SIGNATURES))
 
 
 def shown(values: dict[str, float], tags: dict[str, str], run: Answer | None = None) -> Evidence:
