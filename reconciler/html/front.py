@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from reconciler.audit.on_record import not_on_record
 from reconciler.audit.overview import decided, held
 from reconciler.audit.reporting import Answer, Matter, Reading
 from reconciler.audit.reports.completeness import EXCEPTION, UNEXPLAINED, UNKNOWN_PERSON
@@ -14,7 +15,7 @@ from reconciler.domain.causes import Cause
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
 from reconciler.html import figures
-from reconciler.html.pages import page, period_of
+from reconciler.html.pages import only_of, page, period_of
 from reconciler.html.tables import Grid, Links, grid
 
 _REGISTER, _EXCEPTIONS = 300, 100
@@ -36,7 +37,13 @@ GLOSSARY: Final = (
     ("Rollback", "The return of a version that held the target by approval before."),
     ("Observe", "A mode in which decisions are recorded and nothing is carried out: would be approved, or rejected."),
     ("Near miss", "A metric within 2 % of its bound, on either side."),
-    ("Not running", "No daemon of the registry ended a cycle, or none was acting: what came and went was not seen."),
+    (
+        "Observed",
+        "The share of the period in which a daemon ended its cycles, acting or only observing. What is left are gaps; "
+        "a pause is one, too. Of several registries it is that of the one with the least.",
+    ),
+    ("Acting", "A daemon ended its cycles and carried out what it had decided, so in another mode than observe."),
+    ("Not running", "No daemon of the registry ended a cycle: what came and went was not seen."),
 )
 LIMITS: Final = (
     "What came and went between two looks, or while no daemon ran, is not on record.",
@@ -87,10 +94,12 @@ def front_page(matter: Matter, answer: Answer, reading: Reading, contents: Conte
         matter=matter,
         answer=answer,
         home="",
+        only=only_of(matter),
+        unknown=list(not_on_record(reading)),
         period=period_of(matter),
         tiles=list(_tiles(answer, decided.verdicts(reading))),
         exceptions=_exceptions(reading, answer, contents.links),
-        figures=[Placed(make(reading), wide) for make, wide in _LAYOUT],
+        figures=[Placed(make(reading, contents.links), wide) for make, wide in _LAYOUT],
         register=_register(reading, contents.links),
         models=_models(contents),
         reports=contents.reports,
@@ -105,16 +114,22 @@ def _tiles(answer: Answer, verdicts: Mapping[str, int]) -> Sequence[tuple[str, s
     open_exceptions = causes[EXCEPTION] - answer.counts["accepted_exceptions"]
     control: list[Any] = list(next(section.rows for section in answer.sections if section.name == "control"))
     least = min((one.percent for one in control), default=None)
-    longest = max((one.longest_gap_seconds for one in control), default=0.0)
+    longest = max((one.longest_gap_seconds for one in control), default=None)
     return [
         ("exceptions", f"{causes[EXCEPTION]:,}", "bad" if open_exceptions else ""),
         ("of these acknowledged", f"{answer.counts['accepted_exceptions']:,}", ""),
         ("tenures", f"{answer.counts['tenures']:,}", ""),
         ("approved", f"{verdicts.get('approve', 0):,}", ""),
         ("rejected", f"{verdicts.get('reject', 0):,}", ""),
-        ("control ran", "never" if least is None else f"{least:g} %", ""),
-        ("longest gap", duration_text(timedelta(seconds=round(longest))), ""),
+        ("observed", "never" if least is None else f"{least:g} %", ""),
+        ("longest gap", _gap(longest), ""),
     ]
+
+
+def _gap(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return duration_text(timedelta(seconds=round(seconds))) if seconds >= 0.5 else "none"
 
 
 def _exceptions(reading: Reading, answer: Answer, links: Links) -> Grid:

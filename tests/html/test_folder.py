@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -78,7 +78,7 @@ def test_there_is_a_page_for_each_model_and_each_decision_and_its_dossier_proves
     ids = {id for (id,) in folder.rows("SELECT decision_id FROM decisions")}
     models = folder.rows("SELECT count(DISTINCT model) FROM tenures")[0][0]
     assert {path.stem.removeprefix("decision-") for path in folder.place.glob("decision-*.html")} == ids
-    assert len(list(folder.place.glob("model-*.html"))) == models == 10
+    assert len(list(folder.place.glob("model-*.html"))) == models == 12
     dossiers = sorted(folder.place.glob("dossier-*.json"))
     assert len(dossiers) == len(ids)
     heads = folder.database.with_name("audit.heads")
@@ -86,6 +86,36 @@ def test_there_is_a_page_for_each_model_and_each_decision_and_its_dossier_proves
     done = subprocess.run(tool, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{len(ids)} decisions" in folder.said
+
+
+def links_in(html: str, heading: str) -> list[tuple[str, str]]:
+    """Of each cell of the columns with this heading: where it leads, and its text."""
+    found = []
+    for table in re.findall(r"<table.*?</table>", html, re.DOTALL):
+        heads = re.findall(r"<th [^>]*>(.*?)</th>", table)
+        rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in table.split("<tr>")[2:]]
+        found += [cells[place] for cells in rows for place, head in enumerate(heads) if head == heading]
+    return [(("".join(re.findall('href="(.*?)"', cell))), unescape(re.sub("<.*?>", "", cell))) for cell in found]
+
+
+def test_every_name_of_a_model_and_every_id_of_a_decision_leads_to_its_page(folder: Folder) -> None:
+    """However it has to be shown: escaped, cut, or like a digest."""
+    told = pages(folder)
+    titles = {name: unescape(re.findall("<h1>(.*?)</h1>", html, re.DOTALL)[0]) for name, html in told.items()}
+    models = decisions = 0
+    for name, html in told.items():
+        # On its own page a model leads nowhere.
+        for leads_to, shown in [] if name.startswith("model-") else links_in(html, "model"):
+            assert titles.get(leads_to) == shown, (name, shown)
+            models += 1
+        for leads_to, shown in links_in(html, "decision"):
+            assert shown == "–" or leads_to.startswith(f"decision-{shown}"), (name, shown)
+            decisions += 1
+        if name.startswith("decision-"):
+            [(leads_to, shown)] = re.findall(r'<dt>model</dt><dd><a href="(.*?)">(.*?)</a>', html)
+            assert titles[leads_to] == unescape(shown)
+    assert models > 100
+    assert decisions > 100
 
 
 def test_the_front_page_counts_what_the_tables_hold(folder: Folder) -> None:
@@ -121,6 +151,37 @@ def test_what_is_drawn_does_not_depend_on_where_it_is_drawn(folder: Folder, monk
     assert drawn[0].count("<svg") == 3
 
 
+def header(html: str) -> str:
+    """What a page says above its content, as text."""
+    return " ".join(re.sub("<[^>]+>", " ", html.partition('<header class="top">')[2].partition("</header>")[0]).split())
+
+
+def test_a_page_about_some_models_says_so_above_its_numbers(folder: Folder, tmp_path: Path) -> None:
+    assert "nly " not in header(pages(folder)["index.html"])
+    place = tmp_path / "report"
+    done = report(folder.url, "--html", str(place), "--model", "fraud*", "--target", "Production")
+    assert done.returncode == 0, done.stderr
+    for name in ("index", "completeness", "as-of"):
+        told = header((place / f"{name}.html").read_text())
+        assert "Only models fraud* and the target Production. Whatever follows is about these alone" in told, name
+        assert "to " in told if name != "as-of" else "as of " in told
+    assert "Only the target Production." in header((place / "model-1.html").read_text())
+    [title] = re.findall("<title>(.*?)</title>\n", (place / "index.html").read_text())
+    assert title.endswith(", only models fraud* and the target Production")
+
+
+def test_a_page_about_a_model_that_nobody_has_says_so_and_not_only_that_there_is_no_exception(
+    folder: Folder, tmp_path: Path
+) -> None:
+    done = report(folder.url, "--html", str(tmp_path / "report"), "--model", "frod")
+    assert done.returncode == 0
+    said = "o model on record matches 'frod': * matches anything, and case matters"
+    assert done.stderr.startswith(f"n{said}\nwrote ")
+    html = (tmp_path / "report/index.html").read_text()
+    assert f"N{said}." in header(html).replace("&#39;", "'")
+    assert html.index("on record matches") < html.index('<dl class="tiles">')
+
+
 def test_a_folder_of_before_is_replaced_as_a_whole(folder: Folder, tmp_path: Path) -> None:
     place = tmp_path / "report"
     shutil.copytree(folder.place, place)
@@ -146,20 +207,6 @@ def test_a_folder_that_fails_half_way_leaves_the_one_that_was_there(folder: Fold
     assert (done.returncode, len(done.stderr.splitlines())) == (69, 1), done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.db", "report"]
-
-
-def test_what_a_killed_command_left_goes_and_a_folder_that_it_had_moved_away_comes_back(
-    folder: Folder, tmp_path: Path
-) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (tmp_path / f".report.partial-{ended.pid}").mkdir()
-    shutil.copytree(folder.place, tmp_path / f".report.before-{ended.pid}")
-    other = tmp_path / f".report.partial-{os.getpid()}"
-    other.mkdir()
-    done = report(folder.url, "--html", str(tmp_path / "report"), "--since", "2d")
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "report"]
 
 
 @pytest.mark.parametrize("what", ["a file in it", "a file beside a report", "a file", "a link", "no parent"])
@@ -195,6 +242,36 @@ def test_without_the_libraries_one_sentence_names_the_command(monkeypatch: pytes
     assert pages_of_everything(nothing, Path("nowhere")) == f"not written: {missing.value}"
     needed = "HTML needs altair, vl-convert-python: run `pip install 'mlflow-reconciler[report]'`"
     assert (str(missing.value), code_of(missing.value)) == (needed, 78)
+
+
+BROKEN: Final = {
+    "a shared library that is not there": "raise ImportError('libstdc++.so.6: cannot open\\nshared object file')",
+    "another library that is not there": "import of_another_package",
+    "a module that is not there": "from . import vegalite",
+    "one for another system": "raise OSError('wrong ELF class')",
+    "one for another Python": "raise TypeError('unhashable type')",
+    "nothing in it": "",
+}
+
+
+@pytest.mark.parametrize("package", ["altair", "jinja2", "vl_convert"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_library_that_is_broken_is_one_sentence_with_the_command_that_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, how: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(BROKEN[how])
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(LibraryMissing) as broken:
+        require()
+    name = package.replace("vl_convert", "vl-convert-python")
+    told = str(broken.value)
+    assert told.startswith(f"{name} cannot be loaded (")
+    assert told.endswith(f"): run `pip install --force-reinstall {name}`")
+    assert "\n" not in told
+    assert code_of(broken.value) == 78
 
 
 def test_where_nothing_written_may_be_executed_one_sentence_says_what_to_set() -> None:
