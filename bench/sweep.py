@@ -28,12 +28,12 @@ class Sweeping:
         self._looked_at: set[tuple[str, str]] = set()
         self._simulation.transport._exchange = self._timed  # type: ignore[method-assign]
 
-    def _timed(self, method: str, path: str, ends: float, arguments: Mapping[str, Any]) -> Any:
+    def _timed(self, method: str, path: str, ends: float, arguments: Mapping[str, Any], raw_up_to: int | None) -> Any:
         began = time.process_time()
         asked = arguments.get("params") or {}
         if "version" in asked:
             self._looked_at.add((asked["name"], asked["version"]))
-        answered = self._exchange(method, path, ends, arguments)
+        answered = self._exchange(method, path, ends, arguments, raw_up_to)
         self._of_the_double += time.process_time() - began
         return answered
 

@@ -49,7 +49,7 @@ class Simulated(Transport):
         self.sent: list[float] = []
 
     def _exchange(
-        self, method: str, path: str, ends: float, arguments: Mapping[str, Any]
+        self, method: str, path: str, ends: float, arguments: Mapping[str, Any], raw_up_to: int | None
     ) -> tuple[requests.Response, bytes]:
         self.calls += 1
         self.sent.append(self._clock())
