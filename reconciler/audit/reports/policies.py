@@ -82,11 +82,12 @@ def _swaps(reading: Reading) -> Iterator[Swap]:
     period, current = POLICY_PERIODS.c, dict[tuple[str, str], str]()
     query = select(period.registry, period.workspace, period.began_at, period.policy_digest)
     query = query.where(period.began_at < reading.until)
-    for registry, workspace, at, digest in reading.rows(query.order_by(period.began_at, period.daemon)):
-        before = current.get((registry, workspace), digest)
-        if before != digest and (reading.since is None or at >= reading.since):
-            yield Swap(registry, workspace, at, before, digest)
-        current[registry, workspace] = digest
+    for row in reading.rows(query.order_by(period.began_at, period.daemon)):
+        place, digest = (row.registry, row.workspace), row.policy_digest
+        before = current.get(place, digest)
+        if before != digest and (reading.since is None or row.began_at >= reading.since):
+            yield Swap(*place, row.began_at, before, digest)
+        current[place] = digest
 
 
 def _changes(reading: Reading, swaps: list[Swap]) -> Iterator[Change]:
