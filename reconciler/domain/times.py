@@ -21,7 +21,10 @@ def parse_iso(text: str) -> datetime:
         ValueError: not a moment in ISO 8601.
     """
     moment = datetime.fromisoformat(text)
-    return in_millis(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+    try:
+        return in_millis(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside of what a calendar holds in UTC") from None
 
 
 def in_millis(moment: datetime) -> datetime:
