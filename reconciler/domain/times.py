@@ -11,7 +11,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 def iso(moment: datetime) -> str:
     """`2026-11-24T09:28:30.123Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{in_utc.isoformat('T', 'milliseconds')[:-6]}Z"
 
 
 def parse_iso(text: str) -> datetime:
