@@ -33,6 +33,8 @@ KEYS = dict.fromkeys(
      "resolutions", "observations", "attributions", "acknowledgements", "drifts", "watched_scopes", "redactions",
      "log_epochs"), "id")  # fmt: skip
 KEYS |= {"policy_versions": "digest", "decisions": "decision_id"}
+# What a sample's index says of a decision.
+LISTED = ("decision_id", "decided_at", "model", "version", "target", "verdict", "mode")
 MOST = 1 << 26  # Bytes of one piece of evidence, or of one dossier: no forged one fills the memory.
 
 
@@ -413,7 +415,10 @@ def parsed(content, name):
 def one_head(text):
     heads, torn = heads_in(text) if isinstance(text, str) else ([], 1)
     need(len(heads) == 1 and not torn, "holds no head")
-    return heads[0]
+    [head] = heads
+    lines = [f"\u2014 {name} {base64.b64encode(content).decode()}\n" for name, content in head.signatures]
+    need(text == head.body + "".join(["\n", *lines] if lines else []), "holds a head, and more than that")
+    return head
 
 
 def check_dossier(content, heads, key):
@@ -472,17 +477,18 @@ def vouched(head, extends, last, heads, key):
     kept = [one for one in heads if one.body == head.body]
     if heads and not kept:
         need(extends is not None, f"nothing vouches for it: {head} in it is none of the kept ones")
+    else:
+        need(extends is None, "names a head that nothing asks for")
     if extends is not None:
         older, proof = members(extends, "head", "proof")
         older = one_head(older)
         need(older.origin == head.origin, "it extends a head of another log")
         check_consistency(older.size, head.size, older.root, head.root, [hash_from(part) for part in proof])
-        if heads and not kept:
-            need(any(one.body == older.body for one in heads), f"{older} that it extends is none of the kept ones")
-            need(not older.signatures or any(one.signatures == older.signatures for one in heads), "another signature")
-            if last >= older.size:
-                return f"its log extends the kept head over {older.size} entries; it has rows that are newer than that"
-            return f"its log extends the kept head over {older.size} entries, which stands for all of it"
+        need(any(one.body == older.body for one in heads), f"{older} that it extends is none of the kept ones")
+        need(not older.signatures or any(one.signatures == older.signatures for one in heads), "another signature")
+        if last >= older.size:
+            return f"its log extends the kept head over {older.size} entries; it has rows that are newer than that"
+        return f"its log extends the kept head over {older.size} entries, which stands for all of it"
     if kept:
         need(
             by_key or not head.signatures or any(one.signatures == head.signatures for one in kept), "another signature"
@@ -510,7 +516,7 @@ def check_sample(path, heads, key):
         for one in drawn:
             try:
                 row, by = check_dossier(sample.read(f"dossiers/{one['decision_id']}.json"), heads, key)
-                need(all(row.get(name) == value for name, value in one.items()), "the index says something else of it")
+                need(one == {name: row[name] for name in LISTED}, "the index says something else of it")
                 agree.append(f"{one['decision_id']}: {by}")
             except Differs as error:
                 told.append(f"dossier {one['decision_id']}: {error}")
@@ -528,7 +534,7 @@ def trusted(heads, key):
 def check(asked):
     """What differs, what agrees, and how many heads vouched."""
     key = public_key(Path(asked.key).read_text() if Path(asked.key).is_file() else asked.key) if asked.key else None
-    heads, torn = heads_in(Path(asked.head).read_text(errors="replace")) if asked.head else ([], 0)
+    heads, torn = heads_in(Path(asked.head).read_text("utf-8-sig", "replace")) if asked.head else ([], 0)
     if torn:
         print(f"{asked.head}: {torn} parts of it are no head; the rest is read", file=sys.stderr)
     try:

@@ -105,8 +105,8 @@ def control_of(reading: Reading, served: Served) -> Control:
 
 
 def _percent(part: timedelta, whole: timedelta) -> float:
-    """Cut after one decimal, so that what is missing is never rounded away. Of no time at all nothing is missing."""
-    return (part * 1000 // whole) / 10 if whole else 100.0
+    """Cut after one decimal, so that what is missing is never rounded away. Of no time at all nothing was observed."""
+    return (part * 1000 // whole) / 10 if whole else 0.0
 
 
 def controls(reading: Reading) -> list[Control]:
@@ -127,9 +127,11 @@ def doubts(reading: Reading, found: list[Control]) -> Iterator[str]:
     if not found:
         yield "no daemon of this release ever ran on this database"
     for control in found:
+        where = f" at {shown(Served(control.registry, control.workspace))}" if len(found) > 1 else ""
+        if control.began_at >= control.ended_at:
+            yield f"nothing is on record of the period{where}: it ends before the first daemon ran, or is yet to come"
         if control.gaps:
             longest = duration_text(timedelta(seconds=control.longest_gap_seconds))
             least = duration_text(reading.asked.longer_than)
-            where = f" at {shown(Served(control.registry, control.workspace))}" if len(found) > 1 else ""
             gaps = counted(control.gaps, "gap")
             yield f"{gaps} longer than {least}{where}, the longest {longest}: what came and went then was not seen"

@@ -259,7 +259,7 @@ _REMEDIES = {
     "disk is full": "free some space; open requests are decided then",
     "disk I/O error": "is the disk full? Then free some space; otherwise see the kernel's log (dmesg)",
     "readonly database": "this user may not write to it",
-    "permission denied": "grant the daemon's role INSERT on the audit tables",
+    "permission denied": "`mlflow-reconciler db roles` prints which role may do what",
     "read-only transaction": "the server is read-only: is this a standby?",
     "Connection refused": "is PostgreSQL running there?",
     "failed to resolve host": "is the host in audit.url correct, and does DNS work here?",

@@ -93,7 +93,8 @@ def read(path: Path) -> Heads:
         raise NoHeads(f"{path}: cannot be read: {(error.strerror or '').lower()}: name a file of heads") from None
     if len(content) > _LARGEST:
         raise NoHeads(f"{path}: larger than 1 GiB: name a part of it, such as its end")
-    found = heads_in(content.decode(errors="replace"))
+    # A copy may have been through a program that ends lines in its own way, or marks the file as UTF-8.
+    found = heads_in(content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n"))
     if not found.heads:
         raise NoHeads(f"{path}: has no head of a log: name a file that the daemon appended heads to (audit.heads)")
     return found

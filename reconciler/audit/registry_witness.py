@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, distinct, select
+from sqlalchemy import Connection, Engine, select
 
 from reconciler.audit.database import any_bytes, audit_errors, one_state
 from reconciler.audit.log_reading import entries_of
@@ -64,7 +64,7 @@ class _Stored(NamedTuple):
 
 def targets_of(engine: Engine, served: Served) -> set[Target]:
     """What was ever decided about in this registry."""
-    query = select(distinct(DecisionRow.target)).where(served.among(DecisionRow))
+    query = select(DecisionRow.target).distinct().where(served.among(DecisionRow))
     with audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
         found = connection.scalars(query).all()
     targets = set()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, func, or_, select, union
@@ -184,18 +186,31 @@ class Report:
     of_a_moment: bool = False
 
 
-def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Iterator[R]:
-    """Each row as a value: its columns are named as the fields."""
-    rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
-        return
-    yield kind(**first._mapping)
-    if first._fields == tuple(field.name for field in fields(kind)):  # type: ignore[arg-type]
+class Typed(Iterator[R]):
+    """Each row of a query as a value: its columns are named as the fields. It can be gone through once."""
+
+    def __init__(self, kind: Callable[..., R], rows: Iterable[Row[Any]]) -> None:
+        self._kind = kind
+        self._names = tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
+        self._rows = iter(rows)
+
+    def __next__(self) -> R:
+        row = next(self._rows)
         # Most queries have the fields in their order, and of a million rows each name would be looked up.
-        yield from (kind(*row) for row in rows)
-    else:
-        yield from (kind(**row._mapping) for row in rows)
+        return self._kind(*row) if row._fields == self._names else self._kind(**row._mapping)
+
+    def cells(self) -> Iterator[Sequence[Any]]:
+        """The rest of the rows in the order of the fields, for whoever needs no value of each, which costs most."""
+        of = attrgetter(*self._names)
+        first = next(self._rows, None)
+        if first is not None:
+            rows = chain([first], self._rows)
+            yield from rows if first._fields == self._names else map(of, rows)
+
+
+def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Typed[R]:
+    """Each row as a value: its columns are named as the fields."""
+    return Typed(kind, rows)
 
 
 def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> Select[Any]:

@@ -66,6 +66,9 @@ def run_typed(typed: Sequence[str]) -> int:
         return leave.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit as leave:
+        # Typer would end with 1 where the reader of our output went away, which here is a negative answer.
+        raise (leave.__context__ if isinstance(leave.__context__, BrokenPipeError) else leave) from None
     return code if isinstance(code, int) else DONE
 
 

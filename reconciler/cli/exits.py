@@ -51,15 +51,16 @@ def say(sentence: str) -> None:
 
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command, and answers every error with a sentence and a code."""
+    code: int = DONE
     try:
         code = command()
         # A full disk shows only when what was printed is written.
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); nothing more can be written to it.
+        # The reader of our output went away (`| head`); nothing more can be written to it. What was found stays.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except Ended as ended:

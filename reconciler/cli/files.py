@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -17,12 +19,39 @@ from reconciler.cli.signals import ended_in_order
 def put(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends, and is gone where it fails.
 
+    A link stays, and the file that it names is replaced. What is no file, such as /dev/null or a pipe, is written to.
+
     Raises:
         SettingsError: it cannot be written there.
         OSError: the disk is full.
     """
     from reconciler.settings.errors import SettingsError
 
+    try:
+        with _in_place(path) if _is_special(path) else _replacing(Path(os.path.realpath(path))) as file:
+            yield file
+    except OSError as error:
+        if is_out_of(error) or isinstance(error, BrokenPipeError):
+            raise
+        raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there, and is neither a file nor a directory: root could replace even a device by a file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextlib.contextmanager
+def _in_place(path: Path) -> Iterator[IO[bytes]]:
+    # Half of it reaches nobody there, either; and a ZIP goes back to write its sizes.
+    with path.open("wb") as special, tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, special)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     partial = path.with_name(path.name + ".partial")
     with ended_in_order() as no_signal_now:
         try:
@@ -30,12 +59,10 @@ def put(path: Path) -> Iterator[IO[bytes]]:
                 keep_mode(path, partial)
                 yield file
             partial.replace(path)
-        except BaseException as error:
+        except BaseException:
             no_signal_now()
             with contextlib.suppress(OSError):
                 partial.unlink()
-            if isinstance(error, OSError) and not is_out_of(error):
-                raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
             raise
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO
 
+from reconciler.cli.columns import json_rows
 from reconciler.cli.exits import say
 from reconciler.domain.text import TEXT_LIMIT, visible
 
@@ -136,6 +137,11 @@ class _Json(RowWriter):
         self._stream.write(f"{self._between}{self._indent}{json.dumps(row, ensure_ascii=True)}")
         self._between = ",\n"
 
+    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
+        for row in json_rows(self._fields, rows):
+            self._stream.write(f"{self._between}{self._indent}{row}")
+            self._between = ",\n"
+
     def facts(self, facts: Mapping[str, Any]) -> None:
         self._end_list()
         for name, value in facts.items():
@@ -163,6 +169,9 @@ class _Json(RowWriter):
 class _JsonLines(RowWriter):
     def write(self, row: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
+        self._stream.writelines(f"{row}\n" for row in json_rows(self._fields, rows))
 
 
 class _Csv(RowWriter):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from reconciler.cli.columns import by_columns
 from reconciler.cli.decision_lines import decisions_text
 from reconciler.cli.output import Format, Shape, row_writer
 from reconciler.cli.tables import write_record, write_table
@@ -65,8 +66,14 @@ def _above(matter: Matter, answer: Answer) -> dict[str, Any]:
 
 
 def _values(section: Section, rows: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    of = attrgetter(*section.fields)
-    return (tuple(map(_cell, of(row))) for row in rows)
+    from reconciler.audit.reporting import Typed
+
+    in_order = rows.cells() if isinstance(rows, Typed) else map(attrgetter(*section.fields), rows)
+    return by_columns(in_order, _cells)
+
+
+def _cells(column: Sequence[Any]) -> Iterable[Any]:
+    return column if _PLAIN.issuperset(map(type, column)) else map(_cell, column)
 
 
 def _plain(value: Any) -> dict[str, Any]:

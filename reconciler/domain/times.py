@@ -11,7 +11,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 def iso(moment: datetime) -> str:
     """`2026-11-24T09:28:30.123Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{in_utc.isoformat('T', 'milliseconds')[:-6]}Z"
 
 
 def parse_iso(text: str) -> datetime:
@@ -21,7 +22,10 @@ def parse_iso(text: str) -> datetime:
         ValueError: not a moment in ISO 8601.
     """
     moment = datetime.fromisoformat(text)
-    return in_millis(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+    try:
+        return in_millis(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside of what a calendar holds in UTC") from None
 
 
 def in_millis(moment: datetime) -> datetime:

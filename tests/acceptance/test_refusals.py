@@ -39,7 +39,7 @@ def test_a_revoked_insert_stops_every_act_and_the_request_is_decided_after_the_r
         before = server.shown(name("fraud"))
         refused = product.run("once")
         assert refused.returncode == 69
-        assert "grant the daemon's role INSERT" in refused.stderr
+        assert "`mlflow-reconciler db roles` prints which role may do what" in refused.stderr
         assert server.shown(name("fraud")) == before
         connection.execute(text(f"GRANT INSERT ON decisions TO {role}"))
     engine.dispose()

@@ -61,6 +61,21 @@ def test_a_changed_and_a_removed_row_are_named_with_exit_1(run: Run, tmp_path: P
     assert done.stderr.rstrip().endswith("is not as it was recorded: 2 differences")
 
 
+def test_the_answer_stays_where_nobody_reads_it_to_its_end(run: Run, tmp_path: Path) -> None:
+    def unread(*arguments: str) -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        environment = {**os.environ, "RECONCILER_AUDIT__URL": f"sqlite:///{tmp_path / 'audit.db'}"}
+        with open(writer, "wb") as stdout:
+            return subprocess.run([command.COMMAND, *arguments], env=environment, stdout=stdout, check=False).returncode
+
+    assert (unread("audit", "verify"), unread("audit", "report", "decisions", "--format", "json")) == (0, 0)
+    with closing(sqlite3.connect(tmp_path / "audit.db")) as owner, owner:
+        owner.execute("DROP TRIGGER pause_events_no_delete")
+        owner.execute("DELETE FROM pause_events WHERE id = 2")
+    assert unread("audit", "verify") == 1
+
+
 def test_a_mistyped_path_is_not_intact(run: Run, tmp_path: Path) -> None:
     environment = {**os.environ, "RECONCILER_AUDIT__URL": f"sqlite:///{tmp_path / 'adit.db'}"}
     done = command.run("audit", "verify", environment=environment)
@@ -101,6 +116,17 @@ def test_heads_are_compared_and_without_a_key_they_are_trusted_on_first_use(
     assert done.stdout.rstrip().endswith("signed by the key that you named")
     done = run("audit", "verify", "--since", str(heads))
     assert done.stdout.startswith("intact: 5 entries (those before entry 4 were verified before")
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
+def test_heads_that_another_program_saved_are_the_same(run: Run, heads: Path, tmp_path: Path, ends: bytes) -> None:
+    saved = tmp_path / "saved.heads"
+    saved.write_bytes(b"\xef\xbb\xbf" + heads.read_bytes().replace(b"\n", ends))
+    done = run("audit", "verify", "--head", str(saved))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 head agrees" in done.stdout
+    checked = [sys.executable, "-I", str(TOOL), str(tmp_path / "audit.db"), "--head", str(saved)]
+    assert subprocess.run(checked, capture_output=True).returncode == 0
 
 
 def test_a_log_that_was_cut_off_is_told_by_a_head_with_exit_1(run: Run, heads: Path, tmp_path: Path) -> None:
@@ -155,6 +181,14 @@ def test_a_dossier_and_a_sample_are_written_as_a_whole_or_not_at_all(run: Run, t
     done = run("audit", "sample", "--seed", "s", "--output", str(zip_file), "--since", "1d")
     assert (done.returncode, done.stderr) == (0, f"wrote {zip_file}: 3 decisions of 3\n")
     assert run("audit", "dossier", "ffffffff-nothing").returncode == 4
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "named.json")
+    with subprocess.Popen(["timeout", "60", "cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert run("audit", "dossier", id, "--output", str(pipe)).returncode == 0
+        assert json.loads(reader.communicate()[0])["decision_id"] == id
+    assert run("audit", "dossier", id, "--output", str(link)).returncode == 0
+    assert (pipe.is_fifo(), link.is_symlink(), (tmp_path / "named.json").is_file()) == (True, True, True)
     done = run("audit", "sample", "--seed", "s", "--output", str(tmp_path / "no" / "sample.zip"))
     assert done.returncode == 78
     assert "cannot be written" in done.stderr

@@ -148,6 +148,9 @@ def test_no_byte_of_a_dossier_can_be_changed_unnoticed(history: History) -> None
         (lambda data: data["entries"][0]["proof"].append("00" * 32), "too long"),
         (lambda data: data["entries"][0]["proof"].pop(), "too short"),
         (lambda data: data.update(head=data["head"].replace("epoch", "epocH")), "none of the kept ones"),
+        (lambda data: data.update(head=f"\n{data['head']}"), "more than that"),
+        (lambda data: data.update(head="log head: " + data["head"].replace("\n", "\\n")), "more than that"),
+        (lambda data: data.update(extends={"head": data["head"], "proof": []}), "nothing asks for"),
         (lambda data: data.update(decision_id="0" * 36), "the decision is missing"),
     ],
 )
@@ -256,7 +259,9 @@ def drawn_by(history: History, seed: str) -> list[str]:
         return [one["decision_id"] for one in json.loads(whole.read("index.json"))["drawn"]]
 
 
-@pytest.mark.parametrize("what", ["another drawing", "a dossier is missing", "a dossier is changed", "the index lies"])
+@pytest.mark.parametrize(
+    "what", ["another drawing", "a dossier is missing", "a dossier is changed", "the index lies", "the index adds"]
+)
 def test_a_sample_that_was_changed_is_refused(history: History, tmp_path: Path, what: str) -> None:
     with zipfile.ZipFile(io.BytesIO(sample(history, 2, "q3"))) as whole:
         files = {name: whole.read(name) for name in whole.namelist()}
@@ -269,6 +274,8 @@ def test_a_sample_that_was_changed_is_refused(history: History, tmp_path: Path, 
         del files[f"dossiers/{first}.json"]
     elif what == "a dossier is changed":
         files[f"dossiers/{first}.json"] = files[f"dossiers/{first}.json"].replace(b'"enforce"', b'"observe"')
+    elif what == "the index adds":
+        index["drawn"][0]["reviewed_by"] = None
     else:
         index["drawn"][0]["verdict"] = "unsaid"
     files["index.json"] = written(index).encode()

@@ -18,7 +18,7 @@ from reconciler.audit.overview import decided, held, people, ran
 from reconciler.audit.overview.ran import Doing
 from reconciler.audit.reporting import Asked, Reading
 from tests.reports.conftest import answered, rows_of
-from tests.reports.past import MODELS, Past, Spell
+from tests.reports.past import MODELS, RUN_USERS, Past, Spell
 
 NEAR = timedelta(seconds=30)
 
@@ -200,6 +200,10 @@ def test_duties_are_told_apart(past: Past) -> None:
     assert Counter(what(row) for row in found["approved_own_request"]) == Counter(past.truth.own_approvals)
     own_runs = [one for one in past.truth.judged if one.model == "churn" and one.verdict == "approve" and one.requester]
     assert len(found["asked_for_own_run"]) == len(own_runs) > 0
+    named = [one for one in past.truth.judged if one.verdict == "approve" and one.requester]
+    not_told = sum(one.model not in RUN_USERS for one in named)
+    assert answer.counts["run_user_not_told"] == not_told > 0
+    assert f"of {not_told} approvals the evidence does not tell who ran the run" in answer.qualifications
     unknown = [one for one in past.truth.judged if not one.requester]
     assert answer.counts["unknown_requester"] == len(unknown) == sum(row.what == "unknown_requester" for row in rows)
 

@@ -174,7 +174,7 @@ def _answer(reading: Reading) -> Answer:
                 "pending",
                 Pending,
                 ("decided_at", "decision_id", "model", "version", "target"),
-                _register(reading, Pending, REGISTER.c.outcome.is_(None)),
+                _register(reading, Pending, REGISTER.c.outcome.is_(None)) if counts["by_outcome"].get(PENDING) else (),
             ),
         ],
     )

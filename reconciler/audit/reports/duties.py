@@ -6,6 +6,7 @@ Names are compared without regard to case. Two names of one person are not recog
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ from reconciler.domain.text import counted
 from reconciler.domain.verdict import VerdictKind
 
 OWN_REQUEST, OWN_RUN, UNKNOWN = "approved_own_request", "asked_for_own_run", "unknown_requester"
+# Of an approval for somebody who is named: nothing tells who ran the run. It was redacted, kept out, or not read.
+RUN_NOT_TOLD: Final = "run_user_not_told"
 _TOGETHER: Final = 200
 _PLACE = ("registry", "workspace", "model", "version", "target")
 
@@ -119,13 +122,17 @@ def _asker(row: Row[Any]) -> str:
 
 
 def _own_runs(reading: Reading) -> Iterator[Duty]:
+    return (_duty(OWN_RUN, row, "run user") for row, user in _runs(reading) if _same(row.requester, user))
+
+
+def _runs(reading: Reading) -> Iterator[tuple[Row[Any], str]]:
+    """Each approval for somebody who is named, and who ran the run; "" where the evidence does not tell."""
     rows = reading.rows(_decided(reading, DecisionRow.verdict == VerdictKind.APPROVE, DecisionRow.requester != ""))
     for some in iter(lambda: list(islice(rows, _TOGETHER)), []):
         evidence = stored_evidence(reading.connection, [row.decision_id for row in some])
         for row in some:
             stored = evidence.get(row.decision_id)
-            if isinstance(stored, Stored) and _same(row.requester, _run_user(stored)):
-                yield _duty(OWN_RUN, row, "run user")
+            yield row, _run_user(stored) if isinstance(stored, Stored) else ""
 
 
 def _run_user(stored: Stored) -> str:
@@ -175,11 +182,13 @@ def _answer(reading: Reading) -> Answer:
         .select_from(DecisionRow.__table__)
         .where(*reading.about(DecisionRow.__table__, "decided_at"))
     )
+    # What of these was read twice is not kept meanwhile.
+    runs = Counter((_same(row.requester, user), bool(user)) for row, user in _runs(reading))
     counts = {
         "decisions": reading.connection.scalar(decided) or 0,
-        # What of these was read twice is not kept meanwhile.
         OWN_REQUEST: sum(1 for _ in _own_requests(reading)),
-        OWN_RUN: sum(1 for _ in _own_runs(reading)),
+        OWN_RUN: runs[True, True],
+        RUN_NOT_TOLD: runs[False, False],
         UNKNOWN: reading.connection.scalar(decided.where(_unknown())) or 0,
     }
     opinion = (
@@ -188,6 +197,8 @@ def _answer(reading: Reading) -> Answer:
     )
     rows = chain(_own_requests(reading), _own_runs(reading), _unknown_requesters(reading))
     doubts = ["names are compared, and not persons"]
+    if counts[RUN_NOT_TOLD]:
+        doubts.append(f"of {counted(counts[RUN_NOT_TOLD], 'approval')} the evidence does not tell who ran the run")
     if counts[UNKNOWN]:
         doubts.append(f"of {counted(counts[UNKNOWN], 'decision')} nothing tells reliably who asked")
     return Answer(

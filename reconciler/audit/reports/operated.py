@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import func, select
 
 from reconciler.audit.control import Control, Gap, controls, doubts, gaps_of, observed
+from reconciler.audit.pauses import PAUSE
 from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, overlapping, typed
 from reconciler.audit.tables import PauseEventRow
 from reconciler.audit.views import RUNNING, TIMES
@@ -82,8 +83,13 @@ def _long_gaps(reading: Reading) -> Iterator[Gap]:
 
 
 def _pauses(reading: Reading) -> Iterator[Pause]:
+    """What was paused and resumed in the period, and first the pause that was in force when it began."""
     table = PauseEventRow.__table__
-    return typed(Pause, reading.rows(columns_of(Pause, table).where(*reading.within(table.c.at)).order_by(table.c.id)))
+    if reading.since is not None:
+        before = columns_of(Pause, table).where(table.c.at < reading.since).order_by(table.c.id.desc()).limit(1)
+        yield from (last for last in typed(Pause, reading.rows(before)) if last.action == PAUSE)
+    here = columns_of(Pause, table).where(*reading.within(table.c.at))
+    yield from typed(Pause, reading.rows(here.order_by(table.c.id)))
 
 
 def _took(reading: Reading, kind: str) -> Took:
@@ -111,9 +117,7 @@ def _opinion(found: list[Control], pauses: int, took: Sequence[Took]) -> str:
 def _answer(reading: Reading) -> Answer:
     found, seconds = controls(reading), _seconds(reading)
     took = [_took(reading, kind) for kind in _KINDS]
-    events = PauseEventRow
-    pauses: Any = select(func.count()).where(*reading.within(events.at), events.action == "pause")
-    many = reading.connection.scalar(pauses) or 0
+    many = sum(event.action == PAUSE for event in _pauses(reading))
     counts = {
         "gaps": sum(control.gaps for control in found),
         "pauses": many,

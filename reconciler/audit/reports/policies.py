@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -73,14 +74,20 @@ def _periods(reading: Reading) -> Iterator[Period]:
 
 
 def _swaps(reading: Reading) -> Iterator[Swap]:
-    """Replicas load the same policy one after the other: that is one change."""
-    current: dict[tuple[str, str], str] = {}
-    for period in _periods(reading):
-        place = period.registry, period.workspace
-        before = current.get(place, period.policy_digest)
-        if before != period.policy_digest:
-            yield Swap(*place, period.began_at, before, period.policy_digest)
-        current[place] = period.policy_digest
+    """Replicas load the same policy one after the other: that is one change.
+
+    What was in force last is asked of all that is older, too: a daemon may have ended before the period, with the
+    policy that another one begins it without.
+    """
+    period, current = POLICY_PERIODS.c, dict[tuple[str, str], str]()
+    query = select(period.registry, period.workspace, period.began_at, period.policy_digest)
+    query = query.where(period.began_at < reading.until)
+    for row in reading.rows(query.order_by(period.began_at, period.daemon)):
+        place, digest = (row.registry, row.workspace), row.policy_digest
+        before = current.get(place, digest)
+        if before != digest and (reading.since is None or row.began_at >= reading.since):
+            yield Swap(*place, row.began_at, before, digest)
+        current[place] = digest
 
 
 def _changes(reading: Reading, swaps: list[Swap]) -> Iterator[Change]:
@@ -91,15 +98,17 @@ def _changes(reading: Reading, swaps: list[Swap]) -> Iterator[Change]:
 
 def _differences(old: Policy | None, new: Policy | None) -> list[str]:
     if old is None or new is None:
-        return ["not compared: this release cannot read the text of one of them"]
+        return ["not compared: this release cannot read the text of one of them, or it was changed"]
     return list(differences(old, new)) or ["both mean the same"]
 
 
 def policy_of(reading: Reading, digest: str) -> Policy | None:
-    """A policy from its stored text; None where this release cannot read it."""
+    """A policy from its stored text; None where this release cannot read it, or where it is not the text it was."""
     text = reading.connection.scalar(select(PolicyVersionRow.text).where(PolicyVersionRow.digest == digest))
+    if not isinstance(text, str) or sha256(text.encode("utf-8", "surrogatepass")).hexdigest() != digest:
+        return None
     try:
-        return parse_policy(text, digest[:12], reading.kinds, stored=True).policy if isinstance(text, str) else None
+        return parse_policy(text, digest[:12], reading.kinds, stored=True).policy
     except PolicyError:
         return None
 
