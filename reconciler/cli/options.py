@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +38,17 @@ TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 _ROWS_ONLY = "Print rows only, one a line, without column names (table and CSV; JSON is as without it)."
 NoHeadersOption = Annotated[bool, typer.Option("--no-headers", help=_ROWS_ONLY)]
+
+
+def _place(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("is empty: name a file or a directory")
+    return Path(text)
+
+
+def place_option(*names: str, help: str, metavar: str = "<path>") -> Any:
+    """Where a command writes. An empty value, of a variable that is not set, would be the current directory."""
+    return typer.Option(*names, parser=_place, metavar=metavar, help=help)
 
 
 class PageFormat(StrEnum):

@@ -12,6 +12,7 @@ import typer
 
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.options import place_option
 from reconciler.cli.output import write_json
 from reconciler.cli.replaying import replay
 from reconciler.domain.text import counted, quoted, visible_name
@@ -90,7 +91,7 @@ def judge_cases(
     cases: Annotated[
         Path | None, typer.Option(help="The cases (default: beside the policy, as policy.test.yaml of policy.yaml).")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the results to this file, as JUnit XML.")] = None,
+    junit: Annotated[Path | None, place_option(help="Write the results to this file, as JUnit XML.")] = None,
 ) -> int:
     """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
     from reconciler.policy.file import read_policy

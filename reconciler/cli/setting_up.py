@@ -17,7 +17,7 @@ import typer
 from reconciler.cli.daemon import show_findings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.files import write_new
-from reconciler.cli.options import target_of
+from reconciler.cli.options import place_option, target_of
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, visible
@@ -114,7 +114,7 @@ def init(
     bound: Annotated[
         str | None, typer.Option(help=f"What a version must have measured (default: '{_DEFAULT_BOUND}').")
     ] = None,
-    directory: Annotated[Path | None, typer.Option(help="Folder for the files (default: the current one).")] = None,
+    directory: Annotated[Path | None, place_option(help="Folder for the files (default: the current one).")] = None,
 ) -> int:
     """Write a configuration and a policy, create the audit database, check everything, and say what to run next.
 

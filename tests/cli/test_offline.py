@@ -109,6 +109,20 @@ def test_a_usage_error_is_one_line_with_what_is_wrong_what_is_allowed_and_the_co
     assert done.stderr == f"{says} (see `{help_of}`)\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["audit sample --seed s --output", "audit dossier 0 --output", "init --directory", "demo --directory",
+     "install-service --root", "install-service --prefix", "policy test --junit"],
+)  # fmt: skip
+def test_a_place_to_write_that_is_empty_is_not_taken_for_the_current_directory(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*words.split(), "")
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert done.stderr.startswith(f"{words.split()[-1]}: is empty: name a file or a directory (see `")
+
+
 def test_a_group_without_a_command_shows_its_help() -> None:
     done = run("audit")
     assert done.returncode == 2
