@@ -64,9 +64,12 @@ class Watched:
         """Presses Ctrl-C, and returns the exit code."""
         return self.types("\x03")[0]
 
+    def presses(self, keys: str) -> None:
+        os.write(self._inside, keys.encode())
+
     def types(self, keys: str) -> tuple[int, str]:
         """What ends the command; the exit code, negative for a signal, and what was shown since."""
-        os.write(self._inside, keys.encode())
+        self.presses(keys)
         return self._ended()
 
     def gets(self, number: int) -> tuple[int, str]:
@@ -76,7 +79,7 @@ class Watched:
 
     def suspended(self) -> str:
         """Presses Ctrl-Z, and returns what was shown until the command stopped."""
-        os.write(self._inside, b"\x1a")
+        self.presses("\x1a")
         _, status = os.waitpid(self._process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
         return os.read(self._inside, 65536).decode()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, period, place_option
@@ -48,7 +49,9 @@ def dossier(
 def sample(
     output: Annotated[Path, place_option(help="The ZIP file to write.")],
     seed: Annotated[str, typer.Option(help="Draws the same decisions again, as long as there are no more of them.")],
-    report: Annotated[str, typer.Option(help="What is drawn from: decisions.")] = "decisions",
+    report: Annotated[
+        str, typer.Option(help="What is drawn from: decisions.", autocompletion=completing.populations)
+    ] = "decisions",
     size: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 25,
     since: SinceOption = None,
     until: UntilOption = None,

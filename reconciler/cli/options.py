@@ -30,11 +30,17 @@ DecisionArgument = Annotated[
     str, typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions)
 ]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
-TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
+TargetArgument = Annotated[
+    str, typer.Argument(help="A stage (Production) or an alias (@champion).", autocompletion=completing.targets)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
-ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
-TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Model name; * matches anything.", autocompletion=completing.models)
+]
+TargetOption = Annotated[
+    str | None, typer.Option(help="A stage or an alias such as @champion.", autocompletion=completing.targets)
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 _ROWS_ONLY = "Print rows only, one a line, without column names (table and CSV; JSON is as without it)."
 NoHeadersOption = Annotated[bool, typer.Option("--no-headers", help=_ROWS_ONLY)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import (
@@ -48,7 +49,8 @@ class ReportFormat(StrEnum):
 
 
 NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME", help="Reports; without one, they are listed.")
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Reports; without one, they are listed.", autocompletion=completing.reports),
 ]
 AtOption = Annotated[str | None, typer.Option(help="The moment, of as-of: written as for --since (default: now).")]
 LongerOption = Annotated[str, typer.Option("--longer-than", help="Name gaps of the control longer than this.")]
@@ -56,7 +58,11 @@ OutputOption = Annotated[
     Path | None, place_option(help="A file, or a directory in which reports are named by day (default: stdout).")
 ]
 SectionOption = Annotated[
-    str | None, typer.Option(help="Only this list of the report, such as gaps. A CSV has one (default: the first).")
+    str | None,
+    typer.Option(
+        help="Only this list of the report, such as gaps. A CSV has one (default: the first).",
+        autocompletion=completing.sections,
+    ),
 ]
 HtmlOption = Annotated[
     Path | None,

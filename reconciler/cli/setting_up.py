@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.answers import Answers, Bound, Files
 from reconciler.cli.daemon import show_findings
 from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
@@ -39,7 +40,11 @@ def init(
         str | None, typer.Option(help="Where decisions are recorded (default: audit.db in the folder).")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help=f"Stage or @alias that is decided about (default: {_DEFAULT_TARGET}).")
+        str | None,
+        typer.Option(
+            help=f"Stage or @alias that is decided about (default: {_DEFAULT_TARGET}).",
+            autocompletion=completing.targets,
+        ),
     ] = None,
     bound: Annotated[
         str | None, typer.Option(help=f"What a version must have measured (default: '{_DEFAULT_BOUND}').")

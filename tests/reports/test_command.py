@@ -89,6 +89,7 @@ def test_each_report_says_what_it_is_of_and_its_lists_add_up_in_every_format(rep
     assert whole["database"].startswith("sqlite:///")
     assert whole["log"]["size"] > 10
     lists = {section: rows for section, rows in whole.items() if isinstance(rows, list) and section not in HEAD}
+    assert tuple(lists) == tuple(reports()[name].sections)
     first, *rest = (json.loads(line) for line in ok(report(name, "--format", "jsonl")).splitlines())
     assert set(first) == HEAD
     # What goes on until now is longer in the next report.

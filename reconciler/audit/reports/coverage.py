@@ -201,4 +201,9 @@ def _limits(reading: Reading) -> Iterator[str]:
         yield "rules for other models on record, or for other targets alone, are left out"
 
 
-REPORT = Report("coverage", "models without a rule, rules without a model, open requests by age", _answer)
+REPORT = Report(
+    "coverage",
+    "models without a rule, rules without a model, open requests by age",
+    _answer,
+    ("models", "rules", "open"),
+)

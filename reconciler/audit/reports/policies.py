@@ -146,4 +146,9 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("policies", "which policy was in force when, what changed, decisions under each", _answer)
+REPORT = Report(
+    "policies",
+    "which policy was in force when, what changed, decisions under each",
+    _answer,
+    ("periods", "changes", "under"),
+)
