@@ -66,6 +66,11 @@ def run_typed(typed: Sequence[str]) -> int:
         return leave.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit as leave:
+        # Typer exits 1 where the reader of our output went away (`| head`), which would be a negative answer.
+        if isinstance(leave.__context__, BrokenPipeError):
+            raise leave.__context__ from None
+        raise
     return code if isinstance(code, int) else DONE
 
 

@@ -158,10 +158,10 @@ def copy(
 ) -> int:
     """Copy an audit database into an empty one, SQLite or PostgreSQL, and compare counts and digests."""
     from reconciler.audit import transfer
-    from reconciler.settings.load import database_url
 
+    urls = _address(source, "--from"), _address(target, "--to")
     with progress_bar("copying rows") as progress:
-        done = transfer.copy(database_url(source), database_url(target), progress)
+        done = transfer.copy(*urls, progress)
     shape, columns = Shape(format, not no_headers), ("table", "rows", "sha256")
     if shape.for_people:
         for table in done:
@@ -171,6 +171,15 @@ def copy(
         write_rows(rows, shape, columns, columns, sys.stdout)
     say("copied and compared; stop the daemon before the final copy, then set audit.url")
     return DONE
+
+
+def _address(url: str, option: str) -> str:
+    from reconciler.settings.addresses import database_url
+
+    try:
+        return database_url(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 @app.command(epilog="Example: mlflow-reconciler db backup audit-backup.db")

@@ -333,6 +333,39 @@ def test_a_closed_output_is_no_matter_where_nothing_is_printed(tmp_path: Path) -
     assert (quiet.returncode, quiet.stdout) == (2, b"")
 
 
+@pytest.mark.parametrize("words", ["policy schema", "db roles", "audit report", "--help"])
+def test_a_reader_that_goes_away_makes_no_negative_answer(words: str) -> None:
+    """Typer would exit 1, as `policy diff` does where something differs."""
+    done = in_bash(f'"$0" {words} | :; exit ${{PIPESTATUS[0]}}')
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_whoever_configures_nothing_is_told_that_the_database_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("RECONCILER_AUDIT__URL", raising=False)
+    done = run("status")
+    assert done.returncode == 69
+    assert "no configuration names a database: use --config or RECONCILER_AUDIT__URL" in done.stderr
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/audit.db")
+    assert "no configuration" not in run("status").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("db copy --from x --to sqlite:///y", 2, "--from: is not a database address: use sqlite:///PATH or "),
+        ("db copy --from sqlite:///x --to y", 2, "--to: is not a database address: use sqlite:///PATH or "),
+        ("demo --directory /proc/x", 78, "/proc/x: cannot be written: No such file or directory\n"),
+    ],
+)
+def test_a_place_that_cannot_be_is_told_with_the_option_that_names_it(words: str, code: int, says: str) -> None:
+    done = run(*words.split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert done.stderr.startswith(says)
+
+
 def test_a_limit_that_no_database_takes_is_usage() -> None:
     done = run("audit", "list", "--limit", "9" * 23)
     assert (done.returncode, "--limit: " in done.stderr) == (2, True), done.stderr
