@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -61,14 +62,40 @@ class Watched:
 
     def interrupted(self) -> int:
         """Presses Ctrl-C, and returns the exit code."""
-        os.write(self._inside, b"\x03")
+        return self.types("\x03")[0]
+
+    def presses(self, keys: str) -> None:
+        os.write(self._inside, keys.encode())
+
+    def types(self, keys: str) -> tuple[int, str]:
+        """What ends the command; the exit code, negative for a signal, and what was shown since."""
+        self.presses(keys)
+        return self._ended()
+
+    def gets(self, number: int) -> tuple[int, str]:
+        """A signal that ends the command, from elsewhere; the same."""
+        self._process.send_signal(number)
+        return self._ended()
+
+    def suspended(self) -> str:
+        """Presses Ctrl-Z, and returns what was shown until the command stopped."""
+        self.presses("\x1a")
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        return os.read(self._inside, 65536).decode()
+
+    def goes_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def _ended(self) -> tuple[int, str]:
+        shown = b""
         # What it still says has to be read, or it waits for room.
         with contextlib.suppress(OSError):
-            while select.select([self._inside], [], [], 30)[0] and os.read(self._inside, 65536):
-                pass
+            while select.select([self._inside], [], [], 30)[0] and (part := os.read(self._inside, 65536)):
+                shown += part
         os.close(self._inside)
         try:
-            return self._process.wait(30)
+            return self._process.wait(30), shown.decode(errors="replace")
         finally:
             self._process.kill()
 

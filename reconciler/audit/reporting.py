@@ -178,11 +178,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report, as `audit report` lists it. `of_a_moment`: it is asked for a moment, and not for a period."""
+    """A report, as `audit report` lists it.
+
+    Args:
+        sections: the names of the lists that its answer has, the main one first.
+        of_a_moment: it is asked for a moment, and not for a period.
+    """
 
     name: str
     question: str
     answer: Callable[[Reading], Answer]
+    sections: Sequence[str]
     of_a_moment: bool = False
 
 

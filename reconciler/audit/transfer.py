@@ -148,6 +148,7 @@ def _back_up(engine: Engine, path: Path, progress: Progress) -> None:
             raise AuditUnavailable(f"the backup {path} is damaged ({verdict}): check the disk")
         partial.replace(path)
     except (sqlite3.Error, OSError) as error:
-        raise AuditUnavailable(f"backup {path}: {error}: may this user write there, and is there room?") from None
+        why = getattr(error, "strerror", None) or error
+        raise AuditUnavailable(f"backup {path}: {why}: may this user write there, and is there room?") from None
     finally:
         partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.explain import Explanation, Question
 from reconciler.policy.file import PolicyError
-from reconciler.ports import Found, Listed
+from reconciler.ports import Found, Listed, Stuck
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.model import Settings
 
@@ -76,6 +77,10 @@ class RequestTool:
         if self.policy is None:
             return None
         return tuple(rule.name for rule in self.policy.rules_for(request))
+
+    def stuck(self, request: Request) -> Sequence[Stuck] | None:
+        """What keeps it from an answer, longest first; None where no audit database can be read, which is no fault."""
+        return RecordIfThere(self.settings, self.registry).stuck(request)
 
     @property
     def left_undone(self) -> str:

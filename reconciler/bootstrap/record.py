@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from reconciler.domain.baselines import Holding
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place
+from reconciler.domain.request import Request
 from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import visible, visible_name
-from reconciler.ports import AuditUnavailable, Registry, SchemaMismatch
+from reconciler.ports import AuditUnavailable, Registry, SchemaMismatch, Stuck
 from reconciler.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,23 @@ class RecordIfThere:
         except (AuditUnavailable, SchemaMismatch) as error:
             unknown = TimeHeld(True, why=f"no audit database tells it ({visible(str(error), 200)})")
             return {one.place: unknown for one in holdings}
+
+    def stuck(self, request: Request) -> list[Stuck] | None:
+        """What keeps a request from an answer: its decision, its judging, or the list that it is in.
+
+        None: the database is not there, or cannot be read.
+        """
+        from reconciler.audit.stuck import stuck
+
+        place = visible_name(request.model), visible_name(request.version)
+        try:
+            with self._read() as (connection, served):
+                found = stuck(connection, served)
+        except (AuditUnavailable, SchemaMismatch):
+            return None
+        # A list has neither model nor version.
+        about = [one for one in found if (one.model, one.version) in {place, ("", "")}]
+        return [one for one in about if one.target == str(request.target)]
 
     @contextmanager
     def _read(self) -> Iterator[tuple[Connection, Served]]:

@@ -9,6 +9,7 @@ import sys
 from reconciler.cli.common import common_first
 from reconciler.cli.exits import USAGE, guarded, say
 from reconciler.cli.running import asks_for_run, run
+from reconciler.cli.shell_words import join_what_bash_broke
 from reconciler.cli.streams import arguments, usable_streams
 from reconciler.domain.text import visible
 
@@ -31,6 +32,7 @@ def _run() -> int:
     if asks_for_run(typed):
         return run()
     _start_quickly()
+    join_what_bash_broke()
     from reconciler.cli.app import run_typed
 
     return run_typed(typed)

@@ -10,7 +10,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption, target_of
+from reconciler.cli.options import ByOption, FormatOption, ModelOption, NoHeadersOption, TargetOption, target_of
 from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
@@ -43,8 +43,8 @@ def acknowledge(
 
 
 def baseline(
-    model: Annotated[str | None, typer.Option(help="Model name; * matches anything.")] = None,
-    target: Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")] = None,
+    model: ModelOption = None,
+    target: TargetOption = None,
     reason: Annotated[str | None, typer.Option(help="Accept what is listed, for this reason; recorded.")] = None,
     person: ByOption = None,
     format: FormatOption = Format.TABLE,

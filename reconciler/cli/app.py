@@ -67,8 +67,10 @@ def run_typed(typed: Sequence[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except SystemExit as leave:
-        # Typer would end with 1 where the reader of our output went away, which here is a negative answer.
-        raise (leave.__context__ if isinstance(leave.__context__, BrokenPipeError) else leave) from None
+        # Typer exits 1 where the reader of our output went away (`| head`), which would be a negative answer.
+        if isinstance(leave.__context__, BrokenPipeError):
+            raise leave.__context__ from None
+        raise
     return code if isinstance(code, int) else DONE
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.accepting import acknowledge, baseline
 from reconciler.cli.common import settings
 from reconciler.cli.dossiers import dossier, sample
@@ -53,7 +54,9 @@ class VerdictChoice(StrEnum):
 
 
 VerdictOption = Annotated[VerdictChoice | None, typer.Option(help="approve or reject.")]
-RequesterOption = Annotated[str | None, typer.Option(help="Requester; * matches anything.")]
+RequesterOption = Annotated[
+    str | None, typer.Option(help="Requester; * matches anything.", autocompletion=completing.requesters)
+]
 
 
 @app.command("list", epilog="Example: mlflow-reconciler audit list --model 'fraud*' --since 30d --format csv")

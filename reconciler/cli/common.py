@@ -45,6 +45,8 @@ class Common:
     config: Path | None = None
     log_format: LogFormat | None = None
     log_level: LogLevel | None = None
+    # Whether the address of the database is the default: neither a file nor a variable names one.
+    default_database = False
 
 
 def common_first(arguments: Sequence[str]) -> list[str]:
@@ -74,7 +76,9 @@ def settings() -> Settings:
     from reconciler.settings.load import load_settings
 
     log: dict[str, Any] = {"format": Common.log_format, "level": Common.log_level}
-    return load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})
+    loaded = load_settings(Common.config, log={key: str(value) for key, value in log.items() if value})
+    Common.default_database = "url" not in loaded.audit.model_fields_set
+    return loaded
 
 
 def plugins() -> Plugins:

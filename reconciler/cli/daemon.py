@@ -12,7 +12,7 @@ import typer
 
 from reconciler.cli.common import Common, settings
 from reconciler.cli.exits import DONE, NEGATIVE, UNREACHABLE
-from reconciler.cli.options import JsonOption, NoHeadersOption, wants_json
+from reconciler.cli.options import JsonOption, NoHeadersOption, place_option, wants_json
 from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.pausing import pause, resume
 from reconciler.cli.running import run
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     serve: Annotated[bool, typer.Option("--serve", help="Keep the server running until Ctrl-C.")] = False,
-    directory: Annotated[Path | None, typer.Option(help="Directory for its files (default: a temporary one).")] = None,
+    directory: Annotated[Path | None, place_option(help="Directory for its files (default: a temporary one).")] = None,
 ) -> int:
     """Show the whole loop on an embedded MLflow server with sample models.
 

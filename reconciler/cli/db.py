@@ -5,16 +5,16 @@ from __future__ import annotations
 import getpass
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption
-from reconciler.cli.output import Format, Shape, write_rows
+from reconciler.cli.output import Format, Shape, rows_writer, write_rows
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
@@ -101,7 +101,9 @@ AllOption = Annotated[bool, typer.Option("--all", help="Check every row, not onl
 
 
 @app.command(epilog="Example: mlflow-reconciler db check --all")
-def check(everything: AllOption = False) -> int:
+def check(
+    everything: AllOption = False, format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False
+) -> int:
     """Compare the schema with a new database's, and the rows of the last day with the log, their checks and policies.
 
     Exit 1 with a line for each difference. A clock that ran backwards is told too, and is no difference.
@@ -111,10 +113,28 @@ def check(everything: AllOption = False) -> int:
 
     with schema.opened_at_head(_url(), Access.READ) as engine, progress_bar("checking rows") as progress:
         found = checking.check(engine, everything, progress)
-    for told in (*found.faults, *found.clocks):
-        print(visible(told, 1_000))
-    say(_told_of_schema(found.schema, schema.head()) + "; " + _told_of_rows(found.rows, found.entries, everything))
+    rows = [
+        {"kind": kind, "finding": visible(told, 1_000)}
+        for kind, all_told in (("schema", found.schema), ("row", found.rows), ("clock", found.clocks))
+        for told in all_told
+    ]
+    in_order = {"revision": schema.head(), "in_order": not found.faults, "entries": found.entries, "all": everything}
+    sentence = _told_of_schema(found.schema, schema.head()) + "; "
+    sentence += _told_of_rows(found.rows, found.entries, everything)
+    _write_results(rows, Shape(format, not no_headers), in_order, sentence)
     return NEGATIVE if found.faults else DONE
+
+
+def _write_results(rows: Sequence[Mapping[str, Any]], shape: Shape, facts: Mapping[str, Any], sentence: str) -> None:
+    """People read the findings alone, a line each."""
+    stream = rows_writer(shape, ("kind", "finding"), ("kind", "finding"), sys.stdout)
+    if stream is not None:
+        stream.write_all(rows)
+        stream.end_with(facts, sentence)
+        return
+    for row in rows:
+        print(row["finding"])
+    say(sentence)
 
 
 def _told_of_schema(differences: Sequence[str], head: str) -> str:
@@ -133,17 +153,33 @@ ToOption = Annotated[str, typer.Option("--to", help="An empty database, created 
 
 
 @app.command(epilog="Example: mlflow-reconciler db copy --from sqlite:///audit.db --to postgresql://db/audit")
-def copy(source: FromOption, target: ToOption) -> int:
+def copy(
+    source: FromOption, target: ToOption, format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False
+) -> int:
     """Copy an audit database into an empty one, SQLite or PostgreSQL, and compare counts and digests."""
     from reconciler.audit import transfer
-    from reconciler.settings.load import database_url
 
+    urls = _address(source, "--from"), _address(target, "--to")
     with progress_bar("copying rows") as progress:
-        done = transfer.copy(database_url(source), database_url(target), progress)
-    for table in done:
-        print(f"{table.table}: {counted(table.rows, 'row')}, sha256 {table.digest}")
+        done = transfer.copy(*urls, progress)
+    shape, columns = Shape(format, not no_headers), ("table", "rows", "sha256")
+    if shape.for_people:
+        for table in done:
+            print(f"{table.table}: {counted(table.rows, 'row')}, sha256 {table.digest}")
+    else:
+        rows = [dict(zip(columns, (table.table, table.rows, table.digest), strict=True)) for table in done]
+        write_rows(rows, shape, columns, columns, sys.stdout)
     say("copied and compared; stop the daemon before the final copy, then set audit.url")
     return DONE
+
+
+def _address(url: str, option: str) -> str:
+    from reconciler.settings.addresses import database_url
+
+    try:
+        return database_url(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 @app.command(epilog="Example: mlflow-reconciler db backup audit-backup.db")

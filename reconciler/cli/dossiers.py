@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
-from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, period
+from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, period, place_option
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, quoted
 
@@ -25,7 +26,7 @@ ProofOption = Annotated[Path | None, typer.Option("--head", help=_HEAD)]
 def dossier(
     decision_id: DecisionArgument,
     head: ProofOption = None,
-    output: Annotated[Path | None, typer.Option(help="A file (default: stdout).")] = None,
+    output: Annotated[Path | None, place_option(help="A file (default: stdout).")] = None,
 ) -> int:
     """Write one decision with its evidence, policy and outcome as JSON that proves itself (tools/verify_audit.py)."""
     from reconciler.audit.dossiers import dossier_of, written
@@ -46,9 +47,11 @@ def dossier(
 
 
 def sample(
-    output: Annotated[Path, typer.Option(help="The ZIP file to write.")],
+    output: Annotated[Path, place_option(help="The ZIP file to write.")],
     seed: Annotated[str, typer.Option(help="Draws the same decisions again, as long as there are no more of them.")],
-    report: Annotated[str, typer.Option(help="What is drawn from: decisions.")] = "decisions",
+    report: Annotated[
+        str, typer.Option(help="What is drawn from: decisions.", autocompletion=completing.populations)
+    ] = "decisions",
     size: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 25,
     since: SinceOption = None,
     until: UntilOption = None,

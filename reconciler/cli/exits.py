@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from reconciler.cli.common import with_config
+from reconciler.cli.common import Common, with_config
 from reconciler.cli.signals import Ended, end_by
 from reconciler.domain.errors import ExitCode, ReconcilerError
 
@@ -72,7 +72,7 @@ def guarded(command: Callable[[], int]) -> int:
 def _answer(error: Exception) -> int:
     code = code_of(error)
     if code is not None:
-        say(str(error))
+        say(f"{error}{_without_configuration(error)}")
         return code
     if isinstance(error, OSError) and is_out_of(error):
         return _answer_full(error, _OUT_OF[error.errno or 0])
@@ -82,6 +82,14 @@ def _answer(error: Exception) -> int:
     if os.environ.get("RECONCILER_LOG__LEVEL") == "debug":
         traceback.print_exception(error)
     return DEFECT
+
+
+def _without_configuration(error: Exception) -> str:
+    from reconciler.ports.errors import AuditUnavailable
+
+    if not (isinstance(error, AuditUnavailable) and Common.default_database):
+        return ""
+    return "; this is the default, as no configuration names a database: use --config or RECONCILER_AUDIT__URL"
 
 
 def _place(error: Exception) -> str:

@@ -85,7 +85,12 @@ def write_new(path: Path, content: str, mode: int) -> None:
     """Writes a file that must not be there yet, and its folder; one for credentials is closed to others."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if path.parent.name == "credentials" else 0o755)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        # Exactly this mode, whatever the umask: others may read what is meant for them, and never write it.
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            # Exactly this mode, whatever the umask: others may read what is meant for them, and never write it.
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+    except BaseException:
+        # Half of it would stand in the way of the next try.
+        path.unlink()
+        raise

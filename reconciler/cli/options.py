@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -29,14 +30,31 @@ DecisionArgument = Annotated[
     str, typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions)
 ]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
-TargetArgument = Annotated[str, typer.Argument(help="A stage (Production) or an alias (@champion).")]
+TargetArgument = Annotated[
+    str, typer.Argument(help="A stage (Production) or an alias (@champion).", autocompletion=completing.targets)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
-ModelOption = Annotated[str | None, typer.Option(help="Model name; * matches anything.")]
-TargetOption = Annotated[str | None, typer.Option(help="A stage or an alias such as @champion.")]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Model name; * matches anything.", autocompletion=completing.models)
+]
+TargetOption = Annotated[
+    str | None, typer.Option(help="A stage or an alias such as @champion.", autocompletion=completing.targets)
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
 _ROWS_ONLY = "Print rows only, one a line, without column names (table and CSV; JSON is as without it)."
 NoHeadersOption = Annotated[bool, typer.Option("--no-headers", help=_ROWS_ONLY)]
+
+
+def _place(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("is empty: name a file or a directory")
+    return Path(text)
+
+
+def place_option(*names: str, help: str, metavar: str = "<path>") -> Any:
+    """Where a command writes. An empty value, of a variable that is not set, would be the current directory."""
+    return typer.Option(*names, parser=_place, metavar=metavar, help=help)
 
 
 class PageFormat(StrEnum):

@@ -5,23 +5,31 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.output import write_json
+from reconciler.cli.options import FormatOption, NoHeadersOption, place_option
+from reconciler.cli.output import Format, Shape, rows_writer, write_json, write_rows
 from reconciler.cli.replaying import replay
-from reconciler.domain.text import counted, quoted, visible_name
+from reconciler.domain.text import counted, quoted, visible, visible_name
 
 if TYPE_CHECKING:
     from reconciler.domain.policy import Policy, Rule
+    from reconciler.policy.file import LoadedPolicy
+    from reconciler.policy.problems import Problem
+    from reconciler.policy.testing import Tested
 
 app = typer.Typer(
     no_args_is_help=True, help="Check a policy, try it on cases or past decisions, or get its JSON Schema."
 )
+
+
+_PROBLEM = ("level", "file", "line", "column", "where", "message")
 
 
 @app.command(epilog="Example: mlflow-reconciler policy validate policy.yaml")
@@ -29,26 +37,62 @@ def validate(
     path: Annotated[
         Path | None, typer.Argument(help="The policy (default: the configured one).", readable=False)
     ] = None,
+    format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Check a policy and report every mistake with its line and column."""
     from reconciler.policy.file import read_policy
-    from reconciler.settings.errors import SettingsError
+    from reconciler.policy.problems import PolicyError
 
     path = path or settings().policy_path()
-    loaded = read_policy(path, plugins().kinds())
-    for warning in loaded.warnings:
-        say(f"warning: {warning.in_file(str(path))}")
-    # A policy can be checked where nothing is configured.
-    with contextlib.suppress(SettingsError):
-        for sentence in loaded.policy.excluding(settings().evidence.exclude).never_judged():
-            say(f"warning: {path}: {sentence}")
-    for sentence in _replacements(loaded.policy):
-        print(f"{path}: {sentence}")
-    for code in sorted(loaded.policy.all_needs().codes):
-        print(f"{path}: {code.check} is a check of {code.distribution} {code.version}, sha256 {code.sha256}")
+    stream = rows_writer(Shape(format, not no_headers), _PROBLEM, _PROBLEM, sys.stdout)
+    try:
+        loaded = read_policy(path, plugins().kinds())
+    except PolicyError as error:
+        if stream is None:
+            raise
+        stream.write_all(_problem("error", problem, path) for problem in error.problems)
+        stream.end_with({"policy": str(path), "valid": False}, f"{path}: {counted(len(error.problems), 'mistake')}")
+        return error.exit_code
+    problems = [*loaded.warnings, *_never_judged(loaded.policy)]
     files = f" in {counted(len(loaded.includes) + 1, 'file')}" if loaded.includes else ""
-    print(f"{path}: {counted(len(loaded.policy.rules), 'rule')}{files}, digest {loaded.digest}")
+    sentence = f"{path}: {counted(len(loaded.policy.rules), 'rule')}{files}, digest {loaded.digest}"
+    if stream is not None:
+        stream.write_all(_problem("warning", problem, path) for problem in problems)
+        stream.end_with(_facts(path, loaded), sentence)
+        return DONE
+    for problem in problems:
+        say(f"warning: {problem.in_file(str(path))}")
+    for told in (*_replacements(loaded.policy), *_plugged_in(loaded.policy)):
+        print(f"{path}: {told}")
+    print(sentence)
     return DONE
+
+
+def _never_judged(policy: Policy) -> Iterator[Problem]:
+    """What the configuration keeps out of the evidence; a policy can be checked where nothing is configured."""
+    from reconciler.policy.problems import Problem
+    from reconciler.settings.errors import SettingsError
+
+    with contextlib.suppress(SettingsError):
+        for sentence in policy.excluding(settings().evidence.exclude).never_judged():
+            yield Problem(None, None, "", sentence)
+
+
+def _problem(level: str, problem: Problem, path: Path) -> dict[str, Any]:
+    return {"level": level} | asdict(problem) | {"file": problem.file or str(path)}
+
+
+def _facts(path: Path, loaded: LoadedPolicy) -> dict[str, Any]:
+    return {
+        "policy": str(path),
+        "valid": True,
+        "rules": len(loaded.policy.rules),
+        "includes": list(loaded.includes),
+        "digest": loaded.digest,
+        "replaced": list(_replacements(loaded.policy)),
+        "plugged_in": list(_plugged_in(loaded.policy)),
+    }
 
 
 def _replacements(policy: Policy) -> Iterator[str]:
@@ -57,6 +101,12 @@ def _replacements(policy: Policy) -> Iterator[str]:
         for required in rule.require:
             for name in required.overrides:
                 yield f"{quoted(name)} is replaced by {quoted(f'{rule.name}/{required.name}')} for {_models(rule)}"
+
+
+def _plugged_in(policy: Policy) -> Iterator[str]:
+    """Checks whose code is not ours."""
+    for code in sorted(policy.all_needs().codes):
+        yield f"{code.check} is a check of {code.distribution} {code.version}, sha256 {code.sha256}"
 
 
 def _models(rule: Rule) -> str:
@@ -68,6 +118,8 @@ def _models(rule: Rule) -> str:
 def diff(
     old: Annotated[Path, typer.Argument(help="The policy as it was.", readable=False)],
     new: Annotated[Path, typer.Argument(help="The policy as it is to be.", readable=False)],
+    format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Say in words what differs between two policies; exit 1 where something does."""
     from reconciler.policy.diff import differences
@@ -75,11 +127,17 @@ def diff(
 
     kinds = plugins().kinds()
     found = list(differences(*(read_policy(path, kinds).policy for path in (old, new))))
-    for sentence in found:
+    shape = Shape(format, not no_headers)
+    if not shape.for_people:
+        write_rows([{"difference": told} for told in found], shape, ("difference",), ("difference",), sys.stdout)
+    for sentence in found if shape.for_people else ():
         print(sentence)
     if not found:
         say("both mean the same")
     return NEGATIVE if found else DONE
+
+
+_CASE = ("case", "result", "failures", "rules")
 
 
 @app.command("test", epilog="Example: mlflow-reconciler policy test policy.yaml --junit results.xml")
@@ -90,7 +148,9 @@ def judge_cases(
     cases: Annotated[
         Path | None, typer.Option(help="The cases (default: beside the policy, as policy.test.yaml of policy.yaml).")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the results to this file, as JUnit XML.")] = None,
+    junit: Annotated[Path | None, place_option(help="Write the results to this file, as JUnit XML.")] = None,
+    format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
     from reconciler.policy.file import read_policy
@@ -101,14 +161,29 @@ def judge_cases(
     policy = read_policy(path, plugins().kinds()).policy
     results = outcomes_of(policy, *read_cases(beside))
     failed = [one for one in results if one.failures]
-    for one in failed:
-        print(f"FAIL {visible_name(one.name)}: {'; '.join(one.failures)}")
-    for name in untouched(policy, results):
-        say(f"no case matches rule {quoted(name)}")
+    without = list(untouched(policy, results))
     if junit is not None:
         junit.write_bytes(junit_xml(str(path), results))
-    print(f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed")
+    sentence = f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed"
+    stream = rows_writer(Shape(format, not no_headers), _CASE, _CASE, sys.stdout)
+    if stream is None:
+        for one in failed:
+            print(f"FAIL {visible_name(one.name)}: {'; '.join(one.failures)}")
+    for name in without:
+        say(f"no case matches rule {quoted(name)}")
+    if stream is None:
+        print(sentence)
+    else:
+        stream.write_all(map(_case, results))
+        about = {"policy": str(path), "file": str(beside), "cases": len(results), "failed": len(failed)}
+        stream.end_with(about | {"rules_without_a_case": without}, sentence)
     return NEGATIVE if failed else DONE
+
+
+def _case(one: Tested) -> dict[str, Any]:
+    failures = list(map(visible, one.failures))
+    result = "failed" if failures else "passed"
+    return {"case": visible_name(one.name), "result": result, "failures": failures, "rules": list(one.rules)}
 
 
 app.command(epilog="Example: mlflow-reconciler policy replay policy.yaml --since 90d")(replay)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import (
@@ -24,6 +25,7 @@ from reconciler.cli.options import (
     UntilOption,
     duration_of,
     moment,
+    place_option,
     target_of,
 )
 from reconciler.cli.output import Format, Shape, write_rows
@@ -47,23 +49,28 @@ class ReportFormat(StrEnum):
 
 
 NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]…", help="Reports; without one, they are listed.")
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Reports; without one, they are listed.", autocompletion=completing.reports),
 ]
 AtOption = Annotated[str | None, typer.Option(help="The moment, of as-of: written as for --since (default: now).")]
 LongerOption = Annotated[str, typer.Option("--longer-than", help="Name gaps of the control longer than this.")]
 OutputOption = Annotated[
-    Path | None, typer.Option(help="A file, or a directory in which reports are named by day (default: stdout).")
+    Path | None, place_option(help="A file, or a directory in which reports are named by day (default: stdout).")
 ]
 SectionOption = Annotated[
-    str | None, typer.Option(help="Only this list of the report, such as gaps. A CSV has one (default: the first).")
+    str | None,
+    typer.Option(
+        help="Only this list of the report, such as gaps. A CSV has one (default: the first).",
+        autocompletion=completing.sections,
+    ),
 ]
 HtmlOption = Annotated[
     Path | None,
-    typer.Option(
+    place_option(
         "--html", metavar="DIRECTORY", help="Every report as pages, with one for each model and dossier (extra report)."
     ),
 ]
-ReportFormatOption = Annotated[ReportFormat, typer.Option("--format", help="Output format.")]
+ReportFormatOption = Annotated[ReportFormat | None, typer.Option("--format", help="Output format (default: table).")]
 
 
 def report(
@@ -77,14 +84,14 @@ def report(
     section: SectionOption = None,
     output: OutputOption = None,
     html: HtmlOption = None,
-    format: ReportFormatOption = ReportFormat.TABLE,
+    format: ReportFormatOption = None,
     no_headers: NoHeadersOption = False,
 ) -> int:
     """Report on a period, or list the reports. Each states its period, database and log, and is of one moment."""
     from reconciler.audit.reporting import Asked
     from reconciler.audit.reports import reports
 
-    known, shape = reports(), _shape(format, not no_headers)
+    known, shape = reports(), _shape(format, no_headers)
     if not names and html is None:
         return _list(known.values(), shape)
     chosen = [_known(name, known) for name in names or ()]
@@ -98,7 +105,7 @@ def report(
     )
     _refuse(chosen, asked)
     if html is not None:
-        _refuse_beside_html(names=names, at=at, section=section, output=output)
+        _refuse_beside_html(names=names, at=at, section=section, output=output, format=format, no_headers=no_headers)
         return _write_pages(asked, html)
     if len(chosen) > 1 and (output is None or not output.is_dir()):
         raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
@@ -115,9 +122,13 @@ def _write_pages(asked: Asked, place: Path) -> int:
     return DONE
 
 
-def _shape(format: ReportFormat, headers: bool) -> Shape | None:
+def _shape(format: ReportFormat | None, no_headers: bool) -> Shape | None:
     """How rows are printed; None: as a page."""
-    return None if format is ReportFormat.HTML else Shape(Format(format), headers)
+    if format is not ReportFormat.HTML:
+        return Shape(Format(format or ReportFormat.TABLE), not no_headers)
+    if no_headers:
+        raise typer.BadParameter("is for rows, and a page has none: leave it out", param_hint="--no-headers")
+    return None
 
 
 def _list(known: Iterable[Report], shape: Shape | None) -> int:
@@ -143,7 +154,7 @@ def tell(settings: Settings, name: str) -> None:
 def _refuse_beside_html(**others: object) -> None:
     for name, value in others.items():
         if value:
-            hint = "name" if name == "names" else f"--{name}"
+            hint = "name" if name == "names" else f"--{name.replace('_', '-')}"
             raise typer.BadParameter("does not go with --html, which writes every report", param_hint=hint)
 
 

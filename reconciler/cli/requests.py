@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.common import settings
+from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NO_SUCH, say
 from reconciler.cli.explaining import explain
 from reconciler.cli.fleet import fleet
@@ -28,6 +29,7 @@ from reconciler.cli.options import (
     wants_json,
 )
 from reconciler.cli.output import Format, Shape, write_json, write_rows
+from reconciler.cli.stuck_lines import stuck_data, stuck_lines
 from reconciler.cli.tables import write_record
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text, iso
@@ -146,12 +148,15 @@ def show(
 def _found_data(tool: RequestTool, found: Found) -> dict[str, Any]:
     request = _row(tool, found.listed) if found.open else None
     place = found.listed.request
+    stuck = tool.stuck(place) if found.open else ()
     return {
         "model": visible_name(place.model),
         "version": visible_name(place.version),
         "target": str(place.target),
         "open": found.open,
         "request": request,
+        # null: no audit database tells.
+        "stuck": [stuck_data(one) for one in stuck] if stuck is not None else None,
         "holds_target": found.holds,
         "last_decision": visible(found.decided) or None,
     }
@@ -160,7 +165,10 @@ def _found_data(tool: RequestTool, found: Found) -> dict[str, Any]:
 def _show_found(tool: RequestTool, found: Found) -> None:
     request = found.listed.request
     if found.open:
-        print(f"{_place(request)}: open")
+        stuck = tool.stuck(request) or ()
+        print(f"{_place(request)}: open{', and stuck' if stuck else ''}")
+        for line in chain.from_iterable(map(stuck_lines, stuck)):
+            print(f"  {with_config(line)}")
         fields = _row(tool, found.listed) | _coverage(tool, found.listed)
         already_shown = {"model", "version", "target"}
         write_record({name: fields[name] for name in fields if name not in already_shown}, sys.stdout, indent="  ")

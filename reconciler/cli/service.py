@@ -13,6 +13,7 @@ import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.files import write_new
+from reconciler.cli.options import place_option
 from reconciler.domain.text import visible
 from reconciler.settings.secret_files import SECRETS, SIGNING_KEY
 
@@ -58,11 +59,11 @@ _HIDDEN = ("/home", "/root", "/run/user")
 
 def install_service(
     root: Annotated[
-        Path, typer.Option(help="Write below this folder, for packagers; units then run /usr/bin, or --prefix.")
+        Path, place_option(help="Write below this folder, for packagers; units then run /usr/bin, or --prefix.")
     ] = Path("/"),
     prefix: Annotated[
         Path | None,
-        typer.Option(help="Prefix the command is installed under, as PREFIX/bin (default: this command's)."),
+        place_option(help="Prefix the command is installed under, as PREFIX/bin (default: this command's)."),
     ] = None,
     operators: Annotated[
         str | None, typer.Option(help="Group that may read the credentials, to run pause, status and check.")

@@ -2,101 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
+from reconciler.cli import completing
+from reconciler.cli.answers import Answers, Bound, Files
 from reconciler.cli.daemon import show_findings
-from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
 from reconciler.cli.files import write_new
-from reconciler.cli.options import target_of
+from reconciler.cli.options import place_option, target_of
 from reconciler.cli.terminal import progress_bar
+from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.target import Target
-from reconciler.domain.text import command_line, visible
+from reconciler.domain.text import command_line, visible, visible_name
 
-_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,2})?"
-_BOUND = re.compile(rf"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign>>=|<=)\s*(?P<number>{_NUMBER})\s*", re.ASCII)
+# Each overrides those behind it, and the configuration has no say against the first.
+_SERVERS = ("RECONCILER_REGISTRY__URI", "MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI")
 _DEFAULT_SERVER = "http://127.0.0.1:5000"
 _DEFAULT_TARGET = "Production"
 _DEFAULT_BOUND = "validation_accuracy>=0.90"
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """A number that a metric must reach."""
-
-    metric: str
-    at_least: bool
-    number: str
-
-    @classmethod
-    def parse(cls, text: str) -> Bound:
-        """Raises ValueError."""
-        if (found := _BOUND.fullmatch(text)) is None:
-            raise ValueError(f"{text!r} is no bound: write METRIC>=NUMBER or METRIC<=NUMBER")
-        # YAML reads 1e-2 as a text.
-        return cls(found["metric"], found["sign"] == ">=", format(Decimal(found["number"]), "f"))
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    folder: Path
-    server: str
-    database: str
-    target: Target
-    bound: Bound
-
-    @property
-    def keeps_a_password(self) -> bool:
-        from sqlalchemy import make_url
-
-        return make_url(self.database).password is not None
-
-    def files(self) -> dict[Path, tuple[str, int]]:
-        """Content and mode of each."""
-        secret = {self.folder / "credentials" / "audit.url": (self.database + "\n", 0o600)}
-        return {
-            self.folder / "config.yaml": (self._config(), 0o644),
-            self.folder / "policy.yaml": (self._policy(), 0o644),
-            **(secret if self.keeps_a_password else {}),
-        }
-
-    def _config(self) -> str:
-        database = f"audit:\n  url: {json.dumps(self.database)}\n"
-        if self.keeps_a_password:
-            database = "credentials_directory: credentials          # the database's address, with its password\n"
-        return (
-            "# Every key is in docs/configuration.md. Credentials of the server: MLflow's own variables, such as\n"
-            "# MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.\n"
-            f"registry:\n  uri: {json.dumps(self.server)}\n{database}policy: policy.yaml\n"
-            "mode: observe                               # observe | approve-only | enforce; begin by watching\n"
-        )
-
-    def _policy(self) -> str:
-        archive = "    archive_existing: true\n" if self.target.is_stage else ""
-        limit = "min" if self.bound.at_least else "max"
-        return (
-            f"# What a version must show before it goes to {self.target}; docs/policy.md has every check.\n"
-            "version: 1\n"
-            "rules:\n"
-            "  - name: first-rule\n"
-            '    models: ["*"]\n'
-            f"    targets: [{json.dumps(str(self.target))}]\n"
-            f"{archive}"
-            "    require:\n"
-            f"      - metric: {json.dumps(self.bound.metric)}\n"
-            f"        {limit}: {self.bound.number}\n"
-            "      - run: {linked: true}                   # it was really measured on this model\n"
-        )
 
 
 def register(app: typer.Typer) -> None:
@@ -109,20 +40,30 @@ def init(
         str | None, typer.Option(help="Where decisions are recorded (default: audit.db in the folder).")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help=f"Stage or @alias that is decided about (default: {_DEFAULT_TARGET}).")
+        str | None,
+        typer.Option(
+            help=f"Stage or @alias that is decided about (default: {_DEFAULT_TARGET}).",
+            autocompletion=completing.targets,
+        ),
     ] = None,
     bound: Annotated[
         str | None, typer.Option(help=f"What a version must have measured (default: '{_DEFAULT_BOUND}').")
     ] = None,
-    directory: Annotated[Path | None, typer.Option(help="Folder for the files (default: the current one).")] = None,
+    directory: Annotated[Path | None, place_option(help="Folder for the files (default: the current one).")] = None,
 ) -> int:
     """Write a configuration and a policy, create the audit database, check everything, and say what to run next.
 
     On a terminal it asks for what no option says. Nothing that exists is overwritten. For a service: install-service.
     """
+    from reconciler.policy.file import parse_policy
+
     answers = _answers(server, database, target, bound, directory)
-    _refuse_existing(answers)
-    _write(answers)
+    files = answers.files()
+    parse_policy(files[answers.folder / "policy.yaml"][0], "policy.yaml")
+    _refuse_existing(files)
+    if (code := _create_database(answers)) is not DONE:
+        return code
+    _write(files)
     return _try_out(answers)
 
 
@@ -132,12 +73,13 @@ def init(
 def _answers(server: str | None, database: str | None, target: str | None, bound: str | None,
              directory: Path | None) -> Answers:  # fmt: skip
     named = None if directory is None else str(directory)
-    folder = _answer("--directory", named, "Folder for the files", ".", Path)
-    known = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI") or _DEFAULT_SERVER
+    folder = _answer("--directory", named, "Folder for the files", ".", _folder)
+    known = next(filter(None, map(os.environ.get, _SERVERS)), _DEFAULT_SERVER)
+    own = os.environ.get("RECONCILER_AUDIT__URL") or f"sqlite:///{folder.absolute()}/audit.db"
     return Answers(
         folder,
         _answer("--server", server, "MLflow server", known, _server),
-        _answer("--database", database, "Audit database", f"sqlite:///{folder.absolute()}/audit.db", _database),
+        _answer("--database", database, "Audit database", own, _database),
         _answer("--target", target, "Stage or @alias to decide about", _DEFAULT_TARGET, _target),
         _answer("--bound", bound, "What a version must have measured", _DEFAULT_BOUND, _bound),
     )
@@ -163,6 +105,19 @@ def _parsed(option: str, text: str, parse: Callable[[str], T]) -> T:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    try:
+        there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    except OSError as error:
+        raise ValueError(f"cannot be used: {error.strerror}: name another directory") from None
+    if not there.is_dir():
+        raise ValueError(f"{visible_name(str(there))} is a file: name a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{visible_name(str(there))} cannot be written by this user: name another directory")
+    return folder
+
+
 def _target(text: str) -> Target:
     return target_of(text, "--target")
 
@@ -186,26 +141,66 @@ def _bound(text: str) -> Bound:
 # --- writing -------------------------------------------------------------------------------------------------
 
 
-def _refuse_existing(answers: Answers) -> None:
+def _refuse_existing(files: Files) -> None:
     from reconciler.settings.errors import SettingsError
 
-    for path in answers.files():
-        if path.exists() or path.is_symlink():
-            raise SettingsError([f"{path} exists and is not overwritten: choose another --directory, or remove it"])
+    for path, (content, _) in files.items():
+        if not _is_there(path, content) and (path.exists() or path.is_symlink()):
+            remedy = "change it yourself, or remove it, or choose another --directory"
+            raise SettingsError([f"{path} exists, does not say what you answered, and is not overwritten: {remedy}"])
 
 
-def _write(answers: Answers) -> None:
-    from reconciler.policy.file import parse_policy
-    from reconciler.settings.errors import SettingsError
+def _is_there(path: Path, content: str) -> bool:
+    """Whether an earlier call has written it already, with the same answers."""
+    try:
+        return not path.is_symlink() and path.read_text(encoding="utf-8") == content
+    except (OSError, ValueError):
+        return False
 
-    files = answers.files()
-    parse_policy(files[answers.folder / "policy.yaml"][0], "policy.yaml")
+
+def _write(files: Files) -> None:
     for path, (content, mode) in files.items():
-        try:
+        if _is_there(path, content):
+            print(f"kept {path}")
+            continue
+        with _writing(path):
             write_new(path, content, mode)
-        except OSError as error:
-            raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
         print(f"wrote {path}")
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    from reconciler.settings.errors import SettingsError
+
+    try:
+        yield
+    except OSError as error:
+        if is_out_of(error):
+            raise
+        raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
+
+
+# --- the database --------------------------------------------------------------------------------------------
+
+
+def _create_database(answers: Answers) -> ExitCode:
+    """Before any file is written: an answer that is wrong leaves nothing behind, and can be given again."""
+    from reconciler.audit import schema
+
+    new = [folder for folder in (answers.folder, *answers.folder.parents) if not folder.exists()]
+    with _writing(answers.folder):
+        answers.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with progress_bar("creating the audit database"):
+            schema.upgrade(answers.database)
+    except ReconcilerError as error:
+        with contextlib.suppress(OSError):
+            for folder in new:
+                folder.rmdir()
+        say(str(error))
+        say(f"nothing was written; once that is mended, or with another --database: {answers.command}")
+        return error.exit_code
+    return DONE
 
 
 # --- trying --------------------------------------------------------------------------------------------------
@@ -213,15 +208,14 @@ def _write(answers: Answers) -> None:
 
 def _try_out(answers: Answers) -> int:
     from reconciler import doctor
-    from reconciler.audit import schema
     from reconciler.settings.load import load_settings
 
     config = answers.folder / "config.yaml"
     settings = load_settings(config)
     with progress_bar("checking"):
-        schema.upgrade(settings.audit.url.get_secret_value())
         findings = doctor.check(settings, config)
     show_findings(findings)
+    _say_overridden({"RECONCILER_REGISTRY__URI": answers.server, "RECONCILER_AUDIT__URL": answers.database})
     command = command_line("--config", str(config))
     if doctor.worst(findings) is doctor.Level.FAIL:
         say(f"next: mend what FAIL names, then `{command} check`")
@@ -229,3 +223,9 @@ def _try_out(answers: Answers) -> int:
     say(f"next: `{command} explain MODEL VERSION {answers.target}` says what would be decided about a version")
     say(f"then: `{command} once --dry-run` looks at the open requests; `{command} run` is the daemon")
     return DONE
+
+
+def _say_overridden(answered: Mapping[str, str]) -> None:
+    for variable, answer in answered.items():
+        if os.environ.get(variable, answer) != answer:
+            say(f"warning: {variable} is set to something else, and the configuration has no say against it: unset it")

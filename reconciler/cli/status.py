@@ -13,6 +13,7 @@ from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import JsonOption, PageFormatOption, duration_of, wants_json
 from reconciler.cli.output import write_json
 from reconciler.cli.status_holding import show_holding
+from reconciler.cli.stuck_lines import in_a_row, since
 from reconciler.cli.tables import write_table
 from reconciler.cli.terminal import Colour, painted
 from reconciler.cli.watching import watched
@@ -166,9 +167,7 @@ def _show_daemon(daemon: dict[str, Any], with_registry: bool) -> None:
 def _show_stuck(stuck: list[dict[str, Any]]) -> None:
     for row in stuck:
         id = f" {row['decision_id']}" if row["decision_id"] else ""
-        times = "once" if row["failures"] == 1 else f"{row['failures']} times in a row"
-        since = painted(f"stuck since {row['since'][:19]}Z", Colour.BAD)
-        print(f"{since}: {row['kind']}{id} {_stuck_at(row)}, {times}:")
+        print(f"{since(row['since'])}: {row['kind']}{id} {_stuck_at(row)}, {in_a_row(row['failures'])}:")
         print(f"  {row['said']}")
 
 

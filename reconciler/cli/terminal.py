@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TextIO
 
+from reconciler.cli.restoring import CURSOR, restored
+
 
 class Colour(StrEnum):
     GOOD = "32"
@@ -38,7 +40,8 @@ def spinner(text: str) -> Iterator[None]:
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None).status(Text(text)):
+    console = Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None)
+    with restored(sys.stderr, CURSOR), console.status(Text(text)):
         yield
 
 
@@ -57,7 +60,8 @@ def progress_bar(text: str, *, beside_rows: bool = False) -> Iterator[Callable[[
 
     console = Console(stderr=True, color_system="auto" if colour_wanted(sys.stderr) else None)
     # Lines for a terminal stand above the bar; rich would send those for a file there, too.
-    with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+    drawn = Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty())
+    with restored(sys.stderr, CURSOR), drawn as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.options import FormatOption, NoHeadersOption
+from reconciler.cli.output import Format, Shape, rows_writer
 from reconciler.cli.terminal import progress_bar
 from reconciler.domain.text import counted, visible_name
 
@@ -30,6 +33,7 @@ HeadOption = Annotated[
 _KEY = "The public key that signs heads: a file in PEM, or NAME+ID+BASE64."
 _SINCE = "A head up to which all was verified before: rows behind it are read, and no earlier one."
 _REGISTRY = "Compare what the registry shows of decisions, too; it needs the daemon's access to the registry."
+_COLUMNS = ("difference",)
 _EPOCH = "Take what a restore up to this epoch explains as explained."
 
 
@@ -39,6 +43,8 @@ def verify(
     key: Annotated[str | None, typer.Option("--key", help=_KEY)] = None,
     since: Annotated[Path | None, typer.Option("--since", help=_SINCE)] = None,
     accept_epoch: Annotated[int, typer.Option("--accept-epoch", min=1, help=_EPOCH)] = 1,
+    format: FormatOption = Format.TABLE,
+    no_headers: NoHeadersOption = False,
 ) -> int:
     """Recompute the log from the rows of history; exit 1 and name each row that was changed, removed or added.
 
@@ -47,9 +53,7 @@ def verify(
     from reconciler.audit import schema, verifying
     from reconciler.audit.database import Access
 
-    pinned = _pinned(key)
-    if pinned is not None and head is None and since is None:
-        raise typer.BadParameter("checks the signatures of heads: name a file of them with --head", param_hint="--key")
+    pinned = _pinned(key, head or since)
     witnesses, verified_before = _heads_of(head, pinned), _heads_of(since, pinned)
     asked = verifying.Asked(witnesses.heads, next(reversed(verified_before.heads), None), accept_epoch)
     configured = settings()
@@ -59,19 +63,39 @@ def verify(
         compared = _compared(configured, engine) if registry else None
         told = [*witnesses.differences, *verified_before.differences, *found.differences]
         told += compared.differences if compared is not None else []
-    with contextlib.suppress(BrokenPipeError):
-        # That nobody reads them to their end does not make the database intact.
-        for difference in told:
-            print(difference)
     for left_out in witnesses.left_out:
         say(left_out)
-    if told:
-        say(f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(told)}")
-        return NEGATIVE
-    _tell_intact(found, witnesses.heads, pinned)
-    if compared is not None:
-        _tell_registry(compared)
-    return DONE
+    wrong = f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(told)}"
+    stream = rows_writer(Shape(format, not no_headers), _COLUMNS, _COLUMNS, sys.stdout)
+    # That nobody reads the differences to their end does not make the database intact.
+    with contextlib.suppress(BrokenPipeError) if told else contextlib.nullcontext():
+        if stream is not None:
+            stream.write_values((difference,) for difference in told)
+            stream.end_with(_facts(found, compared, intact=not told), wrong if told else _intact(found))
+        elif told:
+            print("\n".join(told))
+        else:
+            _tell_intact(found, witnesses.heads, pinned)
+            _tell_registry(compared)
+    if told and stream is None:
+        say(wrong)
+    return NEGATIVE if told else DONE
+
+
+def _facts(found: Verified, compared: Compared | None, *, intact: bool) -> dict[str, Any]:
+    """What stands beside the differences; of the registry null, where it was not asked."""
+    return {
+        "intact": intact,
+        "entries": found.size,
+        "root": found.root,
+        "verified_from": found.first,
+        "redacted_fields": found.redacted,
+        "epochs": [str(epoch) for epoch in found.epochs],
+        "agreeing_heads": found.agreeing,
+        "registry_agreeing": len(compared.agreeing) if compared is not None else None,
+        "registry_unnamed": len(compared.unnamed) if compared is not None else None,
+        "registry_unshown": compared.unshown if compared is not None else None,
+    }
 
 
 def _compared(configured: Settings, engine: Engine) -> Compared:
@@ -80,7 +104,9 @@ def _compared(configured: Settings, engine: Engine) -> Compared:
     return compare_with_registry(configured, engine)
 
 
-def _tell_registry(compared: Compared) -> None:
+def _tell_registry(compared: Compared | None) -> None:
+    if compared is None:
+        return
     print(f"the registry names the same entries of the log for {counted(len(compared.agreeing), 'decision')}")
     if compared.unnamed:
         named = counted(len(compared.unnamed), "decision is named", "decisions are named")
@@ -90,7 +116,7 @@ def _tell_registry(compared: Compared) -> None:
         say(f"{applied}, and nothing in the registry names: versions that were deleted, or tags that were")
 
 
-def _pinned(key: str | None) -> PublicKey | None:
+def _pinned(key: str | None, heads: Path | None) -> PublicKey | None:
     if key is None:
         return None
     from reconciler.audit.signing import PublicKey
@@ -102,7 +128,10 @@ def _pinned(key: str | None) -> PublicKey | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise SettingsError([f"--key: {visible_name(key)}: cannot be read: {reason}"]) from None
-    return PublicKey.of(text)
+    pinned = PublicKey.of(text)
+    if heads is None:
+        raise typer.BadParameter("checks the signatures of heads: name a file of them with --head", param_hint="--key")
+    return pinned
 
 
 def _heads_of(path: Path | None, pinned: PublicKey | None) -> Witnesses:
@@ -120,11 +149,15 @@ def _heads_of(path: Path | None, pinned: PublicKey | None) -> Witnesses:
     return trusted(heads.heads, pinned)
 
 
-def _tell_intact(found: Verified, heads: Sequence[Head], pinned: PublicKey | None) -> None:
+def _intact(found: Verified) -> str:
     redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
     size = counted(found.size, "entry", "entries")
     read = f" (those before entry {found.first} were verified before, and their rows not read again)"
-    print(f"intact: {size}{read if found.first else ''}{redacted}, root {found.root}")
+    return f"intact: {size}{read if found.first else ''}{redacted}, root {found.root}"
+
+
+def _tell_intact(found: Verified, heads: Sequence[Head], pinned: PublicKey | None) -> None:
+    print(_intact(found))
     for epoch in found.epochs:
         print(epoch)
     if heads:

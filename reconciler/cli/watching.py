@@ -13,6 +13,7 @@ from types import FrameType
 import typer
 
 from reconciler.cli.exits import INTERRUPTED
+from reconciler.cli.restoring import SCREEN, restored
 from reconciler.domain.errors import ReconcilerError
 from reconciler.domain.text import visible
 
@@ -40,7 +41,7 @@ def watched(show: Callable[[], None]) -> int:
     from rich.text import Text
 
     interrupted = _Interrupted()
-    with Live(console=Console(), screen=True, auto_refresh=False) as live:
+    with restored(sys.stdout, SCREEN), Live(console=Console(), screen=True, auto_refresh=False) as live:
         while True:
             live.update(Text.from_ansi(_printed(show)), refresh=True)
             if interrupted.within(_PAUSE):

@@ -45,7 +45,10 @@ def run_demo(
     if find_spec("mlflow.server") is None or find_spec("flask") is None:
         raise SettingsError(["demo needs an MLflow server: install mlflow-reconciler[server]"])
     folder = directory or Path(tempfile.mkdtemp(prefix="mlflow-reconciler-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([f"{folder}: cannot be written: {error.strerror}"]) from None
     with ExitStack() as stack:
         with waiting("starting an MLflow server on loopback"):
             uri = stack.enter_context(mlflow_server(folder / "mlflow"))

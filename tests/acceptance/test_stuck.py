@@ -101,6 +101,18 @@ def test_a_decision_that_the_server_refuses_three_times_is_stuck_until_it_is_car
     told = by_svc.ok("status")
     assert f"decision {row['decision_id']} on {name('fraud')} version 1 to Production, 3 times in a row" in told
     assert stuck["said"] in told
+    place = name("fraud"), "1", "Production"
+    [same] = json.loads(by_svc.ok("request", "show", *place, "--json"))["stuck"]
+    assert same == {field: stuck[field] for field in ("kind", "decision_id", "since", "failures", "said")}
+    shown = by_svc.ok("request", "show", *place)
+    assert shown.startswith(f"{name('fraud')} version 1 to Production: open, and stuck\n")
+    assert f": decision {row['decision_id']} cannot be carried out, 3 times in a row:\n    {stuck['said']}\n" in shown
+    assert "what to do: " in shown
+    # Whoever asks may have no database at all.
+    by_svc.variables["RECONCILER_AUDIT__URL"] = "sqlite:////nowhere/audit.db"
+    assert by_svc.ok("request", "show", *place).startswith(f"{name('fraud')} version 1 to Production: open\n")
+    assert json.loads(by_svc.ok("request", "show", *place, "--json"))["stuck"] is None
+    del by_svc.variables["RECONCILER_AUDIT__URL"]
 
     metrics, log = tmp_path / "m.prom", tmp_path / "log"
     by_svc.variables["RECONCILER_METRICS__PATH"] = str(metrics)
@@ -147,6 +159,8 @@ def test_a_request_whose_run_may_not_be_read_is_stuck_too(guarded: Guarded, by_s
     [stuck] = status(by_svc)["stuck"]
     assert (stuck["kind"], stuck["decision_id"], stuck["model"]) == ("request", None, name("fraud"))
     assert "runs/get: 403" in stuck["said"]
+    shown = by_svc.ok("request", "show", name("fraud"), "1", "Production")
+    assert ": request cannot be judged, 3 times in a row:\n" in shown
     assert by_svc.decisions() == []
 
 
@@ -186,6 +200,11 @@ def test_a_target_whose_search_is_refused_is_stuck_and_the_others_are_decided(
         assert (stuck["kind"], stuck["target"], stuck["failures"]) == ("list", "Production", 3)
         assert "of the requests to Production, 3 times in a row" in product.ok("status")
         assert "not that search" in product.ok("status")
+        request = {"name": name("fraud"), "version": "1", "key": "transition_request.stage.Production"}
+        server.call("POST", "model-versions/set-tag", json=request | {"value": "please"})
+        shown = product.ok("request", "show", name("fraud"), "1", "Production")
+        assert ": the requests to Production cannot be listed, 3 times in a row:\n" in shown
+        server.call("DELETE", "model-versions/delete-tag", json=request)
 
         metrics, log = tmp_path / "m.prom", tmp_path / "log"
         product.variables["RECONCILER_METRICS__PATH"] = str(metrics)

@@ -109,6 +109,20 @@ def test_a_usage_error_is_one_line_with_what_is_wrong_what_is_allowed_and_the_co
     assert done.stderr == f"{says} (see `{help_of}`)\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["audit sample --seed s --output", "audit dossier 0 --output", "init --directory", "demo --directory",
+     "install-service --root", "install-service --prefix", "policy test --junit"],
+)  # fmt: skip
+def test_a_place_to_write_that_is_empty_is_not_taken_for_the_current_directory(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*words.split(), "")
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert done.stderr.startswith(f"{words.split()[-1]}: is empty: name a file or a directory (see `")
+
+
 def test_a_group_without_a_command_shows_its_help() -> None:
     done = run("audit")
     assert done.returncode == 2
@@ -317,6 +331,39 @@ def test_a_closed_output_is_no_matter_where_nothing_is_printed(tmp_path: Path) -
     assert done.returncode == 78, done
     quiet = in_bash('"$0" explain a 1 nonsense 2>&-')
     assert (quiet.returncode, quiet.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize("words", ["policy schema", "db roles", "audit report", "--help"])
+def test_a_reader_that_goes_away_makes_no_negative_answer(words: str) -> None:
+    """Typer would exit 1, as `policy diff` does where something differs."""
+    done = in_bash(f'"$0" {words} | :; exit ${{PIPESTATUS[0]}}')
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_whoever_configures_nothing_is_told_that_the_database_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("RECONCILER_AUDIT__URL", raising=False)
+    done = run("status")
+    assert done.returncode == 69
+    assert "no configuration names a database: use --config or RECONCILER_AUDIT__URL" in done.stderr
+    monkeypatch.setenv("RECONCILER_AUDIT__URL", f"sqlite:///{tmp_path}/audit.db")
+    assert "no configuration" not in run("status").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("db copy --from x --to sqlite:///y", 2, "--from: is not a database address: use sqlite:///PATH or "),
+        ("db copy --from sqlite:///x --to y", 2, "--to: is not a database address: use sqlite:///PATH or "),
+        ("demo --directory /proc/x", 78, "/proc/x: cannot be written: No such file or directory\n"),
+    ],
+)
+def test_a_place_that_cannot_be_is_told_with_the_option_that_names_it(words: str, code: int, says: str) -> None:
+    done = run(*words.split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert done.stderr.startswith(says)
 
 
 def test_a_limit_that_no_database_takes_is_usage() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reconciler.cli.setting_up import _folder
 from tests import command
 from tests.postgres import PostgresServer
 from tests.terminal import on_terminal
@@ -55,12 +58,23 @@ def test_without_a_terminal_nothing_is_asked_and_mlflows_own_variable_names_the_
     assert yaml.safe_load((tmp_path / "set-up/config.yaml").read_text())["registry"]["uri"] == mlflow_uri
 
 
+def test_variables_that_the_configuration_has_no_say_against_are_the_defaults_or_warned_of(
+    mlflow_uri: str, tmp_path: Path
+) -> None:
+    variables = {"RECONCILER_REGISTRY__URI": mlflow_uri, "RECONCILER_AUDIT__URL": f"sqlite:///{tmp_path}/own.db"}
+    done = init(tmp_path, **variables)
+    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
+    assert yaml.safe_load((tmp_path / "set-up/config.yaml").read_text())["audit"]["url"].endswith("/own.db")
+    elsewhere = ("--directory", str(tmp_path / "b"), "--database", f"sqlite:///{tmp_path}/other.db")
+    assert "warning: RECONCILER_AUDIT__URL is set to something else" in init(tmp_path, *elsewhere, **variables).stderr
+
+
 def test_nothing_that_exists_is_overwritten(mlflow_uri: str, tmp_path: Path) -> None:
     (tmp_path / "set-up").mkdir()
     (tmp_path / "set-up/policy.yaml").write_text("mine")
     done = init(tmp_path, "--server", mlflow_uri)
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
-    assert "policy.yaml exists and is not overwritten" in done.stderr
+    assert "policy.yaml exists, does not say what you answered, and is not overwritten" in done.stderr
     assert [path.name for path in (tmp_path / "set-up").iterdir()] == ["policy.yaml"]
     assert (tmp_path / "set-up/policy.yaml").read_text() == "mine"
 
@@ -90,7 +104,13 @@ def test_a_server_that_does_not_answer_is_told_with_what_to_run_next(tmp_path: P
         (["--target", "@"], 2, "--target"),
         (["--server", "ftp://x"], 2, "--server"),
         (["--database", "mysql://u:s3cret@h/d"], 2, "--database: is not a database address"),
-        (["--directory", "/proc/nowhere"], 78, "/proc/nowhere/config.yaml: cannot be written"),
+        (["--bound", "abc"], 2, "--bound: 'abc' is no bound"),
+        (["--bound", "accuracy>=nan"], 2, "--bound: 'accuracy>=nan' is no bound"),
+        (["--bound", "accuracy>=1e999"], 2, "--bound: 'accuracy>=1e999' is no bound"),
+        (["--target", "Produktion"], 2, "--target: 'Produktion' is not a target: use a stage"),
+        (["--directory", "/proc/nowhere"], 78, "/proc/nowhere: cannot be written"),
+        (["--directory", __file__], 2, f"--directory: {__file__} is a file: name a directory"),
+        (["--directory", "a" * 5000], 2, "--directory: cannot be used: File name too long"),
     ],
 )
 def test_a_wrong_answer_is_one_sentence_and_leaves_no_file(
@@ -101,6 +121,72 @@ def test_a_wrong_answer_is_one_sentence_and_leaves_no_file(
     assert says in done.stderr
     assert "s3cret" not in done.stderr
     assert not (tmp_path / "set-up").exists()
+
+
+DEAD = {
+    "postgresql://ada:s3cret@127.0.0.1:1/audit": "Connection refused",
+    "sqlite:////nowhere/audit.db": "unable to open database file",
+    "sqlite:////tmp": "unable to open database file",
+}
+
+
+@pytest.mark.parametrize("database", DEAD)
+def test_a_database_that_cannot_be_used_leaves_nothing_behind_and_names_the_command_that_goes_on(
+    database: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new/set-up"
+    # The last --directory counts.
+    done = init(tmp_path, "--server", "http://127.0.0.1:1", "--database", database, "--directory", str(folder))
+    assert (done.returncode, done.stdout) == (69, "")
+    wrong, next_one = done.stderr.splitlines()
+    assert DEAD[database] in wrong
+    assert "s3cret" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    *_, again = next_one.partition("mlflow-reconciler ")
+    assert shlex.split(again)[:7] == [
+        "init", "--directory", str(folder), "--server", "http://127.0.0.1:1", "--database", shown(database)
+    ]  # fmt: skip
+    meant = [f"sqlite:///{folder}/audit.db" if word == shown(database) else word for word in shlex.split(again)]
+    went_on = command.run(*meant, environment={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    assert went_on.returncode == 1
+    assert "OK   database: " in went_on.stdout
+    assert "then `mlflow-reconciler --config" in went_on.stderr
+
+
+def shown(database: str) -> str:
+    return database.replace("s3cret", "***").replace("postgresql:", "postgresql+psycopg:")
+
+
+def test_after_a_server_was_down_the_same_answers_go_on_and_others_change_nothing(
+    mlflow_uri: str, tmp_path: Path
+) -> None:
+    down = "http://127.0.0.1:1"
+    assert init(tmp_path, "--server", down).returncode == 1
+    files = {path: path.read_bytes() for path in (tmp_path / "set-up").glob("*.yaml")}
+    assert len(files) == 2
+    again = init(tmp_path, "--server", down)
+    assert again.returncode == 1
+    assert again.stdout.startswith("".join(f"kept {tmp_path}/set-up/{name}.yaml\n" for name in ("config", "policy")))
+    other = init(tmp_path, "--server", mlflow_uri)
+    assert (other.returncode, other.stdout, other.stderr.count("\n")) == (78, "", 1)
+    assert "config.yaml exists, does not say what you answered, and is not overwritten" in other.stderr
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_a_folder_that_this_user_may_not_write_is_said_at_once() -> None:
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            _folder("/usr/new")
+        except ValueError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        assert told.read() == "/usr cannot be written by this user: name another directory"
 
 
 def test_a_name_is_yaml_whatever_it_holds(mlflow_uri: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,40 @@ def test_a_watched_status_shows_what_changes_and_errors_too_until_ctrl_c(waiting
     (waiting.place / "elsewhere.db").rename(database)
     assert watched.shows("a release freeze")
     assert watched.interrupted() == 130
+
+
+def screen_and_cursor(text: str) -> tuple[str, str]:
+    """What was said last of each: h turns it on, l off. The screen: whether it is another than that of the shell."""
+    return re.findall(r"\x1b\[\?1049([hl])", text)[-1], re.findall(r"\x1b\[\?25([hl])", text)[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_whatever_ends_a_watched_status_gives_screen_and_cursor_back(waiting: Product, number: signal.Signals) -> None:
+    watched = Watched([COMMAND, "status", "--watch"], waiting.environment())
+    assert watched.shows(MODEL)
+    code, shown = watched.gets(number)
+    assert code == (130 if number == signal.SIGINT else -number)
+    assert screen_and_cursor(shown) == ("l", "h")
+
+
+def test_a_watched_status_that_is_suspended_gives_the_screen_back_and_takes_it_again(waiting: Product) -> None:
+    watched = Watched([COMMAND, "status", "--watch"], waiting.environment())
+    assert watched.shows(MODEL)
+    assert screen_and_cursor(watched.suspended()) == ("l", "h")
+    watched.goes_on()
+    assert watched.shows("\x1b[?1049h")
+    assert watched.shows(MODEL)
+    assert watched.types("\x1c")[0] == -signal.SIGQUIT
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_a_command_that_waits_shows_the_cursor_again(waiting: Product, number: signal.Signals) -> None:
+    request = [COMMAND, "request", "create", MODEL, "1", "Production", "--wait"]
+    watched = Watched(request, waiting.environment())
+    assert watched.shows("\x1b[?25l")
+    code, shown = watched.gets(number)
+    assert code == -number
+    assert re.findall(r"\x1b\[\?25([hl])", shown)[-1] == "h"
 
 
 @pytest.mark.parametrize("options", [["--watch", "--json"], ["--watch", "--max-age", "5m"], ["--watch"]])

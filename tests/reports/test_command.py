@@ -89,6 +89,7 @@ def test_each_report_says_what_it_is_of_and_its_lists_add_up_in_every_format(rep
     assert whole["database"].startswith("sqlite:///")
     assert whole["log"]["size"] > 10
     lists = {section: rows for section, rows in whole.items() if isinstance(rows, list) and section not in HEAD}
+    assert tuple(lists) == tuple(reports()[name].sections)
     first, *rest = (json.loads(line) for line in ok(report(name, "--format", "jsonl")).splitlines())
     assert set(first) == HEAD
     # What goes on until now is longer in the next report.
@@ -249,13 +250,23 @@ def test_the_unit_of_the_timer_writes_its_reports(report: Run, tmp_path: Path) -
         (["decisions", "--format", "csv", "--section", "x"], "--section: 'x' is not among: register, crossed, "
          "failed_checks, by_model, pending"),
         (["decisions", "policies"], "--output: several reports go into a directory: name one that is there"),
+        (["--html", "x", "--format", "csv"], "--format: does not go with --html, which writes every report"),
+        (["--html", "x", "--no-headers"], "--no-headers: does not go with --html, which writes every report"),
+        (["decisions", "--format", "html", "--no-headers"], "--no-headers: is for rows, and a page has none: leave it "
+         "out"),
+        (["--html", ""], "--html: is empty: name a file or a directory"),
+        (["decisions", "--output", ""], "--output: is empty: name a file or a directory"),
         (["operated", "--longer-than", "x"], "--longer-than: 'x' is not a duration: use for example 90s, 10m, 1h30m "
          "or 30d"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked_is_one_sentence(report: Run, arguments: list[str], says: str) -> None:
+def test_what_cannot_be_asked_is_one_sentence(
+    report: Run, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     done = report(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
+    assert list(tmp_path.iterdir()) == []
     assert done.stderr == f"{says} (see `mlflow-reconciler audit report --help`)\n"
 
 

@@ -29,11 +29,13 @@ def looking(engine: Engine) -> Iterator[Looking]:
     looking.engine.dispose()
 
 
-def answer(looking: Looking, name: str, since: datetime | None = None, until: datetime | None = None) -> dict[str, Any]:
-    """The rows of a report by section."""
+def answer(
+    looking: Looking, name: str, since: datetime | None = None, until: datetime | None = None, **asked: Any
+) -> dict[str, Any]:
+    """The rows of a report by section, and its counts."""
     engine = make_engine(looking.engine.url.render_as_string(hide_password=False))
     with one_state(engine) as connection:
-        found = reports()[name].answer(Reading(connection, Asked(since=since, until=until)))
+        found = reports()[name].answer(Reading(connection, Asked(since, until, **asked)))
         return {section.name: list(section.rows) for section in found.sections} | {"counts": found.counts}
 
 
@@ -85,3 +87,40 @@ def test_a_request_that_no_rule_covers_is_told_with_its_model(looking: Looking) 
     assert [(row.rule, row.models, row.decisions) for row in found["rules"]] == [("accuracy", 1, 1)]
     assert [(row.model, row.waiting_code) for row in found["open"]] == [("churn", "no_policy")]
     assert found["counts"]["by_age"]["under an hour"] == 1
+
+
+RULES = """\
+version: 1
+rules:
+  - {name: of-fraud, models: [fraud], targets: [Production], require: [{run: {}}]}
+  - {name: of-churn, models: [churn], targets: ["@champion"], require: [{run: {}}]}
+  - {name: of-none, models: ["nothing-*"], targets: [Production, "@champion"], require: [{run: {}}]}
+"""
+
+
+def test_a_filter_makes_no_rule_one_for_no_model(looking: Looking) -> None:
+    loaded = parse_policy(RULES, "policy.yaml")
+    looking.in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    looking.registry.file("fraud", "1")
+    looking.registry.file("churn", "1", target="@champion")
+    looking.cycles(2)
+    idle = ("of-none", 0)
+    for asked, expected in (
+        ({}, [idle, ("of-churn", 1), ("of-fraud", 1)]),
+        ({"model": "fraud*"}, [idle, ("of-fraud", 1)]),
+        ({"model": "elsewhere"}, [idle]),
+        ({"target": CHAMPION}, [idle, ("of-churn", 1)]),
+    ):
+        found = answer(looking, "coverage", **asked)
+        assert [(row.rule, row.models) for row in found["rules"]] == expected, asked
+        assert found["counts"]["rules_without_a_model"] == 1
+        assert found["models"] == []
+
+
+def test_a_model_whose_rule_is_for_another_target_has_none_for_the_target_that_is_asked_for(looking: Looking) -> None:
+    loaded = parse_policy(RULES, "policy.yaml")
+    looking.in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    looking.registry.file("fraud", "1", target="@champion")
+    looking.cycles(2)
+    assert answer(looking, "coverage")["models"] == []
+    assert [row.model for row in answer(looking, "coverage", target=CHAMPION)["models"]] == ["fraud"]

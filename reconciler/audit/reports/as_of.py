@@ -116,4 +116,6 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("as-of", "what held each target at a moment (--at), by which decision", _answer, of_a_moment=True)
+REPORT = Report(
+    "as-of", "what held each target at a moment (--at), by which decision", _answer, ("holders",), of_a_moment=True
+)

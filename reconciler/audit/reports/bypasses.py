@@ -58,4 +58,4 @@ def _answer(reading: Reading) -> Answer:
     return Answer(f"{counted(many, 'bypass', 'bypasses')}{f': {told}' if told else ''}", counts, rows)
 
 
-REPORT = Report("bypasses", "what held a target without a decision, and how it ended", _answer)
+REPORT = Report("bypasses", "what held a target without a decision, and how it ended", _answer, ("bypasses",))

@@ -181,4 +181,9 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("completeness", "what held a target in the period, and what brought it there", _answer)
+REPORT = Report(
+    "completeness",
+    "what held a target in the period, and what brought it there",
+    _answer,
+    ("tenures", "control", "watched"),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,6 +20,7 @@ from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OpenRequestRo
 from reconciler.audit.views import POLICY_PERIODS, WAITING
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.policy import Policy
+from reconciler.domain.policy import Rule as PolicyRule
 from reconciler.domain.text import counted
 
 _AGES: Final = {
@@ -82,19 +83,26 @@ def _policies(reading: Reading) -> Iterator[tuple[Served, str, Policy]]:
             yield served, digest, policy
 
 
-def _models(reading: Reading, served: Served) -> Iterator[str]:
-    """Every model of a registry that anything on record is about."""
+def _models(reading: Reading, served: Served, *, asked_for: bool) -> list[str]:
+    """Every model of a registry that anything on record is about; or those of them that are asked for."""
     rows: Sequence[Any] = (DecisionRow, ObservationRow, AbstentionRow, ResolutionRow)
-    queries = (select(row.model).where(served.among(row), *reading.among(row.__table__)) for row in rows)
-    return (row.model for row in reading.rows(union(*queries).order_by("model")))
+    among = {row: reading.among(row.__table__) if asked_for else [] for row in rows}
+    queries = (select(row.model).where(served.among(row), *among[row]) for row in rows)
+    return [row.model for row in reading.rows(union(*queries).order_by("model"))]
 
 
-def _matched(reading: Reading, served: Served, policy: Policy) -> tuple[Counter[str], list[str]]:
-    """How many models each rule names, and the models that none does."""
+def _rules(reading: Reading, policy: Policy) -> list[PolicyRule]:
+    """Those about models, and about the target that is asked for."""
+    target = reading.asked.target
+    return [rule for rule in policy.rules if rule.kind == "model" and target in {None, *rule.targets}]
+
+
+def _matched(rules: Sequence[PolicyRule], models: Iterable[str]) -> tuple[Counter[str], list[str]]:
+    """How many of these models each rule names, and those that none does."""
     matched: Counter[str] = Counter()
     without = []
-    for model in _models(reading, served):
-        names = [rule.name for rule in policy.rules if rule.kind == "model" and rule.names.match(model)]
+    for model in models:
+        names = [rule.name for rule in rules if rule.names.match(model)]
         matched.update(names)
         if not names:
             without.append(model)
@@ -123,19 +131,25 @@ def _decisions(reading: Reading, served: Served) -> dict[str, int]:
 
 
 def _judged(reading: Reading) -> tuple[list[Ungoverned], list[Rule]]:
+    """A rule that names no model that is asked for is left out, unless it names none on record at all."""
     ungoverned, rules = [], []
     refused = defaultdict(int, _refused(reading))
     for served, digest, policy in _policies(reading):
-        place = served.registry, served.workspace
-        matched, without = _matched(reading, served, policy)
+        place, among = (served.registry, served.workspace), _rules(reading, policy)
+        matched, without = _matched(among, _models(reading, served, asked_for=True))
+        busy = _matched(among, _models(reading, served, asked_for=False))[0] if _narrowed(reading) else matched
         decisions = _decisions(reading, served)
         ungoverned += [Ungoverned(*place, model, refused[(*place, model)]) for model in without]
         rules += [
             Rule(*place, digest, rule.name, matched[rule.name], decisions.get(rule.name, 0))
-            for rule in policy.rules
-            if rule.kind == "model"
+            for rule in among
+            if matched[rule.name] or not busy[rule.name]
         ]
     return ungoverned, sorted(rules, key=lambda rule: (rule.models, rule.decisions, rule.rule))
+
+
+def _narrowed(reading: Reading) -> bool:
+    return reading.asked.model is not None or reading.asked.target is not None
 
 
 # --- open requests -------------------------------------------------------------------------------------------
@@ -177,8 +191,19 @@ def _answer(reading: Reading) -> Answer:
                 "open", OpenRequest, ("model", "version", "target", "first_seen_at", "waiting_code"), _open(reading)
             ),
         ],
-        ["of a model that was neither asked for nor held a governed target nothing is on record"],
+        list(_limits(reading)),
     )
 
 
-REPORT = Report("coverage", "models without a rule, rules without a model, open requests by age", _answer)
+def _limits(reading: Reading) -> Iterator[str]:
+    yield "of a model that was neither asked for nor held a governed target nothing is on record"
+    if _narrowed(reading):
+        yield "rules for other models on record, or for other targets alone, are left out"
+
+
+REPORT = Report(
+    "coverage",
+    "models without a rule, rules without a model, open requests by age",
+    _answer,
+    ("models", "rules", "open"),
+)

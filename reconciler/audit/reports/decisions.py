@@ -180,4 +180,9 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("decisions", "every decision, by verdict, mode and effect; why versions failed", _answer)
+REPORT = Report(
+    "decisions",
+    "every decision, by verdict, mode and effect; why versions failed",
+    _answer,
+    ("register", "crossed", "failed_checks", "by_model", "pending"),
+)

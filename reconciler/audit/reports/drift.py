@@ -141,4 +141,4 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("drift", "what changed of holders after they were approved", _answer)
+REPORT = Report("drift", "what changed of holders after they were approved", _answer, ("changes",))

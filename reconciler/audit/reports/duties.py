@@ -209,4 +209,4 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("duties", "who approved what they asked for, or asked for their own run", _answer)
+REPORT = Report("duties", "who approved what they asked for, or asked for their own run", _answer, ("duties",))

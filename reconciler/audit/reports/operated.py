@@ -147,4 +147,9 @@ def _observing(seconds: dict[str, int]) -> Iterator[str]:
         yield f"daemons only observed for {duration_text(timedelta(seconds=watched))}: then nothing was carried out"
 
 
-REPORT = Report("operated", "whether the control ran: gaps, pauses, modes, time to decision", _answer)
+REPORT = Report(
+    "operated",
+    "whether the control ran: gaps, pauses, modes, time to decision",
+    _answer,
+    ("intervals", "control", "gaps", "pauses", "times"),
+)

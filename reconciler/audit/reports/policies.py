@@ -155,4 +155,9 @@ def _answer(reading: Reading) -> Answer:
     )
 
 
-REPORT = Report("policies", "which policy was in force when, what changed, decisions under each", _answer)
+REPORT = Report(
+    "policies",
+    "which policy was in force when, what changed, decisions under each",
+    _answer,
+    ("periods", "changes", "under"),
+)
