@@ -24,6 +24,7 @@ from reconciler.mlflow_app.locations import Places
 from reconciler.mlflow_app.login import Login, is_asgi, load_login, one_sentence, without_login
 from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, read_options
 from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.protected_tags import ProtectedTags
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.routes import Routes
 from reconciler.mlflow_app.store import active_workspace, registry_store, tracking_engine
@@ -92,7 +93,8 @@ def build_walls(options: Options, identity: Identity, refusals: Refusals) -> Non
     creating.create(registry)
     origins = Origins(options.targets, _places(), registry, tracking)
     origins.catch_up()
-    Wall(options.targets, identity, refusals, origins).install()
+    tags = ProtectedTags(options.protected_tags)
+    Wall(options.targets, tags, identity, active_workspace, refusals, origins).install()
     ArtifactWall(identity, refusals, origins).install()
 
 
