@@ -24,7 +24,7 @@ def protected_tags(speaking: Speaking, policy: Policy) -> list[Finding]:
         protection = speaking.tag_protection()
     except RegistryError as error:
         return [fail("tags", str(error))]
-    return [_unprotected(speaking, relied) if protection is None else _by_protection(protection, relied)]
+    return [_unprotected(speaking, relied) if protection is None else by_protection(protection, relied)]
 
 
 def _unprotected(speaking: Speaking, relied: Mapping[str, Sequence[str]]) -> Finding:
@@ -34,7 +34,8 @@ def _unprotected(speaking: Speaking, relied: Mapping[str, Sequence[str]]) -> Fin
     return skip("tags", f"nothing tells who may change {_named(relied)}, on which the policy rests")
 
 
-def _by_protection(protection: TagProtection, relied: Mapping[str, Sequence[str]]) -> Finding:
+def by_protection(protection: TagProtection, relied: Mapping[str, Sequence[str]]) -> Finding:
+    """What is wrong with the protection of these tags, the worst of it. `relied`: the rules that rest on each."""
     unprotected = {key: rules for key, rules in relied.items() if key not in protection.keys}
     if unprotected:
         may = f"whoever may edit a model may change {_named(unprotected)}, on which the policy rests"

@@ -44,7 +44,7 @@ class TagCheck(Check):
     example: ClassVar[str] = "{tag: validated.at, type: date, max_age: 90d}"
     notes: ClassVar[str] = (
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`.\n\n"
-        "Whoever may edit the model may set its versions' tags, unless the MLflow app [protects them]"
+        "Whoever may edit the model may set its versions' tags, unless the MLflow app [protects\nthem]"
         "(mlflow-app.md#protected-tags); `check` names those that it does not protect."
     )
 
