@@ -120,10 +120,12 @@ def _require_database(uri: str) -> None:
 
 def _announce_once() -> None:
     """Print what the operator should know, from one worker of the server only."""
-    targets = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
-    line = f"transition requests: {targets} protected"
+    what = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
+    if _OPTIONS.protected_tags:
+        what += f" and the tags {', '.join(sorted(_OPTIONS.protected_tags))}"
+    line = f"transition requests: {what} protected"
     if _OPTIONS.observe:
-        line = f"transition requests: {targets} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
+        line = f"transition requests: {what} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
     if _LOGIN is None:
         line += f"; no authentication: anyone can approve (set {PREFIX}AUTH=basic-auth)"
     if _first_of_this_server():
