@@ -8,6 +8,7 @@ from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
 from reconciler.doctor.files import policy_or_none
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
+from reconciler.doctor.tags import protected_tags
 from reconciler.domain.evidence import Needs
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import Scope
@@ -37,7 +38,7 @@ def registry(settings: Settings) -> list[Finding]:
     if unreached := calls.unreached.get(speaking.uri):
         return [fail("registry", str(unreached)), *calls.findings, permissions_untried]
     return [ok("registry", _introduced(speaking, calls.lacking)), *calls.findings, *_clock(meter()),
-            _permissions(speaking, settings)]  # fmt: skip
+            _permissions(speaking, settings), *(protected_tags(speaking, policy) if policy else [])]  # fmt: skip
 
 
 def _introduced(speaking: Speaking, lacking: Sequence[str]) -> str:

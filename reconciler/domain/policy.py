@@ -82,6 +82,12 @@ class Rule(Value):
         own = Needs(registered_model=bool(tags), model_tags=tags)
         return Needs.together([own, *(required.needs() for required in self.require)])
 
+    def tags_relied_on(self) -> frozenset[str]:
+        """The tags by which it decides, and whether it does."""
+        deciding = [required.needs() for required in self.require if required.level == "hard"]
+        own = frozenset(self.when.model_tag) if self.when and deciding else frozenset()
+        return own.union(*(needs.tags | needs.model_tags for needs in deciding))
+
 
 class Include(Value):
     """Another file with rules, which may touch no models but these."""
@@ -172,6 +178,15 @@ class Policy(Value):
             for check in rule.require:
                 if check.needs().without_tags(self._is_excluded).excluded:
                     yield f"rule {quoted(rule.name)}: {visible(check.title)} is {_OUT}"
+
+    def tags_relied_on(self) -> Mapping[str, Sequence[str]]:
+        """The tags, of models or versions, by which a request is decided, each with the names of the rules."""
+        relied: dict[str, list[str]] = {}
+        for rule in self.rules:
+            for key in sorted(rule.tags_relied_on() if rule.mode == "decide" else ()):
+                if not self._is_excluded(key):
+                    relied.setdefault(key, []).append(rule.name)
+        return dict(sorted(relied.items()))
 
     def governed_targets(self) -> frozenset[Target]:
         return self._targets

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     ORIGIN = "origin"
     BYTES = "bytes"
     TAG = "tag"
+    PROTECTED_TAG = "protected_tag"
     PROMPT = "prompt"
     UNKNOWN = "unknown"
 
@@ -37,10 +38,12 @@ class Change:
         what: starts a sentence, such as "Moving a version into Production".
         model: the registered model, by the name it has now.
         version: the version that a note about the change goes on; None if none will be left.
-        target: what is protected; None for one of our tags and for the tag that marks a prompt.
+        target: what is protected; None for a tag, ours or a protected one, and for the tag that marks a prompt.
         instead: what the caller should do, without a full stop.
         takes: the version becomes a holder of `target`.
         moved_to: the workspace and name that the model will have.
+        values: of a protected tag, what a note says beside `what`.
+        of_prompt: of a protected tag, whether the model is a prompt: its approvers may be others.
     """
 
     kind: Kind
@@ -52,6 +55,8 @@ class Change:
     instead: str
     takes: bool = False
     moved_to: tuple[str, str] | None = None
+    values: str = ""
+    of_prompt: bool = False
 
     @property
     def refusal(self) -> str:

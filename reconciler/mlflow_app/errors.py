@@ -48,7 +48,7 @@ def conflict(message: str) -> Answered:
 
 
 def unrecorded() -> Answered:
-    message = "The change was not made: an administrator's change must be recorded, which failed. See the server's log."
+    message = "The change was not made: a change like this must be recorded, which failed. See the server's log."
     return Answered(HTTPStatus.SERVICE_UNAVAILABLE, TEMPORARILY_UNAVAILABLE, message)
 
 

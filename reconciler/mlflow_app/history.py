@@ -37,7 +37,7 @@ class What(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
-    CHANGED = "changed"  # by an administrator, without a request
+    CHANGED = "changed"  # by an administrator, or an approver (a protected tag), without a request
 
     @classmethod
     def of(cls, activity_type: str) -> What:

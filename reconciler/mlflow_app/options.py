@@ -9,17 +9,24 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoints, entry_points
 from typing import Final
 
+from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
+
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted
+from reconciler.mlflow_app.changes import folded, is_our_tag
 
 PREFIX = "TRANSITION_REQUESTS_"
 KNOWN = (
     "TARGETS", "AUTH", "APPROVERS", "APPROVER_GROUPS", "ADMINISTRATORS", "GROUP_HEADER", "PROXY_SECRET_FILE",
-    "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW",
+    "SELF_APPROVAL", "WALL", "PUBLIC_URL", "ACCEPT_MLFLOW", "PROTECTED_TAGS",
 )  # fmt: skip
 # What makes sense only where callers are known.
-_NEEDS_LOGIN = ("APPROVERS", "APPROVER_GROUPS", "ADMINISTRATORS", "GROUP_HEADER", "PROXY_SECRET_FILE")
+_NEEDS_LOGIN = (
+    "APPROVERS", "APPROVER_GROUPS", "ADMINISTRATORS", "GROUP_HEADER", "PROXY_SECRET_FILE", "PROTECTED_TAGS",
+)  # fmt: skip
+# What MLflow takes as the key of a tag.
+_TAG: Final = re.compile(r"[/\w.\- :]{1,250}")
 
 # An origin as browsers send it, with a path that does not count.
 _URL: Final = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+])(?::([0-9]{1,5}))?(?:[/?#]\S*)?", re.IGNORECASE)
@@ -43,6 +50,7 @@ class Options:
         administrators: where the login has none of its own.
         group_header: in which header a proxy lists the groups of a caller; "" if in none.
         observe: the walls only log what they would refuse.
+        protected_tags: keys of tags of models and versions that only approvers and administrators change.
         public_origin: scheme, host and port by which browsers reach the server, if it cannot see that; else "".
     """
 
@@ -55,6 +63,7 @@ class Options:
     group_header: str = ""
     self_approval: bool = False
     observe: bool = False
+    protected_tags: frozenset[str] = frozenset()
     public_origin: str = ""
 
     @property
@@ -81,6 +90,7 @@ def read_options(environ: Mapping[str, str]) -> Options:
         group_header=environ.get(f"{PREFIX}GROUP_HEADER", ""),
         self_approval=_choice(environ, "SELF_APPROVAL", "deny", "allow") == "allow",
         observe=_choice(environ, "WALL", "enforce", "observe") == "observe",
+        protected_tags=frozenset(map(_tag, sorted(lists["PROTECTED_TAGS"]))),
         public_origin=_public_origin(environ.get(f"{PREFIX}PUBLIC_URL", "")),
     )
 
@@ -112,6 +122,15 @@ def _targets(text: str) -> frozenset[Target]:
         return frozenset(Target.parse(word) for word in _words("TARGETS", text))
     except ValueError as error:
         raise OptionsError(f"{PREFIX}TARGETS: {error}") from None
+
+
+def _tag(key: str) -> str:
+    if not _TAG.fullmatch(key):
+        allowed = "name each key in full, with letters, digits, blanks and /_.-: in it, 250 characters at most"
+        raise OptionsError(f"{PREFIX}PROTECTED_TAGS: {quoted(key)} is no key of a tag: {allowed}")
+    if is_our_tag(key) or folded(key) == IS_PROMPT_TAG_KEY:
+        raise OptionsError(f"{PREFIX}PROTECTED_TAGS: {quoted(key)} is protected already: leave it out")
+    return key
 
 
 def _login(environ: Mapping[str, str]) -> tuple[str, str]:

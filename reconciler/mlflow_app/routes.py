@@ -88,7 +88,16 @@ class Routes:
         return self._requests().create(call, caller)
 
     def _list(self, call: Call, caller: Caller) -> dict[str, Any]:
-        return self._requests().list_open(call, caller)
+        listed = self._requests().list_open(call, caller)
+        return listed | {"protected_tags": self._protected_tags()} if call.flag("protected_tags") else listed
+
+    def _protected_tags(self) -> dict[str, Any]:
+        """What a policy may rest on, and how far: for `mlflow-reconciler check`."""
+        return {
+            "keys": sorted(self._options.protected_tags),
+            "enforced": not self._options.observe,
+            "approvers_named": self._options.names_approvers,
+        }
 
     def _approve(self, call: Call, caller: Caller) -> dict[str, Any]:
         return self._requests().approve(call, caller)

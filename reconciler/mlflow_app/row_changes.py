@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -32,11 +32,13 @@ from reconciler.mlflow_app.changes import (
     protected_alias,
 )
 from reconciler.mlflow_app.holders import Holders, Model, holders_of, lock
+from reconciler.mlflow_app.protected_tags import ProtectedTags, is_prompt
 from reconciler.mlflow_app.rows import Row
 
 _BY_NAME: Final[dict[type, str]] = {
     SqlRegisteredModelAlias: "alias", SqlModelVersionTag: "key", SqlRegisteredModelTag: "key"
 }  # fmt: skip
+_TAGS: Final = frozenset({SqlModelVersionTag, SqlRegisteredModelTag})
 _FREE_COLUMNS: Final = frozenset({"description", "last_updated_time"})
 _KEY_COLUMNS: Final = frozenset({"workspace", "name"})
 
@@ -61,10 +63,11 @@ class LockedHolders:
 
 
 class RowChanges:
-    """Args: targets: the protected ones."""
+    """Args: targets, tags: the protected ones."""
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: Targets, tags: ProtectedTags) -> None:
         self._targets = targets
+        self._tags = tags
 
     def changes(self, rows: list[Row], connection: Connection) -> list[Change]:
         """Lock the models of the rows that matter, and read which versions hold what; most flushes have none."""
@@ -86,9 +89,16 @@ class RowChanges:
                 continue
             table, column = kind.__table__, kind.__table__.c[_BY_NAME[kind]]
             mine = [table.c[key] == value for key, value in row.stored.items()]
-            if connection.scalar(select(1).where(*mine, self._named_like_ours(kind, column))) is not None:
-                what = f"Writing {visible_name(row.stored[column.key])}, which the database takes for a name of ours,"
-                yield Change(Kind.TAG, what, *row.model, None, None, "choose a name in ASCII letters")
+            for found, taken_for, conditions in self._names_of_ours(kind, column, row.stored[column.key]):
+                if connection.scalar(select(1).where(*mine, *conditions)) is not None:
+                    what = f"Writing {visible_name(row.stored[column.key])}, which the database takes for {taken_for},"
+                    yield Change(found, what, *row.model, None, None, "choose a name in ASCII letters")
+
+    def _names_of_ours(self, kind: type, column: Any, name: str) -> Iterator[tuple[Kind, str, list[Any]]]:
+        yield Kind.TAG, "a name of ours", [self._named_like_ours(kind, column)]
+        # What it has was judged before the flush, and may be spelled with other letters.
+        if kind in _TAGS and self._tags.keys and not self._tags.has(name):
+            yield Kind.PROTECTED_TAG, "a protected tag", [self._tags.taken_for(column)]
 
     def _named_like_ours(self, kind: type, column: Any) -> Any:
         if kind is SqlRegisteredModelAlias:
@@ -110,36 +120,48 @@ class RowChanges:
             return row.is_deleted or bool(row.changed - _FREE_COLUMNS)
         if kind is SqlRegisteredModelAlias:
             return self._alias(row) is not None
-        if kind is SqlModelVersionTag:
-            return any(is_our_tag(key) for key in _spellings(row, "key"))
-        return any(folded(key) == IS_PROMPT_TAG_KEY for key in _spellings(row, "key"))
+        return _reserves(row) or any(map(self._tags.has, _spellings(row, "key")))
 
     def _changes(self, rows: list[Row], every: list[Row], holders: LockedHolders) -> Iterator[Change]:
-        created = {row.model for row in every if type(row.item) is SqlRegisteredModel and row.is_new}
+        created = {row.model: _marks_a_prompt(row.model, every) for row in every if _creates(row)}
         models = {row.model for row in rows if type(row.item) is SqlRegisteredModel}
         for row in rows:
             kind = type(row.item)
             if kind is SqlRegisteredModel:
-                yield from self._model_changes(row, holders)
-            elif row.model in models and (row.is_deleted or row.changed <= _KEY_COLUMNS | {"last_updated_time"}):
-                continue  # is deleted or moves with its model, which has been judged
+                yield from self.of_whole_model(row.model, _after(row), holders)
+            elif row.model in models and _goes_with_its_model(row):
+                continue  # the model has been judged
             elif kind is SqlModelVersion:
                 yield from self._version_changes(row, holders)
             elif kind is SqlRegisteredModelAlias:
                 yield from self._alias_changes(row, holders)
-            elif kind is SqlModelVersionTag:
-                yield from _tag_changes(row)
-            elif row.model not in created:
-                yield from _prompt_changes(row)
+            else:
+                yield from self._tag_changes(row, holders, created)
 
-    def _model_changes(self, row: Row, holders: LockedHolders) -> Iterator[Change]:
-        for version, held in sorted(holders.held(row.model).items()):
+    def _tag_changes(self, row: Row, holders: LockedHolders, created: Mapping[Model, bool]) -> Iterator[Change]:
+        """`created`: the models of this flush that are new, and whether they are prompts."""
+        if any(map(self._tags.has, _spellings(row, "key"))):
+            # Who deletes or renames the model at the same moment waits, and finds the tag.
+            holders.lock([row.model])
+            of_prompt = created[row.model] if row.model in created else is_prompt(holders.connection, row.model)
+            yield from self._tags.changes(row, of_prompt)
+        if not _reserves(row):
+            return
+        if type(row.item) is SqlModelVersionTag:
+            yield from _our_tag_changes(row)
+        elif row.model not in created:
+            yield from _prompt_changes(row)
+
+    def of_whole_model(self, model: Model, after: Model | None, holders: LockedHolders) -> Iterator[Change]:
+        """What deleting a model changes, or giving it another name or workspace (`after`), with all that is on it."""
+        for version, held in sorted(holders.held(model).items()):
             for target in sorted(held):
-                if row.is_deleted:
+                if after is None:
                     what = f"Deleting a model with a version that holds {target}"
-                    yield whole(Kind.MODEL, what, row.model, None, target)
+                    yield whole(Kind.MODEL, what, model, None, target)
                 else:
-                    yield moved(row.model, Model(row.will_be("workspace"), row.will_be("name")), version, target)
+                    yield moved(model, after, version, target)
+        yield from self._tags.lost_with_model(holders.connection, model, after)
 
     def _version_changes(self, row: Row, holders: LockedHolders) -> Iterator[Change]:
         model, version = row.model, row.stored["version"]
@@ -158,6 +180,8 @@ class RowChanges:
             elif columns := row.changed - _FREE_COLUMNS - {"current_stage"}:
                 what = f"Changing {' and '.join(sorted(columns))} of the version that holds {target}"
                 yield whole(Kind.TARGET, what, model, version, target)
+        if gone:
+            yield from self._tags.lost_with_version(holders.connection, model, version)
 
     def _moved_out(self, row: Row, held: Target) -> Change:
         stage, version = row.will_be("current_stage"), row.stored["version"]
@@ -191,6 +215,33 @@ def _needs_holders(row: Row) -> bool:
     return type(row.item) in {SqlRegisteredModel, SqlModelVersion, SqlRegisteredModelAlias}
 
 
+def _after(row: Row) -> Model | None:
+    """The name and workspace that a model will have; None: it is deleted."""
+    return None if row.is_deleted else Model(row.will_be("workspace"), row.will_be("name"))
+
+
+def _creates(row: Row) -> bool:
+    return type(row.item) is SqlRegisteredModel and row.is_new
+
+
+def _marks_a_prompt(model: Model, rows: Iterable[Row]) -> bool:
+    """Whether one of the rows makes this new model a prompt."""
+    marks = (row for row in rows if type(row.item) is SqlRegisteredModelTag and row.model == model)
+    return any(row.will_be("key") == IS_PROMPT_TAG_KEY and row.will_be("value") == "true" for row in marks)
+
+
+def _goes_with_its_model(row: Row) -> bool:
+    """Whether it is deleted, renamed or moved as its model is, and nothing else of it changes."""
+    return row.is_deleted or (not row.is_new and row.changed <= _KEY_COLUMNS | {"last_updated_time"})
+
+
+def _reserves(row: Row) -> bool:
+    """Whether this tag is one of ours, or the mark of a prompt."""
+    if type(row.item) is SqlModelVersionTag:
+        return any(map(is_our_tag, _spellings(row, "key")))
+    return any(folded(key) == IS_PROMPT_TAG_KEY for key in _spellings(row, "key"))
+
+
 def _spellings(row: Row, column: str) -> set[str]:
     """A key column's value in the database now, and after the flush."""
     return {str(row.stored[column]), str(row.will_be(column))}
@@ -209,7 +260,7 @@ def moved(before: Model, after: Model, version: int, target: Target) -> Change:
     return replace(whole(Kind.MODEL, what, before, version, target), moved_to=after)
 
 
-def _tag_changes(row: Row) -> Iterator[Change]:
+def _our_tag_changes(row: Row) -> Iterator[Change]:
     if row.is_new or row.is_deleted or row.changed & {"key", "value", "version"}:
         verb = "Deleting" if row.is_deleted else "Writing"
         what = f"{verb} the tag {visible_name(row.stored['key'])} by hand"

@@ -63,6 +63,11 @@ class Row:
     def will_be(self, column: str) -> Any:
         return getattr(self.item, column)
 
+    def was(self, column: str) -> Any:
+        """The value in the database, for an update or a deletion."""
+        before = inspect(self.item).attrs[column].history.deleted
+        return before[0] if before else self.will_be(column)
+
 
 def rows_of(session: Session, classes: frozenset[type]) -> list[Row]:
     """What this session's flush writes to these classes' tables. `before_flush` and `after_flush` see the same."""

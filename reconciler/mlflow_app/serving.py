@@ -24,6 +24,7 @@ from reconciler.mlflow_app.locations import Places
 from reconciler.mlflow_app.login import Login, is_asgi, load_login, one_sentence, without_login
 from reconciler.mlflow_app.options import PREFIX, Options, OptionsError, read_options
 from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.protected_tags import ProtectedTags
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.routes import Routes
 from reconciler.mlflow_app.store import active_workspace, registry_store, tracking_engine
@@ -92,7 +93,8 @@ def build_walls(options: Options, identity: Identity, refusals: Refusals) -> Non
     creating.create(registry)
     origins = Origins(options.targets, _places(), registry, tracking)
     origins.catch_up()
-    Wall(options.targets, identity, refusals, origins).install()
+    tags = ProtectedTags(options.protected_tags)
+    Wall(options.targets, tags, identity, active_workspace, refusals, origins).install()
     ArtifactWall(identity, refusals, origins).install()
 
 
@@ -118,10 +120,12 @@ def _require_database(uri: str) -> None:
 
 def _announce_once() -> None:
     """Print what the operator should know, from one worker of the server only."""
-    targets = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
-    line = f"transition requests: {targets} protected"
+    what = ", ".join(sorted(str(target) for target in _OPTIONS.targets)) or "nothing"
+    if _OPTIONS.protected_tags:
+        what += f" and the tags {', '.join(sorted(_OPTIONS.protected_tags))}"
+    line = f"transition requests: {what} protected"
     if _OPTIONS.observe:
-        line = f"transition requests: {targets} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
+        line = f"transition requests: {what} NOT protected, refusals are only logged ({PREFIX}WALL=observe)"
     if _LOGIN is None:
         line += f"; no authentication: anyone can approve (set {PREFIX}AUTH=basic-auth)"
     if _first_of_this_server():

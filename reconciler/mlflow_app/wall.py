@@ -1,8 +1,8 @@
 """The wall at MLflow's store: protected targets are defended where they are written, whatever route led there.
 
 It listens to SQLAlchemy's `Session` class, so it sees every store of this process: the registry's, the workspaces'
-with an engine of its own, the tracking store's. Two kinds of change pass: those of the app's own transaction for an
-approval, and an administrator's, which are recorded in the same transaction.
+with an engine of its own, the tracking store's. Three kinds of change pass: those of the app's own transaction for an
+approval, an administrator's, and an approver's of protected tags. The latter two are recorded in the same transaction.
 
 It cannot see other processes: MLflow's job subprocesses, `mlflow gc`, a second server without the app.
 """
@@ -31,10 +31,12 @@ from reconciler.mlflow_app.digests import Origin, digest
 from reconciler.mlflow_app.errors import conflict
 from reconciler.mlflow_app.holders import PERMIT, Holder, Model, Permit
 from reconciler.mlflow_app.identity import Identity
+from reconciler.mlflow_app.login import Caller
 from reconciler.mlflow_app.net import Net, Written
 from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.protected_tags import ProtectedTags
 from reconciler.mlflow_app.refusals import Refusals
-from reconciler.mlflow_app.row_changes import LockedHolders, RowChanges, moved, whole
+from reconciler.mlflow_app.row_changes import LockedHolders, RowChanges, whole
 from reconciler.mlflow_app.rows import REGISTRY, TRACKING, Row, rows_of
 from reconciler.mlflow_app.things import Thing, experiments_of, logged_models_of, runs_of
 
@@ -49,12 +51,23 @@ _READ: Final[dict[str, Callable[..., list[Thing]]]] = {
 class Wall:
     """Judges every flush and statement of every SQLAlchemy session in this process."""
 
-    def __init__(self, targets: Targets, identity: Identity, refusals: Refusals, origins: Origins) -> None:
+    def __init__(
+        self,
+        targets: Targets,
+        tags: ProtectedTags,
+        identity: Identity,
+        workspace: Callable[[], str],
+        refusals: Refusals,
+        origins: Origins,
+    ) -> None:
+        """`workspace`: the one that the call being served names, in which the identity tells levels."""
         self._targets = targets
+        self._tags = tags
         self._identity = identity
+        self._workspace = workspace
         self._refusals = refusals
         self._origins = origins
-        self._rows = RowChanges(targets)
+        self._rows = RowChanges(targets, tags)
         self._net = Net(self._before_statement)
 
     def install(self) -> None:
@@ -103,15 +116,8 @@ class Wall:
         """A statement on models counts as one on all their versions and aliases, which follow by cascades."""
         holders = LockedHolders(connection, self._targets)
         for model in _models_of(connection, written):
-            for version, held in sorted(holders.held(model).items()):
-                for target in sorted(held):
-                    if written.deletes:
-                        what = f"Deleting a model with a version that holds {target}"
-                        yield whole(Kind.MODEL, what, model, None, target)
-                    else:
-                        workspace = written.values.get("workspace", model.workspace)
-                        after = Model(workspace, written.values.get("name", model.name))
-                        yield moved(model, after, version, target)
+            after = None if written.deletes else _after(model, written)
+            yield from self._rows.of_whole_model(model, after, holders)
 
     def _judge_loss(self, lost: Iterable[Thing], connection: Connection) -> None:
         """Judge the loss of runs, logged models and experiments."""
@@ -143,16 +149,25 @@ class Wall:
 
     def _judge_caller(self, changes: list[Change], connection: Connection) -> None:
         caller = self._identity.caller()
-        if not caller.admin:
-            self._refusals.refuse(changes[0], caller)
+        may = [change for change in changes if self._may(caller, change)]
+        if len(may) < len(changes):
+            self._refusals.refuse(next(change for change in changes if change not in may), caller)
+        if not may:
             return
         at = datetime.now(UTC)
         with self._origins.registry(connection) as registry:
-            for change in changes:
-                sentence = (
-                    f"{change.what.rstrip(',')} {iso(at)} by administrator {visible_name(caller.name)}, directly."
-                )
-                notes.write(registry, change, caller.name, sentence)
+            for change in may:
+                notes.write(registry, change, caller.name, _told(change, caller, at))
+
+    def _may(self, caller: Caller, change: Change) -> bool:
+        if caller.admin or change.kind is not Kind.PROTECTED_TAG:
+            return caller.admin
+        after = change.moved_to or (change.workspace, change.model)
+        # Of other workspaces the login would tell what the caller may do in this one.
+        if {change.workspace, after[0]} != {self._workspace()}:
+            return False
+        names = {change.model, after[1]}
+        return all(self._identity.may_approve(caller, name, change.of_prompt) for name in names)
 
     def _remember(self, connection: Connection, change: Change, permit: Permit | None) -> None:
         assert change.version is not None
@@ -162,6 +177,16 @@ class Wall:
             named = f"Version {change.version} of {quoted(change.model)}"
             raise conflict(f"{named} cannot be approved, since {reason}, or reject the request.")
         self._origins.remember(connection, holder, origin)
+
+
+def _told(change: Change, caller: Caller, at: datetime) -> str:
+    who = (
+        f"administrator {visible_name(caller.name)}, directly"
+        if caller.admin
+        else f"approver {visible_name(caller.name)}"
+    )
+    values = f" {change.values}" if change.values else ""
+    return f"{change.what.rstrip(',')} {iso(at)} by {who}.{values}"
 
 
 def _permitted(change: Change, permit: Permit | None) -> bool:
@@ -188,6 +213,10 @@ def _thing(item: SqlRun | SqlLoggedModel | SqlExperiment) -> Thing:
     if isinstance(item, SqlLoggedModel):
         return Thing("logged model", str(item.model_id), item.experiment_id, item.artifact_location, deleted=True)
     return Thing("experiment", str(item.experiment_id), item.experiment_id, item.artifact_location, deleted=True)
+
+
+def _after(model: Model, written: Written) -> Model:
+    return Model(written.values.get("workspace", model.workspace), written.values.get("name", model.name))
 
 
 def _models_of(connection: Connection, written: Written) -> list[Model]:

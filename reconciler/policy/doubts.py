@@ -23,7 +23,7 @@ _UNLINKED = (
 
 _ESCAPE = (
     "whoever may edit the model's tags may change `{}`, and the rule then applies no longer: add a rule for the other "
-    "values, or see that only approvers may edit it"
+    "values, or see that only approvers may edit it (`check` says whether the MLflow app protects it)"
 )
 
 

@@ -22,7 +22,8 @@ from reconciler.registry.app_holders import AppHolders
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
-from reconciler.registry.request_format import RequestFormat
+from reconciler.registry.request_format import RequestFormat, in_order
+from reconciler.registry.tag_protection import TagProtection, protection_in
 from reconciler.registry.tag_reading import (
     TagSearch,
     by_target,
@@ -78,7 +79,7 @@ class AppRegistry(TransitionRequests):
             **governed_statement(scope),
         }
         known = {"holders": self._holders.known(scope)} if with_holders else {}
-        listed = self._in_order({**query, **known})
+        listed = in_order(self._list({**query, **known}))
         # The app lists requests for all that it is asked to show the holders of.
         return Listing([one for one in listed if one.request.target in scope.targets], history=self._history)
 
@@ -88,14 +89,14 @@ class AppRegistry(TransitionRequests):
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Every open request, whatever its target: a person must see those that no rule names."""
-        return self._in_order({})
+        return in_order(self._list({}))
 
     def holders(self, scope: Scope) -> Look:
         """As of any server: what the list shows is told in parts, from one look to the next."""
         return self._looking.look(Wanted(scope, afresh=True, at_once=True))
 
-    def _in_order(self, query: Mapping[str, Any]) -> list[Listed]:
-        return sorted(self._list(query), key=lambda listed: listed.request.order)
+    def tag_protection(self) -> TagProtection | None:
+        return protection_in(self._transport.get(f"{CALLS}/list", {"protected_tags": "true", "max_results": 1}))
 
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         return works(f"one list of all requests: {len(self.open_requests(scope, with_holders=True).requests)} open")

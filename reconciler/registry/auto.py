@@ -15,6 +15,7 @@ from reconciler.domain.target import Target
 from reconciler.ports import Found, Held, Invalid, Listed, Listing, Measured, Meter, Standing, Told
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused
 from reconciler.registry.speaking import Speaking
+from reconciler.registry.tag_protection import TagProtection
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial
 from reconciler.registry.versions import API
@@ -133,3 +134,6 @@ class AutoRegistry:
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         return self._registry().levels(covers)
+
+    def tag_protection(self) -> TagProtection | None:
+        return self._registry().tag_protection()

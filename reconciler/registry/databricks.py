@@ -24,7 +24,7 @@ from reconciler.registry.governed import Governed, has_stage
 from reconciler.registry.holders import holders_in_stages
 from reconciler.registry.looking import seen_version
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
-from reconciler.registry.request_format import RequestFormat
+from reconciler.registry.request_format import RequestFormat, in_order
 from reconciler.registry.sweep import Place, Sweep
 from reconciler.registry.tag_reading import holds
 from reconciler.registry.transition_requests import TransitionRequests
@@ -128,7 +128,7 @@ class DatabricksRegistry(TransitionRequests):
                 found += governed
         remarks = [_failed(errors, len(places)), self._sweep.remark()]
         remark = "; ".join(filter(None, remarks)) or None
-        return Listing(sorted(found, key=lambda listed: listed.request.order), remark)
+        return Listing(in_order(found), remark)
 
     def look(self, wanted: Wanted) -> Look:
         """What the sweep has passed. Versions that are not the newest of their stage are seen once in a sweep."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -57,6 +58,11 @@ class RequestFormat:
         if not name:
             return NOBODY
         return Requester(name, _ASSURANCES.get(str(row.get("requester_assurance")), self._assurance))
+
+
+def in_order(listed: Iterable[Listed]) -> list[Listed]:
+    """As they were filed."""
+    return sorted(listed, key=lambda entry: entry.request.order)
 
 
 def target_in(text: object) -> Target | None:

@@ -12,6 +12,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Found, Listed, Registry, Told
+from reconciler.registry.tag_protection import TagProtection
 from reconciler.registry.trials import Trial
 
 
@@ -50,3 +51,10 @@ class Speaking(Registry, Protocol):
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """The covered models, each with the account's permission; "" if the registry does not report it."""
+
+    def tag_protection(self) -> TagProtection | None:
+        """Which tags only approvers and administrators change; None if the registry protects none, or says nothing.
+
+        Raises:
+            RegistryError: it could not be asked.
+        """

@@ -39,6 +39,7 @@ from reconciler.registry.holders import Answers, read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking, look_at
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
+from reconciler.registry.request_format import in_order
 from reconciler.registry.tag_reading import (
     TagSearch,
     by_target,
@@ -94,10 +95,10 @@ class TagsRegistry:
                 raise
             except RegistryError as error:
                 unread.append(Unread(target, str(error)))
-        return Listing(_in_order(found), unread=unread)
+        return Listing(in_order(found), unread=unread)
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        return _in_order(listed for target in scope.targets for listed in self._open_for(target))
+        return in_order(listed for target in scope.targets for listed in self._open_for(target))
 
     def holders(self, scope: Scope) -> Look:
         return self._looking.look(Wanted(scope, afresh=True, at_once=True))
@@ -252,6 +253,9 @@ class TagsRegistry:
         """Nothing: a plain MLflow server does not report permissions."""
         return iter(())
 
+    def tag_protection(self) -> None:
+        """Nothing: whoever may edit a model there changes its tags."""
+
     def told(self, targets: Iterable[Target]) -> Iterator[Told]:
         return told_by_tags(self._transport, targets)
 
@@ -294,7 +298,3 @@ class TagsRegistry:
             raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
         self._delete_tag(found.listed.request)
         return found.listed.request
-
-
-def _in_order(listed: Iterable[Listed]) -> list[Listed]:
-    return sorted(listed, key=lambda entry: entry.request.order)

@@ -22,6 +22,7 @@ from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import look_at
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, target_in
+from reconciler.registry.tag_protection import TagProtection
 from reconciler.registry.tag_reading import decision_of
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult
@@ -179,6 +180,9 @@ class TransitionRequests:
         for name in (str(row.get("name", "")) for row in self.models()):
             if covers(name):
                 yield name, self._level(name)
+
+    def tag_protection(self) -> TagProtection | None:
+        return None
 
     def _level(self, model: str) -> str:
         answer = self._transport.get(f"{API}/databricks/registered-models/get", {"name": model})

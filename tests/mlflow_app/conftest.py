@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,13 @@ def auth_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def auth_uri(auth_log: Path) -> Iterator[str]:
-    """On basic-auth, fail-closed as by MLflow's default; `svc` and `mia` are the approvers."""
-    directory = auth_log.parent
+    with basic_auth_server(auth_log.parent) as uri:
+        yield uri
+
+
+@contextmanager
+def basic_auth_server(directory: Path, **more: str) -> Iterator[str]:
+    """On basic-auth, fail-closed as by MLflow's default; `svc` and `mia` are the approvers. `more`: variables."""
     config = directory / "basic_auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"
@@ -100,6 +106,7 @@ def auth_uri(auth_log: Path) -> Iterator[str]:
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
         "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
+        **more,
     }
     with mlflow_server(directory, "--app-name", "transition-requests", variables=variables) as uri:
         for user in ("ada", "bob", "mia", "svc"):

@@ -18,6 +18,7 @@ from tests.servers import app_beside, python_of
 
 KEY = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test"}
 AUTH, HEADER = "TRANSITION_REQUESTS_AUTH", "header:X-Forwarded-Email"
+TAGS = "TRANSITION_REQUESTS_PROTECTED_TAGS"
 
 
 def loaded(variables: Mapping[str, str]) -> Login | None:
@@ -136,6 +137,12 @@ def test_an_older_mlflow_is_told_which_one_is_needed(tmp_path: Path, version: st
             {AUTH: "basic-auth", "TRANSITION_REQUESTS_APPROVERS": " , "},
             "TRANSITION_REQUESTS_APPROVERS: ' , ' names noth",
         ),
+        ({TAGS: "tier"}, "TRANSITION_REQUESTS_PROTECTED_TAGS requires authentication"),
+        ({AUTH: "basic-auth", TAGS: ","}, "TRANSITION_REQUESTS_PROTECTED_TAGS: ',' names nothing"),
+        ({AUTH: "basic-auth", TAGS: "tier,validated.*"}, "'validated.*' is no key of a tag: name each key in full"),
+        ({AUTH: "basic-auth", TAGS: "x" * 251}, "is no key of a tag"),
+        ({AUTH: "basic-auth", TAGS: "Transition_Request.x"}, "'Transition_Request.x' is protected already"),
+        ({AUTH: "basic-auth", TAGS: "mlflow.prompt.is_prompt"}, "is protected already: leave it out"),
         ({"TRANSITION_REQUESTS_TARGETS": ","}, "TRANSITION_REQUESTS_TARGETS: ',' names nothing: leave it unset"),
     ],
 )
@@ -151,6 +158,13 @@ def test_each_variable_that_is_wrong_is_named(variables: dict[str, str], message
 def test_every_login_needs_the_key_that_seals_who_asked(auth: str, key: dict[str, str]) -> None:
     with pytest.raises(OptionsError, match="needs MLFLOW_FLASK_SERVER_SECRET_KEY"):
         loaded({AUTH: auth, "TRANSITION_REQUESTS_APPROVERS": "mia"} | key)
+
+
+def test_protected_tags_are_read_as_they_are_spelled() -> None:
+    given = " tier ,validated.at,,Risk review, geprüft,"
+    read = read_options({AUTH: "basic-auth", TAGS: given}).protected_tags
+    assert read == {"tier", "validated.at", "Risk review", "geprüft"}
+    assert read_options({TAGS: ""}).protected_tags == frozenset()
 
 
 @pytest.mark.parametrize("text", ["", None])

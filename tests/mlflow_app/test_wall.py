@@ -54,25 +54,32 @@ from reconciler.mlflow_app.errors import Answered
 from reconciler.mlflow_app.identity import Caller, Identity
 from reconciler.mlflow_app.locations import Places
 from reconciler.mlflow_app.origins import Origins
+from reconciler.mlflow_app.protected_tags import ProtectedTags
 from reconciler.mlflow_app.refusals import Refusals
 from reconciler.mlflow_app.store import Registry
 from reconciler.mlflow_app.wall import Wall
 from tests.postgres import PostgresServer
 
 TARGETS = frozenset({Target.parse("Production"), Target.parse("@champion")})
+TAGS = ProtectedTags(frozenset({"tier", "validated.at"}))
 PRODUCTION, CHAMPION = Target.parse("Production"), Target.parse("@champion")
 # Each test installs and removes the wall, so the tests run one after the other.
 pytestmark = pytest.mark.xdist_group("wall")
 
 
 class Somebody(Identity):
-    """The caller that the test sets."""
+    """The caller that the test sets, and the models and prompts that the caller may decide about."""
 
     def __init__(self) -> None:
         self.now = Caller("")
+        self.decides_about: frozenset[str] = frozenset()
+        self.decides_about_prompts: frozenset[str] = frozenset()
 
     def caller(self) -> Caller:
         return self.now
+
+    def may_approve(self, caller: Caller, model: str, is_prompt: bool = False) -> bool:
+        return model in (self.decides_about_prompts if is_prompt else self.decides_about)
 
 
 class World:
@@ -85,9 +92,17 @@ class World:
         self.tracking = TrackingStore(runs or url, str(artifacts))
         self.store = store(url)
         self.somebody = Somebody()
+        self.refusals = Refusals(observe=False)
         creating.create(self.store.engine)
         self.origins = Origins(TARGETS, Places(str(artifacts)), self.store.engine, self.tracking.engine)
-        self.wall = Wall(TARGETS, self.somebody, Refusals(observe=False), self.origins)
+        self.wall = Wall(
+            TARGETS,
+            TAGS,
+            self.somebody,
+            lambda: self.store._get_active_workspace(),
+            self.refusals,
+            self.origins,
+        )
 
     def model(self, name: str = "m", versions: int = 2, source: str = "s3://bucket/model", **more: Any) -> str:
         self.store.create_registered_model(name)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 PROTECTED_STAGES = ("Production",)
 PROTECTED_ALIASES = ("champion",)
+PROTECTED_TAGS = ("tier", "validated.at")
 OUR_PREFIXES = ("transition_request.", "transition_decision.")
 # Columns of a holder that may change freely.
 _FREE_COLUMNS = {"description", "last_updated_time"}
@@ -29,8 +30,8 @@ _RESTORED = (*_WATCHED, "experiment_tags", "tags", "logged_model_tags", "logged_
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the database says has happened; `thing` is one of version, alias, tag, model, prompt tag, run,
-    logged model, experiment, file, or `free version` and `free model` for what is not protected."""
+    """What the database says has happened; `thing` is one of version, alias, tag, protected tag, model, prompt tag,
+    run, logged model, experiment, file, or `free version` and `free model` for what is not protected."""
 
     thing: str
     kind: str
@@ -110,6 +111,7 @@ class Witness:
     def _watches(self) -> Iterator[_Watch]:
         yield from self._version_watches()
         yield from self._alias_and_tag_watches()
+        yield from self._protected_tag_watches()
         yield from self._model_watches()
         yield from self._origin_watches()
 
@@ -149,6 +151,28 @@ class Witness:
             changed = d.any_differs(self._columns(table))
             either = f"({condition.replace('ROW.', 'OLD.')} OR {condition.replace('ROW.', 'NEW.')}) AND {changed}"
             yield _Watch(table, "UPDATE", either, thing, named, f"OLD.{d.quoted(what)}", value)
+
+    def _protected_tag_watches(self) -> Iterator[_Watch]:
+        """Every write of such a tag, with its model too, and the end of a version that has one."""
+        d = self._dialect
+        keys = ", ".join(f"'{key}'" for key in PROTECTED_TAGS)
+        thing = "protected tag"
+        for table in ("model_version_tags", "registered_model_tags"):
+            fields = {"workspace": "workspace", "name": "name"}
+            fields |= {"version": "version"} if table == "model_version_tags" else {}
+            for kind, row in (("INSERT", "NEW"), ("DELETE", "OLD")):
+                key = f"{row}.{d.quoted('key')}"
+                yield _Watch(table, kind, f"{key} IN ({keys})", thing, fields, key, "value")
+            either = " OR ".join(f"{row}.{d.quoted('key')} IN ({keys})" for row in ("OLD", "NEW"))
+            changed = f"({either}) AND {d.any_differs(self._columns(table))}"
+            yield _Watch(table, "UPDATE", changed, thing, fields, f"OLD.{d.quoted('key')}", "value")
+        ends = (
+            "NEW.current_stage = 'Deleted_Internal' AND OLD.current_stage <> 'Deleted_Internal' AND EXISTS (SELECT 1 "
+            "FROM model_version_tags t WHERE t.workspace = OLD.workspace AND t.name = OLD.name AND "
+            f"t.version = OLD.version AND t.{d.quoted('key')} IN ({keys}))"
+        )
+        fields = {"workspace": "workspace", "name": "name", "version": "version"}
+        yield _Watch("model_versions", "UPDATE", ends, thing, fields, "'version'", "current_stage")
 
     def _model_watches(self) -> Iterator[_Watch]:
         d = self._dialect

@@ -43,7 +43,9 @@ class TagCheck(Check):
     remedy: ClassVar[str] = "have the tag set or changed by whoever is responsible for it"
     example: ClassVar[str] = "{tag: validated.at, type: date, max_age: 90d}"
     notes: ClassVar[str] = (
-        "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`."
+        "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`.\n\n"
+        "Whoever may edit the model may set its versions' tags, unless the MLflow app [protects\nthem]"
+        "(mlflow-app.md#protected-tags); `check` names those that it does not protect."
     )
 
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
