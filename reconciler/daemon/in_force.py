@@ -66,9 +66,12 @@ def run_daemon(config: Path | None, settings: Settings) -> int:
 def _introduced(named: Named) -> str:
     interval = duration_text(named.settings.schedule.interval)
     what = f"policy {named.in_force.digest[:12]}, mode {named.settings.mode}, every {interval}"
-    codes = sorted(named.in_force.policy.all_needs().codes)
-    checks = "".join(f", {code.check} of {code}" for code in codes)
-    return f"started: version {__version__}, registry {named.registry.uri}, {what}{checks}"
+    return f"started: version {__version__}, registry {named.registry.uri}, {what}{_checks(named.in_force)}"
+
+
+def _checks(in_force: PolicyInForce) -> str:
+    """Whose code judges, of checks of plugins."""
+    return "".join(f", {code.check} of {code}" for code in sorted(in_force.policy.all_needs().codes))
 
 
 def _named_by(
@@ -209,7 +212,8 @@ class Running:
             self._notifier.reloaded(self._problem)
             return
         self._problem = None
-        LOGGER.info(f"reloaded: policy {self._in_force.digest[:12]}, mode {settings.mode}", extra={"event": "reload"})
+        what = f"policy {self._in_force.digest[:12]}, mode {settings.mode}{_checks(self._in_force)}"
+        LOGGER.info(f"reloaded: {what}", extra={"event": "reload"})
         self._notifier.reloaded("reloaded")
 
     def _put_in_force(self, named: Named) -> None:

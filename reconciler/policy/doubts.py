@@ -15,10 +15,8 @@ from reconciler.domain.policy import Policy, Rule
 from reconciler.policy.including import File
 from reconciler.policy.problems import Location, Problem
 
-_UNLINKED = (
-    "anybody may register a version under a good run's id: add `run: {linked: true}`, or read the metric from the "
-    "model itself with `source: logged_model`"
-)
+_UNLINKED = "anybody may register a version under a good run's id: add `run: {linked: true}`"
+_OR = ", or read the metric from the model itself with `source: logged_model`"
 
 
 _ESCAPE = (
@@ -47,7 +45,7 @@ def _about_a_rule(rule: Rule, *, linked: bool) -> Iterator[tuple[Location, str]]
         for doubt in required.doubts():
             yield ("require", index), doubt
         if not linked and any(map(_reads_run, _parts(required))):
-            yield ("require", index), _UNLINKED
+            yield ("require", index), _UNLINKED + ("" if isinstance(required, PluginCheck) else _OR)
 
 
 def _about_names(rule: Rule) -> Iterator[tuple[Location, str]]:

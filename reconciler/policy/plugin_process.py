@@ -27,8 +27,9 @@ _VARIABLES: Final = frozenset(
     {"PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL",
      "TZ"}
 )  # fmt: skip
-# Importing a package takes longer than judging.
+# Importing a package takes longer than judging; where it did once, a cycle waits no longer than it has to.
 _TO_START: Final = 30.0
+_TO_START_AGAIN: Final = 10.0
 _LONGEST_ANSWER: Final = 256 * 1024
 _TO_END: Final = 2.0
 # So often may it fail within a minute: a cycle must not wait again and again.
@@ -52,6 +53,7 @@ class PluginProcess:
         self._ended: weakref.finalize[[subprocess.Popen[bytes]], PluginProcess] | None = None
         self._rest = b""
         self._failed_at: deque[float] = deque(maxlen=_FAILURES)
+        self._to_start = _TO_START
 
     def start(self) -> tuple[Answer, Answer | None]:
         """Whose code it has, told before any of it runs, and what the check says of itself; or only why it cannot run.
@@ -69,8 +71,10 @@ class PluginProcess:
             assert stream is not None  # both are pipes
             os.set_blocking(stream.fileno(), False)
         self._ended = weakref.finalize(self, _end, self._running)
-        code = self._exchange(b"", _TO_START)
-        return code, None if "refused" in code else self._exchange(b"", _TO_START)
+        code = self._exchange(b"", self._to_start)
+        about = None if "refused" in code else self._exchange(b"", self._to_start)
+        self._to_start = _TO_START_AGAIN
+        return code, about
 
     @property
     def is_running(self) -> bool:

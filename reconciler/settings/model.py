@@ -73,7 +73,7 @@ class RegistrySettings(Section):
 
     @field_validator("timeout", "full_sweep")
     @classmethod
-    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+    def _must_be_positive(cls, duration: timedelta) -> timedelta:
         return positive(duration)
 
 
@@ -117,7 +117,7 @@ class ScheduleSettings(Section):
 
     @field_validator("interval", "deadline", "evidence_age", "lease")
     @classmethod
-    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+    def _must_be_positive(cls, duration: timedelta) -> timedelta:
         return positive(duration)
 
 
@@ -133,7 +133,7 @@ class ObserveSettings(Section):
 
     @field_validator("interval", "budget")
     @classmethod
-    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+    def _must_be_positive(cls, duration: timedelta) -> timedelta:
         return positive(duration)
 
 

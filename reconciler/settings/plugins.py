@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from reconciler.domain.times import duration_text
 from reconciler.settings.section import Duration, Section, names_of, positive
 
 if TYPE_CHECKING:
     from reconciler.policy.plugins import Plugins
+
+
+# Three times as long is less than the watchdog of the service waits.
+_LONGEST = timedelta(seconds=10)
 
 
 class PluginSettings(Section):
@@ -34,7 +39,11 @@ class PluginSettings(Section):
 
     @field_validator("timeout")
     @classmethod
-    def _must_bepositive(cls, duration: timedelta) -> timedelta:
+    def _within_limits(cls, duration: timedelta) -> timedelta:
+        if duration > _LONGEST:
+            raise ValueError(
+                f"must be at most {duration_text(_LONGEST)}: a cycle waits for it, thrice a minute at most"
+            )
         return positive(duration)
 
     def named(self) -> Plugins:

@@ -16,6 +16,8 @@ import pytest
 from reconciler.domain.evaluate import evaluate
 from reconciler.policy.file import parse_policy
 from reconciler.policy.plugins import PluginError, Plugins
+from reconciler.settings.errors import SettingsError
+from reconciler.settings.load import load_settings
 from tests.command import run
 from tests.plugins.conftest import EXAMPLE, UV, Load, kind_in
 from tests.plugins.packages import CHECK, HEAD, install, names, policy, seen, source_of
@@ -275,3 +277,9 @@ def test_the_class_on_the_page_is_a_check_and_its_test_passes(site: Path, tmp_pa
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert FIND.format("latency_check") in page
+
+
+def test_a_check_may_not_take_longer_than_the_watchdog_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_PLUGINS__TIMEOUT", "11s")
+    with pytest.raises(SettingsError, match="RECONCILER_PLUGINS__TIMEOUT: must be at most 10s: a cycle waits for it"):
+        load_settings()
