@@ -18,6 +18,7 @@ from reconciler.domain.evidence import (
     Answer,
     Evidence,
     Fact,
+    HistoryFacts,
     HolderFacts,
     LoggedModelFacts,
     ModelFacts,
@@ -48,6 +49,7 @@ def as_captured(evidence: Evidence, then: Needs, now: Needs) -> Evidence:
         (HolderFacts, now.holder),
         (TenureFacts, bool(now.held)),
         (SignatureFacts, now.signature),
+        (HistoryFacts, bool(now.histories)),
     )
     for kind, asked in kinds:
         answer = answers.get(kind.key)
@@ -77,8 +79,19 @@ def _names(evidence: Evidence, then: Needs, now: Needs) -> Iterator[str]:
     if isinstance(model, ModelFacts):
         # Only tags that are asked for are read of a model.
         yield from (f"{ModelFacts.key}.tags.{name}" for name in sorted(now.model_tags - then.model_tags))
+    if isinstance(history := evidence.answers.get(HistoryFacts.key), HistoryFacts):
+        yield from sorted({f"{HistoryFacts.key}.metrics.{name}" for name in _other_steps(history, then, now)})
     if isinstance(evidence.answers.get(TenureFacts.key), TenureFacts):
         yield from (f"{TenureFacts.key}.targets.{target}" for target in sorted(now.held - then.held))
+
+
+def _other_steps(history: HistoryFacts, then: Needs, now: Needs) -> Iterator[str]:
+    """Metrics of which what is asked now is not among what was kept. The best of each is."""
+    kept = {name for name, _ in then.histories}
+    metrics: Mapping[str, object] = _member(history, "metrics") or {}
+    for name, step in now.histories - then.histories:
+        if name not in kept or (step is not None and name in set(metrics)):
+            yield name
 
 
 def _uncertain(fact: Any, member: str, names: Collection[str]) -> Iterator[str]:

@@ -31,6 +31,7 @@ from reconciler.domain.facts import (
     VersionFacts,
     number,
 )
+from reconciler.domain.history_facts import HistoryFacts
 from reconciler.domain.holder_facts import HolderFacts
 from reconciler.domain.model_facts import ModelFacts
 from reconciler.domain.salted import json_text
@@ -50,6 +51,7 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Fact",
+    "HistoryFacts",
     "HolderFacts",
     "LeftOut",
     "LoggedModelFacts",
@@ -79,7 +81,7 @@ _NAMED = ("tags", "params")
 # Every kind of fact that is kept; stored evidence is read by it.
 FACTS: tuple[type[Fact], ...] = (
     VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, SignatureFacts,
-    CodeFacts,
+    CodeFacts, HistoryFacts,
 )  # fmt: skip
 
 F = TypeVar("F", bound=Fact)
@@ -226,6 +228,8 @@ class Needs:
     model_tags: frozenset[str] = frozenset()
     # What holds the target, with the same metrics, to compare with.
     holder: bool = False
+    # Metrics of the run whose history is asked for, each at a step; None: the best.
+    histories: frozenset[tuple[str, int | None]] = frozenset()
     # The code that judges, of checks of plugins.
     codes: frozenset[Code] = frozenset()
     # Stages and aliases of which a check asks whether the version holds them, and of these for how long.
@@ -270,6 +274,7 @@ class Needs:
             registered_model=any(need.registered_model for need in needs),
             model_tags=frozenset().union(*(need.model_tags for need in needs)),
             holder=any(need.holder for need in needs),
+            histories=frozenset().union(*(need.histories for need in needs)),
             codes=frozenset().union(*(need.codes for need in needs)),
             held=frozenset().union(*(need.held for need in needs)),
             held_for=frozenset().union(*(need.held_for for need in needs)),

@@ -152,7 +152,7 @@ class RunFacts(Fact):
     left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        data = _members(self) | {"metrics": {name: _reading_data(reading) for name, reading in self.metrics.items()}}
+        data = _members(self) | {"metrics": {name: reading_data(reading) for name, reading in self.metrics.items()}}
         if self.params is not None:
             data["params"] = {name: _compact(text) for name, text in self.params.items()}
         if self.datasets is not None:
@@ -162,7 +162,7 @@ class RunFacts(Fact):
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        metrics = {name: _reading(reading) for name, reading in data["metrics"].items()}
+        metrics = {name: reading_of(reading) for name, reading in data["metrics"].items()}
         outputs = data.get("outputs")
         return cls(**_added(data) | {"metrics": metrics, "outputs": None if outputs is None else tuple(outputs)})
 
@@ -181,12 +181,14 @@ class LoggedModelFacts(Fact):
     left_out: Mapping[str, LeftOut] | None = None
 
     def to_data(self) -> dict[str, Any]:
-        metrics = {name: [_reading_data(reading) for reading in readings] for name, readings in self.metrics.items()}
+        metrics = {name: [reading_data(reading) for reading in readings] for name, readings in self.metrics.items()}
         return _as_read(_members(self) | {"metrics": metrics})
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        metrics = {name: tuple(_reading(reading) for reading in readings) for name, readings in data["metrics"].items()}
+        metrics = {
+            name: tuple(reading_of(reading) for reading in readings) for name, readings in data["metrics"].items()
+        }
         return cls(**_added(data) | {"metrics": metrics})
 
 
@@ -244,7 +246,7 @@ def _text(data: str | dict[str, Any]) -> Text:
     return Text.of(data) if isinstance(data, str) else Text.stored(**data)
 
 
-def _reading_data(reading: Reading) -> dict[str, Any]:
+def reading_data(reading: Reading) -> dict[str, Any]:
     """Without the float: it is read again from the text, since JSON has neither NaN nor infinity."""
     return {
         "text": reading.text,
@@ -264,5 +266,6 @@ def number(text: str) -> float | None:
         return None
 
 
-def _reading(data: dict[str, Any]) -> Reading:
+def reading_of(data: dict[str, Any]) -> Reading:
+    """The inverse of `reading_data`."""
     return Reading(value=number(data["text"]), **data)

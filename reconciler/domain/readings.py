@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.domain.evidence import Reading
+from reconciler.domain.facts import Reading
 from reconciler.domain.shares import is_finite
 
 

@@ -17,9 +17,11 @@ from reconciler.domain.evidence import (
     Dataset,
     Evidence,
     Fact,
+    HistoryFacts,
     HolderFacts,
     LoggedModelFacts,
     ModelFacts,
+    Needs,
     Reading,
     RunFacts,
     SignatureFacts,
@@ -29,7 +31,9 @@ from reconciler.domain.evidence import (
     number,
 )
 from reconciler.domain.fields import DurationField, MomentField, TargetField, TextField, Value
+from reconciler.domain.history_facts import History
 from reconciler.domain.holder_facts import Arrival
+from reconciler.domain.readings import latest
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.signature_facts import Column, Columns
 from reconciler.domain.target import Target
@@ -52,8 +56,18 @@ class GivenDataset(Value):
     digest: TextField = ""
 
 
+class GivenReading(Value):
+    value: Number
+    step: int = 0
+    dataset: TextField = ""
+    digest: TextField = ""
+
+
+Values = Mapping[TextField, Number | tuple[GivenReading, ...]]
+
+
 class GivenRun(Value):
-    metrics: Mapping[TextField, Number] = {}
+    metrics: Values = Field({}, description="Of each the value, or a list of what was logged over its steps.")
     status: TextField = "FINISHED"
     deleted: bool = False
     ended: MomentField | None = None
@@ -63,17 +77,10 @@ class GivenRun(Value):
     models: tuple[TextField, ...] = ()
 
 
-class GivenReading(Value):
-    value: Number
-    step: int = 0
-    dataset: TextField = ""
-    digest: TextField = ""
-
-
 class GivenLoggedModel(Value):
     id: TextField = "m-1"
     run: TextField = "run"
-    metrics: Mapping[TextField, Number | tuple[GivenReading, ...]] = {}
+    metrics: Values = Field({}, description="As of a run.")
     experiment: TextField = "0"
 
 
@@ -156,15 +163,16 @@ class Case(Value):
         asked_at = self.asked_at or now
         return Request("", "", self.model, "1", self.target, asker, asked_at, "", self.name, "", self.kind == "prompt")
 
-    def evidence(self, now: datetime, targets: Collection[Target] = ()) -> Evidence:
-        """`targets`: stages and aliases of which a check asks whether the version holds them."""
+    def evidence(self, now: datetime, needs: Needs) -> Evidence:
+        """What is given, as far as checks ask for it."""
         given = self.given or Given()
         answers: dict[type[Fact], Answer] = {
             VersionFacts: _version(given.version, with_run=given.run is not None, held=given.held),
             RunFacts: _run(given.run, now),
             LoggedModelFacts: _logged_model(given.logged_model, now),
             HolderFacts: _holder(given.holder, now),
-            TenureFacts: _tenure(given, targets, now),
+            TenureFacts: _tenure(given, needs.held, now),
+            HistoryFacts: _history(given.run, needs, now),
             SignatureFacts: _signature(given.signature),
             ModelFacts: ModelFacts(_texts(given.registered_model.tags), Text.of(given.registered_model.description)),
         }
@@ -202,7 +210,7 @@ def _run(run: GivenRun | None, now: datetime) -> RunFacts | Absent:
         "deleted" if run.deleted else "active",
         _millis(ended),
         "runs:/run",
-        {name: _reading(value, _millis(ended)) for name, value in run.metrics.items()},
+        {name: latest(readings)[0] for name, readings in _readings(run.metrics, _millis(ended)).items() if readings},
         run.experiment,
         run.models,
         {},
@@ -215,14 +223,27 @@ def _run(run: GivenRun | None, now: datetime) -> RunFacts | Absent:
 def _logged_model(model: GivenLoggedModel | None, now: datetime) -> LoggedModelFacts | Absent:
     if model is None:
         return Absent(AbsenceCode.NO_LOGGED_MODEL, _NOTHING_GIVEN)
-    at = _millis(now)
-    metrics = {
+    metrics = _readings(model.metrics, _millis(now))
+    return LoggedModelFacts(model.id, model.run, "READY", metrics, model.experiment, left_out={})
+
+
+def _readings(metrics: Values, at: int) -> dict[str, tuple[Reading, ...]]:
+    return {
         name: tuple(_reading(one.value, at, one.step, one.dataset, one.digest) for one in value)
         if isinstance(value, tuple)
         else (_reading(value, at),)
-        for name, value in model.metrics.items()
+        for name, value in metrics.items()
     }
-    return LoggedModelFacts(model.id, model.run, "READY", metrics, model.experiment, left_out={})
+
+
+def _history(run: GivenRun | None, needs: Needs, now: datetime) -> HistoryFacts | Absent:
+    if run is None:
+        return Absent(AbsenceCode.NO_RUN, _NOTHING_GIVEN)
+    steps: dict[str, set[int]] = {name: set() for name, _ in needs.histories}
+    for name, step in needs.histories:
+        steps[name] |= set() if step is None else {step}
+    readings = _readings(run.metrics, _millis(run.ended or now - timedelta(minutes=1)))
+    return HistoryFacts("run", {name: History.of(readings.get(name, ()), asked) for name, asked in steps.items()})
 
 
 def _holder(holder: GivenHolder | None, now: datetime) -> HolderFacts | Absent:

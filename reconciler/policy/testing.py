@@ -123,7 +123,7 @@ def _given(
     if case.decision is None:
         now = case.at or _THEN
         request = case.request(now)
-        return request, case.evidence(now, policy.needs(request).held), now
+        return request, case.evidence(now, policy.needs(request)), now
     if case.decision not in decisions:
         raise ValueError(f"decision {quoted(case.decision)} is not in the file of decisions")
     row = decisions[case.decision]

@@ -23,6 +23,7 @@ from reconciler.domain.evidence import (
 from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
+from reconciler.registry.histories import history_page, with_histories
 from reconciler.registry.many import Found, Many, quoted
 from reconciler.registry.model_files import ModelFiles
 from reconciler.registry.models import get_model, read_models
@@ -80,7 +81,7 @@ class EvidenceReader:
         for key in (listed.request.key for listed, needs in wanted if needs.signature):
             signature = files.signature(found[key], origins[key].model)
             found[key] = found[key].answering(SignatureFacts, signature)
-        return found
+        return with_histories(self._tracking, found, wanted)
 
     @property
     def registry(self) -> str:
@@ -122,6 +123,10 @@ class EvidenceReader:
     def read_run(self, id: str) -> Found:
         """Raises NotFound if it does not exist."""
         return self._runs.get(id)
+
+    def read_history(self, run_id: str) -> None:
+        """A page of a history that has no points. Raises NotFound if there is no such run."""
+        history_page(self._tracking, run_id, "none")
 
     # --- logged models ---------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def run_facts(row: Row, model: str = "") -> RunFacts:
         lifecycle_stage=str(info.get("lifecycle_stage") or ""),
         end_time=integer(info["end_time"]) if info.get("end_time") else None,
         artifact_uri=str(info.get("artifact_uri") or ""),
-        metrics={str(metric.get("key")): _reading(metric, id) for metric in _metrics(row)},
+        metrics={str(metric.get("key")): reading_of(metric, id) for metric in _metrics(row)},
         experiment_id=str(info.get("experiment_id") or ""),
         outputs=_outputs(row, model),
         params={name: Text.of(value) for name, value in _pairs(row.get("data"), "params").items()},
@@ -81,7 +81,7 @@ def logged_model_facts(row: Row) -> LoggedModelFacts:
     metrics: dict[str, list[Reading]] = {}
     for metric in _metrics(row):
         key = str(metric.get("key"))
-        metrics.setdefault(key, []).append(_reading(metric, str(metric.get("run_id") or "")))
+        metrics.setdefault(key, []).append(reading_of(metric, str(metric.get("run_id") or "")))
     return LoggedModelFacts(
         model_id=str(info.get("model_id")),
         source_run_id=str(info.get("source_run_id") or ""),
@@ -103,7 +103,7 @@ def _metrics(row: Row) -> list[Row]:
     return rows_of(data, "metrics") if isinstance(data, dict) else []
 
 
-def _reading(row: Row, run_id: str) -> Reading:
+def reading_of(row: Row, run_id: str) -> Reading:
     raw = row.get("value", "")
     text = raw.text if isinstance(raw, Number) else str(raw)
     return Reading(

@@ -107,6 +107,8 @@ def evidence_trials(
         trials.append(Trial("baselines", reader.registry, lambda: _holders(held_now, sample)))
     if needs.run:
         trials.append(Trial("runs", server, lambda: _runs(reader, sample)))
+    if needs.histories:
+        trials.append(Trial("histories of metrics", server, lambda: _histories(reader, sample)))
     if needs.logged_model:
         trials.append(Trial("logged models", server, lambda: _logged_models(reader, sample)))
     if needs.registered_model:
@@ -155,6 +157,14 @@ def _runs(reader: EvidenceReader, sample: Sample) -> TrialResult:
     if not _exists(lambda: reader.read_run(id or NO_RUN), made_up=id is None) or id is None:
         return untried(_nothing_to_read(search_result, sample, "run"))
     return works(f"{search_result}; the run of {sample.label} can be read")
+
+
+def _histories(reader: EvidenceReader, sample: Sample) -> TrialResult:
+    """Of a metric that no run has: a history without points is an answer."""
+    id = reader.run_id_of(version_facts(sample.row)) if sample.row is not None else None
+    if not _exists(lambda: reader.read_history(id or NO_RUN), made_up=id is None) or id is None:
+        return untried("nothing to try it on: no version that can be read has a run")
+    return works("what a run logged of a metric over its steps can be read")
 
 
 def _logged_models(reader: EvidenceReader, sample: Sample) -> TrialResult:

@@ -165,7 +165,7 @@ def test_a_digest_tells_datasets_of_one_name_apart() -> None:
 
 @pytest.mark.parametrize(
     ("check", "says"),
-    [("{metric: a, min: 0, step: best}", "step and allow_zero require source: logged_model"),
+    [("{metric: a, min: 0, allow_zero: true}", "allow_zero requires source: logged_model"),
      ("{metric: a, min: 0, max: 1, step: best, source: logged_model}", "says what is better"),
      ("{metric: a, min: 0, step: -1, source: logged_model}", "-1 is not a step: use last, best, or a number from 0"),
      ("{metric: a, min: 0, step: first, source: logged_model}", "'first' is not a step")],

@@ -57,7 +57,7 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
         ("- 1\n", "p.yaml:1:1: "),
         (RULE + "      - metric: a\n", "set min, max or both"),
         (RULE + "      - metric: a\n        min: .nan\n", "rules[0].require[0].min"),
-        (RULE + "      - {metric: a, min: 1, allow_zero: true}\n", "require source: logged_model"),
+        (RULE + "      - {metric: a, min: 1, allow_zero: true}\n", "requires source: logged_model"),
         (RULE + '      - {tag: a, matches: "("}\n', "is not a valid RE2 regular expression"),
         (RULE + "      - {tag: a, equals: x, one_of: [y]}\n", "use only one of equals, one_of and matches, or type"),
         ("version: 1\nrules: [{name: r, targets: [Prod], require: [{run: {}}]}]", "'Prod' is not a target"),

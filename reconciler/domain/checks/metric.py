@@ -12,11 +12,14 @@ from pydantic import Field, model_validator
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import (
+    Absent,
     Evidence,
+    HistoryFacts,
     LoggedModelFacts,
     Needs,
     Reading,
     RunFacts,
+    Unreadable,
 )
 from reconciler.domain.fields import DurationField, StepField, TextField
 from reconciler.domain.lineage import logged_several_models
@@ -40,13 +43,18 @@ class MetricCheck(Check):
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = "{metric: validation_accuracy, names: [val_acc], min: 0.9, dataset: holdout, max_age: 30d}"
     notes: ClassVar[str] = """\
-Give at least one of `min` and `max`; `step` and `allow_zero` need `source: logged_model`. `names` are tried in their
+Give at least one of `min` and `max`; `allow_zero` needs `source: logged_model`. `names` are tried in their
 order where there is no `metric`; the reason says which was found.
 
 `dataset` and `dataset_digest` say on what a logged model was measured. Of a run they say that it names this dataset
 among its inputs, whatever it used it for. Times, inputs and digests are what whoever logged the run wrote.
 
-From a run, the metric's latest value is judged, as MLflow reduces it. From a logged model, the value of the highest
+From a run, the metric's latest value is judged, as MLflow reduces it. With `step`, its history is read, at least one
+call more for each run and metric: of a step the value of the latest time, which fails as `ambiguous_value` where there
+are several; `best` is the highest with `min`, the lowest with `max`, and passes over NaN and infinities unless there is
+nothing else. A history of more than a million points cannot be read. Whoever may write to the run may log a better
+value, and the best step need not be the one at which the model was saved: put a floor for the latest beside it. From a
+logged model, the value of the highest
 step and time on one dataset. Where the version was made from a logged model, that model must have been made by the
 run that the version names. A run that logged several models proves none of them: then the logged model's own metric is
 judged, as with `source: logged_model`. A logged model that is deleted, or a copy that cannot be followed, fails.
@@ -65,7 +73,7 @@ Anybody may register a version under any run's id. What the run measured is this
     dataset: TextField | None = Field(None, description="Name of the dataset.")
     dataset_digest: TextField | None = Field(None, description="Digest of the dataset, as MLflow has it.")
     step: StepField = Field(
-        "last", description="Of which step: `last`, a number, or `best` within `min` and `max` (logged_model only)."
+        "last", description="Of which step: `last`, a number, or `best`, by whichever of `min` and `max` is given."
     )
     experiments: tuple[TextField, ...] | None = Field(
         None, min_length=1, description="Ids of experiments; it was measured in one of them."
@@ -85,8 +93,8 @@ Anybody may register a version under any run's id. What the run measured is this
             raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
         if self.bounds is not None and self.bounds[0] > self.bounds[1]:
             raise ValueError(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
-        if self.source == "run" and (self.step != "last" or self.allow_zero):
-            raise ValueError("step and allow_zero require source: logged_model")
+        if self.source == "run" and self.allow_zero:
+            raise ValueError("allow_zero requires source: logged_model")
         if self.step == "best" and self.min is not None and self.max is not None:
             raise ValueError("step: best needs one of min and max, which says what is better")
         return self
@@ -132,7 +140,10 @@ Anybody may register a version under any run's id. What the run measured is this
     def needs(self) -> Needs:
         # Both, whatever the source: the logged model shows whether the run is really the version's.
         on_model = self.source == "logged_model"
-        return Needs(metrics=frozenset(self.keys), run=True, logged_model=True, metrics_of_logged_model=on_model)
+        step = None if isinstance(self.step, str) else self.step
+        histories = frozenset() if on_model or self.step == "last" else frozenset((key, step) for key in self.keys)
+        metrics = frozenset(self.keys)
+        return Needs(metrics, run=True, logged_model=True, metrics_of_logged_model=on_model, histories=histories)
 
     def doubts(self) -> Iterator[str]:
         low, high = self.limits or (-math.inf, math.inf)
@@ -154,7 +165,7 @@ Anybody may register a version under any run's id. What the run measured is this
         return several_models(run)
 
     def on_run(self, evidence: Evidence, bounds: Bounds | None, now: datetime | None = None) -> Finding:
-        """The run's latest value."""
+        """The run's latest value, or that of another step."""
         run = evidence.fact(RunFacts)
         if not isinstance(run, RunFacts):
             return nothing_to_judge(run)
@@ -162,6 +173,11 @@ Anybody may register a version under any run's id. What the run measured is this
         name, reading = next(((key, run.metrics[key]) for key in self.keys if key in run.metrics), ("", None))
         if reading is None:
             return Finding(MetricCode.METRIC_MISSING, f"not logged on {source}", source=source, missing=True)
+        if self.step != "last":
+            found = self._of_history(evidence.fact(HistoryFacts), run, name)
+            if isinstance(found, Finding):
+                return found
+            reading = found
         place = f"{source} step {reading.step}" + self._under(name)
         return (
             _elsewhere(self.experiments, run.experiment_id, place)
@@ -169,6 +185,28 @@ Anybody may register a version under any run's id. What the run measured is this
             or self._old(reading, now or evidence.read_at, place)
             or _compared(self, reading, bounds, place)
         )
+
+    def _of_history(self, facts: HistoryFacts | Absent | Unreadable, run: RunFacts, name: str) -> Reading | Finding:
+        source = f"run {run.run_id}" + self._under(name)
+        if isinstance(facts, Unreadable):
+            return nothing_to_judge(facts)
+        history = facts.metrics.get(name) if isinstance(facts, HistoryFacts) and facts.run_id == run.run_id else None
+        if history is None:
+            return Finding(CommonCode.UNDETERMINED, "its history was not read", source=source, unreadable=True)
+        if history.why:
+            return Finding(CommonCode.UNREADABLE, history.why, source=source, unreadable=True)
+        if isinstance(self.step, str):
+            ends = history.best or history.last
+            return best(ends, higher=self.min is not None)[0] if ends else self._no_step(source)
+        there = history.at.get(self.step)
+        if there is None:
+            return Finding(CommonCode.UNDETERMINED, f"step {self.step} was not read", source=source, unreadable=True)
+        if several := several_values(there):
+            return Finding(MetricCode.AMBIGUOUS_VALUE, several, source=source)
+        return there[0] if there else self._no_step(source)
+
+    def _no_step(self, source: str) -> Finding:
+        return Finding(MetricCode.STEP_MISSING, f"no value at step {self.step}", source=source, missing=True)
 
     def on_logged_model(self, evidence: Evidence, bounds: Bounds | None, now: datetime | None = None) -> Finding:
         """The value of the highest step and time, as MLflow reduces a run's metric, on one dataset."""
@@ -194,7 +232,7 @@ Anybody may register a version under any run's id. What the run measured is this
             return Finding(MetricCode.AMBIGUOUS_DATASET, several, source=source)
         chosen = self._chosen(readings)
         if not chosen:
-            return Finding(MetricCode.STEP_MISSING, f"no value at step {self.step}", source=source, missing=True)
+            return self._no_step(source)
         if several := several_values(chosen):
             return Finding(MetricCode.AMBIGUOUS_VALUE, several, source=source)
         return self._old(chosen[0], now, source) or self._of_latest(chosen[0], bounds, source)
