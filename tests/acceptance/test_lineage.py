@@ -59,9 +59,10 @@ def test_a_logged_model_that_its_run_names_needs_no_claim_of_its_own(lab3: Labor
 def test_whatever_mlflows_own_client_registers_is_the_runs(lab: Laboratory) -> None:
     release = lab.server.release
     python = sys.executable if release == mlflow.__version__ else str(python_of(release))
-    subprocess.run([python, Path(__file__).with_name("trained.py"), lab.server.uri], capture_output=True, check=True)
+    trained = Path(__file__).with_name("trained.py")
+    subprocess.run([python, trained, lab.server.uri, lab.name("")], capture_output=True, check=True)
     found = {
-        model: lab.codes(model, METRIC, LINKED)
+        model: lab.codes(lab.name(model), METRIC, LINKED)
         for model in ("logged", "registered", "created", "copied", "copied-again")
     }
     assert found == {model: ["ok", "ok"] for model in found}

@@ -62,11 +62,8 @@ def test_what_mlflows_own_client_logs_is_read_through_copies(lab: Laboratory) ->
     python = sys.executable if release == mlflow.__version__ else str(python_of(release))
     trained = Path(__file__).with_name("trained.py")
     models = ("logged", "registered", "created", "copied", "copied-again")
-    for model in models:
-        # The same names as in other tests.
-        requests.delete(f"{lab.server.uri}/api/2.0/mlflow/registered-models/delete", json={"name": model}, timeout=60)
-    subprocess.run([python, trained, lab.server.uri], capture_output=True, check=True)
-    found = {model: lab.codes(model, SIGNATURE, WITHOUT_ZIP) for model in models}
+    subprocess.run([python, trained, lab.server.uri, lab.name("")], capture_output=True, check=True)
+    found = {model: lab.codes(lab.name(model), SIGNATURE, WITHOUT_ZIP) for model in models}
     expected = {model: ["ok", "column_missing"] for model in models}
     # Made from `runs:/RUN/model`, where MLflow 3 has no file: which logged model is meant only its client looks up.
     expected["created"] = ["undetermined"] * 2 if lab.server.has_logged_models else expected["logged"]

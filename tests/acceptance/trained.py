@@ -1,4 +1,7 @@
-"""Trains and registers as people do, by MLflow's own client of whatever release runs this: `trained.py URI`."""
+"""Trains and registers as people do, by MLflow's own client of whatever release runs this: `trained.py URI SUFFIX`.
+
+The suffix is of the names of the models.
+"""
 
 import logging
 import sys
@@ -17,7 +20,7 @@ INPUTS = Schema([ColSpec("long", "age"), ColSpec("double", "income", required=Fa
 SIGNATURE = ModelSignature(INPUTS, Schema([ColSpec("double", "score")]))
 
 
-def train(uri: str) -> None:
+def train(uri: str, suffix: str) -> None:
     logging.disable(logging.CRITICAL)
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
@@ -25,15 +28,19 @@ def train(uri: str) -> None:
     with mlflow.start_run() as run:
         mlflow.log_metric("validation_accuracy", 0.95)
         mlflow.pyfunc.log_model(
-            python_model=Same(), signature=SIGNATURE, registered_model_name="logged", pip_requirements=[], **place
+            python_model=Same(),
+            signature=SIGNATURE,
+            registered_model_name=f"logged{suffix}",
+            pip_requirements=[],
+            **place,
         )
     source = f"runs:/{run.info.run_id}/model"
-    mlflow.register_model(source, "registered")
-    client.create_registered_model("created")
-    client.create_model_version("created", source, run.info.run_id)
-    client.copy_model_version("models:/logged/1", "copied")
-    client.copy_model_version("models:/copied/1", "copied-again")
+    mlflow.register_model(source, f"registered{suffix}")
+    client.create_registered_model(f"created{suffix}")
+    client.create_model_version(f"created{suffix}", source, run.info.run_id)
+    client.copy_model_version(f"models:/logged{suffix}/1", f"copied{suffix}")
+    client.copy_model_version(f"models:/copied{suffix}/1", f"copied-again{suffix}")
 
 
 if __name__ == "__main__":
-    train(sys.argv[1])
+    train(sys.argv[1], sys.argv[2])

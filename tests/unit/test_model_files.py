@@ -182,7 +182,7 @@ def test_files_without_mlmodel_have_none_unless_it_may_be_in_a_logged_model_of_t
     assert isinstance(found, Absent)
     assert str(found.code) == "no_model_file"
     found, _ = read(replying(404, GONE), run=replace(RUN, outputs=("m-1",)))
-    assert "register that one as models:/ID" in found.unclear
+    assert "if it is a logged model's, register that one as models:/ID" in found.unclear
 
 
 def test_on_databricks_it_is_told_that_there_is_no_route() -> None:
