@@ -47,6 +47,21 @@ def test_on_paper_no_table_and_no_chart_is_cut(page: Page, folder: Folder) -> No
         assert page.evaluate(cut) == [], name
 
 
+def test_a_register_that_is_filtered_is_whole_on_paper(page: Page, folder: Folder) -> None:
+    opened(page, folder, "index")
+    every = folder.rows("SELECT count(*) FROM decisions")[0][0]
+    page.locator("#register-filter").fill("fraud")
+    seen = "[...document.querySelectorAll('#register tbody tr')].filter(row => row.offsetHeight > 0).length"
+    filtered = page.evaluate(seen)
+    assert 0 < filtered < every
+    page.emulate_media(media="print")
+    assert page.evaluate(seen) == every
+    # Not even how many there were on the screen.
+    assert f"{filtered} of {every}" not in page.locator("body").inner_text()
+    page.emulate_media(media="screen")
+    assert page.evaluate(seen) == filtered
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(browser: Browser, folder: Folder, scheme: str) -> None:
     # What axe is, the pages' own policy would stop.

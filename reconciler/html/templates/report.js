@@ -1,5 +1,6 @@
 "use strict";
 // Sorts and filters the tables that are marked `sortable`; without it they are whole, in the order of the report.
+// On paper report.css shows every row: nobody who reads it sees what was filtered for.
 for (const listing of document.querySelectorAll(".sortable")) {
   const table = listing.querySelector("table");
   const body = table.tBodies[0];
