@@ -169,13 +169,23 @@ def waits(reading: Reading) -> Figure:
     title = "From request to decision"
     if not any(found.values()):
         return _figure("waits", title, "No request was decided in the period.", None)
-    most = max(found, key=lambda name: found[name])
-    many = sum(found.values())
-    sentence = f"{counted(many, 'request')} decided, most of them in {most} ({found[most] * 100 // many} %)."
-    sentence = sentence.replace("in under", "within").replace("in 1 week or more", "after a week or more")
+    sentence = half_within(found)
     rows = [{"waited": name, "requests": count} for name, count in found.items()]
     table = grid("waits-table", "Requests by how long they waited", ("waited", "requests"), rows)
     return _figure("waits", title, sentence, charts.waits(found, sentence), table=table)
+
+
+def half_within(found: Mapping[str, int]) -> str:
+    """The shortest of the times within which half of the requests were decided, or more, and how many of them were."""
+    many, so_far = sum(found.values()), 0
+    asked = f"{counted(many, 'request')} decided"
+    for name, below, _ in decided.WAITS:
+        so_far += found[name]
+        if so_far == many:
+            return f"{asked}, {'all ' if many > 1 else ''}within {below}."
+        if so_far * 2 >= many:
+            return f"{asked}, {so_far * 100 // many} % of them within {below}."
+    return f"{asked}, {found[decided.LONGER] * 100 // many} % of them after a week or more."
 
 
 def approvals(reading: Reading) -> Figure:

@@ -24,10 +24,11 @@ NEAR: Final = 0.02
 MEASURED: Final = 600
 _SHOWN: Final = 6
 _BOUND: Final = re.compile(r"(at least|at most) (\S+)|between (\S+) and (\S+)")
-# Up to how many seconds a request of each class waited; what took longer is in the last one.
+# Classes of how long a request waited: its name, below what, and how many seconds that is.
 WAITS: Final = (
-    ("under 1 min", 60), ("under 5 min", 300), ("under 15 min", 900), ("under 1 h", 3_600), ("under 4 h", 14_400),
-    ("under 1 day", 86_400), ("under 1 week", 604_800),
+    ("under 1 min", "1 min", 60), ("1–5 min", "5 min", 300), ("5–15 min", "15 min", 900),
+    ("15 min – 1 h", "1 h", 3_600), ("1–4 h", "4 h", 14_400), ("4 h – 1 day", "1 day", 86_400),
+    ("1 day – 1 week", "1 week", 604_800),
 )  # fmt: skip
 LONGER: Final = "1 week or more"
 
@@ -156,9 +157,9 @@ def _dot(row: Any, bounds: tuple[float | None, float | None]) -> Dot:
 def waits(reading: Reading) -> dict[str, int]:
     """How many requests were decided after how long; one that was typed counts from when it was first seen."""
     seconds = TIMES.c.seconds
-    kind = case(*((seconds < most, literal(name)) for name, most in WAITS), else_=literal(LONGER)).label("kind")
+    kind = case(*((seconds < most, literal(name)) for name, _, most in WAITS), else_=literal(LONGER)).label("kind")
     query = select(kind, func.count()).where(*reading.about(TIMES, "decided_at")).group_by(kind)
-    return dict.fromkeys([*(name for name, _ in WAITS), LONGER], 0) | reading.counted(query)
+    return dict.fromkeys([*(name for name, _, _ in WAITS), LONGER], 0) | reading.counted(query)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------
