@@ -85,9 +85,13 @@ class Reading:
 
     def at(self, moment: datetime) -> Reading:
         """The same, asked about a moment."""
-        narrowed = copy.copy(self)
-        narrowed.asked = replace(self.asked, at=moment)
-        return narrowed
+        return self.asking(replace(self.asked, at=moment))
+
+    def asking(self, asked: Asked) -> Reading:
+        """The same state of the database, asked for something else about the same period."""
+        other = copy.copy(self)
+        other.asked = asked
+        return other
 
     def rows(self, query: Any) -> Iterator[Row[Any]]:
         """Read as they are used: there may be more of them than fit into memory."""

@@ -169,11 +169,15 @@ def _refuse(chosen: Sequence[Report], asked: Asked) -> None:
 
 @contextlib.contextmanager
 def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
+    from reconciler.audit.on_record import not_on_record
     from reconciler.audit.reporting import Reading
     from reconciler.bootstrap.audit_reader import audit_snapshot
 
     with audit_snapshot(settings) as connection:
-        yield Reading(connection, asked, settings.plugins.named())
+        reading = Reading(connection, asked, settings.plugins.named())
+        for sentence in not_on_record(reading):
+            say(sentence)
+        yield reading
 
 
 def _write(report: Report, reading: Reading, shape: Shape | None, output: Path | None, section: str | None) -> None:

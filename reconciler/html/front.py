@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from reconciler.audit.on_record import not_on_record
 from reconciler.audit.overview import decided, held
 from reconciler.audit.reporting import Answer, Matter, Reading
 from reconciler.audit.reports.completeness import EXCEPTION, UNEXPLAINED, UNKNOWN_PERSON
@@ -14,7 +15,7 @@ from reconciler.domain.causes import Cause
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
 from reconciler.html import figures
-from reconciler.html.pages import page, period_of
+from reconciler.html.pages import only_of, page, period_of
 from reconciler.html.tables import Grid, Links, grid
 
 _REGISTER, _EXCEPTIONS = 300, 100
@@ -87,6 +88,8 @@ def front_page(matter: Matter, answer: Answer, reading: Reading, contents: Conte
         matter=matter,
         answer=answer,
         home="",
+        only=only_of(matter),
+        unknown=list(not_on_record(reading)),
         period=period_of(matter),
         tiles=list(_tiles(answer, decided.verdicts(reading))),
         exceptions=_exceptions(reading, answer, contents.links),

@@ -13,8 +13,9 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from reconciler.audit.on_record import not_on_record
 from reconciler.audit.reporting import Answer, Matter, Reading
-from reconciler.domain.text import visible
+from reconciler.domain.text import visible, visible_name
 from reconciler.html import figures
 from reconciler.html.tables import Links, Rest, day_text, moment_text, section_grid
 
@@ -33,6 +34,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"moment": moment_text, "day": day_text, "visible": lambda text: visible(str(text))}
+    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
     environment.filters["drawn"] = lambda drawing: Markup(drawing.svg)  # noqa: S704  its texts are escaped
     style, script = (_inline(name) for name in ("report.css", "report.js"))
     environment.globals |= {"style": style, "script": script, "policy": _policy(style, script)}
@@ -63,6 +65,9 @@ def report_page(matter: Matter, answer: Answer, reading: Reading, links: Links, 
     return page(
         "report.html",
         matter=matter,
+        only=only_of(matter),
+        unknown=list(not_on_record(reading)),
+        period=period_of(matter),
         answer=answer,
         counts=list(told_counts(answer.counts)),
         figures=[make(reading) for make in makers],
@@ -85,6 +90,13 @@ def told_counts(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _short(what: object) -> str:
     text = visible(str(what))
     return (text[:12] if len(text) == 64 else text).replace("_", " ")
+
+
+def only_of(matter: Matter) -> str:
+    """To which models and target the page is narrowed; "" where it is about all."""
+    asked = {"models": matter.model, "the target": matter.target}
+    named = [f"{what} {visible_name(name)}" for what, name in asked.items() if name is not None]
+    return f"only {' and '.join(named)}" if named else ""
 
 
 def period_of(matter: Matter) -> str:

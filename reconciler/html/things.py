@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from reconciler.domain.decision import OutcomeKind, conditional
 from reconciler.domain.text import counted, visible
 from reconciler.domain.times import parse_iso
 from reconciler.html import figures
-from reconciler.html.pages import page, period_of
+from reconciler.html.pages import only_of, page, period_of
 from reconciler.html.tables import Cell, Grid, Links, cell, grid
 
 Columns = Sequence[str]
@@ -38,6 +39,7 @@ def model_page(matter: Matter, reading: Reading, found: held.OfModel, links: Lin
         matter=matter,
         home="index.html",
         model=visible(found.model),
+        only=only_of(replace(matter, model=None)),
         period=period_of(matter),
         sentence=told,
         figures=made,

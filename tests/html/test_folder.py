@@ -121,6 +121,37 @@ def test_what_is_drawn_does_not_depend_on_where_it_is_drawn(folder: Folder, monk
     assert drawn[0].count("<svg") == 3
 
 
+def header(html: str) -> str:
+    """What a page says above its content, as text."""
+    return " ".join(re.sub("<[^>]+>", " ", html.partition('<header class="top">')[2].partition("</header>")[0]).split())
+
+
+def test_a_page_about_some_models_says_so_above_its_numbers(folder: Folder, tmp_path: Path) -> None:
+    assert "nly " not in header(pages(folder)["index.html"])
+    place = tmp_path / "report"
+    done = report(folder.url, "--html", str(place), "--model", "fraud*", "--target", "Production")
+    assert done.returncode == 0, done.stderr
+    for name in ("index", "completeness", "as-of"):
+        told = header((place / f"{name}.html").read_text())
+        assert "Only models fraud* and the target Production. Whatever follows is about these alone" in told, name
+        assert "to " in told if name != "as-of" else "as of " in told
+    assert "Only the target Production." in header((place / "model-1.html").read_text())
+    [title] = re.findall("<title>(.*?)</title>\n", (place / "index.html").read_text())
+    assert title.endswith(", only models fraud* and the target Production")
+
+
+def test_a_page_about_a_model_that_nobody_has_says_so_and_not_only_that_there_is_no_exception(
+    folder: Folder, tmp_path: Path
+) -> None:
+    done = report(folder.url, "--html", str(tmp_path / "report"), "--model", "frod")
+    assert done.returncode == 0
+    said = "o model on record matches 'frod': * matches anything, and case matters"
+    assert done.stderr.startswith(f"n{said}\nwrote ")
+    html = (tmp_path / "report/index.html").read_text()
+    assert f"N{said}." in header(html).replace("&#39;", "'")
+    assert html.index("on record matches") < html.index('<dl class="tiles">')
+
+
 def test_a_folder_of_before_is_replaced_as_a_whole(folder: Folder, tmp_path: Path) -> None:
     place = tmp_path / "report"
     shutil.copytree(folder.place, place)

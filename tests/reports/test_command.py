@@ -169,6 +169,48 @@ def test_a_period_and_filters_are_stated(report: Run) -> None:
     assert re.search(r"^models +fraud\*$", told, re.MULTILINE)
 
 
+@pytest.mark.parametrize("format", ["table", "csv", "json", "jsonl", "html"])
+def test_a_name_that_nothing_on_record_has_is_told_and_changes_no_answer(report: Run, format: str) -> None:
+    done = report("completeness", "--model", "Fraud*", "--target", "Production", "--format", format)
+    assert done.returncode == 0
+    assert done.stdout != ""
+    said = "no model on record matches 'Fraud*': * matches anything, and case matters"
+    assert done.stderr.splitlines()[0] == said
+    assert not any("on record" in line for line in report("completeness", "--model", "fraud*").stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "said"),
+    [
+        ("fr*", "staging", ["nothing on record is about the target 'Staging'"]),
+        ("x\n", "@x", ["no model on record matches 'x\\n': * matches anything, and case matters",
+                       "nothing on record is about the target '@x'"]),
+        ("churn", "@champion", ["nothing on record is about the target '@champion'"]),
+        ("churn", "Production", []),
+        # Its only request was decided, and it never held anything.
+        ("=cmd*", "Production", []),
+    ],
+)  # fmt: skip
+def test_each_name_that_nothing_on_record_has_is_told(report: Run, model: str, target: str, said: list[str]) -> None:
+    done = report("decisions", "--model", model, "--target", target, "--format", "json")
+    assert (done.returncode, done.stderr.splitlines()) == (0, said)
+
+
+def test_a_target_that_another_model_has_is_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    engine = make_engine(url)
+    looking = Looking(engine)
+    looking.govern("Production, '@champion'")
+    looking.registry.file("churn", "1", "@champion")
+    looking.registry.file("fraud", "1")
+    looking.cycles(2)
+    engine.dispose()
+    done = running(url)("decisions", "--model", "fraud", "--target", "@champion")
+    assert done.stderr == "nothing on record is about the target '@champion' of models 'fraud'\n"
+    assert running(url)("decisions", "--model", "churn", "--target", "@champion").stderr == ""
+
+
 def test_several_reports_go_into_a_directory_and_are_of_one_moment(report: Run, tmp_path: Path) -> None:
     done = report("completeness", "bypasses", "--format", "json", "--output", str(tmp_path))
     assert done.returncode == 0
