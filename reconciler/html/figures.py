@@ -16,7 +16,7 @@ from reconciler.domain.text import counted
 from reconciler.html import charts
 from reconciler.html.drawing import Drawing, short
 from reconciler.html.palette import BLUE, CAUSES, DOINGS, HATCHED, ORANGE, VERDICTS, Legend
-from reconciler.html.tables import Grid, grid
+from reconciler.html.tables import Grid, Links, grid
 
 _LANES, _TENURES, _PEOPLE = 24, 600, 12
 _ROWS: Final = 60
@@ -49,7 +49,7 @@ def _swatches(legend: Legend) -> list[tuple[str, str]]:
     return [("hatched" if colour == HATCHED else f"c-{colour[1:]}", words) for words, colour in pairs.items()]
 
 
-def lanes(reading: Reading) -> Figure:
+def lanes(reading: Reading, links: Links) -> Figure:
     found = held.lanes_of(reading, _LANES, _TENURES)
     kinds = Counter(one.counted_as for one in found.held)
     sentence = "No version was seen to hold a governed target."
@@ -63,7 +63,7 @@ def lanes(reading: Reading) -> Figure:
             sentence += f" Only the newest {_TENURES} tenures are drawn."
         drawing = charts.lanes(found, _span(reading), sentence)
     columns = ("model", "target", "version", "counted_as", "first_seen_with", "first_seen_without")
-    table = grid("lanes-table", "Newest tenures", columns, found.held[:_ROWS])
+    table = grid("lanes-table", "Newest tenures", columns, found.held[:_ROWS], links)
     legend = {name: CAUSES[name] for name in CAUSES if kinds[name]}
     return _figure("lanes", "What held each target", sentence, drawing, legend, table=table)
 
@@ -73,7 +73,7 @@ def _span(reading: Reading) -> charts.Span:
     return min(began, reading.until - timedelta(minutes=1)), reading.until
 
 
-def strip(reading: Reading) -> Figure:
+def strip(reading: Reading, _: Links) -> Figure:
     parts = ran.strip_of(reading)
     if not parts:
         return _figure("strip", "Whether the control ran", "No daemon is on record.", None)
@@ -105,7 +105,7 @@ def _of_part(part: ran.Part) -> Mapping[str, object]:
     return {"registry": f"{part.registry} {part.workspace}".strip(), "from": part.began_at, **shares}
 
 
-def weeks(reading: Reading) -> Figure:
+def weeks(reading: Reading, _: Links) -> Figure:
     days = decided.by_day(reading)
     if not days:
         return _figure("weeks", "Decisions per week", "No decision in the period.", None)
@@ -127,7 +127,7 @@ def weeks(reading: Reading) -> Figure:
     return _figure("weeks", "Decisions per week", sentence, charts.weeks(days, sentence), legend, table=table)
 
 
-def dots(reading: Reading) -> Figure:
+def dots(reading: Reading, links: Links) -> Figure:
     title = "Metrics and their bounds"
     metrics = decided.measured(reading)
     if not metrics:
@@ -147,12 +147,12 @@ def dots(reading: Reading) -> Figure:
         for metric in metrics for dot in metric.dots if dot.near
     ]  # fmt: skip
     columns = ("decided_at", "model", "version", "check", "expected", "value", "result")
-    table = grid("dots-table", "Near misses, and what passed narrowly", columns, rows[::-1][:_ROWS])
+    table = grid("dots-table", "Near misses, and what passed narrowly", columns, rows[::-1][:_ROWS], links)
     legend = {"passed": (BLUE, "passed"), "failed": (ORANGE, "failed")}
     return _figure("dots", title, sentence, charts.dots(metrics, _span(reading), sentence), legend, table=table)
 
 
-def fails(reading: Reading) -> Figure:
+def fails(reading: Reading, links: Links) -> Figure:
     found = decided.failing(reading)
     if not found:
         return _figure("fails", "What fails most", "No check failed in the period.", None)
@@ -160,11 +160,11 @@ def fails(reading: Reading) -> Figure:
         f"Most often {found[0].check} of {short(found[0].model, 60)}: {counted(found[0].decisions, 'decision')}. "
         "Each cell: for how many decisions about a model a check failed."
     )
-    table = grid("fails-table", "Checks that failed, by model", ("check", "model", "decisions"), found[:_ROWS])
+    table = grid("fails-table", "Checks that failed, by model", ("check", "model", "decisions"), found[:_ROWS], links)
     return _figure("fails", "What fails most", sentence, charts.fails(found, sentence), table=table)
 
 
-def waits(reading: Reading) -> Figure:
+def waits(reading: Reading, _: Links) -> Figure:
     found = decided.waits(reading)
     title = "From request to decision"
     if not any(found.values()):
@@ -188,7 +188,7 @@ def half_within(found: Mapping[str, int]) -> str:
     return f"{asked}, {found[decided.LONGER] * 100 // many} % of them after a week or more."
 
 
-def approvals(reading: Reading) -> Figure:
+def approvals(reading: Reading, _: Links) -> Figure:
     title = "What people did"
     found, every = people.by_person(reading, 200)
     if not found:
@@ -203,7 +203,7 @@ def approvals(reading: Reading) -> Figure:
     return _figure("people", title, sentence, charts.people(dict(sums.most_common(_PEOPLE)), sentence), table=table)
 
 
-def policies(reading: Reading) -> Figure:
+def policies(reading: Reading, _: Links) -> Figure:
     title = "Policies in force"
     bands = ran.bands_of(reading)
     if not bands:
@@ -215,7 +215,7 @@ def policies(reading: Reading) -> Figure:
     return _figure("policies", title, sentence, charts.policies(bands, _span(reading), sentence), table=table)
 
 
-Maker = Callable[[Reading], Figure]
+Maker = Callable[[Reading, Links], Figure]
 OF_REPORTS: Final[Mapping[str, Iterable[Maker]]] = {
     "completeness": (lanes, strip),
     "bypasses": (lanes,),

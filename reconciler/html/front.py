@@ -93,7 +93,7 @@ def front_page(matter: Matter, answer: Answer, reading: Reading, contents: Conte
         period=period_of(matter),
         tiles=list(_tiles(answer, decided.verdicts(reading))),
         exceptions=_exceptions(reading, answer, contents.links),
-        figures=[Placed(make(reading), wide) for make, wide in _LAYOUT],
+        figures=[Placed(make(reading, contents.links), wide) for make, wide in _LAYOUT],
         register=_register(reading, contents.links),
         models=_models(contents),
         reports=contents.reports,

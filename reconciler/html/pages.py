@@ -70,7 +70,7 @@ def report_page(matter: Matter, answer: Answer, reading: Reading, links: Links, 
         period=period_of(matter),
         answer=answer,
         counts=list(told_counts(answer.counts)),
-        figures=[make(reading) for make in makers],
+        figures=[make(reading, links) for make in makers],
         grids=[section_grid(section, ROWS, links, rest) for section in answer.sections],
         **{"home": "", **more},
     )

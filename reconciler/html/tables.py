@@ -112,24 +112,25 @@ def cell(name: str, value: Any, links: Links = NO_LINKS) -> Cell:
         # Ids are no amounts, and are copied into commands.
         text = str(value) if name.endswith("_id") else f"{value:,}" if isinstance(value, int) else f"{value:,g}"
         return Cell(text, "number", repr(value))
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return _text_cell(name, visible(text, _MOST_OF_A_TEXT), links)
+    raw = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    # What is shown may be another text: escaped, or cut.
+    return _text_cell(name, visible(raw, _MOST_OF_A_TEXT), links.of(name, raw))
 
 
 def _kind_of(name: str) -> str:
     return "long" if name in _LONG else "text"
 
 
-def _text_cell(name: str, text: str, links: Links) -> Cell:
+def _text_cell(name: str, text: str, href: str) -> Cell:
     if name in {"decision_id", "replaces"}:
-        return Cell(text[:8], "id", text, links.of(name, text))
-    if _DIGEST.fullmatch(text):
-        return Cell(text[:12], "id", text)
+        return Cell(text[:8], "id", text, href)
+    if name.endswith("digest") and _DIGEST.fullmatch(text):
+        return Cell(text[:12], "id", text, href)
     badge = _BADGES.get(text, "") if name in _WORDS else ""
     if badge or name in _WORDS:
         return Cell(text.replace("_", " "), "word", text, badge=badge)
     kind = "long" if max(map(len, text.split()), default=0) > _WORD else _kind_of(name)
-    return Cell(text, kind, href=links.of(name, text))
+    return Cell(text, kind, href=href)
 
 
 _WORDS: Final = frozenset(

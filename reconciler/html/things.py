@@ -14,7 +14,7 @@ from reconciler.domain.text import counted, visible
 from reconciler.domain.times import parse_iso
 from reconciler.html import figures
 from reconciler.html.pages import only_of, page, period_of
-from reconciler.html.tables import Cell, Grid, Links, cell, grid
+from reconciler.html.tables import NO_LINKS, Cell, Grid, Links, cell, grid
 
 Columns = Sequence[str]
 _OF_A_CHECK: Final = ("result", "role", "check", "expected", "observed", "source")
@@ -33,7 +33,7 @@ def model_page(matter: Matter, reading: Reading, found: held.OfModel, links: Lin
         f"{counted(found.tenures, 'tenure')}, {counted(found.exceptions, 'exception')}; "
         f"{counted(found.decisions, 'decision')} in the period."
     )
-    made = [figures.lanes(narrowed)] if found.tenures else []
+    made = [figures.lanes(narrowed, NO_LINKS)] if found.tenures else []
     return page(
         "model.html",
         matter=matter,

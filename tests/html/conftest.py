@@ -25,6 +25,10 @@ HOSTILE = (
     "=cmd|calc!A0",
     "\u202egnp.exe\nforged\x1b[31m",
     "x" * 4096,
+    # As long as a digest, which is shown by its beginning.
+    "dead" * 16,
+    # Escaped it is longer than a name may be.
+    "\x1b" * 200,
 )
 # No two are the same, though a label of a chart has no room for where they differ.
 ALIKE = ("credit-risk-of-all-customers-north", "credit-risk-of-all-customers-south")

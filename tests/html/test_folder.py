@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_there_is_a_page_for_each_model_and_each_decision_and_its_dossier_proves
     ids = {id for (id,) in folder.rows("SELECT decision_id FROM decisions")}
     models = folder.rows("SELECT count(DISTINCT model) FROM tenures")[0][0]
     assert {path.stem.removeprefix("decision-") for path in folder.place.glob("decision-*.html")} == ids
-    assert len(list(folder.place.glob("model-*.html"))) == models == 10
+    assert len(list(folder.place.glob("model-*.html"))) == models == 12
     dossiers = sorted(folder.place.glob("dossier-*.json"))
     assert len(dossiers) == len(ids)
     heads = folder.database.with_name("audit.heads")
@@ -86,6 +87,36 @@ def test_there_is_a_page_for_each_model_and_each_decision_and_its_dossier_proves
     done = subprocess.run(tool, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{len(ids)} decisions" in folder.said
+
+
+def links_in(html: str, heading: str) -> list[tuple[str, str]]:
+    """Of each cell of the columns with this heading: where it leads, and its text."""
+    found = []
+    for table in re.findall(r"<table.*?</table>", html, re.DOTALL):
+        heads = re.findall(r"<th [^>]*>(.*?)</th>", table)
+        rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in table.split("<tr>")[2:]]
+        found += [cells[place] for cells in rows for place, head in enumerate(heads) if head == heading]
+    return [(("".join(re.findall('href="(.*?)"', cell))), unescape(re.sub("<.*?>", "", cell))) for cell in found]
+
+
+def test_every_name_of_a_model_and_every_id_of_a_decision_leads_to_its_page(folder: Folder) -> None:
+    """However it has to be shown: escaped, cut, or like a digest."""
+    told = pages(folder)
+    titles = {name: unescape(re.findall("<h1>(.*?)</h1>", html, re.DOTALL)[0]) for name, html in told.items()}
+    models = decisions = 0
+    for name, html in told.items():
+        # On its own page a model leads nowhere.
+        for leads_to, shown in [] if name.startswith("model-") else links_in(html, "model"):
+            assert titles.get(leads_to) == shown, (name, shown)
+            models += 1
+        for leads_to, shown in links_in(html, "decision"):
+            assert shown == "–" or leads_to.startswith(f"decision-{shown}"), (name, shown)
+            decisions += 1
+        if name.startswith("decision-"):
+            [(leads_to, shown)] = re.findall(r'<dt>model</dt><dd><a href="(.*?)">(.*?)</a>', html)
+            assert titles[leads_to] == unescape(shown)
+    assert models > 100
+    assert decisions > 100
 
 
 def test_the_front_page_counts_what_the_tables_hold(folder: Folder) -> None:
