@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from reconciler.cli.common import with_config
+from reconciler.cli.signals import Ended, end_by
 from reconciler.domain.errors import ExitCode, ReconcilerError
 
 DONE: Final = ExitCode.DONE
@@ -61,6 +62,8 @@ def guarded(command: Callable[[], int]) -> int:
         return DONE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Ended as ended:
+        return end_by(ended.number)
     except Exception as error:  # noqa: BLE001  the last resort, which loses nothing
         return _answer(error)
 

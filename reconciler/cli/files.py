@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from reconciler.cli.exits import is_out_of
+from reconciler.cli.signals import ended_in_order
 
 
 @contextlib.contextmanager
@@ -22,16 +24,34 @@ def put(path: Path) -> Iterator[IO[bytes]]:
     from reconciler.settings.errors import SettingsError
 
     partial = path.with_name(path.name + ".partial")
+    with ended_in_order() as no_signal_now:
+        try:
+            with partial.open("wb") as file:
+                keep_mode(path, partial)
+                yield file
+            partial.replace(path)
+        except BaseException as error:
+            no_signal_now()
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            if isinstance(error, OSError) and not is_out_of(error):
+                raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
+            raise
+
+
+def keep_mode(place: Path, successor: Path) -> None:
+    """Who may read what is there may read what takes its place, and nobody else; where nothing is, by the umask."""
     try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError) and not is_out_of(error):
-            raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
-        raise
+        before = place.stat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(before.st_mode)
+    try:
+        os.chown(successor, -1, before.st_gid)
+    except PermissionError:
+        # Its group is another one.
+        mode &= ~stat.S_IRWXG
+    successor.chmod(mode)
 
 
 def write_new(path: Path, content: str, mode: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -208,20 +207,6 @@ def test_a_folder_that_fails_half_way_leaves_the_one_that_was_there(folder: Fold
     assert (done.returncode, len(done.stderr.splitlines())) == (69, 1), done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.db", "report"]
-
-
-def test_what_a_killed_command_left_goes_and_a_folder_that_it_had_moved_away_comes_back(
-    folder: Folder, tmp_path: Path
-) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (tmp_path / f".report.partial-{ended.pid}").mkdir()
-    shutil.copytree(folder.place, tmp_path / f".report.before-{ended.pid}")
-    other = tmp_path / f".report.partial-{os.getpid()}"
-    other.mkdir()
-    done = report(folder.url, "--html", str(tmp_path / "report"), "--since", "2d")
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "report"]
 
 
 @pytest.mark.parametrize("what", ["a file in it", "a file beside a report", "a file", "a link", "no parent"])
