@@ -16,7 +16,7 @@ from reconciler.domain.text import counted
 from reconciler.html import charts
 from reconciler.html.drawing import Drawing, short
 from reconciler.html.palette import BLUE, CAUSES, DOINGS, HATCHED, ORANGE, VERDICTS, Legend
-from reconciler.html.tables import Grid, Links, grid
+from reconciler.html.tables import Grid, Links, grid, moment_text
 
 _LANES, _TENURES, _PEOPLE = 24, 600, 12
 _ROWS: Final = 60
@@ -52,7 +52,7 @@ def _swatches(legend: Legend) -> list[tuple[str, str]]:
 def lanes(reading: Reading, links: Links) -> Figure:
     found = held.lanes_of(reading, _LANES, _TENURES)
     kinds = Counter(one.counted_as for one in found.held)
-    sentence = "No version was seen to hold a governed target."
+    sentence = "No version was seen to hold a governed target in the period."
     drawing = None
     if found.lanes:
         told = ", ".join(f"{kinds[name]} {words[kinds[name] != 1]}" for name, words in COUNTED.items() if kinds[name])
@@ -82,8 +82,8 @@ def strip(reading: Reading, _: Links) -> Figure:
     told = ", ".join(f"{_percent(shares[doing] / whole)} {DOINGS[doing][1]}" for doing in Doing if shares[doing] > 0)
     sentence = f"Of the period: {told}."
     rows = [_of_part(part) for part in parts if part.shares[Doing.ACTING] < 1]
-    columns = ("registry", "from", "running_%", "observing_%", "paused_%", "down_%")
-    caption = "Days on which it did not run all the time"
+    columns = ("registry", "from", "acting_%", "observing_%", "paused_%", "down_%")
+    caption = "Days on which it did not act all the time"
     table = grid("strip-table", caption, columns, rows[-_ROWS:])
     drawing = charts.strip(parts, _span(reading), sentence)
     legend = {str(doing): DOINGS[doing] for doing in Doing if shares[doing] > 0}
@@ -100,7 +100,7 @@ def _percent(share: float) -> str:
 
 
 def _of_part(part: ran.Part) -> Mapping[str, object]:
-    names = {Doing.ACTING: "running_%", Doing.OBSERVING: "observing_%", Doing.PAUSED: "paused_%", Doing.DOWN: "down_%"}
+    names = {Doing.ACTING: "acting_%", Doing.OBSERVING: "observing_%", Doing.PAUSED: "paused_%", Doing.DOWN: "down_%"}
     shares = {name: round(part.shares[doing] * 100, 1) for doing, name in names.items()}
     return {"registry": f"{part.registry} {part.workspace}".strip(), "from": part.began_at, **shares}
 
@@ -192,12 +192,17 @@ def approvals(reading: Reading, _: Links) -> Figure:
     title = "What people did"
     found, every = people.by_person(reading, 200)
     if not found:
-        return _figure("people", title, "Nobody but the daemon resolved a request or moved a version on record.", None)
+        return _figure(
+            "people",
+            title,
+            "Nobody but the daemon resolved a request or moved a version in the period.",
+            None,
+        )
     sums: Counter[str] = Counter()
     for one in found:
         sums[one.person] += one.times
     approved = sum(one.times for one in found if one.resolution == "approved")
-    sentence = f"{counted(every, 'act')} of people on record, {approved} of them approvals."
+    sentence = f"{counted(every, 'act')} of people in the period, {approved} of them approvals."
     columns = ("person", "person_assurance", "resolution", "times")
     table = grid("people-table", "Who did what how often", columns, found[:_ROWS])
     return _figure("people", title, sentence, charts.people(dict(sums.most_common(_PEOPLE)), sentence), table=table)
@@ -207,12 +212,23 @@ def policies(reading: Reading, _: Links) -> Figure:
     title = "Policies in force"
     bands = ran.bands_of(reading)
     if not bands:
-        return _figure("policies", title, "No policy is on record.", None)
+        return _figure("policies", title, _no_policy(reading), None)
     digests = len({band.policy_digest for band in bands})
     sentence = f"{counted(digests, 'policy', 'policies')}; the last is {bands[-1].policy_digest[:12]}."
     columns = ("registry", "policy_digest", "began_at", "ended_at")
     table = grid("policies-table", "Policies and when they were in force", columns, bands[-_ROWS:])
     return _figure("policies", title, sentence, charts.policies(bands, _span(reading), sentence), table=table)
+
+
+def _no_policy(reading: Reading) -> str:
+    nearest = ran.nearest_to(reading)
+    if nearest is None:
+        return "No policy is on record."
+    digest = nearest.policy_digest[:12]
+    if nearest.began_at < reading.until:
+        until = moment_text(nearest.ended_at)
+        return f"No policy was in force in the period. The last before it, {digest}, was until {until} UTC."
+    return f"No policy was in force yet. The first, {digest}, is since {moment_text(nearest.began_at)} UTC."
 
 
 Maker = Callable[[Reading, Links], Figure]

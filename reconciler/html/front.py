@@ -37,7 +37,13 @@ GLOSSARY: Final = (
     ("Rollback", "The return of a version that held the target by approval before."),
     ("Observe", "A mode in which decisions are recorded and nothing is carried out: would be approved, or rejected."),
     ("Near miss", "A metric within 2 % of its bound, on either side."),
-    ("Not running", "No daemon of the registry ended a cycle, or none was acting: what came and went was not seen."),
+    (
+        "Observed",
+        "The share of the period in which a daemon ended its cycles, acting or only observing. What is left are gaps; "
+        "a pause is one, too. Of several registries it is that of the one with the least.",
+    ),
+    ("Acting", "A daemon ended its cycles and carried out what it had decided, so in another mode than observe."),
+    ("Not running", "No daemon of the registry ended a cycle: what came and went was not seen."),
 )
 LIMITS: Final = (
     "What came and went between two looks, or while no daemon ran, is not on record.",
@@ -108,16 +114,22 @@ def _tiles(answer: Answer, verdicts: Mapping[str, int]) -> Sequence[tuple[str, s
     open_exceptions = causes[EXCEPTION] - answer.counts["accepted_exceptions"]
     control: list[Any] = list(next(section.rows for section in answer.sections if section.name == "control"))
     least = min((one.percent for one in control), default=None)
-    longest = max((one.longest_gap_seconds for one in control), default=0.0)
+    longest = max((one.longest_gap_seconds for one in control), default=None)
     return [
         ("exceptions", f"{causes[EXCEPTION]:,}", "bad" if open_exceptions else ""),
         ("of these acknowledged", f"{answer.counts['accepted_exceptions']:,}", ""),
         ("tenures", f"{answer.counts['tenures']:,}", ""),
         ("approved", f"{verdicts.get('approve', 0):,}", ""),
         ("rejected", f"{verdicts.get('reject', 0):,}", ""),
-        ("control ran", "never" if least is None else f"{least:g} %", ""),
-        ("longest gap", duration_text(timedelta(seconds=round(longest))), ""),
+        ("observed", "never" if least is None else f"{least:g} %", ""),
+        ("longest gap", _gap(longest), ""),
     ]
+
+
+def _gap(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return duration_text(timedelta(seconds=round(seconds))) if seconds >= 0.5 else "none"
 
 
 def _exceptions(reading: Reading, answer: Answer, links: Links) -> Grid:

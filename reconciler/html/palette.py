@@ -33,7 +33,7 @@ CAUSES: Final[Legend] = {
     EXCEPTION: (HATCHED, "bypass: without a decision"),
 }
 DOINGS: Final[Legend] = {
-    Doing.ACTING: (GREEN, "running"),
+    Doing.ACTING: (GREEN, "acting"),
     Doing.OBSERVING: (SKY, "only observing"),
     Doing.PAUSED: (ORANGE, "paused"),
     Doing.DOWN: (HATCHED, "not running"),

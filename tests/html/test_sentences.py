@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from reconciler.audit import schema
 from reconciler.audit.overview.decided import LONGER, WAITS
 from reconciler.html.figures import half_within
-from tests.html.conftest import Folder
+from tests.html.conftest import Folder, report
 
 SECONDS: Final = {"min": 60, "h": 3_600, "day": 86_400, "week": 604_800}
 CLASSES: Final = [name for name, _, _ in WAITS] + [LONGER]
@@ -50,3 +53,60 @@ def test_the_classes_of_waiting_say_where_each_begins(folder: Folder) -> None:
     assert [name.split("–")[0].strip() for name in named[1:]] == [
         "1", "5", "15 min", "1", "4 h", "1 day", "1 week or more"
     ]  # fmt: skip
+
+
+# --- whether the control ran ------------------------------------------------------------------------------------
+
+
+def tiles(html: str) -> dict[str, str]:
+    return dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd></div>", html))
+
+
+def test_observed_and_acting_are_two_words_for_two_measures_and_both_are_explained(folder: Folder) -> None:
+    html = (folder.place / "index.html").read_text()
+    found = re.search(r"Of the period: ([\d.]+) % acting, ([\d.]+) % only observing, ", html)
+    assert found is not None
+    acting, observing = map(float, found.groups())
+    observed = float(tiles(html)["observed"].removesuffix(" %"))
+    # Each is cut after one decimal.
+    assert acting < observed < 100
+    assert 0 <= round(observed - acting - observing, 1) <= 0.1
+    ran = "SELECT sum(julianday(last_seen_at) - julianday(began_at)) FROM running_periods WHERE state = 'running'"
+    assert observed == pytest.approx(folder.rows(ran)[0][0] / 30 * 100, abs=0.11)
+    assert {"Observed", "Acting", "Not running"} <= set(re.findall("<dt>(.+?)</dt>", html.partition('"glossary"')[2]))
+    assert "% running" not in html
+
+
+def test_where_no_daemon_ever_ran_no_gap_has_a_length(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    assert report(url, "--html", str(tmp_path / "report")).returncode == 0
+    shown = tiles((tmp_path / "report/index.html").read_text())
+    assert (shown["observed"], shown["longest gap"]) == ("never", "–")
+
+
+def said_of_policies(folder: Folder, since: str, until: str) -> str:
+    done = report(folder.url, "policies", "--since", since, "--until", until, "--format", "html")
+    assert done.returncode == 0, done.stderr
+    section = done.stdout.partition('<h2 id="policies">')[2]
+    return section.partition('<p class="sentence">')[2].partition("</p>")[0]
+
+
+def test_of_a_period_without_a_policy_the_nearest_one_is_told(folder: Folder) -> None:
+    periods = folder.rows("SELECT policy_digest, began_at, ended_at FROM policy_periods ORDER BY began_at")
+    [(digest, ended, resumed)] = [
+        (one[0], one[2], other[1]) for one, other in pairwise(periods) if one[2] and one[2] < other[1]
+    ]
+    until = ended[:19].replace("T", " ")
+    said = f"No policy was in force in the period. The last before it, {digest[:12]}, was until {until} UTC."
+    assert said_of_policies(folder, ended, resumed) == said
+    began = periods[0][1]
+    said = f"No policy was in force yet. The first, {periods[0][0][:12]}, is since {began[:19].replace('T', ' ')} UTC."
+    assert said_of_policies(folder, "2020-01-01", began) == said
+    assert f"the last is {periods[-1][0][:12]}" in said_of_policies(folder, ended, "2099-01-01")
+
+
+def test_on_a_database_without_a_row_no_policy_is_on_record(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    assert "No policy is on record." in report(url, "policies", "--format", "html").stdout

@@ -170,3 +170,14 @@ def bands_of(reading: Reading) -> list[Band]:
         mine.append(Band(row.registry, row.workspace, row.policy_digest, began, min(ended, reading.until)))
         del mine[:-_MOST_BANDS]
     return [band for mine in bands.values() for band in mine]
+
+
+def nearest_to(reading: Reading) -> Band | None:
+    """Of a period without a policy in force: the last one before it, else the first one after; None: there is none."""
+    period = POLICY_PERIODS.c
+    before = select(POLICY_PERIODS).where(period.began_at < reading.until).order_by(period.last_seen_at.desc())
+    after = select(POLICY_PERIODS).where(period.began_at >= reading.until).order_by(period.began_at)
+    for query in (before, after):
+        for row in reading.rows(query.limit(1)):
+            return Band(row.registry, row.workspace, row.policy_digest, row.began_at, row.last_seen_at)
+    return None
