@@ -12,7 +12,7 @@ import sys
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -242,6 +242,36 @@ def test_without_the_libraries_one_sentence_names_the_command(monkeypatch: pytes
     assert pages_of_everything(nothing, Path("nowhere")) == f"not written: {missing.value}"
     needed = "HTML needs altair, vl-convert-python: run `pip install 'mlflow-reconciler[report]'`"
     assert (str(missing.value), code_of(missing.value)) == (needed, 78)
+
+
+BROKEN: Final = {
+    "a shared library that is not there": "raise ImportError('libstdc++.so.6: cannot open\\nshared object file')",
+    "another library that is not there": "import of_another_package",
+    "a module that is not there": "from . import vegalite",
+    "one for another system": "raise OSError('wrong ELF class')",
+    "one for another Python": "raise TypeError('unhashable type')",
+    "nothing in it": "",
+}
+
+
+@pytest.mark.parametrize("package", ["altair", "jinja2", "vl_convert"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_library_that_is_broken_is_one_sentence_with_the_command_that_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, how: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(BROKEN[how])
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(LibraryMissing) as broken:
+        require()
+    name = package.replace("vl_convert", "vl-convert-python")
+    told = str(broken.value)
+    assert told.startswith(f"{name} cannot be loaded (")
+    assert told.endswith(f"): run `pip install --force-reinstall {name}`")
+    assert "\n" not in told
+    assert code_of(broken.value) == 78
 
 
 def test_where_nothing_written_may_be_executed_one_sentence_says_what_to_set() -> None:
