@@ -70,7 +70,7 @@ def lane_name(lane: Lane, several: bool) -> str:
     """Which target of which model; of several registries, of which."""
     host = lane.registry.rpartition("://")[2]
     where = f" ({short(f'{host} {lane.workspace}'.strip(), 20)})" if several else ""
-    return f"{short(lane.model, 24)} → {short(lane.target, 16)}{where}"
+    return f"{short(lane.model, 20)} → {short(lane.target, 16)}{where}"
 
 
 def lanes(found: Lanes, span: Span, title: str) -> Drawing:
@@ -93,7 +93,7 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
     bars = bars.encode(x=x, x2="ended", y=y, color=_colour())
     words = alt.Chart(_data([row for row in rows if row["version"]])).mark_text(align="left", dx=4)
     chart = bars + words.encode(x=x, y=y, text="version:N", color=_colour("ink"))
-    return draw(chart.properties(width=WIDE - 200, height=_LANE * max(len(found.lanes), 1)), title)
+    return draw(chart.properties(width=WIDE - 200, height=_LANE * max(len(found.lanes), 1)), title, named=True)
 
 
 def _version(held: Held, span: Span) -> str:
@@ -156,7 +156,8 @@ def policies(bands: Sequence[Band], span: Span, title: str) -> Drawing:
     bars = alt.Chart(_data(rows)).mark_bar(height=22, stroke="#ffffff", strokeWidth=2)
     words = alt.Chart(_data([row for row in rows if row["name"]])).mark_text(align="left", dx=6, color="#ffffff")
     chart = bars.encode(x=x, x2="ended", y=y, color=_colour()) + words.encode(x=x, y=y, text="name:N")
-    return draw(chart.properties(width=WIDE - (40 if len(places) < 2 else 240), height=34 * len(places)), title)
+    several = len(places) > 1
+    return draw(chart.properties(width=WIDE - (240 if several else 40), height=34 * len(places)), title, named=several)
 
 
 _SHADES: Final = ["#3b5b8c", "#6a4c7d", "#2f6f6a", "#7a5a33", "#5b6773"]
@@ -175,14 +176,17 @@ def weeks(days: Iterable[OnDay], title: str) -> Drawing:
     for one in days:
         sums[week_of(one.day), one.verdict] += one.decisions
     rows: Rows = []
-    for week in sorted({week for week, _ in sums}):
+    mondays = sorted({week for week, _ in sums})
+    for week in mondays:
         began, height = datetime.combine(week, time(), UTC), 0
         for verdict, (colour, _) in VERDICTS.items():
             many = sums[week, verdict]
             bounds = {"low": height, "high": height + many, "colour": colour}
             rows.append({"began": _millis(began), "ended": _millis(began + _MOST_OF_A_WEEK)} | bounds)
             height += many
-    axis = alt.Axis(format="%d %b", tickCount=6, title=None, labelOverlap=True, grid=False)
+    # A mark is where a week begins.
+    marked = [_millis(datetime.combine(week, time(), UTC)) for week in mondays[:: -(-len(mondays) // 6)]]
+    axis = alt.Axis(format="%d %b", values=marked, title=None, labelOverlap=True, grid=False)
     x = alt.X("began:T", scale=alt.Scale(type="utc"), axis=axis)
     y = alt.Y("low:Q", title=None, axis=alt.Axis(tickMinStep=1, tickCount=4, format=",d"))
     bars = alt.Chart(_data(rows)).mark_bar().encode(x=x, x2="ended", y=y, y2="high", color=_colour())
@@ -257,7 +261,7 @@ def fails(found: Sequence[Failing], title: str) -> Drawing:
     words = base.mark_text().encode(text=alt.Text("many:Q", format=",d"), color=_colour("ink"))
     chart = base.mark_rect(stroke="#ffffff", strokeWidth=2).encode(color=shade) + words
     sized = chart.resolve_scale(color="independent")
-    return draw(sized.properties(width=max(32 * len(models), 40), height=30 * max(len(checks), 1)), title)
+    return draw(sized.properties(width=max(32 * len(models), 40), height=30 * max(len(checks), 1)), title, named=True)
 
 
 def waits(found: Mapping[str, int], title: str) -> Drawing:
@@ -276,4 +280,5 @@ def people(found: Mapping[str, int], title: str) -> Drawing:
     base = alt.Chart(_data(rows)).encode(x=alt.X("many:Q", axis=None), y=_names("who", list(who.values())))
     words = base.mark_text(align="left", dx=4).encode(text=alt.Text("many:Q", format=",d"))
     bars = base.mark_bar(height=14).encode(color=_colour())
-    return draw((bars + words).properties(width=HALF - 130, height=_ROW * max(len(found), 1)), title)
+    sized = (bars + words).properties(width=HALF - 130, height=_ROW * max(len(found), 1))
+    return draw(sized, title, named=True)

@@ -24,14 +24,15 @@ _AXIS: Final = {
 }  # fmt: skip
 _CONFIG: Final[dict[str, Any]] = {
     "background": "transparent",
-    # Fonts of a browser may be wider than those by which labels were measured.
-    "padding": {"left": 26, "right": 20, "top": 4, "bottom": 4},
     "view": {"stroke": None},
     "axis": _AXIS,
     "text": {"font": _FONT, "fontSize": 11, "color": INK},
     # What a chart says, it says in the page: each has a sentence and a table.
     "aria": False,
 }
+_PADDING: Final = {"left": 12, "right": 20, "top": 4, "bottom": 4}
+# Fonts of a browser may be wider than those by which labels were measured, which names show most.
+_BESIDE_NAMES: Final = _PADDING | {"left": 40, "bottom": 14}
 # A wider chart fills the page, and scrolls on a narrow screen.
 _BROAD: Final = 700
 _TAG: Final = re.compile("<[^>]*>")
@@ -47,11 +48,11 @@ class Drawing:
     svg: str
 
 
-def draw(chart: altair.TopLevelMixin, title: str) -> Drawing:
-    """The chart, whose one text for who cannot see it is `title`."""
+def draw(chart: altair.TopLevelMixin, title: str, *, named: bool = False) -> Drawing:
+    """The chart, whose one text for who cannot see it is `title`. `named`: names of strangers stand along its axes."""
     import vl_convert
 
-    specification = chart.to_dict() | {"config": _CONFIG}
+    specification = chart.to_dict() | {"config": _CONFIG | {"padding": _BESIDE_NAMES if named else _PADDING}}
     svg = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
     return Drawing(_for_a_page(svg, title))
 
@@ -91,5 +92,7 @@ def labels(names: Iterable[K], text: Callable[[K], str]) -> dict[K, str]:
 
 
 def short(name: str, most: int = 34) -> str:
-    """A name as a label: visible, and no longer than there is room for."""
-    return visible(name, most)
+    """A name as a label: visible, and no longer than there is room for. Names of a family differ at their ends."""
+    shown = visible(name)
+    end = most // 3
+    return shown if len(shown) <= most else f"{shown[: most - end - 1]}…{shown[-end:]}"

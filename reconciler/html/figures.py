@@ -202,7 +202,7 @@ def approvals(reading: Reading, _: Links) -> Figure:
     for one in found:
         sums[one.person] += one.times
     approved = sum(one.times for one in found if one.resolution == "approved")
-    sentence = f"{counted(every, 'act')} of people in the period, {approved} of them approvals."
+    sentence = f"{counted(every, 'act')} of people in the period, {counted(approved, 'approval')} among them."
     columns = ("person", "person_assurance", "resolution", "times")
     table = grid("people-table", "Who did what how often", columns, found[:_ROWS])
     return _figure("people", title, sentence, charts.people(dict(sums.most_common(_PEOPLE)), sentence), table=table)

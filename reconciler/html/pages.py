@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reconciler.audit.on_record import not_on_record
 from reconciler.audit.reporting import Answer, Matter, Reading
+from reconciler.audit.reports.completeness import COUNTED
 from reconciler.domain.text import visible, visible_name
 from reconciler.html import figures
-from reconciler.html.tables import Links, Rest, day_text, moment_text, section_grid
+from reconciler.html.tables import Links, Rest, day_text, length_text, moment_text, section_grid
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 # A page of a report has so many rows of each list; the others are in files beside it, or asked for as CSV.
@@ -34,11 +35,23 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"moment": moment_text, "day": day_text, "visible": lambda text: visible(str(text))}
-    environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
+    environment.filters |= {"capital": _capital, "sentence": lambda text: f"{_capital(text)}.", "coded": _coded}
     environment.filters["drawn"] = lambda drawing: Markup(drawing.svg)  # noqa: S704  its texts are escaped
     style, script = (_inline(name) for name in ("report.css", "report.js"))
     environment.globals |= {"style": style, "script": script, "policy": _policy(style, script)}
     return environment
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _coded(text: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = (escape(part) for part in text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
 
 
 def _inline(name: str) -> Markup:
@@ -76,15 +89,25 @@ def report_page(matter: Matter, answer: Answer, reading: Reading, links: Links, 
     )
 
 
+_COUNTS: Final = {"perhaps": "perhaps outside the period", "seconds": "states of the daemons", "open": "open requests"}
+
+
 def told_counts(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Each count in words."""
     for name, count in counts.items():
-        title = name.replace("_", " ")
+        title = _COUNTS.get(name, name.replace("_", " "))
         if isinstance(count, Mapping):
-            parts = [f"{many:,} {_short(what)}" for what, many in count.items() if many]
+            parts = [_told_count(name, what, many) for what, many in count.items() if many]
             yield title, ", ".join(parts) or "none"
         else:
             yield title, f"{count:,}" if isinstance(count, int) else str(count)
+
+
+def _told_count(name: str, what: str, many: int) -> str:
+    if name == "seconds":
+        return f"{length_text(many)} {_short(what)}"
+    words = COUNTED.get(what) if name == "by_cause" else None
+    return f"{many:,} {words[many != 1] if words else _short(what)}"
 
 
 def _short(what: object) -> str:

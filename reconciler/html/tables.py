@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
 from reconciler.audit.reporting import Section
 from reconciler.domain.text import visible
-from reconciler.domain.times import iso
+from reconciler.domain.times import duration_text, iso
 
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _TITLES: Final = {
     "first_seen_with": "first seen", "last_seen_without": "last seen without", "last_seen_with": "last seen",
-    "first_seen_without": "seen gone", "p50_seconds": "half within (s)", "p95_seconds": "95 % within (s)",
-    "most_seconds": "longest (s)", "longest_gap_seconds": "longest gap (s)", "seconds": "seconds",
+    "first_seen_without": "seen gone", "p50_seconds": "half within", "p95_seconds": "95 % within",
+    "most_seconds": "longest", "longest_gap_seconds": "longest gap", "seconds": "length", "gap_seconds": "all gaps",
     "tenure_id": "tenure", "decision_id": "decision", "policy_digest": "policy", "percent": "observed %",
 }  # fmt: skip
 # A dossier, and a CSV, have all of it.
@@ -32,7 +32,7 @@ _LONG: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Args:
-    kind: `text`, `long`, `number`, `moment`, `id`, or `word`, which may have a badge.
+    kind: `text`, `long`, `number`, `moment`, `id`, or `word`, which may have a badge; "": nothing is in it.
     sort: by what it is sorted, where that is not its text.
     """
 
@@ -87,27 +87,35 @@ def grid(
 ) -> Grid:
     """A table of these fields of the rows, which are dataclasses or mappings."""
     cells = [[cell(name, _value(row, name), links) for name in columns] for row in rows]
-    return Grid(id, caption, [_column(name, cells, place) for place, name in enumerate(columns)], cells, **more)
+    heads = [_column(name, [row[place] for row in cells]) for place, name in enumerate(columns)]
+    # What is not there stands as what would be.
+    filled = [
+        [one if one.kind else replace(one, kind=head.kind) for one, head in zip(row, heads, strict=True)]
+        for row in cells
+    ]
+    return Grid(id, caption, heads, filled, **more)
 
 
 def _value(row: Any, name: str) -> Any:
     return row[name] if isinstance(row, Mapping) else getattr(row, name)
 
 
-def _column(name: str, rows: Sequence[Sequence[Cell]], place: int) -> Column:
-    kinds = {row[place].kind for row in rows if row[place].text != "–"}
-    kind = "long" if "long" in kinds else min(kinds, default="text")
+def _column(name: str, cells: Sequence[Cell]) -> Column:
+    kinds = {one.kind for one in cells if one.kind}
+    kind = "long" if "long" in kinds else min(kinds, default=_kind_of(name))
     title = _TITLES.get(name, name.replace("_", " "))
     return Column(f"{title} (UTC)" if kind == "moment" else title, kind)
 
 
 def cell(name: str, value: Any, links: Links = NO_LINKS) -> Cell:
     if value is None or value == "":
-        return Cell("–", _kind_of(name))
+        return Cell("–", "")
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if isinstance(value, datetime):
         return Cell(moment_text(value), "moment", iso(value))
+    if name.endswith("seconds") and isinstance(value, int | float):
+        return Cell(length_text(value), "number", repr(value))
     if isinstance(value, int | float):
         # Ids are no amounts, and are copied into commands.
         text = str(value) if name.endswith("_id") else f"{value:,}" if isinstance(value, int) else f"{value:,g}"
@@ -144,6 +152,11 @@ _BADGES: Final = {
 }  # fmt: skip
 
 
+def length_text(seconds: float) -> str:
+    """`4d 12h`."""
+    return duration_text(timedelta(seconds=round(seconds, 1 if seconds < 60 else 0)))
+
+
 def moment_text(moment: datetime | None) -> str:
     """`2026-11-24 09:28:30`, of UTC."""
     return "the beginning" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
@@ -167,6 +180,14 @@ _WIDER: Final[Mapping[str, Sequence[str]]] = {
         "first_seen_without", "approved_by", "accepted_by", "accepted_because",
     ),
 }  # fmt: skip
+# Of sections whose name says little beside the tables of other reports.
+_HEADINGS: Final[Mapping[str, str]] = {
+    "control": "How much of the period was observed", "watched": "What is looked at, and since when",
+    "crossed": "By verdict, mode, outcome and effect", "by_model": "By model", "pending": "Without an outcome yet",
+    "intervals": "States of the daemons", "times": "From request to decision", "changes": "What changed",
+    "periods": "When each policy was in force", "under": "Decisions under each policy", "open": "Open requests",
+    "models": "Models without a rule",
+}  # fmt: skip
 # Gets the rows that a page has no room for, with the first ones before them.
 Rest = Callable[[Section, Iterator[Any]], str]
 
@@ -187,7 +208,7 @@ def section_grid(section: Section, most: int, links: Links, rest: Rest) -> Grid:
     columns = _WIDER.get(section.row.__name__, section.columns)
     return grid(
         section.name,
-        section.name.replace("_", " ").capitalize(),
+        _HEADINGS.get(section.name, section.name.replace("_", " ").capitalize()),
         columns,
         first,
         links,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from reconciler.audit.overview import decided, held, people
@@ -14,7 +14,7 @@ from reconciler.domain.text import counted, visible
 from reconciler.domain.times import parse_iso
 from reconciler.html import figures
 from reconciler.html.pages import only_of, page, period_of
-from reconciler.html.tables import NO_LINKS, Cell, Grid, Links, cell, grid
+from reconciler.html.tables import NO_LINKS, Cell, Grid, Links, cell, grid, moment_text
 
 Columns = Sequence[str]
 _OF_A_CHECK: Final = ("result", "role", "check", "expected", "observed", "source")
@@ -100,6 +100,9 @@ def decision_page(matter: Matter, whole: Mapping[str, Any], proof: str, file: st
 
 
 def _fact(name: str, value: Any, links: Links) -> Cell:
+    if name == "policy_digest":
+        # By which it can be told from every other, here in full.
+        return Cell(value)
     made = cell(name, parse_iso(value) if name.endswith("_at") else value, links)
     return Cell(f"{made.text} UTC", made.kind) if made.kind == "moment" else made
 
@@ -111,7 +114,7 @@ def _of_decision(whole: Mapping[str, Any]) -> Iterator[Grid]:
         yield grid("confirmations", "Judged the same right before an act", columns, map(_timed, whole["confirmations"]))
     if whole["late_effects"]:
         yield grid("late", "Took effect after it had ended", ("at", "detail"), map(_timed, whole["late_effects"]))
-    fields = list(_flat(whole["evidence"] or {"evidence": "missing or damaged: see mlflow-reconciler audit verify"}))
+    fields = list(flat(whole["evidence"] or {"evidence": "missing or damaged: see mlflow-reconciler audit verify"}))
     note = f"{len(fields) - _FIELDS:,} more fields are in the dossier." if len(fields) > _FIELDS else ""
     rows = [{"field": path, "value": value} for path, value in fields[:_FIELDS]]
     yield grid("evidence", "Evidence: what the policy was shown", ("field", "value"), rows, note=note)
@@ -123,15 +126,26 @@ def _timed(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**row, "at": moment}
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Each field that has a value, by its path; a text is shown as far as it was kept."""
     if isinstance(value, Mapping) and {"head", "length", "sha256"} <= set(value):
-        yield from _flat(value["head"], path)
+        yield from flat(value["head"], path)
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _flat(inner, f"{path} › {visible(str(name))}" if path else visible(str(name)))
+            yield from flat(inner, f"{path} › {visible(str(name))}" if path else visible(str(name)))
     elif isinstance(value, list):
         for number, inner in enumerate(value, 1):
-            yield from _flat(inner, f"{path} › {number}")
+            yield from flat(inner, f"{path} › {number}")
     elif value not in (None, ""):
-        yield path, str(value)
+        yield path, _dated(path.rpartition(" ")[2], value)
+
+
+# Times of MLflow: in milliseconds since 1970.
+_TIMES: Final = frozenset({"timestamp", "creation_timestamp", "end_time"})
+_FROM_2000_ON, _BEFORE_2286 = 946_684_800_000, 10_000_000_000_000
+
+
+def _dated(name: str, value: Any) -> str:
+    """The value as it is, and what it is called by people."""
+    is_time = name in _TIMES and isinstance(value, int) and _FROM_2000_ON <= value < _BEFORE_2286
+    return f"{value} ({moment_text(datetime.fromtimestamp(value / 1000, UTC))} UTC)" if is_time else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -45,6 +46,46 @@ def test_on_paper_no_table_and_no_chart_is_cut(page: Page, folder: Folder) -> No
         beyond = "element => element.getBoundingClientRect().right > innerWidth + 1"
         cut = f"[...document.querySelectorAll('td, th, .chart, dd')].filter({beyond}).map(one => one.outerHTML)"
         assert page.evaluate(cut) == [], name
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_label_of_a_chart_is_cut(page: Page, folder: Folder, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    outside = """text => {
+        const [inner, outer] = [text, text.ownerSVGElement].map(one => one.getBoundingClientRect());
+        return inner.left < outer.left || inner.right > outer.right || inner.bottom > outer.bottom + 1;
+    }"""
+    for name in some_of(folder).values():
+        opened(page, folder, name)
+        cut = f"[...document.querySelectorAll('svg text')].filter({outside}).map(text => text.textContent)"
+        assert page.evaluate(cut) == [], name
+
+
+def test_names_that_differ_at_their_ends_are_told_apart_in_a_chart(page: Page, folder: Folder) -> None:
+    opened(page, folder, "index")
+    labels = page.locator("section:has(> #lanes) svg text", has_text="credit-risk").all_text_contents()
+    assert [any(f"{end} → Production" in label for label in labels) for end in ("-north", "-south")] == [True, True]
+
+
+def test_a_week_is_marked_where_it_begins(page: Page, folder: Folder) -> None:
+    opened(page, folder, "index")
+    marks = page.locator("section:has(> #weeks) svg .role-axis-label").first.locator("text").all_text_contents()
+    days = {datetime.fromisoformat(at) for (at,) in folder.rows("SELECT decided_at FROM decisions")}
+    mondays = {f"{day - timedelta(days=day.weekday()):%d %b}" for day in days}
+    assert set(marks) <= mondays
+    assert len(marks) >= 2
+
+
+def test_on_paper_no_date_is_broken(page: Page, folder: Folder) -> None:
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": PAPER, "height": 971})
+    for name in ("index", "decisions", "completeness"):
+        opened(page, folder, name)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        dates = page.evaluate(
+            "[...document.querySelectorAll('td.moment span')].map(one => one.getClientRects().length)"
+        )
+        assert set(dates) == {1}, name
 
 
 def test_a_register_that_is_filtered_is_whole_on_paper(page: Page, folder: Folder) -> None:

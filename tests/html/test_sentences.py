@@ -12,6 +12,7 @@ import pytest
 from reconciler.audit import schema
 from reconciler.audit.overview.decided import LONGER, WAITS
 from reconciler.html.figures import half_within
+from reconciler.html.things import flat
 from tests.html.conftest import Folder, report
 
 SECONDS: Final = {"min": 60, "h": 3_600, "day": 86_400, "week": 604_800}
@@ -110,3 +111,43 @@ def test_on_a_database_without_a_row_no_policy_is_on_record(tmp_path: Path) -> N
     url = f"sqlite:///{tmp_path}/audit.db"
     schema.upgrade(url)
     assert "No policy is on record." in report(url, "policies", "--format", "html").stdout
+
+
+# --- what a reader would have to work out -----------------------------------------------------------------------
+
+
+def of_table(html: str, id: str) -> list[list[str]]:
+    """The texts of its rows, the head first."""
+    table = html.partition(f'<table id="{id}">')[2].partition("</table>")[0]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in table.split("<tr>")[1:]]
+    return [[re.sub("<.*?>", "", cell) for cell in row] for row in cells]
+
+
+def test_times_are_told_in_days_and_hours_and_not_in_seconds(folder: Folder) -> None:
+    html = (folder.place / "operated.html").read_text()
+    head, *rows = of_table(html, "times")
+    assert head == ["requests", "decided", "half within", "95 % within", "longest"]
+    assert all(re.fullmatch(r"–|\d+[smhd]( \d+[smh])?", cell) for row in rows for cell in row[2:])
+    [longest] = [row[4] for row in rows if row[0] == "dated"]
+    seconds = folder.rows("SELECT max(seconds) FROM decision_times")[0][0]
+    assert longest == f"{seconds // 3600}h {seconds % 3600 // 60}m"
+    assert re.search(r"<dt>states of the daemons</dt><dd>\d+d.* enforce", html)
+    # What is not there stands where numbers stand.
+    assert html.count('<td class="number">–</td>') == 3
+
+
+def test_a_decision_is_shown_with_the_whole_digest_of_its_policy_and_times_of_the_run_as_dates(folder: Folder) -> None:
+    [(id, digest)] = folder.rows("SELECT decision_id, policy_digest FROM decisions LIMIT 1")
+    assert f"<dd>{digest}</dd>" in (folder.place / f"decision-{id}.html").read_text()
+    evidence = {"run": {"end_time": 1_764_412_345_678, "step": 1_764_412_345_678, "params": {"end_time": "soon"}}}
+    assert dict(flat(evidence)) == {
+        "run › end_time": "1764412345678 (2025-11-29 10:32:25 UTC)",
+        "run › step": "1764412345678",
+        "run › params › end_time": "soon",
+    }
+
+
+def test_a_command_in_a_sentence_is_code(folder: Folder) -> None:
+    html = (folder.place / "index.html").read_text()
+    assert "<code>mlflow-reconciler audit verify --head FILE</code>" in html
+    assert "`" not in html.partition("<main")[2].partition("<script>")[0]
