@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.audit.signing import PublicKey
     from reconciler.audit.verifying import Verified
     from reconciler.audit.witnesses import Witnesses
+    from reconciler.cli.output import RowWriter
     from reconciler.domain.checkpoint import Head
     from reconciler.settings.model import Settings
 
@@ -65,21 +66,29 @@ def verify(
         told += compared.differences if compared is not None else []
     for left_out in witnesses.left_out:
         say(left_out)
+    writer = rows_writer(Shape(format, not no_headers), _COLUMNS, _COLUMNS, sys.stdout)
     wrong = f"{schema.shown_url(url)} is not as it was recorded: {_counted_differences(told)}"
-    stream = rows_writer(Shape(format, not no_headers), _COLUMNS, _COLUMNS, sys.stdout)
-    # That nobody reads the differences to their end does not make the database intact.
-    with contextlib.suppress(BrokenPipeError) if told else contextlib.nullcontext():
-        if stream is not None:
-            stream.write_values((difference,) for difference in told)
-            stream.end_with(_facts(found, compared, intact=not told), wrong if told else _intact(found))
-        elif told:
-            print("\n".join(told))
-        else:
-            _tell_intact(found, witnesses.heads, pinned)
-            _tell_registry(compared)
-    if told and stream is None:
-        say(wrong)
+    if writer is None and not told:
+        _tell_intact(found, witnesses.heads, pinned)
+        _tell_registry(compared)
+    elif writer is None:
+        _tell_different(told, wrong)
+    else:
+        _write(writer, told, _facts(found, compared, intact=not told), wrong if told else _intact(found))
     return NEGATIVE if told else DONE
+
+
+def _tell_different(told: Sequence[str], wrong: str) -> None:
+    """That nobody reads the differences to their end does not make the database intact."""
+    with contextlib.suppress(BrokenPipeError):
+        print("\n".join(told), flush=True)
+    say(wrong)
+
+
+def _write(writer: RowWriter, told: Sequence[str], facts: dict[str, Any], sentence: str) -> None:
+    with contextlib.suppress(BrokenPipeError) if told else contextlib.nullcontext():
+        writer.write_values((difference,) for difference in told)
+        writer.end_with(facts, sentence)
 
 
 def _facts(found: Verified, compared: Compared | None, *, intact: bool) -> dict[str, Any]:

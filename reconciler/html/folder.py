@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TextIO
 from sqlalchemy import func, select
 
 from reconciler.audit.dossiers import Dossier, Unprovable, dossier_of, written
+from reconciler.audit.on_record import not_on_record
 from reconciler.audit.overview import held
 from reconciler.audit.reader import whole_decision
 from reconciler.audit.reporting import Answer, Reading, Report, Section, matter_of
@@ -71,6 +72,8 @@ class Folder:
         self._place, self._reading, self._heads, self._as_csv = place, reading, heads, as_csv
         self._known = reports()
         self._matter = matter_of(self._known["completeness"], reading)
+        # It may have to look through all of history: once.
+        self._unknown = list(not_on_record(reading))
         self._files: dict[str, str] = {}
         self._bytes = 0
         self._long: list[str] = []
@@ -95,7 +98,7 @@ class Folder:
             listed.append(row)
             answer = found_answer if report.name == "completeness" else answer
         assert answer is not None
-        contents = Contents(links, models, every, listed, self._long)
+        contents = Contents(links, models, every, listed, self._long, self._unknown)
         self._put("index.html", front_page(self._matter, answer, self._reading, contents))
         self._put(MANIFEST, self._manifest())
         progress(steps, steps)
@@ -154,7 +157,8 @@ class Folder:
         def rest(section: Section, rows: Iterator[Any]) -> str:
             return self._whole(f"{report.name}-{section.name}.csv", section, rows)
 
-        self._put(name, report_page(matter_of(report, reading), answer, reading, links, rest, home="index.html"))
+        more = {"home": "index.html", "unknown": self._unknown}
+        self._put(name, report_page(matter_of(report, reading), answer, reading, links, rest, **more))
         return answer, Listed(report.name, report.question, answer.opinion, name)
 
     @property
@@ -204,4 +208,5 @@ def single_page(report: Report, reading: Reading) -> str:
     def rest(section: Section, rows: Iterator[Any]) -> str:
         return f"All of them: mlflow-reconciler audit report {report.name} --format csv --section {section.name}."
 
-    return report_page(matter_of(report, reading), report.answer(reading), reading, NO_LINKS, rest)
+    unknown = list(not_on_record(reading))
+    return report_page(matter_of(report, reading), report.answer(reading), reading, NO_LINKS, rest, unknown=unknown)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from reconciler.audit.on_record import not_on_record
 from reconciler.audit.overview import decided, held
 from reconciler.audit.reporting import Answer, Matter, Reading
 from reconciler.audit.reports.completeness import EXCEPTION, UNEXPLAINED, UNKNOWN_PERSON
@@ -79,6 +78,7 @@ class Contents:
     Args:
         models: which there are pages of; `all_models`: how many there are.
         files: lists that are longer than a page.
+        unknown: what `not_on_record` says.
     """
 
     links: Links
@@ -86,6 +86,7 @@ class Contents:
     all_models: int
     reports: Sequence[Listed]
     files: Sequence[str]
+    unknown: Sequence[str]
 
 
 def front_page(matter: Matter, answer: Answer, reading: Reading, contents: Contents) -> str:
@@ -95,7 +96,7 @@ def front_page(matter: Matter, answer: Answer, reading: Reading, contents: Conte
         answer=answer,
         home="",
         only=only_of(matter),
-        unknown=list(not_on_record(reading)),
+        unknown=contents.unknown,
         period=period_of(matter),
         tiles=list(_tiles(answer, decided.verdicts(reading))),
         exceptions=_exceptions(reading, answer, contents.links),

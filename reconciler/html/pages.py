@@ -13,7 +13,6 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reconciler.audit.on_record import not_on_record
 from reconciler.audit.reporting import Answer, Matter, Reading
 from reconciler.audit.reports.completeness import COUNTED
 from reconciler.domain.text import visible, visible_name
@@ -73,13 +72,16 @@ def page(template: str, **values: Any) -> str:
 
 
 def report_page(matter: Matter, answer: Answer, reading: Reading, links: Links, rest: Rest, **more: Any) -> str:
-    """A report by itself, with the charts that belong to it."""
+    """A report by itself, with the charts that belong to it.
+
+    Args:
+        more: `unknown`, what `not_on_record` says; `home`, the front page, where there is one.
+    """
     makers = figures.OF_REPORTS.get(matter.report, ())
     return page(
         "report.html",
         matter=matter,
         only=only_of(matter),
-        unknown=list(not_on_record(reading)),
         period=period_of(matter),
         answer=answer,
         counts=list(told_counts(answer.counts)),

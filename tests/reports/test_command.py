@@ -308,6 +308,11 @@ def test_a_role_that_may_only_read_gets_every_report(postgres: PostgresServer, t
         whole = json.loads(ok(report(name, "--format", "json")))
         assert whole["report"] == name
         assert max(map(len, ok(report(name)).splitlines())) <= 80
+    narrowed = report(
+        "--html", str(tmp_path / "narrowed"), "--model", "Fraud*", "--since", "2020-01-01", "--until", "2020-02-01"
+    )
+    assert narrowed.stderr.splitlines()[0].startswith("no model on record matches 'Fraud*': ")
+    assert "No policy was in force yet." in (tmp_path / "narrowed/policies.html").read_text()
     ok(report("--html", str(tmp_path / "report")))
     assert {f"{name}.html" for name in reports()} < {path.name for path in (tmp_path / "report").iterdir()}
 
