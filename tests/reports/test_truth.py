@@ -325,7 +325,7 @@ def test_decisions_by_day_by_model_and_by_check_are_those_that_were_made(past: P
     ]
     # Of a typed request nothing outside tells when it was asked.
     stated = [(one.at - one.asked).total_seconds() + 30 for one in judged if one.asked is not None]
-    bounds = [0, *(most for _, most in decided.WAITS), float("inf")]
+    bounds = [0, *(most for _, _, most in decided.WAITS), float("inf")]
     least = [sum(low <= seconds < high for seconds in stated) for low, high in pairwise(bounds)]
     assert sum(waits.values()) == len(judged)
     assert sum(least) == len(stated) > 10
