@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TextIO
 
+from reconciler.cli.signals import end_by
+
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -32,7 +34,7 @@ def restored(stream: TextIO, taken: Taken) -> Iterator[None]:
 
     Ctrl-C is left to the block, which ends in order.
     """
-    # What a program above has asked to be ignored, as nohup does, or handles itself, stays as it is.
+    # What nohup ignores stays ignored; a command that writes a file ends in order, which restores the terminal, too.
     free = [number for number in (*_ENDS, signal.SIGTSTP) if signal.getsignal(number) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread() or os.environ.get("TERM") == "dumb":
         free = []
@@ -54,8 +56,8 @@ class _Leaving:
 
     def end(self, number: int, frame: FrameType | None) -> None:
         self._write(self._taken.undone_by)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        # Past every buffer and block, as the signal by itself would.
+        os._exit(end_by(number))
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         self._write(self._taken.undone_by)
