@@ -219,12 +219,13 @@ def test_its_process_has_no_secret_in_its_variables_and_no_open_file_of_the_daem
         monkeypatch.setenv(name, "s3cret")
     with (tmp_path / "audit.db").open("w"):
         judge = """
-        files = [os.path.realpath(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")]
-        return passed(" ".join([*sorted(os.environ.values()), *files]))
+        files = [os.path.basename(os.path.realpath(f"/proc/self/fd/{one}")) for one in os.listdir("/proc/self/fd")]
+        return passed(" ".join([*files, *(value for value in os.environ.values() if value == "s3cret")]))
         """
         told = only(judged(mine(source_of(judge)))).observed
     assert "s3cret" not in told
     assert "audit.db" not in told
+    assert "pipe:" in told
 
 
 # --- the policy ----------------------------------------------------------------------------------------------
