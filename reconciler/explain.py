@@ -103,7 +103,7 @@ _AFTER_ABSTENTION = {
     ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
     ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to mend the policy or evidence.exclude",
     ReasonCode.UNDETERMINED: "no daemon decides such a request: a person must, or its operator must change the policy",
-    ReasonCode.UNREADABLE: "the evidence could not be read; try again: {explain}",
+    ReasonCode.UNREADABLE: "what could not be told is named above; try again: {explain}",
 }
 
 

@@ -75,7 +75,7 @@ def _entries(text: bytes) -> list[list[Any]]:
 
 @lru_cache(1000)
 def _wanted(needs: Needs) -> _Wanted:
-    asked = {"logged_model.metrics.": needs.metrics, "version.tags.": needs.tags, "run.params.": frozenset[str]()}
+    asked = {"logged_model.metrics.": needs.metrics, "version.tags.": needs.tags, "run.params.": needs.params}
     if not needs.metric_globs:
         asked["run.metrics."] = needs.metrics
     paths = [f"{beginning}{json.dumps(name)[1:]}" for beginning, names in asked.items() for name in sorted(names)]

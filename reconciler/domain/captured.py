@@ -76,6 +76,8 @@ def _names(evidence: Evidence, then: Needs, now: Needs) -> Iterator[str]:
         fact = evidence.answers.get(key)
         if isinstance(fact, RunFacts | LoggedModelFacts):
             yield from _uncertain(fact, "metrics", now.metrics - then.metrics)
+        if isinstance(fact, RunFacts):
+            yield from _uncertain(fact, "params", now.params - then.params)
     if isinstance(model, ModelFacts):
         # Only tags that are asked for are read of a model.
         yield from (f"{ModelFacts.key}.tags.{name}" for name in sorted(now.model_tags - then.model_tags))

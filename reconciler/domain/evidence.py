@@ -230,6 +230,8 @@ class Needs:
     holder: bool = False
     # Metrics of the run whose history is asked for, each at a step; None: the best.
     histories: frozenset[tuple[str, int | None]] = frozenset()
+    # Parameters of the run.
+    params: frozenset[str] = frozenset()
     # The code that judges, of checks of plugins.
     codes: frozenset[Code] = frozenset()
     # Stages and aliases of which a check asks whether the version holds them, and of these for how long.
@@ -275,6 +277,7 @@ class Needs:
             model_tags=frozenset().union(*(need.model_tags for need in needs)),
             holder=any(need.holder for need in needs),
             histories=frozenset().union(*(need.histories for need in needs)),
+            params=frozenset().union(*(need.params for need in needs)),
             codes=frozenset().union(*(need.codes for need in needs)),
             held=frozenset().union(*(need.held for need in needs)),
             held_for=frozenset().union(*(need.held_for for need in needs)),

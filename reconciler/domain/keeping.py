@@ -161,9 +161,9 @@ def _parts_of_run(run: Mapping[str, Any], needs: Needs) -> Iterator[tuple[_Kind,
     for name in sorted(run.get("metrics", ())):
         if name not in asked:
             yield _Kind.METRICS, (RunFacts.key, "metrics", name)
-    # No kind of check asks for these: one that does adds them to `Needs`, and here.
     for name in sorted(run.get("params", ())):
-        yield _Kind.PARAMS, (RunFacts.key, "params", name)
+        if name not in needs.params:
+            yield _Kind.PARAMS, (RunFacts.key, "params", name)
 
 
 def _parts_of_version(version: Mapping[str, Any], needs: Needs) -> Iterator[tuple[_Kind, Path]]:

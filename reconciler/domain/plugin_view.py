@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Final
 
+from reconciler.domain.captured import NOT_CAPTURED
 from reconciler.domain.evidence import (
     Absent,
     Evidence,
@@ -69,7 +70,8 @@ class _View:
         members = self._members(fact, path, _OF_RUN)
         if self.needs.run_user:
             members |= self._member("user", path, partial(_user, fact))
-        return members | {"metrics": self._named(fact, path, "metrics", self.needs.metrics, self.needs.metric_globs)}
+        metrics = self._named(fact, path, "metrics", self.needs.metrics, self.needs.metric_globs)
+        return members | {"metrics": metrics, "params": self._named(fact, path, "params", self.needs.params)}
 
     def logged_model(self, fact: LoggedModelFacts, path: str) -> dict[str, Any]:
         metrics = self._named(fact, path, "metrics", self.needs.metrics)
@@ -108,6 +110,9 @@ class _View:
         path = f"{path}.{member}"
         values: dict[str, Any] = {}
         for entries in self._read(path, partial(getattr, fact, member), plain=False):
+            if entries is None:
+                self.withheld.update((f"{path}.{name}", f"{path} {NOT_CAPTURED}") for name in names)
+                break
             for name in sorted(names):
                 for value in self._read(f"{path}.{name}", partial(entries.get, name)):
                     values |= {} if value is None else {name: value}

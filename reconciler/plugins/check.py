@@ -24,6 +24,7 @@ class Needs:
         metrics: of the run, the logged model and what holds the target, by name.
         metric_globs: metrics of the run, by globs such as `recall_group_*`.
         tags: of the version. model_tags: of the registered model.
+        params: of the run.
         run, logged_model, registered_model: they are looked at, even if nothing that has a name is.
         run_user: who the run says ran it.
         holder: what holds the requested target now, with the same metrics.
@@ -33,6 +34,7 @@ class Needs:
     metric_globs: frozenset[str] = field(default_factory=frozenset)
     tags: frozenset[str] = field(default_factory=frozenset)
     model_tags: frozenset[str] = field(default_factory=frozenset)
+    params: frozenset[str] = field(default_factory=frozenset)
     run: bool = False
     logged_model: bool = False
     registered_model: bool = False

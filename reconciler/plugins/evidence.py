@@ -139,6 +139,10 @@ class Run(_Fact):
     def metrics(self) -> Named[Reading]:
         return self._named("metrics", Reading.of_data)
 
+    @property
+    def params(self) -> Named[Text]:
+        return self._named("params", Text.of_data)
+
 
 class LoggedModel(_Fact):
     """A logged model (MLflow 3), with all readings of each metric that the needs name."""

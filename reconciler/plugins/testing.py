@@ -40,7 +40,7 @@ def evidence_of(needs: Needs, *, now: datetime = _THEN, **given: Given) -> Evide
     metrics = bool(needs.metrics or needs.metric_globs)
     asked = {
         "version": True,
-        "run": needs.run or needs.run_user or metrics,
+        "run": needs.run or needs.run_user or metrics or bool(needs.params),
         "logged_model": needs.logged_model,
         "registered_model": needs.registered_model or bool(needs.model_tags),
         "holder": needs.holder,
@@ -67,7 +67,8 @@ def _registered_model(given: Given, needs: Needs) -> dict[str, Any]:
 def _run(given: Given, needs: Needs) -> dict[str, Any]:
     user = {"user": None if given.get("user") is None else _text(given["user"])} if needs.run_user else {}
     metrics = _named(given.get("metrics", {}), _reading, needs.metrics, needs.metric_globs)
-    return _over(_RUN, given) | user | {"metrics": metrics}
+    params = _named(given.get("params", {}), _text, needs.params)
+    return _over(_RUN, given) | user | {"metrics": metrics, "params": params}
 
 
 def _logged_model(given: Given, needs: Needs) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class LoadedPlugin:
 
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:
     """Where names are asked for, so is what has them."""
-    names = {key: frozenset(map(str, told[key])) for key in ("metrics", "metric_globs", "tags", "model_tags")}
+    names = {key: frozenset(map(str, told[key])) for key in ("metrics", "metric_globs", "tags", "model_tags", "params")}
     asked = {key: bool(told[key]) for key in ("run", "logged_model", "registered_model", "run_user", "holder")}
     metrics = bool(names["metrics"])
     return Needs(
@@ -129,7 +129,8 @@ def _needs(told: Mapping[str, Any], code: Code) -> Needs:
         metric_globs=names["metric_globs"],
         tags=names["tags"],
         model_tags=names["model_tags"],
-        run=asked["run"] or asked["run_user"] or metrics or bool(names["metric_globs"]),
+        params=names["params"],
+        run=asked["run"] or asked["run_user"] or metrics or bool(names["metric_globs"] or names["params"]),
         logged_model=asked["logged_model"],
         metrics_of_logged_model=asked["logged_model"] and metrics,
         registered_model=asked["registered_model"] or bool(names["model_tags"]),

@@ -12,6 +12,7 @@ import pytest
 from reconciler.domain.captured import as_captured
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Absent, CodeFacts, Evidence, Needs, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.keeping import within_room
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import CheckResult, Verdict, VerdictKind
 from reconciler.policy.file import LoadedPolicy, PolicyError, parse_policy
@@ -201,6 +202,44 @@ def test_what_cannot_be_told_is_an_abstention_whatever_the_check_makes_of_it(
     assert (verdict.kind, only(verdict).code) == ("abstain", code)
 
 
+PARAMS = """
+def needs(self, terms):
+    return Needs(params=frozenset({"depth", "seed"}))
+"""
+DEPTH = 'depth = evidence.run.params.get("depth")\nreturn passed("none" if depth is None else depth.text)'
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"depth": Text.of("6")}, ("ok", "6")),
+        ({}, ("ok", "none")),
+        (None, ("withheld", "run.params was not captured")),
+    ],
+    ids=["there", "none", "not read"],
+)
+def test_parameters_are_shown_and_what_was_not_read_is_not_taken_for_absent(
+    mine: Load, params: dict[str, Text] | None, told: tuple[str, str]
+) -> None:
+    check = only(judged(mine(source_of(DEPTH, more=PARAMS)), with_changed(seen(), RunFacts, params=params)))
+    assert (str(check.code), check.observed) == told
+
+
+def test_a_parameter_that_a_check_asks_for_is_kept_however_many_there_are(mine: Load) -> None:
+    loaded = parse_policy(policy(), "p", mine(source_of(DEPTH, more=PARAMS)).kinds())
+    many = {f"a{number:05}": Text.of("x" * 100) for number in range(2000)} | {"depth": Text.of("6")}
+    needs = loaded.policy.needs(ASKED)
+    whole = with_changed(seen(), RunFacts, params=many).judged_by(needs.codes)
+    left = within_room(whole, needs)
+    run = left.fact(RunFacts)
+    assert isinstance(run, RunFacts)
+    assert len(run.params or ()) < 2000
+    assert only(evaluate(loaded.policy, ASKED, left, NOW)).observed == "6"
+    # Of what nobody asked for then, and had no room, nobody can tell whether it was there.
+    unasked = as_captured(within_room(whole, Needs(run=True)), Needs(run=True), needs)
+    assert only(evaluate(loaded.policy, ASKED, unasked, NOW)).code == "withheld"
+
+
 def test_what_another_field_withholds_does_not_matter(mine: Load) -> None:
     hidden = seen().withholding(["run.status", "run.metrics.validation_accuracy"], "was redacted")
     assert only(judged(mine(source_of(TRIES)), hidden)).observed == "fraud-team"
@@ -219,12 +258,13 @@ def test_its_process_has_no_secret_in_its_variables_and_no_open_file_of_the_daem
         monkeypatch.setenv(name, "s3cret")
     with (tmp_path / "audit.db").open("w"):
         judge = """
-        files = [os.path.realpath(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")]
-        return passed(" ".join([*sorted(os.environ.values()), *files]))
+        files = [os.path.basename(os.path.realpath(f"/proc/self/fd/{one}")) for one in os.listdir("/proc/self/fd")]
+        return passed(" ".join([*files, *(value for value in os.environ.values() if value == "s3cret")]))
         """
         told = only(judged(mine(source_of(judge)))).observed
     assert "s3cret" not in told
     assert "audit.db" not in told
+    assert "pipe:" in told
 
 
 # --- the policy ----------------------------------------------------------------------------------------------

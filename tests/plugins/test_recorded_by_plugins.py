@@ -21,14 +21,17 @@ from reconciler.audit.stored_decisions import Chosen, parts_of
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.evidence import Evidence, Needs, RunFacts
+from reconciler.domain.text import Text
 from reconciler.policy.file import LoadedPolicy, parse_policy
 from reconciler.policy.plugins import Plugins
 from reconciler.ports import Listed
 from tests import command
-from tests.builders import with_answer
+from tests.builders import a_request, with_answer, with_changed
 from tests.fake_registry import FakeRegistry
 from tests.plugins.conftest import Load, kind_in
 from tests.plugins.packages import install, policy, seen, source_of
+from tests.store.test_reperforming import record
+from tests.whole_evidence import NOW
 
 ABOVE = """
 accuracy = evidence.run.metrics["validation_accuracy"]
@@ -238,3 +241,16 @@ def test_a_cycle_decides_the_others_while_one_check_hangs(audit_url: str, mine: 
     decided = by_a_cycle(audit_url, registry, parse_policy(policy(), "p", plugins.kinds()))
     assert datetime.now() - began < timedelta(seconds=60)
     assert sorted(decided) == [f"m{number:02}" for number in range(2, 20)]
+
+
+def test_a_parameter_that_was_judged_is_read_again(audit_url: str, mine: Load) -> None:
+    needs = 'def needs(self, terms):\n    return Needs(params=frozenset({"depth"}))'
+    plugins = mine(source_of('return passed(evidence.run.params["depth"].text, number=6.0)', more=needs))
+    loaded = parse_policy(policy(), "p", plugins.kinds())
+    asked = a_request("fraud", NOW - timedelta(minutes=1))
+    shown = with_changed(seen(), RunFacts, params={"depth": Text.of("6"), "other": Text.of("x")})
+    schema.upgrade(audit_url)
+    engine = make_engine(audit_url)
+    record(engine, loaded, (asked, shown.judged_by(loaded.policy.needs(asked).codes)))
+    engine.dispose()
+    assert judged_again(audit_url, plugins) == []
