@@ -34,6 +34,12 @@ _WHY: dict[str, str] = {
     ReasonCode.WAITING: "a missing value may still come",
     ReasonCode.WITHHELD: "evidence.exclude keeps out what a check needs",
     ReasonCode.UNREADABLE: "the evidence cannot be read",
+    ReasonCode.UNDETERMINED: "the registry does not show what a check asks for",
+    ReasonCode.OUTSIDE_WINDOW: "the window is closed",
+    ReasonCode.HELD_TOO_SHORT: "it has to hold its stage for longer",
+    ReasonCode.NOT_OBSERVED: "no look has seen for how long it holds its stage",
+    ReasonCode.ONLY_ADVISORY: "no check decides it",
+    ReasonCode.CONFLICTING_RULES: "rules disagree on archive_existing",
 }
 
 

@@ -15,8 +15,8 @@ from reconciler.registry.paging import rows_in_pages
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API
 
-# As many as a server answers at once; earlier ones know no pages, and answer with all of it.
-_PAGE: Final = 25_000
+# Servers answer with 25,000 at once, which takes a busy one longer than a call may; earlier ones know no pages.
+_PAGE: Final = 5_000
 # What a history may have: some of it would say nothing about the rest.
 MOST_POINTS: Final = 1_000_000
 

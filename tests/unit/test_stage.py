@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.cli import status
 from reconciler.domain.captured import as_captured
+from reconciler.domain.codes import ABSTENTIONS
 from reconciler.domain.drift import changes_since
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Absent, Evidence, Needs, TenureFacts, Unreadable, VersionFacts
@@ -261,3 +263,7 @@ def test_cases_of_a_policy_say_what_is_held_and_for_how_long(tmp_path: Path) -> 
     cases, decisions = read_cases(file)
     results = outcomes_of(policy(WEEK_IN_STAGING), cases, decisions)
     assert [(one.name, one.failures) for one in results] == [(case.name, ()) for case in cases.cases]
+
+
+def test_status_has_words_for_everything_that_a_request_may_wait_for() -> None:
+    assert set(status._WHY) >= set(ABSTENTIONS)

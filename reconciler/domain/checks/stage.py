@@ -24,7 +24,7 @@ class StageCheck(Check):
 
     kind: ClassVar[str] = "stage"
     codes: ClassVar[type[FindingCode]] = StageCode
-    remedy: ClassVar[str] = "move the version there first, and ask again once it has been there for long enough"
+    remedy: ClassVar[str] = "see that the version is there, and wait until looks have seen it there for long enough"
     example: ClassVar[str] = "{stage: Staging, held_for: 7d}"
     notes: ClassVar[str] = """\
 Where the version is comes from the registry, when the request is judged. Since when comes from the audit database
