@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from reconciler.cycle.drifting import Drifting
 from reconciler.cycle.happening import Tell, of_bypass, of_stray
+from reconciler.cycle.recognising import Recognising
 from reconciler.cycle.straying import named_in, what_is_wrong
 from reconciler.domain.causes import Cause
 from reconciler.domain.decision import Mode
@@ -65,6 +66,7 @@ class Observing:
         self._habits = habits
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
+        self._recognising = Recognising(registry)
         self._fence: int | None = None
         self._holders = Holders()
         self._forget()
@@ -271,7 +273,7 @@ class Observing:
         if self._watch is None or not (self._looked and self._unexplained):
             return
         traces = Traces(self._registry.hides_people, self._registry.keeps_history)
-        found = self._record.attribute(self._watch.fence, traces)
+        found = self._record.attribute(self._watch.fence, traces, self._recognising.recognise)
         if found is None:
             self._lost_lease()
             return
