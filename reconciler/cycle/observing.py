@@ -139,7 +139,8 @@ class Observing:
         last, at_once = watch.as_of.everything, self._habits.at_once
         due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope.without_watched
         due = due or (bool(scope.watched) and self._settled != scope)  # what is only watched is on record nowhere
-        return Wanted(scope.looked_at, watch.changed_since, everything=due, afresh=self._afresh, at_once=at_once)
+        looked_at, since = scope.looked_at, watch.since(Kind.STAGES)
+        return Wanted(looked_at, watch.changed_since, since, everything=due, afresh=self._afresh, at_once=at_once)
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""

@@ -100,6 +100,7 @@ class Wanted:
 
     Args:
         changed_since: as `Look.newest_change` of the last look; None: nothing was seen yet.
+        since: how long ago all changes had been seen; None: not known.
         everything: also what has no trace in a list of changes.
         afresh: nothing of earlier looks counts, such as after one whose changes could not be recorded.
         at_once: whole rounds, however long they take; otherwise as much as the budget allows.
@@ -107,6 +108,7 @@ class Wanted:
 
     scope: Scope
     changed_since: int | None = None
+    since: timedelta | None = None
     everything: bool = True
     afresh: bool = False
     at_once: bool = False

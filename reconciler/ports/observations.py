@@ -53,6 +53,11 @@ class Watch:
     as_of: AsOf
     known: Known | None
 
+    def since(self, kind: Kind) -> timedelta | None:
+        """How long ago all of a kind was seen; None: not yet."""
+        as_of = self.as_of.kinds.get(kind)
+        return None if as_of is None else self.now - as_of
+
 
 @dataclass(frozen=True, slots=True)
 class Looked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -46,16 +47,18 @@ class Looking:
         if wanted.afresh:
             self._versions.begin_anew()
             self._models.begin_anew()
-        changed = self._changed(wanted)
         ends = self._clock() + self._budget
 
         def may_go_on() -> bool:
             return wanted.at_once or self._clock() < ends
 
+        changed, all_changes = self._changed(wanted, may_go_on)
+        if not all_changes:
+            wanted = replace(wanted, everything=True)
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
         rounds, as_of = [], {}
-        if wanted.changed_since is not None:
+        if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
         elif all_versions is not None:
             as_of[Kind.STAGES] = timedelta(seconds=all_versions.seconds)
@@ -86,23 +89,38 @@ class Looking:
 
     # --- what changed last -----------------------------------------------------------------------------------
 
-    def _changed(self, wanted: Wanted) -> list[Row]:
+    def _changed(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> tuple[list[Row], bool]:
         """Versions, the last changed first: down to ten minutes before the newest change of the last look.
 
-        Of a registry that was never looked at, the newest alone: a round reads the others.
+        Of a registry that was never looked at, the newest alone: a round reads the others. Where the registry's clock
+        was set back, what changed since is older than what was seen last: it is read down to when that was by the
+        registry's clock of now. That may be many versions, so it is false where there was no time for all of them.
         """
         if not any(target.is_stage for target in wanted.scope.targets):
             # An alias moves no version to the front.
-            return []
+            return [], True
         if wanted.changed_since is None:
-            return rows_of(self._changes_page({"max_results": 1}), "model_versions")
-        since = wanted.changed_since - _OVERLAP_MS
-        rows: list[Row] = []
+            return rows_of(self._changes_page({"max_results": 1}), "model_versions"), True
+        usual = wanted.changed_since - _OVERLAP_MS
+        oldest, rows = usual, list[Row]()
         for row in rows_in_pages(self._changes_page, "model_versions"):
-            if changed_at(row) < since:
+            if not rows:
+                # The first page has told the registry's time.
+                oldest = min(usual, self._last_look(wanted, usual))
+            if changed_at(row) < oldest:
                 break
+            if changed_at(row) < usual and not may_go_on():
+                return rows, False
             rows.append(row)
-        return rows
+        return rows, True
+
+    def _last_look(self, wanted: Wanted, otherwise: int) -> int:
+        """When all changes had been seen, less what `_OVERLAP_MS` says, by the registry's clock of now."""
+        skew = self._transport.skew
+        if skew is None or wanted.since is None:
+            return otherwise
+        ago = max(wanted.since, timedelta()).total_seconds()
+        return round((time.time() + skew - ago) * 1000) - _OVERLAP_MS
 
     def _changes_page(self, more: Any) -> Any:
         # Few versions change in ten minutes; where many do, a page token is an offset, so pages may grow.
