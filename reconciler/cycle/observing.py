@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from reconciler.cycle.drifting import Drifting
+from reconciler.cycle.habits import Habits
 from reconciler.cycle.happening import Tell, of_bypass, of_stray
 from reconciler.cycle.recognising import Recognising
 from reconciler.cycle.straying import named_in, what_is_wrong
@@ -42,21 +43,6 @@ from reconciler.ports.observations import (
 _READ_TOGETHER = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """How a daemon looks.
-
-    Args:
-        full_look: how often everything is looked at, also what leaves no trace in a list of changes.
-        lease: how long the others wait for a replica that looks and is not heard of any more.
-        at_once: what takes a daemon several looks is done in one; for processes that make one pass.
-    """
-
-    full_look: timedelta = timedelta(hours=1)
-    lease: timedelta = timedelta(minutes=5)
-    at_once: bool = False
-
-
 class Observing:
     """What is remembered from pass to pass. Make one for the life of the process."""
 
@@ -74,6 +60,7 @@ class Observing:
         self._scope: Scope | None = None
         self._settled: Scope | None = None  # the same, once everything was looked at with it
         self._watch: Watch | None = None
+        self._seen = Look()
         self._looked = False
         self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
@@ -123,7 +110,7 @@ class Observing:
     def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
         wanted = self._wanted(watch, scope)
         look = self._registry.look(wanted)
-        changes = self._changes(look, scope.looked_at)
+        changes, self._seen = self._changes(look, scope.looked_at), look
         if not self._keep(watch, changes, scope):
             return None
         self._afresh = False
@@ -157,7 +144,7 @@ class Observing:
         read = self._registry.look_at(to_read)
         for place in to_read:
             self._unread.pop(place, None)
-        both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone)
+        both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone, read.refused)
         return changes_in(both, self._holders, scope)
 
     # --- what is kept ----------------------------------------------------------------------------------------
@@ -195,6 +182,7 @@ class Observing:
         place = began.place
         watched = place.target not in scope.targets_of(place.model)
         known = self._settled is not None if watched else self._was_governed(place)
+        known = known and not self._seen.appears(place)
         as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
         not_since = None if as_of is None else min(as_of, watch.now)
         if began.continues is not None and began.continues.watched != watched:

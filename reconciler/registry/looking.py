@@ -14,6 +14,7 @@ from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted
 from reconciler.ports import NotFound, Refused
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
+from reconciler.registry.readable import Readable
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
@@ -40,13 +41,12 @@ class Looking:
         self._transport = transport
         self._budget = budget.total_seconds()
         self._clock = clock
+        self._scope: Scope | None = None
         self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
-        self._models = Rotation(self._ask_models, "registered_models", lambda row: (name_of(row), ""), clock)
+        self._models = Rotation(self._ask_models, "registered_models", _place_of_model, clock)
 
     def look(self, wanted: Wanted) -> Look:
-        if wanted.afresh:
-            self._versions.begin_anew()
-            self._models.begin_anew()
+        self._begin(wanted)
         ends = self._clock() + self._budget
 
         def may_go_on() -> bool:
@@ -57,6 +57,7 @@ class Looking:
             wanted = replace(wanted, everything=True)
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
+        appeared = self._appeared([*changed, *rows], all_versions, models, all_models)
         rounds, as_of = [], {}
         if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
@@ -72,12 +73,21 @@ class Looking:
         return Look(
             versions=[seen_version(row) for row in latest.values()],
             models=[seen_model(row) for row in models],
+            appeared=appeared,
             rounds=rounds,
             as_of=as_of,
             everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
             newest_change=max(map(changed_at, changed), default=wanted.changed_since),
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
         )
+
+    def _begin(self, wanted: Wanted) -> None:
+        if wanted.scope != self._scope:
+            self._scope = wanted.scope
+            self._readable = {kind: Readable(self._clock) for kind in Kind}
+        if wanted.afresh:
+            self._versions.begin_anew()
+            self._models.begin_anew()
 
     def try_calls(self, scope: Scope) -> TrialResult:
         """Each kind of call once. The rounds that this begins are not gone on with."""
@@ -148,15 +158,27 @@ class Looking:
     def _ask_models(self, query: Any) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
 
+    def _appeared(
+        self, versions: Sequence[Row], all_versions: Any, models: Sequence[Row], all_models: Any
+    ) -> frozenset[tuple[str, str]]:
+        """The versions, and the models with their aliases, that could not be read when everything was read last."""
+        lists = ((Kind.STAGES, versions, all_versions, place_of), (Kind.ALIASES, models, all_models, _place_of_model))
+        appeared: set[tuple[str, str]] = set()
+        for kind, rows, whole, key_of in lists:
+            readable, shown = self._readable[kind], {key_of(row): created_at(row) for row in rows}
+            appeared |= readable.appeared(shown, self._transport.skew)
+            readable.show({model for model, _ in shown}, None if whole is None else whole.seconds)
+        return frozenset(appeared)
+
 
 # --- reading by name -----------------------------------------------------------------------------------------
 
 
 def look_at(transport: Transport, places: Sequence[Place]) -> Look:
-    """Reads versions and models by themselves. What the account may not see is left out: that is not "gone"."""
+    """Reads versions and models by themselves. What the account may not see is `refused`: that is not "gone"."""
     versions: list[SeenVersion] = []
     models: dict[str, SeenModel] = {}
-    gone: set[Place] = set()
+    gone, refused = set[Place](), set[Place]()
     for place in places:
         try:
             if place.target.is_stage:
@@ -168,8 +190,8 @@ def look_at(transport: Transport, places: Sequence[Place]) -> Look:
         except NotFound:
             gone.add(place)
         except Refused:
-            continue
-    return Look(versions, list(models.values()), frozenset(gone))
+            refused.add(place)
+    return Look(versions, list(models.values()), frozenset(gone), frozenset(refused))
 
 
 def _require_named(transport: Transport, model: SeenModel, place: Place) -> None:
@@ -200,6 +222,10 @@ def _request_tags(row: Row) -> Iterator[str]:
 def seen_model(row: Row) -> SeenModel:
     aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
     return SeenModel(name_of(row), aliases, created_at(row))
+
+
+def _place_of_model(row: Row) -> tuple[str, str]:
+    return name_of(row), ""
 
 
 def name_of(row: Row) -> str:
