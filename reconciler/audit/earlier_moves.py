@@ -44,8 +44,7 @@ def earlier_moves(connection: Connection, rows: Sequence[Any]) -> list[EarlierMo
     return [
         EarlierMove(row.id, _place_of(row), decision_id, Request.from_data(json.loads(request)), created[decision_id])
         for row, decision_id, request in found
-        # What is held no more can be read no more.
-        if row.name is not None and decision_id in created
+        if decision_id in created
     ]
 
 
@@ -54,7 +53,9 @@ def _among_the_last(row: Any) -> dict[str, int]:
 
 
 def _place_of(row: Any) -> Place:
-    return Place(json.loads(row.name), row.version, Target.parse(row.target))
+    """Of what is held no more, the name is on record as it is shown; where that differs, nobody finds the version."""
+    model = row.model if row.name is None else json.loads(row.name)
+    return Place(model, row.version, Target.parse(row.target))
 
 
 def _created(connection: Connection, decision_ids: Collection[str]) -> dict[str, int]:
