@@ -144,7 +144,8 @@ class Observing:
         read = self._registry.look_at(to_read)
         for place in to_read:
             self._unread.pop(place, None)
-        both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone, read.refused)
+        versions, models = [*look.versions, *read.versions], [*look.models, *read.models]
+        both = Look(versions, models, look.gone | read.gone, refused=read.refused)
         return changes_in(both, self._holders, scope)
 
     # --- what is kept ----------------------------------------------------------------------------------------

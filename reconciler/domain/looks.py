@@ -77,25 +77,25 @@ class Look:
 
     Args:
         gone: places whose version or model exists no more, as the registry says when it is asked for by itself.
-        refused: places whose version or model the account may not see, or no more: that is not "gone".
-        appeared: as `Round.shown`: what was there before, and could not be read by then.
         rounds: lists that were read to their end.
         as_of: how long ago everything of a kind had been seen at least once since.
         everything: as `as_of`, of versions that leave no trace in the list of changes, such as deleted ones.
         newest_change: of any version, in milliseconds since 1970 by the registry's clock.
         aliases_take: how long the last whole round over the aliases took.
+        refused: places whose version or model the account may not see, or no more: that is not "gone".
+        appeared: as `Round.shown`: what was there before, and could not be read by then.
     """
 
     versions: Sequence[SeenVersion] = ()
     models: Sequence[SeenModel] = ()
     gone: frozenset[Place] = frozenset()
-    refused: frozenset[Place] = frozenset()
-    appeared: frozenset[tuple[str, str]] = frozenset()
     rounds: Sequence[Round] = ()
     as_of: Mapping[Kind, timedelta] = field(default_factory=dict)
     everything: timedelta | None = None
     newest_change: int | None = None
     aliases_take: timedelta | None = None
+    refused: frozenset[Place] = frozenset()
+    appeared: frozenset[tuple[str, str]] = frozenset()
 
     def appears(self, place: Place) -> bool:
         return (place.model, place.version if place.target.is_stage else "") in self.appeared

@@ -191,7 +191,7 @@ def look_at(transport: Transport, places: Sequence[Place]) -> Look:
             gone.add(place)
         except Refused:
             refused.add(place)
-    return Look(versions, list(models.values()), frozenset(gone), frozenset(refused))
+    return Look(versions, list(models.values()), frozenset(gone), refused=frozenset(refused))
 
 
 def _require_named(transport: Transport, model: SeenModel, place: Place) -> None:
