@@ -60,6 +60,9 @@ class FakeRegistry:
     on_evidence: Callable[[Sequence[tuple[Listed, Needs]]], None] = lambda wanted: None
     keeps_history: bool = False
     hides_people: bool = False
+    shows_decisions: bool = True
+    # When versions were created, and their models; 1 where nothing is said.
+    created: dict[tuple[str, str], int] = field(default_factory=dict)
     # Whether a look is an operation too, before which something may happen.
     counts_looks: bool = False
     history: list[Resolved] = field(default_factory=list)
@@ -190,7 +193,7 @@ class FakeRegistry:
             for (name, target), holder in self.holders.items()
             if target.is_stage and (name, holder) == (model, version)
         )
-        return SeenVersion(model, version, next(held, "None"), 1)
+        return SeenVersion(model, version, next(held, "None"), self.created.get((model, version), 1))
 
     def _seen_model(self, model: str) -> SeenModel:
         held = self.holders.items()
@@ -198,7 +201,10 @@ class FakeRegistry:
         return SeenModel(model, aliases, 1)
 
     def _facts(self, request: Request) -> VersionFacts:
-        return VersionFacts(f"run-{request.version}", "", "READY", self._stage(request), Text.of(""))
+        created = self.created.get((request.model, request.version), 1)
+        return VersionFacts(
+            f"run-{request.version}", "", "READY", self._stage(request), Text.of(""), creation_timestamp=created
+        )
 
     def _stage(self, request: Request) -> str:
         return self.stages.get((request.model, request.version), "None")

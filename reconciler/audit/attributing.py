@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, select, update
 
 from reconciler.audit.attribution_queries import BEGINNINGS, ENDS, approved_under_an_earlier_name
+from reconciler.audit.earlier_moves import earlier_moves, of_another_version
 from reconciler.audit.log import Recording
 from reconciler.audit.looks import HELD
 from reconciler.audit.observation_tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import WRITTEN_TOGETHER, Served
 from reconciler.domain.causes import Cause, Explained, Found, began_by, ended_by
+from reconciler.domain.earlier_names import EarlierMove, Recognised
 from reconciler.domain.holding import Sign
 from reconciler.domain.looks import Place
 from reconciler.domain.request import Assurance, Requester
@@ -23,7 +25,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
-from reconciler.ports.observations import Attributed, Attributions, Traces
+from reconciler.ports.observations import Attributed, Attributions, Recognise, Traces
 
 
 class Attributing:
@@ -34,13 +36,15 @@ class Attributing:
         self._served = served
         self._holds_lease = holds_lease
 
-    def attribute(self, fence: int, traces: Traces) -> Attributions | None:
+    def attribute(self, fence: int, traces: Traces, recognise: Recognise) -> Attributions | None:
         """As `ports.observations.Observations.attribute`."""
         done: list[Attributed] = []
         left = False
         for query in (BEGINNINGS, ENDS):
-            for rows, renamed in self._unexplained(query, traces):
-                explained = {row.id: _explained(row, traces, row.id in renamed) for row in rows}
+            for rows, names in self._unexplained(query, traces):
+                # The snapshot is over: no transaction is held while the registry is asked.
+                found = recognise(names.moves) if names.moves else Recognised({})
+                explained = {row.id: _with(found, row, traces, names) for row in rows}
                 left = left or any(why is None for why in explained.values())
                 if all(explained[row.id] is None and row.looked_again for row in rows):
                     continue
@@ -51,20 +55,23 @@ class Attributing:
                     failpoint("attributions to be committed")
         return Attributions(done, left)
 
-    def _unexplained(self, query: Any, traces: Traces) -> Iterator[tuple[Sequence[Any], set[int]]]:
-        """In parts, with all that may explain them: also the ids of those that held by approval under another name."""
+    def _unexplained(self, query: Any, traces: Traces) -> Iterator[tuple[Sequence[Any], _Names]]:
+        """In parts, with all that may explain them."""
         after = 0
         while True:
             here = {"registry": self._served.registry, "workspace": self._served.workspace}
             asked = {**here, "after": after, "most": WRITTEN_TOGETHER}
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
-                doubtful = [row for row in rows if _is_exception(_explained(row, replace(traces, people_hide=False)))]
-                renamed = {row.id for row in doubtful if approved_under_an_earlier_name(connection, row, here)}
+                names = _Names(of_another_version(connection, rows))
+                sure = replace(traces, people_hide=False)
+                doubtful = [row for row in rows if _is_exception(_explained(row, sure, names))]
+                approved = {row.id for row in doubtful if approved_under_an_earlier_name(connection, row, here)}
+                moves = earlier_moves(connection, [row for row in doubtful if row.id not in approved])
             if not rows:
                 return
             after = rows[-1].id
-            yield rows, renamed
+            yield rows, names._replace(approved=approved, moves=moves)
 
     def _write(
         self, recording: Recording, rows: Sequence[Any], explained: Mapping[int, Explained | None]
@@ -88,24 +95,43 @@ class Attributing:
             yield Attributed(one.id if began else one.tenure_id, place, began, why, one.at)
 
 
+class _Names(NamedTuple):
+    """What is on record of names that are not those of one version for ever.
+
+    Args:
+        of_another: observations whose decision was about an earlier version of the same name and number.
+        approved: observations of versions that held by approval under another name.
+        moves: decisions that may have moved a version under another name.
+    """
+
+    of_another: Set[int] = frozenset()
+    approved: Set[int] = frozenset()
+    moves: Sequence[EarlierMove] = ()
+
+
+def _with(found: Recognised, row: Any, traces: Traces, names: _Names) -> Explained | None:
+    return None if row.id in found.unread else _explained(row, traces, names, found.moves.get(row.id))
+
+
 def _is_exception(why: Explained | None) -> bool:
     return why is not None and why.cause is Cause.BYPASS
 
 
-def _explained(row: Any, traces: Traces, approved_before: bool = False) -> Explained | None:
+def _explained(row: Any, traces: Traces, names: _Names, moved: EarlierMove | None = None) -> Explained | None:
     if row.sign == Sign.RENAMED and row.seen == HELD and row.continued_by_approval is None:
         # What it continues is not explained yet.
         return None
     person = None if row.resolution_id is None else Requester(row.decider, Assurance(row.decider_assurance))
     found = Found(
         Sign(row.sign),
-        decision_id=row.decision_id,
+        decision_id=_decision(row, names) if moved is None else moved.decision_id,
+        moved_as="" if moved is None else moved.request.model,
         pending=bool(row.pending),
         resolution_id=row.resolution_id,
         person=person,
         changed=row.resolution == "changed",
         open=bool(row.open) and not traces.kept,
-        held_by_approval=approved_before or bool(row.held_by_approval) or _approved_before(row),
+        held_by_approval=row.id in names.approved or bool(row.held_by_approval) or _approved_before(row, names),
         continued_by_approval=bool(row.continued_by_approval),
         continues_bypass=bool(row.continues_bypass),
         first_look=bool(row.first_look),
@@ -115,10 +141,15 @@ def _explained(row: Any, traces: Traces, approved_before: bool = False) -> Expla
     return began_by(found) if row.seen == HELD else ended_by(found)
 
 
-def _approved_before(row: Any) -> bool:
+def _decision(row: Any, names: _Names) -> str | None:
+    return None if row.id in names.of_another else row.decision_id
+
+
+def _approved_before(row: Any, names: _Names) -> bool:
     """Whether an approval came between two looks, and was not seen to be held. One about an earlier model of the same
     name, which was deleted, counts nothing."""
-    moments = [moment for moment in (row.decided_at, row.approved_at) if moment is not None]
+    decided_at = None if row.id in names.of_another else row.decided_at
+    moments = [moment for moment in (decided_at, row.approved_at) if moment is not None]
     created = None if row.created_ms is None else from_millis(row.created_ms)
     return bool(moments) and (created is None or max(moments) >= created)
 

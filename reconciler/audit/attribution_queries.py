@@ -113,6 +113,19 @@ def _statement(query: str) -> Any:
 BEGINNINGS: Final = _statement(_BEGAN)
 ENDS: Final = _statement(_ENDED)
 
+# Which decisions, of so many of the newest, took effect on a version of this number under another name.
+_MOVES: Final = """
+SELECT d.decision_id, d.request FROM unattributed u
+JOIN observations o ON o.id = u.observation_id
+JOIN decisions d ON d.id > u.decisions_to - :newest
+WHERE u.observation_id = :observation AND o.not_since IS NOT NULL
+  AND d.registry = o.registry AND d.workspace = o.workspace AND d.model <> o.model AND {d_there} AND {took_effect}
+  AND NOT EXISTS (SELECT 1 FROM attributions a JOIN observations p ON p.id = a.observation_id
+                  WHERE a.decision_id = d.decision_id AND p.seen = 'held')
+ORDER BY d.id DESC
+"""
+EARLIER_MOVES: Final = text(_MOVES.format(**_PARTS))
+
 # Under which names a model was known before, as far as a version of it was seen to hold anything when it was renamed.
 _EARLIER_NAMES: Final = text("""
 SELECT DISTINCT m.model FROM observations n JOIN observations m ON m.id = n.continues_id

@@ -51,13 +51,19 @@ def _rows(connection: Connection, query: Any) -> list[dict[str, Any]]:
 
 
 def _look(row: dict[str, Any]) -> dict[str, Any]:
-    """How many seconds ago everything of a kind was seen at least once; None: never yet."""
+    """How many seconds ago everything of a kind was seen at least once; None: never yet.
+
+    `newest_change_ahead_seconds`: by how much the registry's time of the newest change of a version is ahead of now.
+    """
     ages = {
         f"{kind}_age_seconds": _age(row["now"], row[f"{kind}_as_of"]) for kind in ("stages", "aliases", "everything")
     }
     take = row["aliases_take_ms"]
     kept = {name: row[name] for name in ("registry", "workspace", "leased_by", "problem")}
-    return kept | ages | {"aliases_take_seconds": None if take is None else take / 1000}
+    newest = row["watermark_ms"]
+    ahead = None if newest is None else round(newest / 1000 - row["now"].timestamp(), 3)
+    times = {"aliases_take_seconds": None if take is None else take / 1000, "newest_change_ahead_seconds": ahead}
+    return kept | ages | times
 
 
 def _age(now: datetime, as_of: datetime | None) -> float | None:

@@ -34,6 +34,7 @@ from reconciler.ports.observations import (
     EndOfTenure,
     Looked,
     NewTenure,
+    Recognise,
     Stray,
     Traces,
     Watch,
@@ -200,8 +201,8 @@ class SqlObservations:
 
     # --- what explains it ------------------------------------------------------------------------------------
 
-    def attribute(self, fence: int, traces: Traces) -> Attributions | None:
-        return self._attributing.attribute(fence, traces)
+    def attribute(self, fence: int, traces: Traces, recognise: Recognise) -> Attributions | None:
+        return self._attributing.attribute(fence, traces, recognise)
 
     def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
         with self._session.snapshot() as connection:

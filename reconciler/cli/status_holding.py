@@ -10,12 +10,18 @@ from reconciler.cli.terminal import Colour, painted
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
 
+# Seconds: clocks that agree better hide nothing.
+_FAR_AHEAD = 600
+
 
 def show_holding(picture: dict[str, Any]) -> None:
     for row in picture["looks"]:
         print(_look_text(row))
         if row["problem"]:
             print(painted(f"  the last look failed: {row['problem']}", Colour.BAD))
+        if (ahead := row["newest_change_ahead_seconds"] or 0) >= _FAR_AHEAD:
+            dated = f"  the registry dates its newest change {_short(ahead)} ahead"
+            print(painted(f"{dated}: its clock was set back, or is ahead", Colour.DOUBTFUL))
     _show_bypasses(picture["bypasses"], picture["bypass_count"])
     if picture["baselines"]:
         held = counted(picture["baselines"], "version")

@@ -10,9 +10,10 @@ from typing import ClassVar
 
 from reconciler.cycle.acting import Acting
 from reconciler.cycle.deciding import Deciding
+from reconciler.cycle.habits import Habits
 from reconciler.cycle.happening import Event
 from reconciler.cycle.judging_again import Backoff, JudgingAgain
-from reconciler.cycle.observing import Habits, Observing
+from reconciler.cycle.observing import Observing
 from reconciler.cycle.one_pass import Pass, Passed, Steps, Stopping, Terms
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.cycle.reconsidering import Reconsidering

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from reconciler.cycle.drifting import Drifting
+from reconciler.cycle.habits import Habits
 from reconciler.cycle.happening import Tell, of_bypass, of_stray
+from reconciler.cycle.recognising import Recognising
 from reconciler.cycle.straying import named_in, what_is_wrong
 from reconciler.domain.causes import Cause
 from reconciler.domain.decision import Mode
@@ -41,21 +43,6 @@ from reconciler.ports.observations import (
 _READ_TOGETHER = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """How a daemon looks.
-
-    Args:
-        full_look: how often everything is looked at, also what leaves no trace in a list of changes.
-        lease: how long the others wait for a replica that looks and is not heard of any more.
-        at_once: what takes a daemon several looks is done in one; for processes that make one pass.
-    """
-
-    full_look: timedelta = timedelta(hours=1)
-    lease: timedelta = timedelta(minutes=5)
-    at_once: bool = False
-
-
 class Observing:
     """What is remembered from pass to pass. Make one for the life of the process."""
 
@@ -65,6 +52,7 @@ class Observing:
         self._habits = habits
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
+        self._recognising = Recognising(registry)
         self._fence: int | None = None
         self._holders = Holders()
         self._forget()
@@ -72,6 +60,7 @@ class Observing:
         self._scope: Scope | None = None
         self._settled: Scope | None = None  # the same, once everything was looked at with it
         self._watch: Watch | None = None
+        self._seen = Look()
         self._looked = False
         self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
@@ -121,7 +110,7 @@ class Observing:
     def _look(self, watch: Watch, scope: Scope, mode: Mode) -> Looked | None:
         wanted = self._wanted(watch, scope)
         look = self._registry.look(wanted)
-        changes = self._changes(look, scope.looked_at)
+        changes, self._seen = self._changes(look, scope.looked_at), look
         if not self._keep(watch, changes, scope):
             return None
         self._afresh = False
@@ -137,7 +126,8 @@ class Observing:
         last, at_once = watch.as_of.everything, self._habits.at_once
         due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope.without_watched
         due = due or (bool(scope.watched) and self._settled != scope)  # what is only watched is on record nowhere
-        return Wanted(scope.looked_at, watch.changed_since, everything=due, afresh=self._afresh, at_once=at_once)
+        looked_at, since = scope.looked_at, watch.since(Kind.STAGES)
+        return Wanted(looked_at, watch.changed_since, since, everything=due, afresh=self._afresh, at_once=at_once)
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
@@ -154,7 +144,8 @@ class Observing:
         read = self._registry.look_at(to_read)
         for place in to_read:
             self._unread.pop(place, None)
-        both = Look([*look.versions, *read.versions], [*look.models, *read.models], look.gone | read.gone)
+        versions, models = [*look.versions, *read.versions], [*look.models, *read.models]
+        both = Look(versions, models, look.gone | read.gone, refused=read.refused)
         return changes_in(both, self._holders, scope)
 
     # --- what is kept ----------------------------------------------------------------------------------------
@@ -192,6 +183,7 @@ class Observing:
         place = began.place
         watched = place.target not in scope.targets_of(place.model)
         known = self._settled is not None if watched else self._was_governed(place)
+        known = known and not self._seen.appears(place)
         as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
         not_since = None if as_of is None else min(as_of, watch.now)
         if began.continues is not None and began.continues.watched != watched:
@@ -271,7 +263,7 @@ class Observing:
         if self._watch is None or not (self._looked and self._unexplained):
             return
         traces = Traces(self._registry.hides_people, self._registry.keeps_history)
-        found = self._record.attribute(self._watch.fence, traces)
+        found = self._record.attribute(self._watch.fence, traces, self._recognising.recognise)
         if found is None:
             self._lost_lease()
             return

@@ -44,6 +44,7 @@ class Found:
 
     Args:
         decision_id: a decision of ours that took effect in time; `pending`: one that may be taking effect.
+        moved_as: the name that the model had when that decision moved it, where it has another one since.
         resolution_id: what a person did in time; `changed`: as an administrator, without a request.
         open: a request for this was open when it was first seen.
         held_by_approval: the version held the target by approval before.
@@ -56,6 +57,7 @@ class Found:
 
     sign: Sign = Sign.NONE
     decision_id: str | None = None
+    moved_as: str = ""
     pending: bool = False
     resolution_id: int | None = None
     person: Requester | None = None
@@ -118,7 +120,8 @@ def ended_by(found: Found) -> Explained | None:
 
 def _recorded(found: Found) -> Explained | None:
     if found.decision_id is not None:
-        return Explained(Cause.DECISION, True, found.decision_id)
+        detail = f"the model was named {found.moved_as} then" if found.moved_as else ""
+        return Explained(Cause.DECISION, True, found.decision_id, detail=detail)
     if found.resolution_id is None:
         return None
     cause = Cause.ADMINISTRATOR if found.changed else Cause.PERSON

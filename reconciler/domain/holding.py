@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -109,21 +109,40 @@ def changes_in(look: Look, known: Holders, scope: Scope) -> Changes:
     for place in look.gone:
         if (tenure := known.at(place)) is not None:
             ended[place] = Ended(tenure, Sign.DELETED)
-    return with_renames(Changes(list(began.values()), list(ended.values())), known)
+    unseen = [tenure for place in look.refused if (tenure := known.at(place)) is not None and place not in ended]
+    return with_renames(Changes(list(began.values()), list(ended.values())), known, unseen)
 
 
-def with_renames(changes: Changes, known: Holders) -> Changes:
-    """What began under a name, and ended because its model is gone under another, is one version renamed."""
-    gone = {ended.tenure.id for ended in changes.ended if ended.sign is Sign.DELETED}
-    began: list[Began] = []
-    renamed: set[int] = set()
-    for one in changes.began:
-        before = next((old for old in known.under_another_name(one) if old.id in gone - renamed), None)
-        if before is not None:
-            renamed.add(before.id)
-        began.append(Began(one.place, one.created, before))
-    ended = [Ended(end.tenure, Sign.RENAMED) if end.tenure.id in renamed else end for end in changes.ended]
+def with_renames(changes: Changes, known: Holders, refused: Iterable[Tenure] = ()) -> Changes:
+    """What began under a name, and ended because its model is gone under another, is one version renamed.
+
+    Where more began than ended in the same millisecond's name, any of them may be another version: none is renamed.
+
+    Args:
+        refused: tenures whose models the account may not see any more. Basic-auth says so of those that are gone, too.
+    """
+    deleted = (ended.tenure for ended in changes.ended if ended.sign is Sign.DELETED)
+    gone = {tenure.id: tenure for tenure in [*deleted, *refused]}
+    before = _earlier(changes.began, known, gone)
+    began = [Began(one.place, one.created, before.get(one.place)) for one in changes.began]
+    renamed = {tenure.id: tenure for tenure in before.values()}
+    ended = [Ended(end.tenure, Sign.RENAMED if end.tenure.id in renamed else end.sign) for end in changes.ended]
+    known_to_end = {end.tenure.id for end in ended}
+    ended += [Ended(tenure, Sign.RENAMED) for id, tenure in renamed.items() if id not in known_to_end]
     return Changes(began, ended)
+
+
+def _earlier(began: Sequence[Began], known: Holders, gone: Mapping[int, Tenure]) -> dict[Place, Tenure]:
+    """By the place of a beginning, the tenure that goes on there."""
+    alike: dict[tuple[int | None, str, Target], list[Began]] = defaultdict(list)
+    for one in began:
+        alike[one.created, one.place.version, one.place.target].append(one)
+    earlier: dict[Place, Tenure] = {}
+    for several in alike.values():
+        before = [old for old in known.under_another_name(several[0]) if old.id in gone]
+        if len(several) <= len(before):
+            earlier |= {one.place: old for one, old in zip(several, before, strict=False)}
+    return earlier
 
 
 def ungoverned(known: Holders, scope: Scope) -> Changes:

@@ -82,6 +82,8 @@ class Look:
         everything: as `as_of`, of versions that leave no trace in the list of changes, such as deleted ones.
         newest_change: of any version, in milliseconds since 1970 by the registry's clock.
         aliases_take: how long the last whole round over the aliases took.
+        refused: places whose version or model the account may not see, or no more: that is not "gone".
+        appeared: as `Round.shown`: what was there before, and could not be read by then.
     """
 
     versions: Sequence[SeenVersion] = ()
@@ -92,6 +94,11 @@ class Look:
     everything: timedelta | None = None
     newest_change: int | None = None
     aliases_take: timedelta | None = None
+    refused: frozenset[Place] = frozenset()
+    appeared: frozenset[tuple[str, str]] = frozenset()
+
+    def appears(self, place: Place) -> bool:
+        return (place.model, place.version if place.target.is_stage else "") in self.appeared
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class Wanted:
 
     Args:
         changed_since: as `Look.newest_change` of the last look; None: nothing was seen yet.
+        since: how long ago all changes had been seen; None: not known.
         everything: also what has no trace in a list of changes.
         afresh: nothing of earlier looks counts, such as after one whose changes could not be recorded.
         at_once: whole rounds, however long they take; otherwise as much as the budget allows.
@@ -107,6 +115,7 @@ class Wanted:
 
     scope: Scope
     changed_since: int | None = None
+    since: timedelta | None = None
     everything: bool = True
     afresh: bool = False
     at_once: bool = False

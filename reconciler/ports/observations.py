@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from reconciler.domain.baselines import Holding
 from reconciler.domain.causes import Explained
 from reconciler.domain.drift import Change
+from reconciler.domain.earlier_names import EarlierMove, Recognised
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.looks import Kind, Place, Tenure
@@ -51,6 +52,11 @@ class Watch:
     changed_since: int | None
     as_of: AsOf
     known: Known | None
+
+    def since(self, kind: Kind) -> timedelta | None:
+        """How long ago all of a kind was seen; None: not yet."""
+        as_of = self.as_of.kinds.get(kind)
+        return None if as_of is None else self.now - as_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,10 @@ class Traces:
 
     people_hide: bool = False
     kept: bool = False
+
+
+# Which of these moves a registry shows to be of the version that was seen under another name.
+Recognise = Callable[[Sequence[EarlierMove]], Recognised]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +189,12 @@ class Observations(Arrivals, Protocol):
     def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
         """What holds each of these targets, as it was last seen and explained: a text for each version that does."""
 
-    def attribute(self, fence: int, traces: Traces) -> Attributions | None:
-        """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests."""
+    def attribute(self, fence: int, traces: Traces, recognise: Recognise) -> Attributions | None:
+        """Explains what can be explained. To be called when a cycle has looked, and has read every list of requests.
+
+        Args:
+            recognise: asked, outside any transaction, about what would be a bypass, and decisions about other names.
+        """
 
     def approved(self, tenure_ids: Sequence[int]) -> Sequence[Approved]:
         """Those of these tenures that a decision began, with what it rests on; not where its evidence is damaged."""

@@ -182,6 +182,10 @@ class Registry(Protocol):
     def hides_people(self) -> bool:
         """Whether a person may approve a request, filed and resolved between two looks, without a trace."""
 
+    @property
+    def shows_decisions(self) -> bool:
+        """Whether a version names the decisions that were made about it."""
+
     def look(self, wanted: Wanted) -> Look:
         """What holds the governed targets. What the list of open requests has shown of it costs no further call."""
 

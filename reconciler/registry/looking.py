@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted
 from reconciler.ports import NotFound, Refused
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
+from reconciler.registry.readable import Readable
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
@@ -39,23 +41,25 @@ class Looking:
         self._transport = transport
         self._budget = budget.total_seconds()
         self._clock = clock
+        self._scope: Scope | None = None
         self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
-        self._models = Rotation(self._ask_models, "registered_models", lambda row: (name_of(row), ""), clock)
+        self._models = Rotation(self._ask_models, "registered_models", _place_of_model, clock)
 
     def look(self, wanted: Wanted) -> Look:
-        if wanted.afresh:
-            self._versions.begin_anew()
-            self._models.begin_anew()
-        changed = self._changed(wanted)
+        self._begin(wanted)
         ends = self._clock() + self._budget
 
         def may_go_on() -> bool:
             return wanted.at_once or self._clock() < ends
 
+        changed, all_changes = self._changed(wanted, may_go_on)
+        if not all_changes:
+            wanted = replace(wanted, everything=True)
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
+        appeared = self._appeared([*changed, *rows], all_versions, models, all_models)
         rounds, as_of = [], {}
-        if wanted.changed_since is not None:
+        if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
         elif all_versions is not None:
             as_of[Kind.STAGES] = timedelta(seconds=all_versions.seconds)
@@ -69,12 +73,21 @@ class Looking:
         return Look(
             versions=[seen_version(row) for row in latest.values()],
             models=[seen_model(row) for row in models],
+            appeared=appeared,
             rounds=rounds,
             as_of=as_of,
             everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
             newest_change=max(map(changed_at, changed), default=wanted.changed_since),
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
         )
+
+    def _begin(self, wanted: Wanted) -> None:
+        if wanted.scope != self._scope:
+            self._scope = wanted.scope
+            self._readable = {kind: Readable(self._clock) for kind in Kind}
+        if wanted.afresh:
+            self._versions.begin_anew()
+            self._models.begin_anew()
 
     def try_calls(self, scope: Scope) -> TrialResult:
         """Each kind of call once. The rounds that this begins are not gone on with."""
@@ -86,23 +99,38 @@ class Looking:
 
     # --- what changed last -----------------------------------------------------------------------------------
 
-    def _changed(self, wanted: Wanted) -> list[Row]:
+    def _changed(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> tuple[list[Row], bool]:
         """Versions, the last changed first: down to ten minutes before the newest change of the last look.
 
-        Of a registry that was never looked at, the newest alone: a round reads the others.
+        Of a registry that was never looked at, the newest alone: a round reads the others. Where the registry's clock
+        was set back, what changed since is older than what was seen last: it is read down to when that was by the
+        registry's clock of now. That may be many versions, so it is false where there was no time for all of them.
         """
         if not any(target.is_stage for target in wanted.scope.targets):
             # An alias moves no version to the front.
-            return []
+            return [], True
         if wanted.changed_since is None:
-            return rows_of(self._changes_page({"max_results": 1}), "model_versions")
-        since = wanted.changed_since - _OVERLAP_MS
-        rows: list[Row] = []
+            return rows_of(self._changes_page({"max_results": 1}), "model_versions"), True
+        usual = wanted.changed_since - _OVERLAP_MS
+        oldest, rows = usual, list[Row]()
         for row in rows_in_pages(self._changes_page, "model_versions"):
-            if changed_at(row) < since:
+            if not rows:
+                # The first page has told the registry's time.
+                oldest = min(usual, self._last_look(wanted, usual))
+            if changed_at(row) < oldest:
                 break
+            if changed_at(row) < usual and not may_go_on():
+                return rows, False
             rows.append(row)
-        return rows
+        return rows, True
+
+    def _last_look(self, wanted: Wanted, otherwise: int) -> int:
+        """When all changes had been seen, less what `_OVERLAP_MS` says, by the registry's clock of now."""
+        skew = self._transport.skew
+        if skew is None or wanted.since is None:
+            return otherwise
+        ago = max(wanted.since, timedelta()).total_seconds()
+        return round((time.time() + skew - ago) * 1000) - _OVERLAP_MS
 
     def _changes_page(self, more: Any) -> Any:
         # Few versions change in ten minutes; where many do, a page token is an offset, so pages may grow.
@@ -130,15 +158,27 @@ class Looking:
     def _ask_models(self, query: Any) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
 
+    def _appeared(
+        self, versions: Sequence[Row], all_versions: Any, models: Sequence[Row], all_models: Any
+    ) -> frozenset[tuple[str, str]]:
+        """The versions, and the models with their aliases, that could not be read when everything was read last."""
+        lists = ((Kind.STAGES, versions, all_versions, place_of), (Kind.ALIASES, models, all_models, _place_of_model))
+        appeared: set[tuple[str, str]] = set()
+        for kind, rows, whole, key_of in lists:
+            readable, shown = self._readable[kind], {key_of(row): created_at(row) for row in rows}
+            appeared |= readable.appeared(shown, self._transport.skew)
+            readable.show({model for model, _ in shown}, None if whole is None else whole.seconds)
+        return frozenset(appeared)
+
 
 # --- reading by name -----------------------------------------------------------------------------------------
 
 
 def look_at(transport: Transport, places: Sequence[Place]) -> Look:
-    """Reads versions and models by themselves. What the account may not see is left out: that is not "gone"."""
+    """Reads versions and models by themselves. What the account may not see is `refused`: that is not "gone"."""
     versions: list[SeenVersion] = []
     models: dict[str, SeenModel] = {}
-    gone: set[Place] = set()
+    gone, refused = set[Place](), set[Place]()
     for place in places:
         try:
             if place.target.is_stage:
@@ -150,8 +190,8 @@ def look_at(transport: Transport, places: Sequence[Place]) -> Look:
         except NotFound:
             gone.add(place)
         except Refused:
-            continue
-    return Look(versions, list(models.values()), frozenset(gone))
+            refused.add(place)
+    return Look(versions, list(models.values()), frozenset(gone), refused=frozenset(refused))
 
 
 def _require_named(transport: Transport, model: SeenModel, place: Place) -> None:
@@ -182,6 +222,10 @@ def _request_tags(row: Row) -> Iterator[str]:
 def seen_model(row: Row) -> SeenModel:
     aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
     return SeenModel(name_of(row), aliases, created_at(row))
+
+
+def _place_of_model(row: Row) -> tuple[str, str]:
+    return name_of(row), ""
 
 
 def name_of(row: Row) -> str:

@@ -1,4 +1,5 @@
-"""People do anything in any order between two looks, on real servers; MLflow's own database says what was held.
+"""People do anything in any order between two looks, on real servers, with the app and without; MLflow's own database
+says what was held.
 
 After each cycle the tables of MLflow are read at the moment of the look, and triggers in them count what moved. What
 was held at a look must be a tenure, with the cause that the history of what people did demands.
@@ -29,6 +30,7 @@ from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.failpoints import watching
 from reconciler.policy.file import parse_policy
+from reconciler.registry.app import AppRegistry
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
@@ -46,6 +48,11 @@ _numbers = itertools.count(1)
 ACTIONS = (
     "nothing", "ask", "ask badly", "ask and withdraw", "move", "move while asked", "take away", "take away and back",
     "rename", "delete", "recreate and move",
+)  # fmt: skip
+
+# With the app nobody can move a holder but by a request; what would is tried all the same.
+ACTIONS_WITH_THE_APP = (
+    "nothing", "ask", "ask badly", "ask and withdraw", "approve", "move", "take away", "rename", "delete", "recreate",
 )  # fmt: skip
 
 WITNESS = """
@@ -110,8 +117,12 @@ class People:
     # Why each place is held, as of the next look.
     why: dict[Held, str] = field(default_factory=dict)
     asked: str | None = None
+    # What held a target at the last look.
+    looked: set[Held] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
+        self.names.add(self.name)
         self.place.call("POST", "registered-models/create", name=self.name)
         self.versions, self.approved, self.asked = 0, set(), None
         for accuracy in ("0.95", "0.96"):
@@ -191,16 +202,19 @@ class People:
             self._move(version)
 
     def rename(self) -> None:
+        held = self.holder()
+        seen = held is not None and self.at(held) in self.looked
         new = f"{self.name}-renamed-{next(_numbers)}"
         self.place.call("POST", "registered-models/rename", name=self.name, new_name=new)
-        version = self.holder()
         self.name = new
-        if (held := self.holder()) is not None:
-            self.why[self.at(held)] = "rename"
+        self.names.add(new)
+        if held is not None:
+            # A decision moved it after the last look, which no look has seen under the old name.
+            self.why[self.at(held)] = "rename" if seen else "decision"
         else:
             # Nothing that was looked at tells that it is the same model.
             self.approved = set()
-        assert version is None
+        assert self.holder() == held
 
     def delete(self) -> None:
         """The version that holds it; another takes its number's place never."""
@@ -247,6 +261,60 @@ class People:
             self.asked = None
 
 
+class PeopleWithTheApp(People):
+    """The same on a server with the app, whose wall refuses what is no request."""
+
+    def _file(self, version: str) -> None:
+        self.place.call("POST", "transition-requests/create", **self._of(version), comment="please")
+
+    def _of(self, version: str) -> dict[str, str]:
+        return {"name": self.name, "version": version, "stage": self.target}
+
+    def ask_and_withdraw(self) -> None:
+        version = self.other()
+        self._file(version)
+        self.place.call("DELETE", "transition-requests/delete", **self._of(version))
+
+    def approve(self) -> None:
+        version = self.other()
+        self._file(version)
+        archives = not self.target.startswith("@")
+        self.place.call("POST", "transition-requests/approve", **self._of(version), archive_existing_versions=archives)
+        self.why[self.at(version)] = "person"
+        self.approved.add(version)
+
+    def move(self) -> None:
+        self._refused(lambda: self._move(self.other()))
+
+    def take_away(self) -> None:
+        if self.holder() is not None:
+            self._refused(super().take_away)
+
+    def rename(self) -> None:
+        super().rename() if self.holder() is None else self._refused(super().rename)
+
+    def delete(self) -> None:
+        if (version := self.holder()) is not None:
+            delete = lambda: self.place.call("DELETE", "model-versions/delete", name=self.name, version=version)  # noqa: E731
+            self._refused(delete)
+
+    def recreate(self) -> None:
+        def remove() -> None:
+            self.place.call("DELETE", "registered-models/delete", name=self.name)
+
+        if self.holder() is not None:
+            self._refused(remove)
+        else:
+            remove()
+            self.begin()
+
+    def _refused(self, act: Callable[[], None]) -> None:
+        before = self.place.held()
+        with pytest.raises(requests.HTTPError, match="403"):
+            act()
+        assert self.place.held() == before
+
+
 class History:
     """A registry, its people, a daemon, and what was held at each look."""
 
@@ -257,7 +325,7 @@ class History:
         self.engine: Engine = make_engine(self.url)
         transport = Transport(Endpoint(place.uri))
         # A registry of its own in the record; the models of earlier histories are left out by their names.
-        registry = TagsRegistry(place.uri, "", transport, transport)
+        registry = (AppRegistry if place.app else TagsRegistry)(place.uri, "", transport, transport)
         times = Times(full_look=timedelta(0))
         log = SqlAuditLog(self.engine, "test:1", place.uri)
         self.cycles = Cycle(registry, log, times=times, everything_is_due=True)
@@ -265,7 +333,8 @@ class History:
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         self.looks: list[set[Held]] = []
         self.expected: dict[Held, list[str]] = {}
-        self.people = [People(place, self.run_id, target) for target in TARGETS]
+        people = PeopleWithTheApp if place.app else People
+        self.people = [people(place, self.run_id, target) for target in TARGETS]
 
     def run_id(self, accuracy: str) -> str:
         run: str = self.place.call("POST", "runs/create", experiment_id="0")["run"]["info"]["run_id"]
@@ -287,15 +356,19 @@ class History:
             if held in why:
                 self.expected.setdefault(held, []).append(why[held])
         for one in self.people:
+            one.looked = self.looks[-1]
             one.cycle_is_over()
 
     def found(self) -> dict[Held, list[str]]:
         query = (
             "SELECT model, version, target, began_by FROM tenures WHERE NOT began_by = 'baseline' ORDER BY tenure_id"
         )
+        # With the app, what earlier histories left is in the registry's own history, with who did it.
+        names = {name for one in self.people for name in one.names}
         tenures: dict[Held, list[str]] = {}
         with self.engine.connect() as connection:
-            for model, version, target, began_by in connection.execute(text(query)):
+            held = [row for row in connection.execute(text(query)) if row.model in names]
+            for model, version, target, began_by in held:
                 tenures.setdefault((model, version, target), []).append(began_by)
         return tenures
 
@@ -337,18 +410,47 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield place
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(ACTIONS)), min_size=1, max_size=6)
+@pytest.fixture(scope="module")
+def place_with_the_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("app")
+    targets = {"TRANSITION_REQUESTS_TARGETS": ",".join(TARGETS)}
+    with mlflow_server(directory, "--app-name", "transition-requests", variables=targets) as uri:
+        place = Place(uri, next(directory.glob("*.db")), app=True)
+        place.watch()
+        yield place
 
 
-def test_every_tenure_that_spans_a_look_is_on_record_with_its_cause(place: Place, tmp_path: Path) -> None:
+def steps_of(actions: tuple[str, ...]) -> st.SearchStrategy[list[tuple[str, str]]]:
+    return st.lists(st.tuples(st.sampled_from(actions), st.sampled_from(actions)), min_size=1, max_size=6)
+
+
+def at_random(place: Place, directory: Path, actions: tuple[str, ...]) -> None:
     @settings(
         max_examples=60 if LONG else 6, deadline=None, derandomize=not LONG,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(STEPS)
-    def at_random(steps: list[tuple[str, str]]) -> None:
-        happens(place, tmp_path, steps)
+    @given(steps_of(actions))
+    def anything(steps: list[tuple[str, str]]) -> None:
+        happens(place, directory, steps)
 
-    at_random()
+    anything()
     moved = place.rows("SELECT count(*) FROM witness")[0][0]
     assert moved > 0
+
+
+def test_every_tenure_that_spans_a_look_is_on_record_with_its_cause(place: Place, tmp_path: Path) -> None:
+    at_random(place, tmp_path, ACTIONS)
+
+
+def test_so_is_every_tenure_on_a_server_with_the_app(place_with_the_app: Place, tmp_path: Path) -> None:
+    at_random(place_with_the_app, tmp_path, ACTIONS_WITH_THE_APP)
+
+
+# What was found so.
+RENAMED_AT_ONCE = [("ask", "ask"), ("rename", "rename"), ("move", "take away"), ("rename", "nothing")]
+
+
+def test_what_is_asked_for_and_renamed_before_the_next_look_is_held_by_its_decision(
+    place: Place, tmp_path: Path
+) -> None:
+    happens(place, tmp_path, RENAMED_AT_ONCE)

@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import Connection, Engine, func, insert, select, text
 
 from bench.costs import cost, statements
+from reconciler.audit.attribution_queries import BEGINNINGS
+from reconciler.audit.earlier_moves import earlier_moves
 from reconciler.audit.picture import picture_of
 from reconciler.audit.reader import FAILED_SHOWN, AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
@@ -168,6 +170,36 @@ def test_a_list_of_few_decisions_and_one_by_the_beginning_of_its_id_cost_the_sam
     assert asked() <= before * 3
     with pytest.raises(NoSuchDecision):
         reader.decision("ffffffff-ffff-ffff-fff")
+
+
+def test_decisions_about_other_names_are_looked_for_among_the_newest_only(engine: Engine) -> None:
+    """What is asked of a version that nothing explains, since its model may have been renamed."""
+    loaded, registry = parse_policy(POLICY, "policy.yaml"), FakeRegistry()
+    cycle = Cycle(registry, SqlAuditLog(engine, "test:1", REGISTRY))
+    in_force = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
+    registry.file("fraud", "1")
+    cycle.run(in_force, Mode.ENFORCE)
+    add_history(engine, 2_000)
+
+    def asked() -> int:
+        registry.accuracy[f"m-{uuid.uuid4()}", "1"] = "0.9"
+        name = list(registry.accuracy)[-1][0]
+        registry.holders[name, Target.parse("Production")] = "1"
+        cycle.run(in_force, Mode.ENFORCE)
+        with engine.connect() as connection:
+            here = {"registry": REGISTRY, "workspace": "", "after": 0, "most": 100}
+            rows = [row for row in connection.execute(BEGINNINGS, here) if row.model == name]
+        assert len(rows) == 1
+
+        def moves() -> None:
+            with engine.connect() as connection:
+                assert earlier_moves(connection, rows) == []
+
+        return cost(engine, moves)
+
+    before = asked()
+    add_history(engine, HISTORY)
+    assert 0 < asked() <= before * 2
 
 
 def test_a_start_finds_what_lost_its_claim_in_all_of_history(engine: Engine, cycle: Callable[[], object]) -> None:

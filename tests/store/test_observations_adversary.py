@@ -134,6 +134,57 @@ def test_what_somebody_accepted_is_no_bypass_under_the_models_new_name(looking: 
     assert standing(looking) == [("1", "gone")]
 
 
+def test_a_version_whose_model_is_renamed_before_a_look_sees_it_there_is_held_by_its_decision(
+    looking: Looking,
+) -> None:
+    looking.govern("Production")
+    looking.registry.created["fraud", "1"] = looking.registry.created["other", "1"] = 77
+    looking.cycle()
+    request = looking.registry.file("fraud", "1")
+    looking.cycle()
+    shown = looking.registry.shown.pop((request.model, "1", request.target))
+    rename(looking, "fraud", "other")
+    looking.registry.shown["other", "1", request.target] = shown
+    looking.cycles(2)
+    assert looking.tenures() == [("1", "Production", "decision", None)]
+    assert looking.rows("SELECT model, began_detail FROM tenures") == [("other", "the model was named fraud then")]
+
+
+def test_a_version_that_was_made_after_the_decision_about_another_of_its_name_is_not_held_by_it(
+    looking: Looking,
+) -> None:
+    looking.govern("Production")
+    looking.registry.created["fraud", "1"] = 77
+    looking.cycle()
+    looking.registry.file("fraud", "1")
+    looking.cycle()
+    looking.registry.created["fraud", "1"] = 78
+    looking.cycles(3)
+    assert [row[2] for row in looking.tenures()] == ["bypass"]
+
+
+def test_a_registry_that_cannot_be_asked_about_a_new_name_leaves_it_for_the_next_look(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking.govern("Production")
+    looking.registry.created["fraud", "1"] = looking.registry.created["other", "1"] = 77
+    looking.cycle()
+    request = looking.registry.file("fraud", "1")
+    looking.cycle()
+    looking.registry.shown["other", "1", request.target] = looking.registry.shown["fraud", "1", request.target]
+    rename(looking, "fraud", "other")
+
+    def fails(places: object) -> None:
+        raise Unavailable("no answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(looking.registry, "look_at", fails)
+        looking.cycles(3)
+        assert looking.tenures() == [("1", "Production", None, None)]
+    looking.cycle()
+    assert looking.tenures() == [("1", "Production", "decision", None)]
+
+
 # --- a policy that is taken back -----------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from reconciler.audit.tables import Base
 from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.domain.drift import Change
+from reconciler.domain.earlier_names import Recognised
 from reconciler.domain.holding import Began, Ended
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.looks import Place
@@ -110,7 +111,7 @@ def look(log: SqlAuditLog, decision_id: str) -> None:
     assert record.drifted(watch.fence, [Drift(tenure.id, decision_id, Change("version.source", "s3://a", None))])
     record.observe(watch.fence, [EndOfTenure(Ended(tenure), watch.now)], [])
     for _ in range(2):
-        record.attribute(watch.fence, Traces())
+        record.attribute(watch.fence, Traces(), lambda moves: Recognised({}))
     strays = record.keep_strays(watch.fence, [Stray("churn", "1", "transition_request.x")], all_seen=True)
     record.pointed_out(strays or ())
     record.keep_strays(watch.fence, [], all_seen=True)

@@ -1,0 +1,21 @@
+"""How a daemon looks at what holds a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a daemon looks.
+
+    Args:
+        full_look: how often everything is looked at, also what leaves no trace in a list of changes.
+        lease: how long the others wait for a replica that looks and is not heard of any more.
+        at_once: what takes a daemon several looks is done in one; for processes that make one pass.
+    """
+
+    full_look: timedelta = timedelta(hours=1)
+    lease: timedelta = timedelta(minutes=5)
+    at_once: bool = False
