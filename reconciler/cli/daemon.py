@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -50,10 +51,13 @@ def demo(
     """
     from reconciler.cli.pages import pages_of_everything
     from reconciler.cli.reports import tell
+    from reconciler.cli.signals import ended_in_order
     from reconciler.cli.terminal import spinner
     from reconciler.demo import run_demo
 
-    return run_demo(serve, directory, lambda settings: tell(settings, "decisions"), pages_of_everything, spinner)
+    # The server that it started would go on. Ctrl-C is how `--serve` is meant to end.
+    with ended_in_order((signal.SIGTERM, signal.SIGHUP)):
+        return run_demo(serve, directory, lambda settings: tell(settings, "decisions"), pages_of_everything, spinner)
 
 
 def once(

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Final
 
@@ -21,7 +21,7 @@ class Ended(BaseException):
 
 
 @contextlib.contextmanager
-def ended_in_order() -> Iterator[Callable[[], None]]:
+def ended_in_order(signals: Collection[signal.Signals] = _ENDING) -> Iterator[Callable[[], None]]:
     """SIGTERM, SIGHUP and Ctrl-C leave the block as errors do, each once, where they are not ignored (`nohup`).
 
     Yields what the block calls before it does what must not be left undone: from then on a signal waits for its end.
@@ -41,7 +41,7 @@ def ended_in_order() -> Iterator[Callable[[], None]]:
         if len(came) == 1 and not waits.is_set():
             raise _error(number)
 
-    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in heeded}
     try:
         yield waits.set

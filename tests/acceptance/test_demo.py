@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
+
+import psutil
+import pytest
 
 from tests.command import COMMAND
 
@@ -45,3 +50,16 @@ def test_the_demo_tells_each_decision_with_its_reason_and_the_report(tmp_path: P
     for check in ("alternative 2 passes", "family accuracy_group_*", "compare validation_accuracy"):
         assert check in pages
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_demo_ends_its_server(tmp_path: Path, number: signal.Signals) -> None:
+    demo = subprocess.Popen([COMMAND, "demo", "--directory", str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    assert demo.stdout.readline().startswith("MLflow UI: ")
+    servers = psutil.Process(demo.pid).children(recursive=True)
+    assert servers
+    time.sleep(1)
+    demo.send_signal(number)
+    assert demo.wait(60) == -number
+    assert not psutil.wait_procs(servers, timeout=30)[1]
