@@ -6,7 +6,7 @@ Kinds of check that are not named here mean today what they meant then.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.checks.description import DescriptionCheck, DescriptionCode
@@ -78,7 +78,7 @@ def _find_run(check: RunCheck, evidence: Evidence, now: datetime) -> Finding:
     model = evidence.fact(LoggedModelFacts)
     if check.run.linked and isinstance(model, Unreadable):
         return nothing_to_judge(model)
-    problems = [*check.problems_of(run, now)]
+    problems = [*check.problems_of(run, now, timedelta.max)]
     if check.run.linked and not _is_linked(run, evidence):
         problems.append(Problem(RunCode.LINK_UNPROVEN, "nothing proves that the version comes from this run"))
     return check.found(run, problems)

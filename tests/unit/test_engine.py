@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.evaluate import evaluate
+from reconciler.domain.evaluate import ENGINES, evaluate
 from reconciler.domain.evidence import (
     Absent,
     Evidence,
@@ -170,6 +170,18 @@ def test_a_tag_that_is_not_kept_whole_is_not_compared() -> None:
 def test_a_run_is_finished_there_and_young(change: dict[str, object], expected: str) -> None:
     shown = evidence()
     assert code("{run: {max_age: 2d}}", with_changed(shown, RunFacts, **change)) == expected
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(4, "ok"), (6, "run_too_old"), (60 * 24 * 36500, "run_too_old")])
+def test_a_run_that_ended_in_the_future_is_not_young_for_ever(minutes: int, expected: str) -> None:
+    """Whoever logs a run may write any end: it must be no way around `max_age`."""
+    ended = with_changed(evidence(), RunFacts, end_time=round(NOW.timestamp() + minutes * 60) * 1000)
+    assert code("{run: {max_age: 2d}}", ended) == expected
+    assert code("{run: {}}", ended) == "ok"
+    text = "version: 1\nrules: [{name: r, targets: [Production], require: [{run: {max_age: 2d}}]}]"
+    for earlier in (1, 2):
+        then = ENGINES[earlier](parse_policy(text, "p").policy, ASKED, ended, NOW)
+        assert then.kind is VerdictKind.APPROVE
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -27,12 +27,9 @@ from reconciler.domain.measured import Data, several_models, unproven
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
 from reconciler.domain.readings import at_step, best, latest, several_datasets, several_values
 from reconciler.domain.shares import Bounds, bounds_of
-from reconciler.domain.times import duration_text, from_millis, iso
+from reconciler.domain.times import CLOCKS_DIFFER, duration_text, from_millis, iso
 
 __all__ = ["MetricCheck", "MetricCode"]
-
-# Clocks differ by so much.
-_SKEW = timedelta(minutes=5)
 
 
 class MetricCheck(Check):
@@ -255,7 +252,7 @@ Anybody may register a version under any run's id. What the run measured is this
         if self.max_age is None:
             return None
         measured = from_millis(reading.timestamp)
-        if measured is not None and -_SKEW <= now - measured <= self.max_age:
+        if measured is not None and -CLOCKS_DIFFER <= now - measured <= self.max_age:
             return None
         observed = f"{reading.text}, measured at {iso(measured) if measured else reading.timestamp}"
         return Finding(MetricCode.METRIC_TOO_OLD, observed, source=source)

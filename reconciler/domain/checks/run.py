@@ -13,7 +13,7 @@ from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
 from reconciler.domain.fields import DurationField, Value
 from reconciler.domain.lineage import Unproven, doubt_about_link
-from reconciler.domain.times import duration_text, from_millis, iso
+from reconciler.domain.times import CLOCKS_DIFFER, duration_text, from_millis, iso
 
 
 class Problem(NamedTuple):
@@ -24,7 +24,7 @@ class Problem(NamedTuple):
 class RunCode(FindingCode):
     RUN_DELETED = "run_deleted", "the run is deleted"
     RUN_NOT_FINISHED = "run_not_finished", "the run's status is not FINISHED, or it has no end time"
-    RUN_TOO_OLD = "run_too_old", "the run ended longer ago than `max_age`"
+    RUN_TOO_OLD = "run_too_old", "the run ended longer ago than `max_age`, or at a time that is still to come"
     LINK_UNPROVEN = "link_unproven", "it is not proven that the version comes from the run"
 
 
@@ -50,6 +50,8 @@ class RunCheck(Check):
 - The version's source lies under the run's artifacts: `runs:/<run id>/…`, or the run's own artifact address. An address
   that could lead elsewhere (`..` or `//` in any spelling, another run's artifacts within) proves nothing.
 
+`max_age` is by the end that whoever logged the run wrote; one that is more than 5 minutes ahead fails.
+
 A copy is followed to what it was copied from, 5 deep. Where the registry does not show the run's outputs, the check
 abstains."""
 
@@ -71,13 +73,17 @@ abstains."""
         return Needs(run=True, logged_model=True)
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
+        return self.judged(evidence, now, CLOCKS_DIFFER)
+
+    def judged(self, evidence: Evidence, now: datetime, ahead: timedelta) -> Finding:
+        """`ahead`: how far ahead of us the clock may be by which the run ended."""
         run = evidence.fact(RunFacts)
         if not isinstance(run, RunFacts):
             return nothing_to_judge(run)
         doubt = doubt_about_link(run, evidence) if self.run.linked else None
         if isinstance(doubt, Unreadable):
             return nothing_to_judge(doubt)
-        problems = list(self.problems_of(run, now))
+        problems = list(self.problems_of(run, now, ahead))
         if isinstance(doubt, Unproven):
             problems.append(Problem(RunCode.LINK_UNPROVEN, doubt.detail))
         elif isinstance(doubt, Absent):
@@ -88,22 +94,24 @@ abstains."""
             return Finding(CommonCode.UNDETERMINED, doubt.detail, source=f"run {run.run_id}", unreadable=True)
         return self.found(run, problems)
 
-    def problems_of(self, run: RunFacts, now: datetime) -> Iterator[Problem]:
+    def problems_of(self, run: RunFacts, now: datetime, ahead: timedelta) -> Iterator[Problem]:
         """What the run itself is not as it must be; not whether it is the version's."""
         if self.run.not_deleted and run.lifecycle_stage == "deleted":
             yield Problem(RunCode.RUN_DELETED, "deleted")
         if self.run.finished and run.status != "FINISHED":
             yield Problem(RunCode.RUN_NOT_FINISHED, f"status {run.status or 'unknown'}")
         if self.run.max_age is not None:
-            yield from self._age_problems(run, self.run.max_age, now)
+            yield from self._age_problems(run, self.run.max_age, now, ahead)
 
     @staticmethod
-    def _age_problems(run: RunFacts, max_age: timedelta, now: datetime) -> Iterator[Problem]:
+    def _age_problems(run: RunFacts, max_age: timedelta, now: datetime, ahead: timedelta) -> Iterator[Problem]:
         ended = from_millis(run.end_time) if run.end_time is not None else None
         if ended is None:
             yield Problem(RunCode.RUN_NOT_FINISHED, "has no end time")
         elif now - ended > max_age:
             yield Problem(RunCode.RUN_TOO_OLD, f"ended {iso(ended)}, {duration_text(now - ended)} ago")
+        elif ended - now > ahead:
+            yield Problem(RunCode.RUN_TOO_OLD, f"ended {iso(ended)}, which is still to come")
 
     @staticmethod
     def found(run: RunFacts, problems: Sequence[Problem]) -> Finding:
