@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import groupby, takewhile
 from typing import Final, Protocol
 
 from reconciler.cycle.batches import batches
@@ -20,7 +21,7 @@ from reconciler.domain.policy import Policy
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
-from reconciler.domain.verdict import CheckResult, Result, Verdict
+from reconciler.domain.verdict import CheckResult, Result, Role, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Listed, Registry
 
@@ -131,13 +132,42 @@ def _asked(registry: Registry, place: Place, known: Known | None, at: datetime) 
 
 def _judged(place: Place, verdict: Verdict, request: Request, known: Known | None) -> JudgedHolder:
     nobody = request.requester == NOBODY
-    deciding = [check for check in verdict.deciding if check.code not in _ABOUT_CHANGES]
+    deciding = list(_about_what_is_there(verdict, nobody=nobody))
     # Who asked is not known of every holder.
     failed = [one for one in deciding if one.result is Result.FAILED and not (nobody and _is_about_nobody(one))]
     open_ones = tuple(check for check in deciding if check.result is not Result.PASSED)
     fitness = Fitness.FAILS if failed else Fitness.UNKNOWN if open_ones or not verdict.deciding else Fitness.PASSES
     why = verdict.reason if fitness is Fitness.UNKNOWN and not open_ones else ""
     return JudgedHolder(place, fitness, tuple(failed) or open_ones, verdict.rule, why, known)
+
+
+def _about_what_is_there(verdict: Verdict, *, nobody: bool) -> Iterator[CheckResult]:
+    """The checks that decide, without those that are about changes; alternatives without them, as far as they fail."""
+    for at, check in enumerate(verdict.checks):
+        if check.role is not Role.DECIDES:
+            continue
+        # They are told behind the whole.
+        parts = takewhile(lambda one: one.role is Role.PART, verdict.checks[at + 1 :])
+        alternatives = [list(tried) for _, tried in groupby(parts, key=lambda part: part.note)]
+        if check.result is Result.PASSED or (not alternatives and _counts(check)):
+            yield check
+        elif alternatives and (result := _of_alternatives(alternatives, nobody=nobody)) is not Result.PASSED:
+            yield replace(check, result=result)
+
+
+def _of_alternatives(alternatives: Sequence[Sequence[CheckResult]], *, nobody: bool) -> Result:
+    """Passed, too, where one of them says nothing against what is there."""
+    results = [
+        {Result.UNKNOWN if nobody and _is_about_nobody(part) else part.result for part in tried if _counts(part)}
+        for tried in alternatives
+    ]
+    if any(found <= {Result.PASSED} for found in results):
+        return Result.PASSED
+    return Result.FAILED if all(Result.FAILED in found for found in results) else Result.UNKNOWN
+
+
+def _counts(check: CheckResult) -> bool:
+    return check.code not in _ABOUT_CHANGES
 
 
 def _is_about_nobody(check: CheckResult) -> bool:

@@ -139,6 +139,34 @@ def test_aliases_are_held_too_and_a_closed_window_says_nothing_about_a_holder(
     assert fleet(product, "--at", "2035-01-01")[0] == 1
 
 
+OF_CHANGES = [
+    "{compare: validation_accuracy, min_absolute_change: 0.1, greater_is_better: true, if_no_holder: fail}",
+    "{stage: Staging}",
+    "{window: {freezes: [{from: 2020-01-01, until: 2100-01-01}]}}",
+]
+
+
+@pytest.mark.parametrize("about", OF_CHANGES)
+def test_what_is_about_changes_does_not_count_among_alternatives(
+    server: Server, product: Product, name: Name, about: str
+) -> None:
+    """What came there by a comparison is not worse because it is compared with nothing now."""
+    if server.protocol != "tags":
+        pytest.skip("with the app nobody but an administrator moves a version without a request")
+    server.version(name("good"), metric=0.95)
+    put(server, name("good"))
+    for others, result in (
+        (f"[[{about}], [{{tag: waiver}}]]", "passes"),
+        (f"[[{about}, {ACCURATE}], [{{tag: waiver}}]]", "passes"),
+        (f"[[{about}, {{tag: review}}], [{{tag: waiver}}]]", "fails"),
+        (f"[[{about}, {{metric: none, min: 1, on_missing: abstain}}], [{{tag: waiver}}]]", "unknown"),
+        (f"[[{about}, {{requester: {{allow: [ada]}}}}], [{{tag: waiver}}]]", "unknown"),
+    ):
+        product.policy(policy_for(name, f"{{any_of: {others}}}"))
+        _, whole = fleet(product)
+        assert (others, whole["rows"][0]["result"]) == (others, result)
+
+
 def test_the_table_and_the_csv_say_the_same(server: Server, product: Product, name: Name) -> None:
     product.policy(policy_for(name, ACCURATE))
     server.version(name("good"), metric=0.95)
