@@ -36,6 +36,7 @@ def problems_across(files: Sequence[File], *, complete: bool = True) -> Iterator
     places = [_Place(file, index, rule) for file in files for index, rule in enumerate(file.rules)]
     if not places and complete:
         yield files[0].problem(("rules",), "no rule, here or in a file that is included: length must be at least 1")
+    yield from _shared_logins(files[:1])
     yield from _repeated_names(places)
     for place in places:
         yield from _unnamed(place)
@@ -43,6 +44,20 @@ def problems_across(files: Sequence[File], *, complete: bool = True) -> Iterator
     if complete:
         yield from _wrong_overrides(places)
     yield from _disagreeing(places)
+
+
+def _shared_logins(files: Sequence[File]) -> Iterator[Problem]:
+    """A login of two persons would make one of them somebody else, and so would one that is empty."""
+    for file in files:
+        owner = {person: person for person in file.policy.people}
+        for person, logins in file.policy.people.items():
+            for at, login in enumerate(logins):
+                where = ("people", person, at)
+                if not login:
+                    yield file.problem(where, "'' is no login: remove it")
+                elif owner.setdefault(login, person) != person:
+                    message = f"{quoted(login)} is {quoted(owner[login])} already: name each login once"
+                    yield file.problem(where, message)
 
 
 def _repeated_names(places: Sequence[_Place]) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.domain.evaluate import evaluate
@@ -231,12 +231,16 @@ def written(number: float) -> str:
     return format(Decimal(repr(number)), "f")
 
 
-@given(st.dictionaries(st.sampled_from([f"g{n}" for n in range(9)]), st.floats(0.001, 1000), min_size=2))
-def test_gap_and_ratio_are_of_the_largest_and_the_smallest(values: dict[str, float]) -> None:
+THOUSANDTHS = st.decimals("0.001", 1000, places=3).map(float)
+
+
+@given(st.dictionaries(st.sampled_from([f"g{n}" for n in range(9)]), THOUSANDTHS, min_size=2))
+@example({"g0": 0.85, "g1": 0.9})
+def test_gap_and_ratio_are_of_the_largest_and_the_smallest_as_a_person_reckons(values: dict[str, float]) -> None:
     low, *_, high = sorted(values.values())
-    spread = high - low
+    spread = float(Decimal(repr(high)) - Decimal(repr(low)))
     assert code(f"{{family: 'g*', max_gap: {written(spread)}}}", shown(values)) == "ok"
-    assert code(f"{{family: 'g*', min_ratio: {written(low / high)}}}", shown(values)) == "ok"
+    assert code(f"{{family: 'g*', min_ratio: {written(low / high * (1 - 1e-12))}}}", shown(values)) == "ok"
     if spread > 1e-6:
         assert code(f"{{family: 'g*', max_gap: {written(spread * 0.999)}}}", shown(values)) == "gap_too_large"
         assert code(f"{{family: 'g*', min_ratio: {written(min(low / high * 1.001, 1.0))}}}", shown(values)) in {
@@ -283,6 +287,30 @@ def test_the_run_is_anothers_only_where_the_policy_knows_both(who: str, user: st
     assert code("{requester: {not_run_user: true}}", by, asker=asker(who), head=PEOPLE) == expected
 
 
+def test_a_login_that_two_persons_share_or_that_is_none_is_refused_with_its_place() -> None:
+    """Else one of them could ask for a run of their own, or for one of which nobody is known."""
+    rule = "rules: [{name: r, targets: [Production], require: [{tag: x}]}]"
+    text = f"version: 1\npeople:\n  ada: [uid-7]\n  bob: [uid-7, '']\n  eve: [ada, eve]\n{rule}"
+    with pytest.raises(PolicyError) as error:
+        parse_policy(text, "p")
+    assert str(error.value).splitlines() == [
+        "p:4:9: people.bob[0]: 'uid-7' is 'ada' already: name each login once",
+        "p:4:16: people.bob[1]: '' is no login: remove it",
+        "p:5:9: people.eve[0]: 'ada' is 'ada' already: name each login once",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [("{family: 'g*', min: 0.9, max: 0.1}", "no value is at least 0.9 and at most 0.1"),
+     ("{family: 'g*', min: 0.9, bounds: [1, 0]}", "no value is at least 1 and at most 0"),
+     ("{tag: t, type: number, min: 2, max: 1}", "min 2 is greater than max 1")],
+)  # fmt: skip
+def test_limits_that_nothing_meets_are_refused(check: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        judged(check, shown())
+
+
 def test_a_user_that_is_kept_out_of_the_evidence_is_nobody_else() -> None:
     by = shown(user=Text.of("bob")).excluding([], ["mlflow.*"])
     verdict = judged("{requester: {not_run_user: true}}", by, asker=asker("ada"), head=PEOPLE)
@@ -305,7 +333,11 @@ CARD = "# Model\nA fraud model.\n\n## Intended use\nCards only.\n\n## Limits\n\n
      (CARD, "{headings: ['## Risks']}", "heading_missing"), (CARD, "{headings: ['# Intended use']}", "heading_missing"),
      ("see ## Intended use\nx", "{headings: ['## Intended use']}", "heading_missing"),
      ("## Intended use\n\u200b\u2800\n", "{headings: ['## Intended use']}", "heading_missing"),
-     ("x" * 5000 + "\n## Data\nx", "{headings: ['## Data']}", "heading_missing")],
+     ("x" * 5000 + "\n## Data\nx", "{headings: ['## Data']}", "heading_missing"),
+     ("## Data\n<!-- What was it\ntrained on? -->\n", "{headings: ['## Data']}", "heading_missing"),
+     ("<!--\n## Data\nx\n-->", "{headings: ['## Data']}", "not_documented"), ("<!-- none", "{}", "not_documented"),
+     ("## Data\n<!-- a --> 2025 <!-- b -->", "{headings: ['## Data']}", "ok"),
+     ("<!--" * 1000, "{}", "not_documented")],
 )  # fmt: skip
 def test_a_description_has_its_headings_with_text_below(text: str, terms: str, expected: str) -> None:
     by = with_answer(shown(), ModelFacts, ModelFacts({}, Text.of(text)))

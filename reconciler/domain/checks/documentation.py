@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import ClassVar, Literal
 
@@ -12,6 +13,9 @@ from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, ModelFacts, Needs, VersionFacts
 from reconciler.domain.fields import TextField, Value
 from reconciler.domain.text import TEXT_LIMIT, Text, counted_letters, is_address, letters_and_digits
+
+# As templates of model cards have them below each heading. One that is not closed goes to the end.
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
 class DocumentationCode(FindingCode):
@@ -47,8 +51,9 @@ class DocumentationCheck(Check):
     example: ClassVar[str] = 'documentation: {headings: ["## Intended use", "## Limits"], or_tag: model.card}'
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = f"""\
-A heading is a line of its own, as it is written in `headings`, with a letter or digit below it before the next one. The
-first {TEXT_LIMIT:,} characters are judged. A link is not followed: that the card says anything is not proven."""
+A heading is a line of its own, as it is written in `headings`, with a letter or digit below it before the next one.
+Comments (`<!-- … -->`), which no page shows, count nothing. The first {TEXT_LIMIT:,} characters are judged. A link is
+not followed: that the card says anything is not proven."""
 
     documentation: DocumentationTerms
 
@@ -81,7 +86,8 @@ first {TEXT_LIMIT:,} characters are judged. A link is not followed: that the car
             return nothing_to_judge(model)
         return self._judged(model.description, "registered model")
 
-    def _judged(self, text: Text, source: str) -> Finding:
+    def _judged(self, whole: Text, source: str) -> Finding:
+        text = Text.of(_COMMENT.sub("", whole.head))
         count = letters_and_digits(text)
         if not count:
             return Finding(DocumentationCode.NOT_DOCUMENTED, "none", source=source, missing=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from typing import ClassVar
 
 from pydantic import Field, model_validator
@@ -66,6 +67,9 @@ smallest to the largest, and is only for values above zero. `bounds` as of `metr
     def _sensible(self) -> FamilyCheck:
         if all(limit is None for limit in (self.min, self.max, self.max_gap, self.min_ratio)):
             raise ValueError("set one of min, max, max_gap and min_ratio")
+        for least, most in ((self.min, self.max), self.bounds or (None, None)):
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"no value is at least {least:g} and at most {most:g}")
         for name in self.expect:
             if not fnmatchcase(name, self.family):
                 raise ValueError(f"{name!r} in expect does not match {self.family!r}, so it would never be found")
@@ -114,19 +118,25 @@ smallest to the largest, and is only for values above zero. `bounds` as of `metr
         least, most = min(members, key=lambda name: members[name]), max(members, key=lambda name: members[name])
         low, high = members[least], members[most]
         bounds = self.bounds if "bounds" in self.model_fields_set else bounds_of(self.family)
-        gap, ratio = high - low, low / high if low > 0 else 0.0
-        observed = f"{len(members)} from {least} {low:g} to {most} {high:g}, gap {gap:.6g}, ratio {ratio:.6g}"
+        gap, ratio = _exact(high) - _exact(low), _exact(low) / _exact(high) if low > 0 else Fraction(0)
+        apart = f"gap {float(gap):.6g}, ratio {float(ratio):.6g}"
+        observed = f"{len(members)} from {least} {low:g} to {most} {high:g}, {apart}"
         outside = bounds is not None and not (bounds[0] <= low and high <= bounds[1])
         # Each is written so that NaN fails.
         failed = (
             (FamilyCode.MEMBER_OUT_OF_BOUNDS, outside),
             (FamilyCode.MEMBER_BELOW_MIN, self.min is not None and not low >= self.min),
             (FamilyCode.MEMBER_ABOVE_MAX, self.max is not None and not high <= self.max),
-            (FamilyCode.GAP_TOO_LARGE, self.max_gap is not None and not gap <= self.max_gap),
-            (FamilyCode.RATIO_TOO_SMALL, self.min_ratio is not None and not ratio >= self.min_ratio),
+            (FamilyCode.GAP_TOO_LARGE, self.max_gap is not None and not gap <= _exact(self.max_gap)),
+            (FamilyCode.RATIO_TOO_SMALL, self.min_ratio is not None and not ratio >= _exact(self.min_ratio)),
         )
         code: FindingCode = next((code for code, is_so in failed if is_so), CommonCode.OK)
         return Finding(code, observed, source=source)
+
+
+def _exact(number: float) -> Fraction:
+    """As it is written: in doubles, 0.9 is further from 0.85 than 0.05."""
+    return Fraction(repr(number))
 
 
 def _another(run: RunFacts, evidence: Evidence, source: str) -> Finding | None:

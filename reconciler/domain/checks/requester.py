@@ -62,8 +62,8 @@ class RequesterCheck(Check):
 Names are compared as they are written, capitals too. Before anybody asks, `explain --as NAME` says who would.
 
 `not_run_user` compares persons and not logins: `people` of the policy has the logins of each, of registry, cluster and
-operating system. Whoever is not named there is never another person. The run's user is the tag `mlflow.user`, which
-whoever logs the run may write."""
+operating system. Whoever is not named there is never another person, and no login is two
+persons'. The run's user is the tag `mlflow.user`, which whoever logs the run may write."""
 
     requester: RequesterTerms
 
@@ -114,7 +114,7 @@ whoever logs the run may write."""
         source = f"request; run {run.run_id}"
         if user and user == asker.name:
             return Finding(RequesterCode.SAME_PERSON, told, source=source)
-        unknown = [login for login in (asker.name, user) if login not in asker.people]
+        unknown = [login for login in (asker.name, user) if not login or login not in asker.people]
         if unknown:
             names = " and ".join(quoted(login) if login else "the run's user" for login in unknown)
             return Finding(RequesterCode.PERSON_UNKNOWN, f"{told}; not in people: {names}", source=source)

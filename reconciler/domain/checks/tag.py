@@ -82,6 +82,8 @@ class TagCheck(Check):
             )
         if self.type_of_value != "number" and (self.min is not None or self.max is not None):
             raise ValueError("min and max need type: number")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
         if self.type_of_value != "date" and self.max_age is not None:
             raise ValueError("max_age needs type: date")
         if not self.present and self._compares:
