@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,7 @@ class Files:
             return None
         marks = Marks(root)
         self.problems += [_of_file(problem, name) for problem in marks.problems]
-        return marks if not marks.problems else None
+        return marks if marks.whole else None
 
     def _policy(self, marks: Marks, name: str) -> Policy | None:
         including = isinstance(marks.data, Mapping) and bool(marks.data.get("include"))
@@ -156,10 +157,11 @@ def _includes(data: Any) -> Iterator[tuple[int, Include]]:
     """Those that can be read, also of a file with mistakes elsewhere: their own are then told, too."""
     entries = data.get("include") if isinstance(data, Mapping) else None
     for at, entry in enumerate(entries if isinstance(entries, list) else []):
-        try:
-            yield at, _INCLUDE.validate_python(entry)
-        except ValidationError:
-            continue
+        file = entry.get("file") if isinstance(entry, Mapping) else None
+        for tried in (entry, {"file": file, "models": ["*"]}):
+            with suppress(ValidationError):
+                yield at, _INCLUDE.validate_python(tried)
+                break
 
 
 def follows_from_others(mistake: Mapping[str, Any]) -> bool:

@@ -72,7 +72,10 @@ def _fast_loader() -> type[Any]:
 
 
 class Marks:
-    """`data` is the document as plain values; `problems` are mistakes that YAML itself allows."""
+    """`data` is the document as plain values; `problems` are mistakes that YAML itself allows.
+
+    `whole`: nothing is missing in `data`, though a key may be there twice.
+    """
 
     def __init__(self, root: yaml.Node) -> None:
         self._values: dict[Location, yaml.Mark] = {}
@@ -80,14 +83,16 @@ class Marks:
         self._nodes: set[int] = set()
         self._scalars = yaml.SafeLoader("")
         self.problems: list[Problem] = []
+        self.whole = True
         self.data = self._build(root, ())
 
     def _build(self, node: yaml.Node, at: Location) -> Any:
         self._values[at] = node.start_mark
         self._nodes.add(id(node))
         if self._is_too_large(at):
-            if not self.problems:
+            if self.whole:
                 self._add_problem(node.start_mark, at, _TOO_LARGE)
+            self.whole = False
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._pairs(node, at))
@@ -114,6 +119,7 @@ class Marks:
             return self._scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
             self._add_problem(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
+            self.whole = False
             return None
 
     def _add_problem(self, mark: yaml.Mark, at: Location, message: str) -> None:

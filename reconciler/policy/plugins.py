@@ -59,7 +59,7 @@ _OWN: Final[tuple[type[Requirement], ...]] = (*KINDS, AnyOf)
 def refuse_name(name: str) -> None:
     """Raises PluginError where the name is a word of the policy already."""
     if name in {*(kind.kind for kind in KINDS), AnyOf.kind}:
-        raise PluginError(f"{name!r} is a check of mlflow-reconciler itself: a check of your own needs another name")
+        raise PluginError(f"{name!r} is a check of the product itself: a check of your own needs another name")
     if name in _words_of_checks():
         raise PluginError(f"{name!r} is a key of the product's checks: a check of your own needs another name")
 

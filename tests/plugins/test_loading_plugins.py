@@ -122,8 +122,8 @@ def test_a_module_that_was_not_there_is_not_imported(mine: Load, site: Path) -> 
     [
         ("other", "", {}, "other cannot be loaded: no installed package has a check other (installed: mine): "
          "install it beside the product"),
-        ("metric", "", {}, "'metric' is a check of mlflow-reconciler itself: a check of your own needs another name"),
-        ("any_of", "", {}, "'any_of' is a check of mlflow-reconciler itself: a check of your own needs another name"),
+        ("metric", "", {}, "'metric' is a check of the product itself: a check of your own needs another name"),
+        ("any_of", "", {}, "'any_of' is a check of the product itself: a check of your own needs another name"),
         ("grace", "", {}, "'grace' is a key of the product's checks: a check of your own needs another name"),
         ("mine", "import nowhere_to_be_found", {}, "mine cannot be loaded: mine_check:Mine cannot be loaded: "
          "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),

@@ -338,3 +338,16 @@ def test_a_text_that_hides_a_file_which_nothing_includes_is_refused() -> None:
     hidden = bundled([Part("", policy("base")), Part("a.yaml", policy("a"))])
     with pytest.raises(PolicyError, match=r"holds 'a.yaml', which nothing includes"):
         parse_policy(hidden, "p")
+
+
+def test_a_key_that_is_there_twice_and_globs_that_are_wrong_hide_no_other_mistake(tmp_path: Path) -> None:
+    files = {
+        "policy.yaml": "version: 1\ninclude: [{file: ads.yaml, models: ['!x']}]\nrules:\n" + RULE.format(name="base"),
+        "ads.yaml": "version: 1\nversion: 1\nrules: [{name: r, targets: [Prod], require: [{run: {}}]}]\n",
+    }
+    told = [problem.split(": ", 2)[:2] for problem in problems(tmp_path, files)]
+    assert told == [
+        ["policy.yaml:2:37", "include[0].models[0]"],
+        ["ads.yaml:2:1", "version"],
+        ["ads.yaml:3:29", "rules[0].targets[0]"],
+    ]
