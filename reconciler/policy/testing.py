@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler.domain.captured import as_captured
+from reconciler.domain.codes import ReasonCode
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.evaluate import ENGINES
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import Policy
 from reconciler.domain.redacted import evidence_shown
@@ -129,9 +131,20 @@ def _given(
     row = decisions[case.decision]
     try:
         evidence = evidence_shown(row["evidence"])
-        return Request.from_data(dict(row["request"])), evidence, case.at or evidence.read_at
+        request = Request.from_data(dict(row["request"]))
+        return request, _as_kept(evidence, policy.needs(request)), case.at or evidence.read_at
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"decision {quoted(case.decision)} cannot be read: export it by this release") from None
+
+
+def _as_kept(evidence: Evidence, needs: Needs) -> Evidence:
+    """What no rule asked for then, or had no room, is not taken for absent.
+
+    What the policy of then asked for is not known here. Of tags of the registered model, of stages and of steps, what
+    is not there counts as asked for: a rule applies where a tag of its `when` is absent.
+    """
+    asked = Needs(model_tags=needs.model_tags, held=needs.held, histories=needs.histories)
+    return as_captured(evidence, asked, needs)
 
 
 def _failures(case: Case, verdict: Verdict, known: set[str]) -> Iterator[str]:
@@ -143,7 +156,7 @@ def _failures(case: Case, verdict: Verdict, known: set[str]) -> Iterator[str]:
     if expected.archive_existing not in (None, verdict.archive_existing):
         yield f"expected archive_existing {str(expected.archive_existing).lower()}, got the opposite"
     yield from _wrong_codes(expected, verdict, known)
-    if not verdict.checks and expected.verdict != "abstain":
+    if not verdict.checks and expected.reason != ReasonCode.NO_POLICY:
         yield "no rule matches: see the names, the target and the kind of the case"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,10 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.markdown import code_span
+from reconciler.domain.evidence import LeftOut, RunFacts, VersionFacts
+from reconciler.domain.target import Target
+from reconciler.domain.text import Text
 from reconciler.policy.cases import Cases
 from reconciler.policy.diff import differences
 from reconciler.policy.file import PolicyError, parse_policy
 from reconciler.policy.testing import Tested, junit_xml, outcomes_of, read_cases, untouched
+from tests.builders import NO_LOGGED_MODEL, a_request, evidence_of
 
 POLICY = """\
 version: 1
@@ -32,6 +38,7 @@ rules:
     targets: [Staging]
     require: [{metric: loss, max: 1, source: logged_model}]
 """
+GONE = LeftOut(3, "")
 GOOD = """\
   - name: a good model
     model: credit-cards
@@ -98,6 +105,39 @@ def test_a_file_of_cases_that_is_none_is_refused_with_its_place(tmp_path: Path, 
     with pytest.raises(PolicyError) as caught:
         read_cases(path)
     assert says in str(caught.value)
+
+
+def test_that_no_rule_matches_can_be_what_a_case_expects(tmp_path: Path) -> None:
+    expected = "expect: {verdict: abstain, reason: no_policy}"
+    ads = GOOD.replace("credit-cards", "ads")
+    [one] = results(tmp_path, ads.replace("expect: approve", expected))
+    assert one.failures == ()
+    [mistyped] = results(tmp_path, ads.replace("expect: approve", "expect: abstain"))
+    assert mistyped.failures == ("no rule matches: see the names, the target and the kind of the case",)
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        ("{tag: known}", "approve"),
+        ("{tag: blocked, present: false}", "{verdict: abstain, reason: withheld}"),  # it may have had no room
+        ("{documentation: {}}", "{verdict: abstain, reason: unreadable}"),
+        ("{metric: loss, max: 1, step: best}", "{verdict: abstain, reason: withheld}"),
+        ("{tag: known, equals: no}", "reject"),
+    ],
+)
+def test_what_was_not_kept_with_a_decision_is_not_taken_for_absent(tmp_path: Path, check: str, expected: str) -> None:
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    version = VersionFacts("r", "", "READY", "None", Text.of(""), {"known": Text.of("yes")}, left_out={"tags": GONE})
+    kept = evidence_of(now, version, RunFacts("r", "FINISHED", "active", 0, "", {}), NO_LOGGED_MODEL)
+    request = replace(a_request("m", now), target=Target.parse("Production"))
+    row = {"decision_id": "d-1", "request": request.to_data(), "evidence": json.loads(kept.to_json())}
+    (tmp_path / "decisions.json").write_text(json.dumps([row]))
+    text = f"version: 1\nrules: [{{name: r, targets: [Production], require: [{check}]}}]"
+    path = tmp_path / "policy.test.yaml"
+    path.write_text(f"decisions: decisions.json\ncases: [{{name: x, decision: d-1, expect: {expected}}}]")
+    [one] = outcomes_of(parse_policy(text.replace(": no}", ": 'no'}"), "p").policy, *read_cases(path))
+    assert one.failures == ()
 
 
 def test_the_results_are_junit_also_where_texts_are_hostile() -> None:
