@@ -398,6 +398,11 @@ def test_a_tag_has_a_value_of_its_type(terms: str, value: str, expected: str) ->
         ("hours: 09:00-17:00, freezes: [{from: 2026-06-01, until: 2026-06-05T12:00:00Z}]", "2026-06-03T10:00:00Z",
          "2026-06-05T12:00:00.000Z"),
         ("days: [sun], freezes: [{from: 2026-01-01, until: 2099-01-01}]", "2026-06-03T10:00:00Z", "never"),
+        # The clock jumps over 02:30, and shows it twice.
+        ("hours: 02:30-17:00, zone: Europe/Berlin", "2026-03-29T00:59:00Z", "2026-03-29T01:00:00.000Z"),
+        ("hours: 02:30-17:00, zone: Europe/Berlin", "2026-10-25T01:10:00Z", "2026-10-25T01:30:00.000Z"),
+        ("hours: 00:30-17:00, zone: America/Santiago", "2026-09-06T03:00:00Z", "2026-09-06T04:00:00.000Z"),
+        ("hours: 09:00-17:00", "9999-12-31T18:00:00Z", "never"),
     ],
 )  # fmt: skip
 def test_a_window_says_when_it_opens(terms: str, now: str, opens: str | None) -> None:

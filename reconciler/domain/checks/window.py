@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -115,11 +115,18 @@ rejected all the same. `freezes` without an offset are in UTC. The zone's rules 
         zone = ZoneInfo(self.window.zone)
         today = now.astimezone(zone).date()
         begins = time(opens // 60, opens % 60)
-        moments = [
-            datetime.combine(today + timedelta(days=ahead), begins, zone).astimezone(UTC) for ahead in range(_AHEAD)
-        ]
-        moments += [freeze.until for freeze in self.window.freezes]
+        moments = [freeze.until for freeze in self.window.freezes]
+        for ahead in range(min(_AHEAD, (date.max - today).days)):
+            moments += _moments(datetime.combine(today + timedelta(days=ahead), begins, zone))
         return next((at for at in sorted(moments) if at > now and self._is_open(at)), None)
+
+
+def _moments(begins: datetime) -> Iterator[datetime]:
+    """When a clock shows this: twice where it is set back; where it is set forward over it, when that is done."""
+    at, last = sorted((begins.astimezone(UTC), begins.replace(fold=1).astimezone(UTC)))
+    while at.astimezone(begins.tzinfo).replace(tzinfo=None) < begins.replace(tzinfo=None):
+        at += timedelta(minutes=1)
+    yield from (at, last)
 
 
 def _span(hours: str) -> tuple[int, int]:
