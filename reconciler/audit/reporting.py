@@ -266,6 +266,8 @@ class Matter:
 def matter_of(report: Report, reading: Reading) -> Matter:
     asked, connection = reading.asked, reading.connection
     moment = (asked.at or reading.now) if report.of_a_moment else None
+    # A period that is yet to come ends where it was asked to, and not before it begins.
+    until = (asked.since and asked.since >= reading.until and asked.until) or reading.until
     return Matter(
         report=report.name,
         question=report.question,
@@ -275,7 +277,7 @@ def matter_of(report: Report, reading: Reading) -> Matter:
         database=connection.engine.url.render_as_string(hide_password=True),
         log=_log(connection),
         since=None if report.of_a_moment else reading.since,
-        until=None if report.of_a_moment else reading.until,
+        until=None if report.of_a_moment else until,
         at=moment,
         model=asked.model,
         target=None if asked.target is None else str(asked.target),

@@ -18,6 +18,8 @@ from reconciler.html.palette import BLUE, CAUSES, DOINGS, GREEN, GREY, HATCHED, 
 WIDE: Final = 1040
 HALF: Final = 400
 _LANE, _ROW = 22, 20
+# Pixels of the shortest bar: its edge, which is white, takes one.
+_SEEN: Final = 5
 _MOST_OF_A_WEEK: Final = timedelta(days=6, hours=6)
 
 _FORMS: Final = (
@@ -55,6 +57,13 @@ def _millis(moment: datetime) -> float:
     return moment.timestamp() * 1000
 
 
+def _bounds(began_at: datetime, ended_at: datetime, span: Span) -> dict[str, float]:
+    """Where a bar begins and ends within the period: however short its time was, it can be seen."""
+    least = (span[1] - span[0]) * _SEEN / (WIDE - 200)
+    began = max(min(began_at, span[1] - least), span[0])
+    return {"began": _millis(began), "ended": _millis(max(min(ended_at, span[1]), began + least))}
+
+
 def _colour(field: str = "colour") -> alt.Color:
     return alt.Color(f"{field}:N", scale=None, legend=None)
 
@@ -79,8 +88,7 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
     rows: Rows = [
         {
             "lane": names[held.lane],
-            "began": _millis(max(held.first_seen_with, span[0])),
-            "ended": _millis(min(held.first_seen_without or span[1], span[1])),
+            **_bounds(held.first_seen_with, held.first_seen_without or span[1], span),
             "colour": CAUSES[held.counted_as][0],
             "version": _version(held, span),
             "ink": "#ffffff" if CAUSES[held.counted_as][0] in _DARK else _ON_PALE,
@@ -88,6 +96,8 @@ def lanes(found: Lanes, span: Span, title: str) -> Drawing:
         for held in reversed(found.held)
         if held.first_seen_with < span[1]
     ]
+    # Short ones over long ones, and of two as short a bypass: none is hidden by what came right after it.
+    rows.sort(key=lambda row: (row["began"] - row["ended"], row["colour"] == HATCHED))
     x, y = _time("began", span), _names("lane", list(names.values()))
     bars = alt.Chart(_data(rows)).mark_bar(height=14, stroke="#ffffff", strokeWidth=1)
     bars = bars.encode(x=x, x2="ended", y=y, color=_colour())
@@ -145,8 +155,7 @@ def policies(bands: Sequence[Band], span: Span, title: str) -> Drawing:
     rows: Rows = [
         {
             "place": places[band.registry, band.workspace],
-            "began": _millis(max(band.began_at, span[0])),
-            "ended": _millis(min(band.ended_at, span[1])),
+            **_bounds(band.began_at, band.ended_at, span),
             "colour": shades[band.policy_digest],
             "name": _label(band.policy_digest[:12], band.ended_at - max(band.began_at, span[0]), span),
         }

@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from reconciler.html.tables import Links, Rest, day_text, length_text, moment_te
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 # A page of a report has so many rows of each list; the others are in files beside it, or asked for as CSV.
 ROWS: Final = 500
+# Of a shorter period two dates would not say which hours it has.
+_TOLD_IN_DAYS: Final = timedelta(days=2)
 
 
 @functools.cache
@@ -125,7 +127,8 @@ def only_of(matter: Matter) -> str:
 
 
 def period_of(matter: Matter) -> str:
-    until: datetime | None = matter.at or matter.until
-    return (
-        f"as of {moment_text(until)} UTC" if matter.until is None else f"{day_text(matter.since)} to {day_text(until)}"
-    )
+    if matter.until is None:
+        return f"as of {moment_text(matter.at)} UTC"
+    if matter.since is not None and matter.until - matter.since < _TOLD_IN_DAYS:
+        return f"{moment_text(matter.since)} to {moment_text(matter.until)} UTC"
+    return f"{day_text(matter.since)} to {day_text(matter.until)}"

@@ -184,7 +184,7 @@ _WIDER: Final[Mapping[str, Sequence[str]]] = {
 _HEADINGS: Final[Mapping[str, str]] = {
     "control": "How much of the period was observed", "watched": "What is looked at, and since when",
     "crossed": "By verdict, mode, outcome and effect", "by_model": "By model", "pending": "Without an outcome yet",
-    "intervals": "States of the daemons", "times": "From request to decision", "changes": "What changed",
+    "intervals": "States of the daemons", "times": "How long requests took", "changes": "What changed",
     "periods": "When each policy was in force", "under": "Decisions under each policy", "open": "Open requests",
     "models": "Models without a rule",
 }  # fmt: skip

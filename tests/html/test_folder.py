@@ -262,6 +262,8 @@ def test_a_library_that_is_broken_is_one_sentence_with_the_command_that_mends_it
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text(BROKEN[how])
     monkeypatch.syspath_prepend(tmp_path)
+    # The one that loads although nothing is in it is not left to the tests that follow.
+    monkeypatch.setitem(sys.modules, package, None)
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(LibraryMissing) as broken:
