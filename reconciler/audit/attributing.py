@@ -142,7 +142,8 @@ def _explained(row: Any, traces: Traces, names: _Names, moved: EarlierMove | Non
 
 
 def _decision(row: Any, names: _Names) -> str | None:
-    return None if row.id in names.of_another else row.decision_id
+    overtaken = row.seen == HELD and row.moved_since
+    return None if overtaken or row.id in names.of_another else row.decision_id
 
 
 def _approved_before(row: Any, names: _Names) -> bool:

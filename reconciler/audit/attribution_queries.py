@@ -24,6 +24,23 @@ _MAY_TAKE_EFFECT: Final = """
         NOT EXISTS (SELECT 1 FROM outcomes c WHERE c.decision_id = d.decision_id)
         OR EXISTS (SELECT 1 FROM watched_acts w WHERE w.decision_id = d.decision_id AND w.looks = 0))
 """
+# What an entry of the app's history did, by the sentence of an administrator's note. Other notes, such as one about a
+# protected tag, are of the same kind and move nothing.
+_MOVED_IN: Final = """
+    (r.resolution = 'approved' OR r.comment LIKE 'Moving a version into %' OR r.comment LIKE 'Setting the alias %')
+"""
+# The version's own leave, unless something brought it back afterwards; then whatever may end a tenure; then all else.
+_HOW_SURE: Final = """
+    CASE WHEN r.resolution = 'changed' AND r.version = o.version AND r.target = o.target
+              AND (r.comment LIKE 'Moving a version out of %' OR r.comment LIKE 'Deleting %')
+              AND NOT EXISTS (SELECT 1 FROM resolutions i
+                              WHERE i.registry = r.registry AND i.workspace = r.workspace AND i.model = r.model
+                                AND i.version = r.version AND i.target = r.target AND i.id > r.id
+                                AND (i.resolution = 'approved' OR i.comment LIKE 'Moving a version into %'
+                                     OR i.comment LIKE 'Setting the alias %')) THEN 0
+         WHEN r.resolution = 'approved' OR (r.target = o.target AND (r.version = '' OR o.target LIKE '@%')) THEN 1
+         ELSE 2 END
+"""
 _HERE: Final = "{row}.registry = o.registry AND {row}.workspace = o.workspace AND {row}.model = o.model"
 _THERE: Final = "{row}.version = o.version AND {row}.target = o.target"
 
@@ -42,7 +59,7 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.
           AND (o.not_since IS NULL OR r.at >= o.not_since)
           AND NOT EXISTS (SELECT 1 FROM attributions a JOIN observations p ON p.id = a.observation_id
                           WHERE a.resolution_id = r.id AND p.seen = 'held')
-        ORDER BY r.id DESC LIMIT 1) AS resolution_id,
+        ORDER BY CASE WHEN {moved_in} THEN 0 ELSE 1 END, r.id DESC LIMIT 1) AS resolution_id,
        u.requested AS open,
        EXISTS (SELECT 1 FROM observations p JOIN attributions a ON a.observation_id = p.id
                WHERE {p_here} AND {p_there} AND p.seen = 'held' AND p.id < o.id AND a.by_approval
@@ -76,25 +93,33 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NU
        EXISTS (SELECT 1 FROM decisions d
                WHERE {d_here} AND {d_made_way}
                  AND {may_take_effect}) AS pending,
-       (SELECT r.id FROM resolutions r
-        WHERE {r_here} AND r.at >= o.not_since
-          AND ((r.resolution = 'approved' AND {r_made_way})
-               OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))
-        ORDER BY r.id DESC LIMIT 1) AS resolution_id,
+       (SELECT k.id FROM (
+          SELECT r.id, {how_sure} AS rank FROM resolutions r
+          WHERE {r_here} AND r.at >= o.not_since
+            AND ((r.resolution = 'approved' AND {r_made_way})
+                 OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))) k
+        ORDER BY k.rank, k.id DESC LIMIT 1) AS resolution_id,
        1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS decided_at, NULL AS approved_at, o.created_ms,
        NULL AS continued_by_approval, 1 = 0 AS continues_bypass
 FROM unattributed u JOIN observations o ON o.id = u.observation_id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'left'
 ORDER BY u.observation_id LIMIT :most
 """
+# What was read from the history after an outcome was recorded came after the decision, which did not bring the version
+# back. A registry without a history cannot tell.
 _WITH_PERSON: Final = """
-SELECT x.*, r.decider, r.decider_assurance, r.resolution FROM ({query}) x
+SELECT x.*, r.decider, r.decider_assurance, r.resolution,
+       COALESCE(r.source = 'history' AND {moved_in}
+                AND r.at > (SELECT max(c.at) FROM outcomes c WHERE c.decision_id = x.decision_id), 1 = 0) AS moved_since
+FROM ({query}) x
 LEFT JOIN resolutions r ON r.id = x.resolution_id ORDER BY x.id
 """
 
 
 _PARTS: Final = {
     "took_effect": _TOOK_EFFECT,
+    "moved_in": _MOVED_IN,
+    "how_sure": _HOW_SURE,
     "may_take_effect": _MAY_TAKE_EFFECT,
     "d_made_way": _MADE_WAY.format(row="d", archives="d.archive_existing"),
     # Whether a person's approval archived is not on record.
@@ -105,7 +130,7 @@ _PARTS: Final = {
 
 
 def _statement(query: str) -> Any:
-    whole = _WITH_PERSON.format(query=query.format(**_PARTS))
+    whole = _WITH_PERSON.format(query=query.format(**_PARTS), moved_in=_MOVED_IN)
     return text(whole).columns(at=UtcMillis(), decided_at=UtcMillis(), approved_at=UtcMillis())
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Exists, Row, func, insert, not_, or_, select, update
 
+from reconciler.audit.held_before import HELD_BEFORE
 from reconciler.audit.judgement_tables import LateEffectRow
 from reconciler.audit.log import Recording
 from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
@@ -157,9 +158,11 @@ def gone(
     ours = _of_a_decision(PendingActRow), _of_a_decision(LateEffectRow), _of_a_decision(OutcomeRow, resolved)
     by_others = not_(or_(*ours, recorded))
     return [
-        Gone(found.request_key, _request_of(found))
+        Gone(found.request_key, _request_of(found), bool(found.held_before))
         for some in chunks(places)
-        for found in connection.execute(select(row.__table__).where(row.place.in_(some), by_others))
+        for found in connection.execute(
+            select(row.__table__, HELD_BEFORE.label("held_before")).where(row.place.in_(some), by_others)
+        )
     ]
 
 

@@ -22,6 +22,7 @@ from reconciler.ports import (
     AuditLog,
     Ending,
     GoAhead,
+    Gone,
     Inferred,
     Pending,
     Registry,
@@ -260,7 +261,7 @@ class Acting:
             kind, detail = OutcomeKind.LAPSED, _OVERTAKEN
         by_others = kind is OutcomeKind.SUPERSEDED and not self._registry.keeps_history
         request = decision.request
-        return _ending(pending, kind, detail, inferred(request.key, request, standing) if by_others else None)
+        return _ending(pending, kind, detail, inferred(Gone(request.key, request), standing) if by_others else None)
 
     @staticmethod
     def _given_up(attempt: Attempt) -> Ending:

@@ -59,13 +59,21 @@ class Resolving:
         except RegistryError as error:
             said = f"it is not open any more, and its version could not be read: {error}"
             return Inferred(gone.key, gone.request, Resolution.GONE, said)
-        return inferred(gone.key, gone.request, standing)
+        return inferred(gone, standing)
 
 
-def inferred(key: str, request: Request, standing: Standing) -> Inferred:
-    """Whose version holds the target was approved; of any other, nothing tells whether it was rejected or withdrawn."""
+def inferred(gone: Gone, standing: Standing) -> Inferred:
+    """Whose version came to hold the target was approved; of others, nothing tells if they were rejected or withdrawn.
+
+    A request for what was there already approved nothing: otherwise whoever files and withdraws one after a bypass
+    would have it on record as approved.
+    """
     if not standing.exists:
-        return Inferred(key, request, Resolution.GONE, "its version or model was deleted")
-    if standing.holds:
-        return Inferred(key, request, Resolution.APPROVED, "it is not open any more, and its version holds the target")
-    return Inferred(key, request, Resolution.GONE, "it is not open any more, and its version does not hold the target")
+        what, said = Resolution.GONE, "its version or model was deleted"
+    elif standing.holds and gone.held_before:
+        what, said = Resolution.GONE, "it is not open any more, and its version held the target before it was asked for"
+    elif standing.holds:
+        what, said = Resolution.APPROVED, "it is not open any more, and its version holds the target"
+    else:
+        what, said = Resolution.GONE, "it is not open any more, and its version does not hold the target"
+    return Inferred(gone.key, gone.request, what, said)

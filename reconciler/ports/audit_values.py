@@ -112,10 +112,14 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """An open request of an earlier cycle that is not listed any more, and its key. Names are as they may be shown."""
+    """An open request of an earlier cycle that is not listed any more, and its key. Names are as they may be shown.
+
+    `held_before`: its version was on record as a holder of the target before it was asked for.
+    """
 
     key: str
     request: Request
+    held_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ def look_at(transport: Transport, places: Sequence[Place]) -> Look:
     for place in places:
         try:
             if place.target.is_stage:
-                versions.append(seen_version(get_version(transport, place.model, place.version)))
+                versions.append(seen_version(_version_of(transport, place)))
             else:
                 if place.model not in models:
                     models[place.model] = seen_model(_get_model(transport, place.model))
@@ -192,6 +192,17 @@ def look_at(transport: Transport, places: Sequence[Place]) -> Look:
         except Refused:
             refused.add(place)
     return Look(versions, list(models.values()), frozenset(gone), refused=frozenset(refused))
+
+
+def _version_of(transport: Transport, place: Place) -> Row:
+    """Raises NotFound where it is gone, and Refused where the account may not see it."""
+    try:
+        return get_version(transport, place.model, place.version)
+    except Refused:
+        # Under basic-auth nobody but an administrator may ask for versions of a model that was deleted; of the model
+        # itself everybody is told that there is none.
+        _get_model(transport, place.model)
+        raise
 
 
 def _require_named(transport: Transport, model: SeenModel, place: Place) -> None:

@@ -62,6 +62,25 @@ def test_a_request_that_is_gone_while_its_version_holds_the_target_was_approved_
 
 
 @on_each
+def test_a_request_for_what_was_there_already_approves_nothing_when_it_is_withdrawn(
+    world: World, observing: Daemon, model: str
+) -> None:
+    """Otherwise whoever moves a version, files a request and withdraws it would have the move on record as approved."""
+    world.version(model, UNDECIDED)
+    observing.cycle()
+    world.ask(model)
+    world.approve_by_hand(model)
+    for _ in range(3):
+        observing.full_look()
+    world.ask(model)
+    observing.cycle()
+    world.withdraw(model)
+    for _ in range(2):
+        observing.cycle()
+    assert resolutions(observing, model) == [("gone", "unknown")]
+
+
+@on_each
 def test_of_one_that_is_gone_otherwise_nothing_tells_whether_it_was_withdrawn(
     world: World, observing: Daemon, model: str
 ) -> None:

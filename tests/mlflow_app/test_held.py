@@ -13,7 +13,7 @@ from requests.auth import HTTPBasicAuth
 
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
-from reconciler.domain.looks import Wanted
+from reconciler.domain.looks import Place, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.registry.app import AppRegistry
@@ -134,3 +134,14 @@ def test_a_move_past_the_app_is_a_bypass_even_while_a_request_for_it_is_open(
         run(daemon.policy, Mode.OBSERVE)
     assert rows(daemon, "SELECT began_by FROM tenures WHERE model = 'asked-and-smuggled'") == [("bypass",)]
     daemon.engine.dispose()
+
+
+def test_a_model_that_was_deleted_is_gone_for_an_account_that_administers_nothing(auth_uri: str) -> None:
+    """basic-auth refuses to show versions of such a model, as it does those that the account may not read."""
+    root = Person(auth_uri, "root")
+    places = [Place(root.model(name), "1", Target.parse("Production")) for name in ("deleted-by-root", "still-there")]
+    root.call("DELETE", "registered-models/delete", json={"name": "deleted-by-root"})
+    denied = {"username": "svc", "resource_type": "registered_model", "resource_id": "still-there"}
+    root.call("POST", "/api/3.0/mlflow/users/permissions/grant", json={**denied, "permission": "DENY"})
+    seen = registry_of(auth_uri, "svc").look_at(places)
+    assert (seen.gone, seen.refused) == (frozenset(places[:1]), frozenset(places[1:]))

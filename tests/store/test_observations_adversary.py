@@ -230,3 +230,20 @@ def test_bounds_are_in_order_where_the_databases_clock_was_set_back(looking: Loo
     assert looking.tenures() == [("1", "Production", "person", "unrecorded")]
     order = "last_seen_without <= first_seen_with, last_seen_with <= first_seen_without"
     assert [tuple(map(bool, row)) for row in looking.rows(f"SELECT {order} FROM tenures")] == [(True, True)]
+
+
+def test_a_bypass_that_was_asked_for_and_withdrawn_does_not_come_back_as_a_rollback(looking: Looking) -> None:
+    looking.version("1", accuracy="")
+    looking.cycle()
+    looking.move("1")
+    looking.cycles(2)
+    request = looking.registry.file("fraud", "1", accuracy="")
+    looking.cycle()
+    looking.registry.withdraw(request)
+    looking.cycle()
+    assert looking.rows("SELECT resolution FROM resolutions") == [("gone",)]
+    looking.registry.holders.clear()
+    looking.cycles(2)
+    looking.move("1")
+    looking.cycles(2)
+    assert [began for _, _, began, _ in looking.tenures()] == ["bypass", "bypass"]
