@@ -84,7 +84,9 @@ def without_names(fact: T, key: str, members: Collection[str], globs: tuple[str,
 
 
 def _withhold_entry(fact: object, name: str, entry: str, withheld: Withheld) -> None:
-    there = getattr(fact, name, None) or {}
+    there = getattr(fact, name, None)
+    if there is None:
+        there = {}
     partial = _like(there, {one: value for one, value in there.items() if one != entry})
     partial.withheld = {**partial.withheld, entry: withheld}
     object.__setattr__(fact, name, partial)

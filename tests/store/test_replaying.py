@@ -23,6 +23,7 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.stored_decisions import Chosen, parts_of
 from reconciler.domain.agreement import Recorded, RecordedCheck
 from reconciler.domain.captured import as_captured
+from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.evaluate import evaluate
@@ -34,6 +35,8 @@ from reconciler.domain.evidence import (
     Needs,
     Reading,
     RunFacts,
+    SignatureFacts,
+    TenureFacts,
     VersionFacts,
 )
 from reconciler.domain.keeping import within_room
@@ -45,7 +48,17 @@ from reconciler.policy.replay import Change, Judging, replayed
 from tests.builders import REGISTRY, a_request, with_answer
 from tests.postgres import PostgresServer
 from tests.store.test_reperforming import as_owner, record
-from tests.unit.test_policy_properties import ANY, NOW, evidences, named, policies, rules, shown
+from tests.unit.test_policy_properties import (
+    ANY,
+    NOW,
+    SHOWN_SIGNATURES,
+    TENURES,
+    evidences,
+    named,
+    policies,
+    rules,
+    shown,
+)
 from tests.whole_evidence import NOW as THEN
 from tests.whole_evidence import whole
 
@@ -155,7 +168,11 @@ TIERS = st.dictionaries(st.sampled_from(["tier", "other"]), st.sampled_from("12"
 def shown_in_full(draw: st.DrawFn) -> Evidence:
     """All that a registry shows, of which there may be no room for all."""
     tags = draw(st.dictionaries(st.sampled_from("tu"), st.sampled_from("xy")))
-    evidence = draw(st.one_of(evidences(), st.builds(shown, AS_MUCH, st.just(tags))))
+    evidence = draw(evidences())
+    if draw(st.booleans()):
+        evidence = draw(st.builds(shown, AS_MUCH, st.just(tags)))
+        for kind, answers in ((TenureFacts, TENURES), (SignatureFacts, SHOWN_SIGNATURES)):
+            evidence = with_answer(evidence, kind, draw(answers))
     run, version = evidence.fact(RunFacts), evidence.fact(VersionFacts)
     assert isinstance(version, VersionFacts)
     evidence = evidence.knowing(replace(version, left_out={})).knowing(ModelFacts(draw(TIERS), Text.of("x")))
@@ -194,6 +211,8 @@ def _recorded(verdict: Verdict) -> Recorded:
 def test_what_was_asked_for_is_judged_as_it_was(then: Rules, full: Evidence, room: int) -> None:
     policy, request = loaded(then).policy, a_request("credit-cards", NOW)
     needs = policy.needs(request)
+    tenure = full.fact(TenureFacts)
+    assume(not (needs.held and isinstance(tenure, Absent) and tenure.code == AbsenceCode.NOT_ASKED))
     stored = gathered(full, needs, room)
     assert evaluate(policy, request, as_captured(stored, needs, needs), NOW) == evaluate(policy, request, stored, NOW)
 

@@ -17,7 +17,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.salted import KEPT, document_of, fields_of
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, VerdictKind
-from reconciler.domain.withheld import Withheld
+from reconciler.domain.withheld import REDACTED, Withheld
 from reconciler.judging import judge_again, judge_batch
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Listed
@@ -124,6 +124,16 @@ def test_what_is_withheld_is_neither_there_nor_missing() -> None:
         with pytest.raises(Withheld, match=r"version\.tags\.owner is kept out by evidence\.exclude"):
             ask()
     assert fact.tags.get("another") is None
+
+
+def test_of_several_tags_that_are_withheld_none_is_taken_for_absent_though_no_other_is_left() -> None:
+    version = VersionFacts("r1", "runs:/r1/m", "READY", "None", Text.of(""), {"a": Text.of("x"), "b": Text.of("x")})
+    left = evidence_of(NOW, version, Absent("no_run", "none")).withholding(["version.tags.a", "version.tags.b"], REDACTED)
+    fact = left.fact(VersionFacts)
+    assert isinstance(fact, VersionFacts)
+    for name in "ab":
+        with pytest.raises(Withheld, match=f"version.tags.{name} was redacted"):
+            fact.tags.get(name)
 
 
 def test_a_policy_that_asks_for_what_is_kept_out_says_so_in_one_line_for_each_check() -> None:
