@@ -128,8 +128,8 @@ def test_what_is_withheld_is_neither_there_nor_missing() -> None:
 
 def test_of_several_tags_that_are_withheld_none_is_taken_for_absent_though_no_other_is_left() -> None:
     version = VersionFacts("r1", "runs:/r1/m", "READY", "None", Text.of(""), {"a": Text.of("x"), "b": Text.of("x")})
-    left = evidence_of(NOW, version, Absent("no_run", "none")).withholding(["version.tags.a", "version.tags.b"], REDACTED)
-    fact = left.fact(VersionFacts)
+    evidence = evidence_of(NOW, version, Absent("no_run", "none"))
+    fact = evidence.withholding(["version.tags.a", "version.tags.b"], REDACTED).fact(VersionFacts)
     assert isinstance(fact, VersionFacts)
     for name in "ab":
         with pytest.raises(Withheld, match=f"version.tags.{name} was redacted"):
