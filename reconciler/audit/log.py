@@ -207,7 +207,7 @@ def recorded(connection: Connection) -> Iterator[Recording]:
     state = locked(connection)
     if not state.complete:
         raise SchemaMismatch(
-            "the audit database has rows that are not in its log yet: run `mlflow-reconciler db upgrade` to finish"
+            "the log of the audit database is not complete yet: run `mlflow-reconciler db upgrade` to finish"
         )
     recording = Recording(connection, state.size)
     yield recording

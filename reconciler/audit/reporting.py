@@ -15,7 +15,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, false, func, or_, select, union
 
 from reconciler import __version__
 from reconciler.audit.heads import head_now
@@ -232,9 +232,15 @@ def touching(reading: Reading, table: Table) -> list[ColumnElement[bool]]:
 
 
 def overlapping(reading: Reading, began: Any, ended: Any) -> list[ColumnElement[bool]]:
-    """What began before the period ends, and has not ended before it begins; no end: it goes on."""
-    conditions: list[ColumnElement[bool]] = [began < reading.until]
-    return conditions if reading.since is None else [*conditions, or_(ended.is_(None), ended > reading.since)]
+    """What began before the period ends, and has not ended before it begins; no end: it goes on.
+
+    Of a period that is yet to come nothing is on record, what goes on now included.
+    """
+    if reading.since is None:
+        return [began < reading.until]
+    if reading.since > reading.until:
+        return [false()]
+    return [began < reading.until, or_(ended.is_(None), ended > reading.since)]
 
 
 # --- what stands above each report ---------------------------------------------------------------------------

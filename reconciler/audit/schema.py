@@ -214,7 +214,7 @@ def require_head(engine: Engine, remedy: str = _UPGRADE) -> None:
         gap = f"is at revision {revision}, and this version needs {head()}"
         raise SchemaMismatch(f"audit database {where} {gap}: {remedy}")
     if not log_is_complete:
-        raise SchemaMismatch(f"audit database {where} has rows that are not in its log yet: {remedy} to finish")
+        raise SchemaMismatch(f"the log of audit database {where} is not complete yet: {remedy} to finish")
 
 
 def _is_missing_file(engine: Engine) -> bool:

@@ -147,7 +147,7 @@ def _refuse_existing(files: Files) -> None:
     for path, (content, _) in files.items():
         if not _is_there(path, content) and (path.exists() or path.is_symlink()):
             remedy = "change it yourself, or remove it, or choose another --directory"
-            raise SettingsError([f"{path} exists, does not say what you answered, and is not overwritten: {remedy}"])
+            raise SettingsError([f"{path} exists, says something else, and is not overwritten: {remedy}"])
 
 
 def _is_there(path: Path, content: str) -> bool:

@@ -74,7 +74,7 @@ def test_nothing_that_exists_is_overwritten(mlflow_uri: str, tmp_path: Path) -> 
     (tmp_path / "set-up/policy.yaml").write_text("mine")
     done = init(tmp_path, "--server", mlflow_uri)
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
-    assert "policy.yaml exists, does not say what you answered, and is not overwritten" in done.stderr
+    assert "policy.yaml exists, says something else, and is not overwritten" in done.stderr
     assert [path.name for path in (tmp_path / "set-up").iterdir()] == ["policy.yaml"]
     assert (tmp_path / "set-up/policy.yaml").read_text() == "mine"
 
@@ -169,7 +169,7 @@ def test_after_a_server_was_down_the_same_answers_go_on_and_others_change_nothin
     assert again.stdout.startswith("".join(f"kept {tmp_path}/set-up/{name}.yaml\n" for name in ("config", "policy")))
     other = init(tmp_path, "--server", mlflow_uri)
     assert (other.returncode, other.stdout, other.stderr.count("\n")) == (78, "", 1)
-    assert "config.yaml exists, does not say what you answered, and is not overwritten" in other.stderr
+    assert "config.yaml exists, says something else, and is not overwritten" in other.stderr
     assert {path: path.read_bytes() for path in files} == files
 
 

@@ -155,6 +155,14 @@ def test_a_period_without_a_gap_is_not_qualified_by_one(past: Past) -> None:
         assert any("1 gap longer" in one for one in answer.qualifications)
 
 
+def test_what_holds_a_target_now_is_not_of_a_period_that_is_yet_to_come(past: Past) -> None:
+    tomorrow = past.truth.cycles[-1][1] + timedelta(days=1)
+    with answered(past, "completeness", since=tomorrow, until=tomorrow + timedelta(days=1)) as answer:
+        assert answer.counts["tenures"] == len(rows_of(answer, "tenures")) == 0
+    with answered(past, "bypasses", since=tomorrow) as answer:
+        assert not rows_of(answer, "bypasses")
+
+
 def test_the_time_before_the_first_daemon_is_a_gap(past: Past) -> None:
     first = past.truth.cycles[0][0]
     with answered(past, "operated", since=first - timedelta(days=9), until=5) as answer:

@@ -293,7 +293,7 @@ def test_what_is_older_than_the_log_is_taken_in_and_an_interruption_resumed(
     with pytest.raises(KeyboardInterrupt):
         take_in(engine, interrupt)
     assert 0 < len(leaves(engine)) < whole < TAKEN_IN_TOGETHER
-    with pytest.raises(SchemaMismatch, match="not in its log yet: run `mlflow-reconciler db upgrade`"):
+    with pytest.raises(SchemaMismatch, match="is not complete yet: run `mlflow-reconciler db upgrade`"):
         schema.require_head(engine)
     with pytest.raises(SchemaMismatch, match="db upgrade"):
         note_pause(engine, PAUSE, "a test", "me")

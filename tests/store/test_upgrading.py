@@ -295,7 +295,7 @@ def test_evidence_is_moved_in_parts_and_an_interruption_leaves_each_in_one_place
     with pytest.raises(DBAPIError, match="append-only"), there.begin() as connection:
         connection.execute(text("UPDATE decisions SET evidence = ''"))
     engine = make_engine(earlier.url)
-    with pytest.raises(SchemaMismatch, match="not in its log yet: run `mlflow-reconciler db upgrade`"):
+    with pytest.raises(SchemaMismatch, match="is not complete yet: run `mlflow-reconciler db upgrade`"):
         schema.require_head(engine)
     seen: list[tuple[int, int]] = []
     schema.upgrade(earlier.url, lambda done, of: seen.append((done, of)))

@@ -163,7 +163,7 @@ def _qualifications(counts: Mapping[str, Any]) -> Iterator[str]:
     if many := causes[UNEXPLAINED]:
         yield f"{counted(many, 'tenure')} will be explained by the next look"
     if many := counts["perhaps"]:
-        yield f"{counted(many, 'tenure')} may lie outside the period: its times are known up to the looks around them"
+        yield f"{counted(many, 'tenure')} may lie outside the period: times are known up to the looks around them"
 
 
 def _answer(reading: Reading) -> Answer:
