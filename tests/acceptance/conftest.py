@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pytest
@@ -22,6 +22,9 @@ from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Transport
 from tests import command
 from tests.servers import OlderServers, label, tried
+
+if TYPE_CHECKING:
+    from tests.acceptance.laboratory import Laboratory
 
 API = "/api/2.0/mlflow"
 REQUEST = "transition_request.stage.Production"
@@ -224,6 +227,20 @@ def name() -> Callable[[str], str]:
     """Model names that no other test uses."""
     unique = f"{uuid.uuid4().hex[:8]}-{next(_numbers)}"
     return lambda model: f"{model}-{unique}"
+
+
+@pytest.fixture
+def lab(server: Server, name: Callable[[str], str]) -> Laboratory:
+    from tests.acceptance.laboratory import Laboratory
+
+    return Laboratory(server, name)
+
+
+@pytest.fixture
+def lab3(lab: Laboratory) -> Laboratory:
+    if not lab.server.has_logged_models:
+        pytest.skip(f"MLflow {lab.server.release} has no logged models")
+    return lab
 
 
 @pytest.fixture

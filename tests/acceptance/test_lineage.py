@@ -22,18 +22,6 @@ from tests.servers import python_of
 Name = Callable[[str], str]
 
 
-@pytest.fixture
-def lab(server: Server, name: Name) -> Laboratory:
-    return Laboratory(server, name)
-
-
-@pytest.fixture
-def lab3(lab: Laboratory) -> Laboratory:
-    if not lab.server.has_logged_models:
-        pytest.skip(f"MLflow {lab.server.release} has no logged models")
-    return lab
-
-
 # --- what is honest ------------------------------------------------------------------------------------------
 
 

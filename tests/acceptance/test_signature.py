@@ -31,18 +31,6 @@ signature:
 WITHOUT_ZIP = SIGNATURE.replace("income: double", "zip: string")
 
 
-@pytest.fixture
-def lab(server: Server, name: Name) -> Laboratory:
-    return Laboratory(server, name)
-
-
-@pytest.fixture
-def lab3(lab: Laboratory) -> Laboratory:
-    if not lab.server.has_logged_models:
-        pytest.skip(f"MLflow {lab.server.release} has no logged models")
-    return lab
-
-
 def put(uri: str, place: str, file: str, content: str | bytes = MLMODEL) -> None:
     """A file at an address of `mlflow-artifacts:/`, as MLflow's client sends it there."""
     path = place.removeprefix("mlflow-artifacts:/")
