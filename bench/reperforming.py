@@ -1,4 +1,4 @@
-"""How long it takes to judge stored decisions again: `audit reperform`, as it is typed.
+"""How long it takes to judge stored decisions again: `audit reperform` and `policy replay`, as they are typed.
 
     make bench BENCH_ARGS=reperform
     make bench BENCH_ARGS='reperform --decisions 100000 --write'
@@ -8,27 +8,40 @@ Each decision rests on 8 kB of evidence in about 60 fields, and has three checks
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from bench.audit import grow
-from bench.commands import cost_of
+from bench.commands import Cost, cost_of
 from bench.databases import each_database, of_databases
+from bench.evidence import POLICY
 from bench.sections import Section
 
 _SECTION = Section(
     "reperform",
     "Judging decisions again",
-    "`audit reperform` over all decisions, each with 8 kB of evidence and three checks, in a process for each core.\n"
-    "Seconds of the processors count where others work on the machine, too. Made by\n"
-    "`make bench BENCH_ARGS='reperform --decisions 100000 --write'`.",
+    "`audit reperform` over all decisions, and `policy replay` of a policy with a stricter bound. Each decision has\n"
+    "8 kB of evidence and three checks; there is a process for each core. Seconds of the processors count where\n"
+    "others work on the machine, too. Made by `make bench BENCH_ARGS='reperform --decisions 100000 --write'`.",
 )
 
 
 def measure(url: str, decisions: int) -> Iterator[tuple[str, str]]:
     grow(url, decisions)
-    cost = cost_of(url, "audit", "reperform")
-    assert f"{decisions} agree" in cost.output
-    yield "seconds on the clock", f"{cost.clock:.1f}"
+    again = cost_of(url, "audit", "reperform")
+    assert f"{decisions} agree" in again.output
+    yield from _told("`audit reperform`", again, decisions)
+    with tempfile.TemporaryDirectory() as folder:
+        stricter = Path(folder, "policy.yaml")
+        stricter.write_text(POLICY.replace("min: 0", "min: 0.5"))
+        replayed = cost_of(url, "policy", "replay", str(stricter))
+    assert f"of {decisions} decisions" in replayed.output
+    yield from _told("`policy replay`", replayed, decisions)
+
+
+def _told(command: str, cost: Cost, decisions: int) -> Iterator[tuple[str, str]]:
+    yield f"{command}: seconds on the clock", f"{cost.clock:.1f}"
     yield "seconds of the processors, all processes together", f"{cost.cpu:.1f}"
     yield "decisions a second and core", f"{decisions / cost.cpu:,.0f}"
     yield "most memory of one process", f"{cost.memory} MB"
