@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,12 @@ LONG_FILES = (
     "crash/test_refiling.py", "mlflow_app/test_fuzz_servers.py", "crash/test_states.py", "crash/test_pgbouncer.py",
 )  # fmt: skip
 HEAVY_FOLDERS = ("acceptance", "mlflow_app", "operations", "contract", "store", "crash", "packaging")
+
+
+def pytest_configure() -> None:
+    """Commands heed Ctrl-C, also where a shell runs the tests in the background, and has them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

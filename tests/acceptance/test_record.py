@@ -96,7 +96,7 @@ def test_what_is_excluded_is_in_neither_record_nor_explanation_nor_log(
     told = recorded(product)["evidence"]
     assert told["excluded_names"] == sorted(out)
     for place in (explained, once.stdout + once.stderr, shown, record, product.ok("audit", "report", "decisions")):
-        assert not any(secret in place for secret in ("ada@example.com", "learning_rate", "train.py", "3c4d"))
+        assert not any(secret in place for secret in ("ada@example.com", "learning_rate", "train.py", "3c4d-holdout"))
     assert "user" not in told["run"]
     assert told["run"]["git_commit"]
     assert [one["name"] for one in told["run"]["datasets"]] == ["train"]
@@ -111,7 +111,7 @@ def test_all_of_a_decision_is_printed_for_people_harmlessly_and_within_80_column
     product.ok("once")
     whole = recorded(product)
     text = product.ok("audit", "show", whole["decision_id"])
-    of_the_registry = ("ada@example.com", "train.py", "c0ffee", "learning_rate", "holdout (3c4d), testing")
+    of_the_registry = ("ada@example.com", "train.py", "c0ffee", "learning_rate", "holdout (3c4d-holdout), testing")
     ours = (whole["daemon"], whole["policy_digest"], whole["request"]["id"], "min: 0.90", "production-accuracy")
     for told in (run_id, "please\\u001b[2J", *of_the_registry, *ours):
         assert told in text

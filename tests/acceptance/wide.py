@@ -22,7 +22,7 @@ def wide_version(server: Server, model: str, *, logged_model: bool = True) -> st
     id = str(run.info.run_id)
     logged = [Metric(key, value, timestamp=1_700_000_000_000, step=3) for key, value in METRICS.items()]
     client.log_batch(id, logged, [Param(*one) for one in PARAMS.items()], [RunTag(*one) for one in TAGS.items()])
-    client.log_inputs(id, [dataset("train", "1a2b", "training"), dataset("holdout", "3c4d", "testing")])
+    client.log_inputs(id, [dataset("train", "1a2b", "training"), dataset("holdout", "3c4d-holdout", "testing")])
     source = f"runs:/{id}/model"
     more: dict[str, str] = {}
     if logged_model and server.has_logged_models:

@@ -233,7 +233,8 @@ def test_a_case_of_a_decision_that_other_code_judged_does_not_pass(
 def test_a_cycle_decides_the_others_while_one_check_hangs(audit_url: str, mine: Load) -> None:
     """What hangs is tried thrice in a minute, and no request waits for it beyond that."""
     hangs = 'if evidence.run.metrics["validation_accuracy"].value > 0.96:\n    time.sleep(600)\nreturn passed("fine")'
-    plugins = mine(source_of(hangs), seconds=4)
+    # The same code would be the same process, which remembers the failures of the minute before.
+    plugins = mine(source_of(f"{hangs}  # {audit_url}"), seconds=4)
     registry = Registry()
     for number in range(20):
         registry.file(f"m{number:02}", "1", accuracy="0.97" if number < 2 else "0.9")
