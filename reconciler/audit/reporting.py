@@ -49,18 +49,6 @@ class Asked:
     longer_than: timedelta = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class OfTenure:
-    """What each row about a tenure begins with."""
-
-    tenure_id: int
-    registry: str
-    workspace: str
-    model: str
-    version: str
-    target: str
-
-
 class Reading:
     """One state of the database, and what is asked of it.
 

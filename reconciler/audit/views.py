@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
@@ -11,6 +12,18 @@ from reconciler.audit.tables import UtcMillis
 
 _METADATA = MetaData()
 _PLACE = "registry workspace model version target"
+
+
+@dataclass(frozen=True, slots=True)
+class OfTenure:
+    """What each row about a tenure begins with."""
+
+    tenure_id: int
+    registry: str
+    workspace: str
+    model: str
+    version: str
+    target: str
 
 
 def _view(name: str, texts: str, moments: str, numbers: str = "", truths: str = "") -> Table:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, case, desc, func, or_, select
 
-from reconciler.audit.reporting import OfTenure, Reading, touching, typed
+from reconciler.audit.reporting import Reading, touching, typed
 from reconciler.audit.reports.completeness import EXCEPTION, Tenure, counted_as, tenures
 from reconciler.audit.tables import DecisionRow
-from reconciler.audit.views import TENURES
+from reconciler.audit.views import TENURES, OfTenure
 
 _EXCEPTIONS = func.count(case((counted_as() == EXCEPTION, 1)))
 

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, literal, or_, select
 
 from reconciler.audit.control import first_state
-from reconciler.audit.reporting import Answer, OfTenure, Reading, Report, Section, columns_of, shown, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, shown, typed
 from reconciler.audit.tables import DecisionRow
-from reconciler.audit.views import GAPS, TENURES
+from reconciler.audit.views import GAPS, TENURES, OfTenure
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 

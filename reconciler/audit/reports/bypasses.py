@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import case, func, select
 
-from reconciler.audit.reporting import Answer, OfTenure, Reading, Report, Section, columns_of, touching, typed
-from reconciler.audit.views import BYPASSES
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.views import BYPASSES, OfTenure
 from reconciler.domain.text import counted
 
 # How a bypass stands, the worst first.

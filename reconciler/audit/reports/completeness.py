@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, se
 
 from reconciler.audit.control import Control, controls, doubts, observed
 from reconciler.audit.observation_tables import WatchedScopeRow
-from reconciler.audit.reporting import Answer, OfTenure, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
 from reconciler.audit.tables import DecisionRow
-from reconciler.audit.views import TENURES
+from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.causes import Cause
 from reconciler.domain.request import Assurance
 from reconciler.domain.text import counted

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
 from reconciler.audit.observation_tables import DriftRow, LookRow
 from reconciler.audit.reporting import (
     Answer,
-    OfTenure,
     Reading,
     Report,
     Section,
@@ -22,7 +21,7 @@ from reconciler.audit.reporting import (
     touching,
     typed,
 )
-from reconciler.audit.views import TENURES
+from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 
