@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from reconciler.domain.baselines import Holding
 from reconciler.domain.holder_facts import Arrival
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from reconciler.audit.statements import Served
 
 
+T = TypeVar("T")
+_NOT_THERE: Final = (AuditUnavailable, SchemaMismatch)
+
+
 class RecordIfThere:
     """`Arrivals` of a registry. The database is opened when it is asked: most policies need none to be explained."""
 
@@ -35,9 +39,8 @@ class RecordIfThere:
         try:
             with self._read() as (connection, served):
                 return arrivals_of(connection, served, holdings)
-        except (AuditUnavailable, SchemaMismatch) as error:
-            unknown = Arrival(why=f"no audit database tells how it came there ({visible(str(error), 200)})")
-            return {one.place: unknown for one in holdings}
+        except _NOT_THERE as error:
+            return _of_each(holdings, Arrival(why=f"no audit database tells how it came there ({_short(error)})"))
 
     def times_held(self, holdings: Sequence[Holding]) -> Mapping[Place, TimeHeld]:
         """As `arrivals`."""
@@ -46,9 +49,8 @@ class RecordIfThere:
         try:
             with self._read() as (connection, served):
                 return times_held(connection, served, holdings)
-        except (AuditUnavailable, SchemaMismatch) as error:
-            unknown = TimeHeld(True, why=f"no audit database tells it ({visible(str(error), 200)})")
-            return {one.place: unknown for one in holdings}
+        except _NOT_THERE as error:
+            return _of_each(holdings, TimeHeld(True, why=f"no audit database tells it ({_short(error)})"))
 
     def stuck(self, request: Request) -> list[Stuck] | None:
         """What keeps a request from an answer: its decision, its judging, or the list that it is in.
@@ -61,7 +63,7 @@ class RecordIfThere:
         try:
             with self._read() as (connection, served):
                 found = stuck(connection, served)
-        except (AuditUnavailable, SchemaMismatch):
+        except _NOT_THERE:
             return None
         # A list has neither model nor version.
         about = [one for one in found if (one.model, one.version) in {place, ("", "")}]
@@ -78,3 +80,11 @@ class RecordIfThere:
         served = Served(visible_name(self._registry.uri), visible_name(self._registry.workspace))
         with schema.opened_at_head(url, Access.READ) as engine, Session(engine).snapshot() as connection:
             yield connection, served
+
+
+def _of_each(holdings: Sequence[Holding], unknown: T) -> Mapping[Place, T]:
+    return {one.place: unknown for one in holdings}
+
+
+def _short(error: Exception) -> str:
+    return visible(str(error), 200)

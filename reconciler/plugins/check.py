@@ -41,6 +41,15 @@ class Needs:
     run_user: bool = False
     holder: bool = False
 
+    @property
+    def reads_run(self) -> bool:
+        """Where names are asked for, so is what has them."""
+        return self.run or self.run_user or bool(self.metrics or self.metric_globs or self.params)
+
+    @property
+    def reads_registered_model(self) -> bool:
+        return self.registered_model or bool(self.model_tags)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

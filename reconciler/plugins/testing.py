@@ -37,12 +37,11 @@ def found(check: Check[Any], value: object, *, now: datetime = _THEN, **given: G
 
 def evidence_of(needs: Needs, *, now: datetime = _THEN, **given: Given) -> Evidence:
     """Evidence as a check with these needs sees it."""
-    metrics = bool(needs.metrics or needs.metric_globs)
     asked = {
         "version": True,
-        "run": needs.run or needs.run_user or metrics or bool(needs.params),
+        "run": needs.reads_run,
         "logged_model": needs.logged_model,
-        "registered_model": needs.registered_model or bool(needs.model_tags),
+        "registered_model": needs.reads_registered_model,
         "holder": needs.holder,
     }
     there: dict[str, Given] = {"version": {}, "registered_model": {}, **given}

@@ -10,10 +10,14 @@ from reconciler.domain.code_facts import Code
 from reconciler.domain.evidence import Needs
 from reconciler.domain.plugin_checks import About, PluginCheck, PluginFault, Terms, kind_of
 from reconciler.domain.text import visible
+from reconciler.plugins.check import Needs as NeedsOfPlugin
 from reconciler.policy.plugin_process import Answer, PluginProcess
 from reconciler.policy.plugins import PluginError
 
 _KEPT: Final = 10_000
+# What a plugin asks for by name, and what as a whole.
+_NAMES: Final = ("metrics", "metric_globs", "tags", "model_tags", "params")
+_PARTS: Final = ("run", "logged_model", "registered_model", "run_user", "holder")
 
 # By name and time: as long as its code is the same, a kind stays the one that it is, with its process.
 _LOADED: dict[tuple[str, float], type[PluginCheck]] = {}
@@ -120,21 +124,20 @@ class LoadedPlugin:
 
 
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:
-    """Where names are asked for, so is what has them."""
-    names = {key: frozenset(map(str, told[key])) for key in ("metrics", "metric_globs", "tags", "model_tags", "params")}
-    asked = {key: bool(told[key]) for key in ("run", "logged_model", "registered_model", "run_user", "holder")}
-    metrics = bool(names["metrics"])
+    names: dict[str, Any] = {name: frozenset(map(str, told[name])) for name in _NAMES}
+    parts: dict[str, Any] = {part: bool(told[part]) for part in _PARTS}
+    asked = NeedsOfPlugin(**names, **parts)
     return Needs(
-        metrics=names["metrics"],
-        metric_globs=names["metric_globs"],
-        tags=names["tags"],
-        model_tags=names["model_tags"],
-        params=names["params"],
-        run=asked["run"] or asked["run_user"] or metrics or bool(names["metric_globs"] or names["params"]),
-        logged_model=asked["logged_model"],
-        metrics_of_logged_model=asked["logged_model"] and metrics,
-        registered_model=asked["registered_model"] or bool(names["model_tags"]),
-        run_user=asked["run_user"],
-        holder=asked["holder"],
+        metrics=asked.metrics,
+        metric_globs=asked.metric_globs,
+        tags=asked.tags,
+        model_tags=asked.model_tags,
+        params=asked.params,
+        run=asked.reads_run,
+        logged_model=asked.logged_model,
+        metrics_of_logged_model=asked.logged_model and bool(asked.metrics),
+        registered_model=asked.reads_registered_model,
+        run_user=asked.run_user,
+        holder=asked.holder,
         codes=frozenset({code}),
     )
