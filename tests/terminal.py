@@ -82,7 +82,11 @@ class Watched:
         self.presses("\x1a")
         _, status = os.waitpid(self._process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
-        return os.read(self._inside, 65536).decode()
+        shown = b""
+        # A terminal hands over what was written in parts.
+        while select.select([self._inside], [], [], 0.2)[0]:
+            shown += os.read(self._inside, 65536)
+        return shown.decode()
 
     def goes_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
