@@ -26,9 +26,9 @@ from bench.evidence import POLICY, REGISTRY, judged, size_of
 from bench.sections import Section
 from reconciler.audit import schema
 from reconciler.audit.database import SNAPSHOT, Access, make_engine, opened
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
-from reconciler.audit.picture import picture_of
 from reconciler.audit.reader import AuditReader
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.running.picture import picture_of
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, func, select, text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
-from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce

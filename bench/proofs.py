@@ -24,10 +24,10 @@ from bench.audit import Grown
 from bench.sections import Section, table
 from reconciler.audit.database import Access, one_state, opened
 from reconciler.audit.dossiers import dossier_of
-from reconciler.audit.head_files import read
-from reconciler.audit.heads import HeadKeeper
+from reconciler.audit.log.head_files import read
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.verifying import Asked, verify
 from reconciler.audit.tables import DecisionRow
-from reconciler.audit.verifying import Asked, verify
 
 _SECTION = Section(
     "proofs",

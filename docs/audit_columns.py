@@ -17,7 +17,7 @@ from sqlalchemy.types import BigInteger, Boolean, Integer
 
 from reconciler.audit import views
 from reconciler.audit.cells import Truth
-from reconciler.audit.comparing import EXPECTED
+from reconciler.audit.integrity.comparing import EXPECTED
 from reconciler.audit.reader import REGISTER
 from reconciler.audit.tables import Base, UtcMillis
 

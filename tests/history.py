@@ -16,20 +16,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import Engine
 
 from reconciler.audit import schema
-from reconciler.audit.accepting import acknowledge
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import make_engine
-from reconciler.audit.epochs import note_restored
-from reconciler.audit.heads import HeadKeeper
-from reconciler.audit.judgement_tables import EarlierOutcomeRow, LateEffectRow
-from reconciler.audit.judgements import add_confirmation
-from reconciler.audit.observation_tables import DriftRow
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.decisions.judgement_tables import EarlierOutcomeRow, LateEffectRow
+from reconciler.audit.decisions.judgements import add_confirmation
+from reconciler.audit.evidence.redacting import redact
+from reconciler.audit.holding.accepting import acknowledge
+from reconciler.audit.holding.tables import DriftRow
+from reconciler.audit.log.epochs import note_restored
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.signing import Signer
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.redacting import redact
-from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.requests.resolution_tables import ResolutionRow
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.session import Session
-from reconciler.audit.signing import Signer
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import db_now
 from reconciler.cycle import Cycle, PolicyInForce

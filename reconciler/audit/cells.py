@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Boolean, Dialect, Double
 from sqlalchemy.types import TypeDecorator
 
-from reconciler.audit.canonical import Damaged
+from reconciler.audit.log.canonical import Damaged
 from reconciler.domain.times import parse_iso
 
 

@@ -7,8 +7,8 @@ from itertools import islice, takewhile
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from reconciler.audit.looks import scope_in
-from reconciler.audit.observation_tables import WatchedScopeRow
+from reconciler.audit.holding.looks import scope_in
+from reconciler.audit.holding.tables import WatchedScopeRow
 from reconciler.audit.tables import DecisionRow
 
 # A shell shows no more than fit on a screen.

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from reconciler.audit.canonical import Damaged
+from reconciler.audit.log.canonical import Damaged
 from reconciler.domain.text import visible
 from reconciler.ports import AuditLocked, AuditUnavailable, SchemaMismatch
 

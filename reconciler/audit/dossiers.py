@@ -12,14 +12,14 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, or_, select
 
-from reconciler.audit.canonical import Damaged, bytes_of
-from reconciler.audit.evidence import Slot, Stored, stored_evidence
-from reconciler.audit.evidence_tables import RedactionRow
-from reconciler.audit.heads import first_leaf, size_of_log, stored_root
-from reconciler.audit.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
-from reconciler.audit.log import hashes_of
-from reconciler.audit.log_reading import entries_of
-from reconciler.audit.log_tables import LogLeafRow
+from reconciler.audit.decisions.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
+from reconciler.audit.evidence.storing import Slot, Stored, stored_evidence
+from reconciler.audit.evidence.tables import RedactionRow
+from reconciler.audit.log.appending import hashes_of
+from reconciler.audit.log.canonical import Damaged, bytes_of
+from reconciler.audit.log.heads import first_leaf, size_of_log, stored_root
+from reconciler.audit.log.reading import entries_of
+from reconciler.audit.log.tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionRow, OutcomeRow
 from reconciler.domain.checkpoint import Head, origin_of
 from reconciler.domain.errors import ExitCode, ReconcilerError

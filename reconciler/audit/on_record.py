@@ -8,10 +8,10 @@ from typing import Final
 
 from sqlalchemy import literal, select
 
-from reconciler.audit.abstention_tables import AbstentionRow
-from reconciler.audit.observation_tables import ObservationRow
+from reconciler.audit.holding.tables import ObservationRow
 from reconciler.audit.reporting import Reading
-from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.requests.abstention_tables import AbstentionRow
+from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.tables import DecisionRow, OpenRequestRow
 from reconciler.domain.text import quoted
 

@@ -27,12 +27,12 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as SqlText
 
-from reconciler.audit.bypasses import holding
-from reconciler.audit.evidence import shown, stored_evidence
-from reconciler.audit.judgement_reading import judged_again
+from reconciler.audit.decisions.judgement_reading import judged_again
+from reconciler.audit.decisions.stuck import stuck
+from reconciler.audit.evidence.storing import shown, stored_evidence
+from reconciler.audit.holding.bypasses import holding
 from reconciler.audit.session import Session
 from reconciler.audit.statements import decision_of_pending, matching
-from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import (
     DaemonRow,
     DecisionCheckRow,

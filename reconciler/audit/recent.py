@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from reconciler.audit.log import ENTRIES
-from reconciler.audit.log_reading import HIGHEST_LEAF, keys_not_in_log
-from reconciler.audit.log_tables import LogLeafRow
-from reconciler.audit.moments import moments_in, moments_of
+from reconciler.audit.log.appending import ENTRIES
+from reconciler.audit.log.moments import moments_in, moments_of
+from reconciler.audit.log.reading import HIGHEST_LEAF, keys_not_in_log
+from reconciler.audit.log.tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionRow
 
 # Rows are read from the end in parts that grow, until a whole part is older: one clock that was wrong ends nothing.

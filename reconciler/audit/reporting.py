@@ -18,8 +18,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, false, func, or_, select, union
 
 from reconciler import __version__
-from reconciler.audit.heads import head_now
-from reconciler.audit.running_tables import RunningStateRow
+from reconciler.audit.log.heads import head_now
+from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.statements import Served, matching
 from reconciler.audit.tables import DaemonRow, now_in
 from reconciler.domain.checks.kinds import Kinds

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from sqlalchemy import Table
 
 from reconciler.audit.append_only import APPEND_ONLY
-from reconciler.audit.evidence_tables import RedactionRow
-from reconciler.audit.judgement_tables import EarlierOutcomeRow
-from reconciler.audit.log_tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
-from reconciler.audit.observation_tables import AcknowledgementRow
+from reconciler.audit.decisions.judgement_tables import EarlierOutcomeRow
+from reconciler.audit.evidence.tables import RedactionRow
+from reconciler.audit.holding.tables import AcknowledgementRow
+from reconciler.audit.log.tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.reader import REGISTER
 from reconciler.audit.tables import Base, PauseEventRow
 

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 from sqlalchemy import Connection, select
 
 from reconciler.audit.dossiers import Dossier, dossier_of, written
-from reconciler.audit.log_filling import Progress, unseen
+from reconciler.audit.log.filling import Progress, unseen
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.checkpoint import Head
 from reconciler.domain.times import iso

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from sqlalchemy import Connection, Engine, inspect, text
 
 from reconciler.audit.database import SNAPSHOT, Access, audit_errors, is_read_only, opened, shown_url
-from reconciler.audit.log_filling import Progress, is_complete, take_in, unseen
+from reconciler.audit.log.filling import Progress, is_complete, take_in, unseen
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 
 from reconciler.audit.database import SNAPSHOT, audit_errors
-from reconciler.audit.log import Recording, recorded
+from reconciler.audit.log.appending import Recording, recorded
 from reconciler.ports.errors import AuditUnavailable
 
 

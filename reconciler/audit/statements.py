@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, lit
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from reconciler.audit.observation_tables import (
+from reconciler.audit.holding.tables import (
     HolderRow,
     LookRow,
     ObservationRow,
@@ -20,8 +20,8 @@ from reconciler.audit.observation_tables import (
     UnattributedRow,
     WatchedScopeRow,
 )
-from reconciler.audit.resolution_tables import HistoryCursorRow, ResolutionRow
-from reconciler.audit.running_tables import RunningStateRow
+from reconciler.audit.requests.resolution_tables import HistoryCursorRow, ResolutionRow
+from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.tables import (
     Base,
     DaemonRow,

@@ -8,18 +8,19 @@ from typing import ClassVar
 
 from sqlalchemy import Connection, Engine
 
-from reconciler.audit import decisions, judgements, resolutions
-from reconciler.audit.claims import Answer, Claims
-from reconciler.audit.daemons import Daemons, name_of_once
-from reconciler.audit.decisions import Prepared
-from reconciler.audit.log import Recording
-from reconciler.audit.observations import SqlObservations
-from reconciler.audit.open_requests import OpenRequests, Picture
-from reconciler.audit.pauses import paused_for
-from reconciler.audit.running_states import Last, RunningStates
+from reconciler.audit.decisions import adding, judgements
+from reconciler.audit.decisions.adding import Prepared
+from reconciler.audit.decisions.claims import Answer, Claims
+from reconciler.audit.decisions.stuck import stuck
+from reconciler.audit.holding.observations import SqlObservations
+from reconciler.audit.log.appending import Recording
+from reconciler.audit.requests import resolutions
+from reconciler.audit.requests.open_requests import OpenRequests, Picture
+from reconciler.audit.running.daemons import Daemons, name_of_once
+from reconciler.audit.running.pauses import paused_for
+from reconciler.audit.running.states import Last, RunningStates
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served
-from reconciler.audit.stuck import stuck
 from reconciler.audit.tables import now_in
 from reconciler.domain.decision import Decision, Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.judgements import Confirmation, Findings, LastDecision
@@ -85,10 +86,10 @@ class SqlAuditLog:
         if digest in self._kept:
             return
         with self._session.snapshot() as connection:
-            known = decisions.knows_policy(connection, digest)
+            known = adding.knows_policy(connection, digest)
         if not known:
             with self._session.recording() as recording:
-                decisions.keep_policy(recording, digest, text)
+                adding.keep_policy(recording, digest, text)
         self._kept.add(digest)
 
     def last_decisions(self, keys: Collection[str]) -> Mapping[str, LastDecision]:
@@ -100,21 +101,19 @@ class SqlAuditLog:
             return judgements.findings(connection, decision_ids)
 
     def record(self, *judged: Judged) -> Sequence[Recorded]:
-        ready = [decisions.prepared(one, self._daemon) for one in judged]
+        ready = [adding.prepared(one, self._daemon) for one in judged]
         with self._session.recording() as recording:
             recorded = self._record(recording, ready)
             failpoint("decision to be committed")
         return recorded
 
     def _record(self, recording: Recording, ready: Sequence[Prepared]) -> list[Recorded]:
-        added = decisions.add_decisions(recording, ready)
+        added = adding.add_decisions(recording, ready)
         fence = self._claims.add(recording.connection, [one.decision_id for one in added if one.acts])
         observed = {
-            one.decision_id: Outcome(OutcomeKind.OBSERVED, decisions.NOT_ACTED[one.mode])
-            for one in added
-            if not one.acts
+            one.decision_id: Outcome(OutcomeKind.OBSERVED, adding.NOT_ACTED[one.mode]) for one in added if not one.acts
         }
-        decisions.add_outcomes(recording, observed)
+        adding.add_outcomes(recording, observed)
         return [Recorded(one, fence if one.acts else None) for one in added]
 
     # --- claims ----------------------------------------------------------------------------------------------
@@ -184,13 +183,13 @@ class SqlAuditLog:
     def _end(self, recording: Recording, endings: Sequence[Ending]) -> Sequence[Ending]:
         mine = self._claims.end(recording.connection, [ending.pending for ending in endings])
         ended = [ending for ending in endings if ending.decision.decision_id in mine]
-        decisions.add_outcomes(recording, {ending.decision.decision_id: ending.outcome for ending in ended})
+        adding.add_outcomes(recording, {ending.decision.decision_id: ending.outcome for ending in ended})
         judgements.watch(recording.connection, [ending.decision.decision_id for ending in ended if ending.in_doubt])
         return ended
 
     def lapse(self, pending: Pending, detail: str, successor: Judged | None) -> Lapsed | None:
         lapsed = Ending(pending, Outcome(OutcomeKind.LAPSED, detail), in_doubt=pending.answer_by is not None)
-        ready = [] if successor is None else [decisions.prepared(successor, self._daemon)]
+        ready = [] if successor is None else [adding.prepared(successor, self._daemon)]
         with self._session.recording() as recording:
             if not self._end(recording, [lapsed]):
                 return None

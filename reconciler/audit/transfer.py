@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, Table, delete, func, insert, make_url
 from reconciler.audit import schema
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import Access, audit_errors, one_state, shown_url
-from reconciler.audit.log_filling import Progress, unseen
-from reconciler.audit.log_tables import LogStateRow
+from reconciler.audit.log.filling import Progress, unseen
+from reconciler.audit.log.tables import LogStateRow
 from reconciler.audit.tables import Base
 from reconciler.domain.times import iso
 from reconciler.ports import AuditUnavailable, SchemaMismatch

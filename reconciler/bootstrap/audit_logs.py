@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access
-from reconciler.audit.heads import HeadKeeper
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.signing import Signer, UnusableKey
 from reconciler.audit.one_cycle import OneCycleLog
-from reconciler.audit.signing import Signer, UnusableKey
 from reconciler.audit.store import SqlAuditLog
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.errors import SettingsError

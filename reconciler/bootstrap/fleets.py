@@ -57,8 +57,8 @@ def _on_record(settings: Settings, registry: Speaking) -> tuple[OnRecord, str]:
     """What a database knows, where one is configured and can be read: without it everything else is told."""
     from reconciler.audit import schema
     from reconciler.audit.database import Access, audit_errors, one_state
+    from reconciler.audit.holding.tenures import open_tenures
     from reconciler.audit.statements import Served
-    from reconciler.audit.tenure_reading import open_tenures
 
     served = Served(visible_name(registry.uri), visible_name(registry.workspace))
     try:

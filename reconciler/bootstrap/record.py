@@ -34,7 +34,7 @@ class RecordIfThere:
 
     def arrivals(self, holdings: Sequence[Holding]) -> Mapping[Place, Arrival]:
         """What is on record; of each holder the same, where the database is not there or cannot be read."""
-        from reconciler.audit.arrivals import arrivals_of
+        from reconciler.audit.holding.arrivals import arrivals_of
 
         try:
             with self._read() as (connection, served):
@@ -44,7 +44,7 @@ class RecordIfThere:
 
     def times_held(self, holdings: Sequence[Holding]) -> Mapping[Place, TimeHeld]:
         """As `arrivals`."""
-        from reconciler.audit.tenure_reading import times_held
+        from reconciler.audit.holding.tenures import times_held
 
         try:
             with self._read() as (connection, served):
@@ -57,7 +57,7 @@ class RecordIfThere:
 
         None: the database is not there, or cannot be read.
         """
-        from reconciler.audit.stuck import stuck
+        from reconciler.audit.decisions.stuck import stuck
 
         place = visible_name(request.model), visible_name(request.version)
         try:

@@ -6,7 +6,7 @@ import contextlib
 
 from sqlalchemy import Engine
 
-from reconciler.audit.registry_witness import Compared, compare, targets_of
+from reconciler.audit.log.registry_witness import Compared, compare, targets_of
 from reconciler.audit.statements import Served
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry

@@ -29,8 +29,8 @@ def acknowledge(
 ) -> int:
     """Put on record that a named person accepts a version that holds a target without a decision."""
     from reconciler.audit import schema
-    from reconciler.audit.accepting import acknowledge
     from reconciler.audit.database import Access
+    from reconciler.audit.holding.accepting import acknowledge
 
     _require_words(reason)
     with schema.opened_at_head(_url(), Access.WRITE) as engine:
@@ -52,7 +52,7 @@ def baseline(
 ) -> int:
     """List what held a target when it was first looked at and nobody has accepted yet; with --reason, accept it."""
     from reconciler.audit import schema
-    from reconciler.audit.accepting import accept_baselines, baselines
+    from reconciler.audit.holding.accepting import accept_baselines, baselines
 
     if reason is not None:
         _require_words(reason)

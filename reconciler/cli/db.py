@@ -108,8 +108,9 @@ def check(
 
     Exit 1 with a line for each difference. A clock that ran backwards is told too, and is no difference.
     """
-    from reconciler.audit import checking, schema
+    from reconciler.audit import schema
     from reconciler.audit.database import Access
+    from reconciler.audit.integrity import checking
 
     with schema.opened_at_head(_url(), Access.READ) as engine, progress_bar("checking rows") as progress:
         found = checking.check(engine, everything, progress)
@@ -201,7 +202,7 @@ def restored(
     """Record that the database was restored from a backup, so that decisions since then may be missing from it."""
     from reconciler.audit import schema
     from reconciler.audit.database import Access
-    from reconciler.audit.epochs import note_restored
+    from reconciler.audit.log.epochs import note_restored
 
     if not reason.strip():
         raise typer.BadParameter("is empty: say why the database was restored", param_hint="--reason")

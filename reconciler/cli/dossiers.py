@@ -75,7 +75,7 @@ def sample(
 
 def _heads(named: Path | None) -> tuple[Head, ...]:
     """Those of the file that is named; else those that this host's daemon has appended, if they can be read."""
-    from reconciler.audit.head_files import read
+    from reconciler.audit.log.head_files import read
 
     found = own_heads() if named is None else read(named).heads
     if not found and named is None:
@@ -85,7 +85,7 @@ def _heads(named: Path | None) -> tuple[Head, ...]:
 
 def own_heads() -> tuple[Head, ...]:
     """Those that this host's daemon has appended, if they can be read."""
-    from reconciler.audit.head_files import NoHeads, read
+    from reconciler.audit.log.head_files import NoHeads, read
 
     path = settings().heads_path()
     with contextlib.suppress(NoHeads):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from reconciler.audit.pauses import Pause, Running
+    from reconciler.audit.running.pauses import Pause, Running
 
 _POLL_SECONDS = 0.5
 # Each attempt waits for SQLite's lock for ten seconds.
@@ -40,7 +40,7 @@ def pause(
     timeout: Annotated[str, typer.Option(help="How long --wait waits, such as 90s, 10m or 1h.")] = "5m",
 ) -> int:
     """Stop all daemons on this database from acting; they go on listing and judging."""
-    from reconciler.audit.pauses import PAUSE, pause_in_force, running
+    from reconciler.audit.running.pauses import PAUSE, pause_in_force, running
     from reconciler.audit.schema import shown_url
 
     if not reason.strip():
@@ -62,7 +62,7 @@ def resume(
     person: ByOption = None,
 ) -> int:
     """Let daemons act again."""
-    from reconciler.audit.pauses import RESUME, running
+    from reconciler.audit.running.pauses import RESUME, running
     from reconciler.audit.schema import shown_url
 
     url = settings().audit.url.get_secret_value()
@@ -76,7 +76,7 @@ def resume(
 
 def _noted(engine: Engine, action: str, reason: str, person: str | None) -> bool:
     """Notes a pause or its end, and keeps on trying for a minute while another program holds the database's lock."""
-    from reconciler.audit.pauses import note_pause
+    from reconciler.audit.running.pauses import note_pause
     from reconciler.ports import AuditLocked
 
     ends = time.monotonic() + _LOCKED_FOR
@@ -116,7 +116,7 @@ def _named(daemons: Sequence[Running]) -> str:
 
 
 def _wait(engine: Engine, patience: timedelta) -> int:
-    from reconciler.audit.pauses import running
+    from reconciler.audit.running.pauses import running
 
     if not running(engine):
         say("no daemon to wait for")

@@ -13,7 +13,7 @@ from reconciler.cli.options import ByOption, DecisionArgument
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
-    from reconciler.audit.redacting import Redaction
+    from reconciler.audit.evidence.redacting import Redaction
 
 _FIELD = "What to remove, as `audit show --format json` nests it: version.tags.owner. May be repeated."
 
@@ -30,7 +30,7 @@ def redact(
     """
     from reconciler.audit import schema
     from reconciler.audit.database import Access
-    from reconciler.audit.redacting import empty_write_ahead_log, redact
+    from reconciler.audit.evidence.redacting import empty_write_ahead_log, redact
 
     if not reason.strip():
         raise typer.BadParameter("is empty: say why it is removed", param_hint="--reason")

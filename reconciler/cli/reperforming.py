@@ -19,8 +19,8 @@ from reconciler.cli.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
-    from reconciler.audit.reperforming import Reperformed
-    from reconciler.audit.stored_decisions import Chosen, Part
+    from reconciler.audit.decisions.reperforming import Reperformed
+    from reconciler.audit.decisions.stored import Chosen, Part
     from reconciler.domain.agreement import Discrepancy
 
 COLUMNS = (
@@ -45,8 +45,8 @@ def reperform(
 
     Each is judged on its stored evidence, by the policy that was in force and the engine that judged it.
     """
-    from reconciler.audit.reperforming import reperform as judged_again
-    from reconciler.audit.stored_decisions import Chosen
+    from reconciler.audit.decisions.reperforming import reperform as judged_again
+    from reconciler.audit.decisions.stored import Chosen
 
     if decision_id is not None and (since or until):
         raise typer.BadParameter("names one decision: leave out --since and --until", param_hint="decision_id")
@@ -75,8 +75,8 @@ def chosen_decisions(url: str, decision_id: str | None, chosen: Chosen) -> tuple
     """
     from reconciler.audit import schema
     from reconciler.audit.database import Access, audit_errors, one_state
+    from reconciler.audit.decisions.stored import count_of, parts_of
     from reconciler.audit.reader import only_one
-    from reconciler.audit.stored_decisions import count_of, parts_of
 
     opened = schema.opened_at_head(url, Access.READ)
     with opened as engine, audit_errors(engine), one_state(engine) as connection:

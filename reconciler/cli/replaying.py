@@ -18,7 +18,7 @@ from reconciler.cli.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
-    from reconciler.audit.replaying import ReplayedDecision
+    from reconciler.audit.decisions.replaying import ReplayedDecision
     from reconciler.policy.replay import ChangedCheck
 
 COLUMNS = (
@@ -50,8 +50,8 @@ def replay(
 
     They are judged on what was recorded with them, as of then. What was never captured cannot be told.
     """
-    from reconciler.audit.replaying import replay as judged_by
-    from reconciler.audit.stored_decisions import Chosen
+    from reconciler.audit.decisions.replaying import replay as judged_by
+    from reconciler.audit.decisions.stored import Chosen
     from reconciler.policy.file import read_policy
 
     configured = settings()

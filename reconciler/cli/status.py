@@ -75,7 +75,7 @@ def status(
 
 
 def _picture(configured: Settings, here: tuple[str, str] | None) -> dict[str, Any]:
-    from reconciler.audit.picture import picture_of
+    from reconciler.audit.running.picture import picture_of
     from reconciler.bootstrap.audit_reader import audit_reader
 
     with audit_reader(configured) as reader:

@@ -20,10 +20,10 @@ from reconciler.domain.text import counted, visible_name
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from reconciler.audit.registry_witness import Compared
-    from reconciler.audit.signing import PublicKey
-    from reconciler.audit.verifying import Verified
-    from reconciler.audit.witnesses import Witnesses
+    from reconciler.audit.log.registry_witness import Compared
+    from reconciler.audit.log.signing import PublicKey
+    from reconciler.audit.log.verifying import Verified
+    from reconciler.audit.log.witnesses import Witnesses
     from reconciler.cli.output import RowWriter
     from reconciler.domain.checkpoint import Head
     from reconciler.settings.model import Settings
@@ -51,8 +51,9 @@ def verify(
 
     Without a head that was kept elsewhere, this cannot tell a database that was rebuilt as a whole.
     """
-    from reconciler.audit import schema, verifying
+    from reconciler.audit import schema
     from reconciler.audit.database import Access
+    from reconciler.audit.log import verifying
 
     pinned = _pinned(key, head or since)
     witnesses, verified_before = _heads_of(head, pinned), _heads_of(since, pinned)
@@ -128,7 +129,7 @@ def _tell_registry(compared: Compared | None) -> None:
 def _pinned(key: str | None, heads: Path | None) -> PublicKey | None:
     if key is None:
         return None
-    from reconciler.audit.signing import PublicKey
+    from reconciler.audit.log.signing import PublicKey
     from reconciler.settings.errors import SettingsError
 
     path = Path(key)
@@ -144,11 +145,11 @@ def _pinned(key: str | None, heads: Path | None) -> PublicKey | None:
 
 
 def _heads_of(path: Path | None, pinned: PublicKey | None) -> Witnesses:
-    from reconciler.audit.witnesses import Witnesses, trusted
+    from reconciler.audit.log.witnesses import Witnesses, trusted
 
     if path is None:
         return Witnesses(())
-    from reconciler.audit.head_files import read
+    from reconciler.audit.log.head_files import read
 
     heads = read(path)
     if heads.torn:
@@ -186,7 +187,7 @@ def _trust(heads: Sequence[Head], pinned: PublicKey | None) -> str:
 
 
 def _counted_differences(differences: Sequence[str]) -> str:
-    from reconciler.audit.recomputing import MOST_TOLD
+    from reconciler.audit.log.recomputing import MOST_TOLD
 
     all_told = counted(len(differences), "difference")
     return f"{all_told}, and there may be more" if len(differences) >= MOST_TOLD else all_told

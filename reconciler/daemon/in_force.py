@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from reconciler import __version__
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, opened
-from reconciler.audit.heads import HeadKeeper
-from reconciler.audit.signing import Signer
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.signing import Signer
 from reconciler.bootstrap.audit_logs import resident_audit_log, signer_of
 from reconciler.bootstrap.cycles import times_of
 from reconciler.bootstrap.policies import policy_in_force, refuse_unsafe_includes

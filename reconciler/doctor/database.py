@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
 from reconciler.audit.append_only import APPEND_ONLY
-from reconciler.audit.comparing import differences
 from reconciler.audit.database import Access, audit_errors, opened
+from reconciler.audit.integrity.comparing import differences
 from reconciler.audit.rights import Right, rights
 from reconciler.audit.tables import Base
 from reconciler.doctor.findings import Finding, fail, ok, skip

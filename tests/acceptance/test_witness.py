@@ -12,7 +12,7 @@ import requests
 from sqlalchemy import text
 
 from reconciler.audit.database import make_engine
-from reconciler.audit.log_filling import take_in
+from reconciler.audit.log.filling import take_in
 from tests.acceptance.conftest import DECISION, Product, Server
 from tests.store.test_log import forget_log, without_triggers
 

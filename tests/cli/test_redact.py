@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from tests import command
 from tests.postgres import PostgresServer
 from tests.roles import daemon_role

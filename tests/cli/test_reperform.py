@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from reconciler.audit.database import make_engine
+from reconciler.audit.evidence.redacting import redact
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.redacting import redact
 from tests import command
 from tests.postgres import PostgresServer
 from tests.store.test_log import decide

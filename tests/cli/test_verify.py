@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.audit.database import make_engine
-from reconciler.audit.heads import HeadKeeper
-from reconciler.audit.signing import Signer
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.signing import Signer
 from tests import command
 from tests.history import key_pair
 from tests.store.test_log import decide

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from reconciler.audit.bypasses import holding
+from reconciler.audit.holding.bypasses import holding
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cli.status_holding import show_holding
 from reconciler.cycle import Cycle, Times

@@ -23,8 +23,8 @@ from sqlalchemy import text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.verifying import verify
 from tests.command import COMMAND
 from tests.crash.conftest import LONG, POLICY
 from tests.crash.record import says_nothing_false

@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.verifying import verify
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from tests.crash.test_nemesis import replicas, until
 from tests.databricks_double import workspace
 from tests.postgres import PostgresServer

@@ -13,11 +13,11 @@ import pytest
 
 from reconciler.audit import in_parts, schema
 from reconciler.audit.database import make_engine, one_state
+from reconciler.audit.decisions.reperforming import reperform
+from reconciler.audit.decisions.stored import Chosen, parts_of
+from reconciler.audit.evidence.redacting import redact
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.redacting import redact
-from reconciler.audit.reperforming import reperform
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.stored_decisions import Chosen, parts_of
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.evidence import Evidence, Needs, RunFacts

@@ -18,8 +18,8 @@ from sqlalchemy import Engine, event, select
 
 from reconciler.audit.database import Access, make_engine, one_state
 from reconciler.audit.dossiers import Unprovable, dossier_of, written
-from reconciler.audit.head_files import read
-from reconciler.audit.heads import HeadKeeper
+from reconciler.audit.log.head_files import read
+from reconciler.audit.log.heads import HeadKeeper
 from reconciler.audit.sampling import Drawing, write_sample
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.checkpoint import Head
@@ -111,7 +111,7 @@ def test_a_dossier_that_is_newer_than_the_kept_head_proves_that_its_log_extends_
 
 
 def _head(engine: Engine) -> tuple[str, int, bytes]:
-    from reconciler.audit.heads import head_now
+    from reconciler.audit.log.heads import head_now
 
     with engine.connect() as connection:
         head = head_now(connection)

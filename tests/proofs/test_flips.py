@@ -14,8 +14,8 @@ import pytest
 
 from reconciler.audit.append_only import APPEND_ONLY
 from reconciler.audit.database import Access, make_engine
-from reconciler.audit.log import ENTRIES
-from reconciler.audit.verifying import Asked, verify
+from reconciler.audit.log.appending import ENTRIES
+from reconciler.audit.log.verifying import Asked, verify
 from tests.history import Flip, History, Owner, made
 from tests.verifier import VERIFIER
 

@@ -19,12 +19,12 @@ from sqlalchemy import Engine, text
 from bench.costs import statements
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
-from reconciler.audit.epochs import note_restored
-from reconciler.audit.heads import HeadKeeper
-from reconciler.audit.log_filling import take_in
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
-from reconciler.audit.signing import PublicKey, Signer
-from reconciler.audit.verifying import verify
+from reconciler.audit.log.epochs import note_restored
+from reconciler.audit.log.filling import take_in
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.signing import PublicKey, Signer
+from reconciler.audit.log.verifying import verify
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.domain.checkpoint import Head, heads_in
 from reconciler.domain.decision import Mode
 from tests.history import key_pair
@@ -233,7 +233,7 @@ def test_a_lock_that_another_program_holds_does_not_stop_the_daemon(engine: Engi
 def test_of_heads_that_wait_for_long_every_second_one_is_dropped_and_never_the_first_or_last(
     engine: Engine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.audit.heads._MOST_WAITING", 8)
+    monkeypatch.setattr("reconciler.audit.log.heads._MOST_WAITING", 8)
     missing = path.parent / "missing" / "audit.heads"
     keeper = HeadKeeper(engine, missing)
     for _ in range(40):

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from bench.costs import cost, statements
-from reconciler.audit.epochs import note_restored
-from reconciler.audit.head_files import read
-from reconciler.audit.heads import HeadKeeper
-from reconciler.audit.signing import PublicKey, Signer
-from reconciler.audit.verifying import Asked, Verified, verify
-from reconciler.audit.witnesses import trusted
+from reconciler.audit.log.epochs import note_restored
+from reconciler.audit.log.head_files import read
+from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.signing import PublicKey, Signer
+from reconciler.audit.log.verifying import Asked, Verified, verify
+from reconciler.audit.log.witnesses import trusted
 from reconciler.domain.checkpoint import Head
 from tests.history import key_pair
 from tests.proofs.test_heads import pause, rebuilt, rewrite

@@ -14,8 +14,8 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from reconciler.audit.accepting import acknowledge
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.holding.accepting import acknowledge
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.domain.evidence import Evidence, RunFacts, VersionFacts

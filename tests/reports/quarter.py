@@ -18,9 +18,9 @@ from typing import Final
 from sqlalchemy import Engine
 
 from reconciler.audit import schema
-from reconciler.audit.accepting import acknowledge
 from reconciler.audit.database import make_engine
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.holding.accepting import acknowledge
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce, Times
 from reconciler.domain.decision import Mode

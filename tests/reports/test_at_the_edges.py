@@ -15,7 +15,7 @@ from reconciler.audit import schema
 from reconciler.audit.database import Access, make_engine, one_state, opened
 from reconciler.audit.reporting import Answer, Asked, Reading
 from reconciler.audit.reports import reports
-from reconciler.audit.running_tables import RunningStateRow
+from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.tables import Base, PauseEventRow, PolicyVersionRow
 from tests.builders import accuracy_policy
 

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, make_url, text
 import reconciler
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
-from reconciler.audit.heads import head_now
+from reconciler.audit.log.heads import head_now
 from reconciler.audit.reports import reports
 from reconciler.cli.service import templates
 from reconciler.domain.target import Target

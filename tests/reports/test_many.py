@@ -16,7 +16,7 @@ from sqlalchemy import Engine, insert, select, text
 
 from bench.costs import cost, statements
 from reconciler.audit.database import make_engine, one_state
-from reconciler.audit.observation_tables import AttributionRow, ObservationRow
+from reconciler.audit.holding.tables import AttributionRow, ObservationRow
 from reconciler.audit.reporting import Asked, Reading, matter_of
 from reconciler.audit.reports import reports
 from reconciler.audit.tables import DecisionRow, OutcomeRow

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from reconciler.audit import schema
-from reconciler.audit.catalogue import Catalogue, catalogue
-from reconciler.audit.comparing import EXPECTED, as_file
 from reconciler.audit.database import Access, opened
+from reconciler.audit.integrity.catalogue import Catalogue, catalogue
+from reconciler.audit.integrity.comparing import EXPECTED, as_file
 from tests.postgres import PostgresServer
 
 

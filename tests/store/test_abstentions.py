@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from bench.costs import statements
-from reconciler.audit import open_requests
+from reconciler.audit.requests import open_requests
 from reconciler.audit.statements import WRITTEN_TOGETHER
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce

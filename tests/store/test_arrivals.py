@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from reconciler.audit.accepting import acknowledge
+from reconciler.audit.holding.accepting import acknowledge
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.baselines import Holding
 from reconciler.domain.looks import Place

@@ -15,12 +15,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
-from reconciler.audit.checking import Checked, check
-from reconciler.audit.comparing import EXPECTED
 from reconciler.audit.database import Access, make_engine
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.integrity.checking import Checked, check
+from reconciler.audit.integrity.comparing import EXPECTED
+from reconciler.audit.log.verifying import verify
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode
 from reconciler.ports import AuditUnavailable
 from tests.builders import REGISTRY

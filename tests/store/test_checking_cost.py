@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select, text
 
 from reconciler.audit import schema
-from reconciler.audit.checking import check
 from reconciler.audit.database import make_engine
-from reconciler.audit.evidence_tables import EvidenceRow
-from reconciler.audit.log_filling import take_in
+from reconciler.audit.evidence.tables import EvidenceRow
+from reconciler.audit.integrity.checking import check
+from reconciler.audit.log.filling import take_in
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow, OutcomeRow
 from tests.postgres import PostgresServer
 from tests.store.test_cost import cost

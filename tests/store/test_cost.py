@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Connection, Engine, func, insert, select, text
 
 from bench.costs import cost, statements
-from reconciler.audit.attribution_queries import BEGINNINGS
-from reconciler.audit.earlier_moves import earlier_moves
-from reconciler.audit.picture import picture_of
+from reconciler.audit.holding.attribution_queries import BEGINNINGS
+from reconciler.audit.holding.earlier_moves import earlier_moves
 from reconciler.audit.reader import FAILED_SHOWN, AuditReader, DecisionFilter
+from reconciler.audit.running.picture import picture_of
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import DecisionRow, OutcomeRow, PendingActRow
 from reconciler.cycle import Cycle, PolicyInForce

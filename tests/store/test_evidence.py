@@ -18,15 +18,15 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema, transfer
 from reconciler.audit.database import make_engine
-from reconciler.audit.evidence import Stored, salted, stored_evidence
-from reconciler.audit.evidence_tables import EvidenceRow
-from reconciler.audit.judgements import add_confirmation
-from reconciler.audit.log import REST_ON_EVIDENCE
+from reconciler.audit.decisions.judgements import add_confirmation
+from reconciler.audit.evidence.redacting import empty_write_ahead_log, redact
+from reconciler.audit.evidence.storing import Stored, salted, stored_evidence
+from reconciler.audit.evidence.tables import EvidenceRow
+from reconciler.audit.log.appending import REST_ON_EVIDENCE
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.redacting import empty_write_ahead_log, redact
 from reconciler.audit.session import Session
 from reconciler.audit.tables import DecisionCheckRow, PauseEventRow, db_now
-from reconciler.audit.verifying import verify
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.request import Request

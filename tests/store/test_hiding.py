@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 from sqlalchemy import Engine, text
 
-from reconciler.audit.checking import check
-from reconciler.audit.verifying import verify
+from reconciler.audit.integrity.checking import check
+from reconciler.audit.log.verifying import verify
 from tests.store.test_checking import ON_SQLITE, change, checked
 from tests.store.test_log import decide, without_triggers
 

@@ -9,9 +9,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
 from bench.costs import statements
-from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.inserting import insert_many
-from reconciler.audit.log_tables import LogLeafRow
+from reconciler.audit.log.tables import LogLeafRow
 from reconciler.audit.tables import PauseEventRow, PendingActRow
 
 # What means something to whoever writes an array as text.

@@ -15,14 +15,14 @@ from sqlalchemy import Engine, event, insert, select, text
 
 from reconciler.audit import schema, transfer
 from reconciler.audit.database import any_bytes, make_engine, one_state
-from reconciler.audit.log import ENTRIES
-from reconciler.audit.log_filling import TAKEN_IN_TOGETHER, take_in, unseen
-from reconciler.audit.log_tables import LogLeafRow, LogNodeRow, LogStateRow
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
-from reconciler.audit.recomputing import Differences, Roots, begun, recomputed
+from reconciler.audit.log.appending import ENTRIES
+from reconciler.audit.log.filling import TAKEN_IN_TOGETHER, take_in, unseen
+from reconciler.audit.log.recomputing import Differences, Roots, begun, recomputed
+from reconciler.audit.log.tables import LogLeafRow, LogNodeRow, LogStateRow
+from reconciler.audit.log.verifying import verify
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base, OutcomeRow
-from reconciler.audit.verifying import verify
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
@@ -281,7 +281,7 @@ def forget_log(engine: Engine) -> None:
 def test_what_is_older_than_the_log_is_taken_in_and_an_interruption_resumed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.audit.log_filling.TAKEN_IN_TOGETHER", 3)
+    monkeypatch.setattr("reconciler.audit.log.filling.TAKEN_IN_TOGETHER", 3)
     decide(engine, 8)
     whole = len(leaves(engine))
     forget_log(engine)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from reconciler.audit.accepting import accept_baselines, acknowledge, baselines
+from reconciler.audit.holding.accepting import accept_baselines, acknowledge, baselines
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, Event, PolicyInForce, Times
 from reconciler.domain.decision import Mode

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from reconciler.audit.accepting import acknowledge
+from reconciler.audit.holding.accepting import acknowledge
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.looks import Kind, Look, Wanted
 from reconciler.domain.target import Target

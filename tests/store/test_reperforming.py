@@ -21,14 +21,14 @@ from sqlalchemy import Engine, bindparam, select, text
 
 from reconciler.audit import in_parts, schema
 from reconciler.audit.database import Access, make_engine, one_state
-from reconciler.audit.evidence import salted
-from reconciler.audit.evidence_reading import evidence_for
-from reconciler.audit.evidence_tables import EvidenceRow
+from reconciler.audit.decisions.reperforming import Reperformed, reperform
+from reconciler.audit.decisions.stored import Chosen, Part, parts_of, read_part
+from reconciler.audit.evidence.reading import evidence_for
+from reconciler.audit.evidence.redacting import redact
+from reconciler.audit.evidence.storing import salted
+from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from reconciler.audit.redacting import redact
-from reconciler.audit.reperforming import Reperformed, reperform
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.stored_decisions import Chosen, Part, parts_of, read_part
 from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence, ModelFacts, Reading, RunFacts, VersionFacts
@@ -108,7 +108,7 @@ def test_several_processes_say_the_same_as_one(engine: Engine, monkeypatch: pyte
         connection.execute(text("UPDATE decisions SET verdict = 'reject' WHERE id = (SELECT max(id) FROM decisions)"))
     alone = read_again(engine)
     monkeypatch.setattr(in_parts, "FEW", 1)
-    monkeypatch.setattr("reconciler.audit.stored_decisions._TOGETHER", 1)
+    monkeypatch.setattr("reconciler.audit.decisions.stored._TOGETHER", 1)
     assert read_again(engine) == alone
     assert len(alone[1]) == 1
 
@@ -128,7 +128,7 @@ class Dies:
 def test_what_a_killed_process_leaves_is_done_all_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     decide(engine, 5)
     monkeypatch.setattr(in_parts, "FEW", 1)
-    monkeypatch.setattr("reconciler.audit.stored_decisions._TOGETHER", 2)
+    monkeypatch.setattr("reconciler.audit.decisions.stored._TOGETHER", 2)
     with one_state(engine) as connection:
         parts = parts_of(connection, Chosen())
     url = engine.url.render_as_string(hide_password=False)

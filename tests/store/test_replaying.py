@@ -17,10 +17,10 @@ from sqlalchemy import Engine, text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine, one_state
-from reconciler.audit.redacting import redact
-from reconciler.audit.replaying import OfPart, replay
+from reconciler.audit.decisions.replaying import OfPart, replay
+from reconciler.audit.decisions.stored import Chosen, parts_of
+from reconciler.audit.evidence.redacting import redact
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.stored_decisions import Chosen, parts_of
 from reconciler.domain.agreement import Recorded, RecordedCheck
 from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import AbsenceCode

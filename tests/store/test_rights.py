@@ -16,14 +16,14 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
 from reconciler.audit.append_only import APPEND_ONLY
-from reconciler.audit.checking import check
 from reconciler.audit.database import make_engine
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause
+from reconciler.audit.integrity.checking import check
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.rights import rights
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base
-from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.domain.drift import Change
 from reconciler.domain.earlier_names import Recognised

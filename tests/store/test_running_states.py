@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 
 from bench.costs import statements
-from reconciler.audit.daemons import name_of_once
 from reconciler.audit.one_cycle import OneCycleLog
-from reconciler.audit.running_states import Clocks, RunningStates
+from reconciler.audit.running.daemons import name_of_once
+from reconciler.audit.running.states import Clocks, RunningStates
 from reconciler.audit.statements import Served
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Mode

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, func, select
 
 from reconciler.audit.database import SNAPSHOT
-from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import WRITTEN_TOGETHER
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import OpenRequestRow

@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import lock, schema
 from reconciler.audit.database import Access, make_engine
-from reconciler.audit.pauses import PAUSE, RESUME, note_pause, running
 from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
+from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause, running
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base, PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.verifying import verify
 from reconciler.cycle import Cycle
 from reconciler.domain.decision import Mode
 from tests.builders import REGISTRY

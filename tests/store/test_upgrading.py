@@ -15,11 +15,11 @@ from sqlalchemy import Engine, MetaData, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit import schema
-from reconciler.audit.checking import check
 from reconciler.audit.database import Access, make_engine
+from reconciler.audit.integrity.checking import check
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.evaluate import ENGINES
 from reconciler.domain.evidence import Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
@@ -272,7 +272,7 @@ def test_who_had_leased_an_act_has_leased_it_still_and_concludes_it(audit: Audit
 def test_evidence_is_moved_in_parts_and_an_interruption_leaves_each_in_one_place(
     audit: Audit, earlier: Earlier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.audit.log_filling.MOVED_TOGETHER", 2)
+    monkeypatch.setattr("reconciler.audit.log.filling.MOVED_TOGETHER", 2)
     for number in range(7):
         audit.log.record(audit.judged(f"model-{number}"))
     told = {

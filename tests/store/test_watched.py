@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.verifying import verify
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.baselines import Holding
 from reconciler.domain.looks import Place

@@ -7,11 +7,11 @@ import json
 import pytest
 from sqlalchemy import Engine
 
-from reconciler.audit.evidence import Stored, stored_evidence
+from reconciler.audit.evidence.redacting import redact
+from reconciler.audit.evidence.storing import Stored, stored_evidence
+from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader
-from reconciler.audit.redacting import redact
 from reconciler.audit.store import SqlAuditLog
-from reconciler.audit.verifying import verify
 from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence, VersionFacts

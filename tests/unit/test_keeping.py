@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.audit.evidence import salted
+from reconciler.audit.evidence.storing import salted
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence, LoggedModelFacts, Needs, RunFacts, VersionFacts
 from reconciler.domain.keeping import ROOM, kept, within_room

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, desc, func, select
 
 from reconciler.audit.reporting import Reading, typed
-from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.requests.resolution_tables import ResolutionRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from reconciler.audit.control import first_state
 from reconciler.audit.reporting import Reading, overlapping
-from reconciler.audit.running_states import State
+from reconciler.audit.running.control import first_state
+from reconciler.audit.running.states import State
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import POLICY_PERIODS, RUNNING, TENURES

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, literal, or_, select
 
-from reconciler.audit.control import first_state
 from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, shown, typed
+from reconciler.audit.running.control import first_state
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import GAPS, TENURES, OfTenure
 from reconciler.domain.text import counted

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, true
 
-from reconciler.audit.control import Control, controls, doubts, observed
-from reconciler.audit.observation_tables import WatchedScopeRow
+from reconciler.audit.holding.tables import WatchedScopeRow
 from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.running.control import Control, controls, doubts, observed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.causes import Cause

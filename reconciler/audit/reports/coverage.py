@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import case, func, select, union
 
-from reconciler.audit.abstention_tables import AbstentionRow
-from reconciler.audit.observation_tables import ObservationRow
+from reconciler.audit.holding.tables import ObservationRow
 from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, typed
 from reconciler.audit.reports.policies import policy_of
-from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.requests.abstention_tables import AbstentionRow
+from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OpenRequestRow
 from reconciler.audit.views import POLICY_PERIODS, WAITING

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select
 
-from reconciler.audit.observation_tables import DriftRow, LookRow
+from reconciler.audit.holding.tables import DriftRow, LookRow
 from reconciler.audit.reporting import (
     Answer,
     Reading,

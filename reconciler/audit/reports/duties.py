@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
-from reconciler.audit.abstention_tables import AbstentionRow
-from reconciler.audit.evidence import Stored, stored_evidence
+from reconciler.audit.evidence.storing import Stored, stored_evidence
 from reconciler.audit.reporting import Answer, Reading, Report, Section
-from reconciler.audit.resolution_tables import ResolutionRow
+from reconciler.audit.requests.abstention_tables import AbstentionRow
+from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.request import Assurance
 from reconciler.domain.text import counted

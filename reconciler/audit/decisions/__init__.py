@@ -1,0 +1,1 @@
+"""Decisions: recorded, claimed by the daemon that carries them out, and judged again."""

@@ -1,0 +1,69 @@
+"""Decisions that may have moved a version under an earlier name of its model, which no look has seen there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from reconciler.audit.evidence.storing import Stored, stored_evidence
+from reconciler.audit.holding.attribution_queries import EARLIER_MOVES
+from reconciler.audit.holding.looks import HELD
+from reconciler.domain.earlier_names import EarlierMove
+from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.looks import Place
+from reconciler.domain.request import Request
+from reconciler.domain.target import Target
+
+# Of all models, the newest before the look: far more than a daemon decides between two looks.
+_LOOKED_THROUGH: Final = 1000
+
+
+def of_another_version(connection: Connection, rows: Sequence[Any]) -> set[int]:
+    """Beginnings, of these observations, whose decision was about a version that was deleted since.
+
+    Another has its name and number. Compared is what the registry's clock says of both: a stage is held by a version,
+    which was created when the one that was judged was; an alias by a model, which is older than its version.
+    """
+    decided = [row for row in rows if row.seen == HELD and row.decision_id and row.created_ms is not None]
+    created = _created(connection, [row.decision_id for row in decided])
+    others = set()
+    for row in decided:
+        judged = created.get(row.decision_id, row.created_ms)
+        if judged < row.created_ms or (judged != row.created_ms and Target.parse(row.target).is_stage):
+            others.add(row.id)
+    return others
+
+
+def earlier_moves(connection: Connection, rows: Sequence[Any]) -> list[EarlierMove]:
+    """Of beginnings that nothing else explains (rows of `attribution_queries.BEGINNINGS`)."""
+    found = [(row, *move) for row in rows for move in connection.execute(EARLIER_MOVES, _among_the_last(row))]
+    created = _created(connection, [decision_id for _, decision_id, _ in found])
+    return [
+        EarlierMove(row.id, _place_of(row), decision_id, Request.from_data(json.loads(request)), created[decision_id])
+        for row, decision_id, request in found
+        if decision_id in created
+    ]
+
+
+def _among_the_last(row: Any) -> dict[str, int]:
+    return {"observation": row.id, "newest": _LOOKED_THROUGH}
+
+
+def _place_of(row: Any) -> Place:
+    """Of what is held no more, the name is on record as it is shown; where that differs, nobody finds the version."""
+    model = row.model if row.name is None else json.loads(row.name)
+    return Place(model, row.version, Target.parse(row.target))
+
+
+def _created(connection: Connection, decision_ids: Collection[str]) -> dict[str, int]:
+    """When the versions were created that these decisions rest on, as far as their evidence tells."""
+    found = {}
+    for decision_id, stored in stored_evidence(connection, set(decision_ids)).items():
+        version = stored.document().get(VersionFacts.key) if isinstance(stored, Stored) else None
+        created = version.get("creation_timestamp") if isinstance(version, dict) else None
+        if isinstance(created, int):
+            found[decision_id] = created
+    return found

@@ -1,0 +1,1 @@
+"""`db check`: the schema against the migrations, and rows against what they say of themselves."""

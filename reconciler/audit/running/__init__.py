@@ -1,0 +1,1 @@
+"""Daemons: when each ran and on which terms, when none did, and pauses."""
