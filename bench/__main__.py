@@ -3,7 +3,8 @@
 `make bench` prints the figures; `make bench BENCH_ARGS=--write` also writes docs/performance.md. `BENCH_ARGS=audit`
 measures an audit database that grows (`bench/audit.py`), `BENCH_ARGS=large` many requests and versions,
 `BENCH_ARGS=proofs` what it costs to verify the record, `BENCH_ARGS=reperform` to judge decisions again,
-`BENCH_ARGS=reports` what reports cost, and `BENCH_ARGS=html` what their pages cost.
+`BENCH_ARGS=reports` what reports cost, `BENCH_ARGS=html` what their pages cost, and `BENCH_ARGS=looks` what it costs to
+see what holds a target.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import requests
 
-from bench import app, audit, html, large, memory, proofs, reperforming, reports, startup
+from bench import app, audit, html, large, looks, memory, proofs, reperforming, reports, startup
 from bench.pages import replace_top
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
@@ -182,7 +183,7 @@ def page(table: list[str], overhead: list[str]) -> str:
 
 def main() -> None:
     others = {"audit": audit.main, "large": large.main, "proofs": proofs.main, "reperform": reperforming.main}
-    others |= {"reports": reports.main, "html": html.main}
+    others |= {"reports": reports.main, "html": html.main, "looks": looks.main}
     if sys.argv[1:] and sys.argv[1] in others:
         others[sys.argv[1]](sys.argv[2:])
         return

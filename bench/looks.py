@@ -1,6 +1,7 @@
 """What a look costs at 10,000 models and 50,000 versions: calls, the server's time, and the daemon's own CPU.
 
-    python -m bench.looks
+    make bench BENCH_ARGS=looks
+    make bench BENCH_ARGS='looks --write'
 
 Half of the models have a version in Production, half an alias @champion. The server's time is the CPU of its process
 group, as the operating system counts it.
@@ -8,18 +9,20 @@ group, as the operating system counts it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from bench.app import APP
+from bench.sections import Section
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
@@ -41,6 +44,15 @@ rules:
     require: [{metric: validation_accuracy, min: 0.9}]
 """
 _IDLE = 5
+_BUDGET = timedelta(seconds=2)
+_SECTION = Section(
+    "looks",
+    "What holds a target",
+    f"What a look costs where {MODELS:,} models have {MODELS * EACH:,} versions; half of the models have a version in\n"
+    "Production, half an alias @champion. The server is one worker on SQLite, `observe.budget` is 2 s, and cycles follow\n"
+    "one another at once. Without the app a first look goes on for many cycles, and aliases are read in rounds. Made by\n"
+    "`make bench BENCH_ARGS='looks --write'`.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +99,9 @@ class Bench:
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
         self.engine = make_engine(url)
         kind = AppRegistry if app else TagsRegistry
-        self.registry = kind(uri, "", self.transport, self.transport, timedelta(seconds=2))
+        self.registry = kind(uri, "", self.transport, self.transport, _BUDGET)
         self.cycle = Cycle(self.registry, SqlAuditLog(self.engine, "bench:1", uri))
-        self.server = [process for process in psutil.process_iter() if _serves(process, place)]
+        self.server = _group(place)
 
     def _server_cpu(self) -> float:
         return sum(process.cpu_times().user + process.cpu_times().system for process in self.server)
@@ -114,43 +126,87 @@ class Bench:
             return bool(connection.exec_driver_sql("SELECT count(*) FROM watched_scopes").scalar())
 
     def history(self) -> int:
-        with self.engine.connect() as connection:
-            return int(connection.exec_driver_sql("SELECT size FROM log_state").scalar() or 0)
+        return int(self._scalar("SELECT size FROM log_state") or 0)
 
     def tenures(self) -> int:
+        return int(self._scalar("SELECT count(*) FROM tenures") or 0)
+
+    def rows_changed(self) -> int:
+        """Of history and of working state, in a cycle more."""
+        tables = ("daemons", "looks", "holders", "unattributed", "open_requests", "running_states", "log_state")
+        before = {table: self._contents(table) for table in tables}
+        self.cycle.run(self.policy, Mode.OBSERVE)
+        return sum(len(self._contents(table) - before[table]) for table in tables)
+
+    def _contents(self, table: str) -> set[tuple[object, ...]]:
         with self.engine.connect() as connection:
-            return int(connection.exec_driver_sql("SELECT count(*) FROM tenures").scalar() or 0)
+            return {tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table}")}
+
+    def until_a_moved_alias_is_seen(self, database: Path) -> int:
+        """Cycles, where the model's page has just been read: it takes a whole round."""
+        self._finish_a_round()
+        self.cycle.run(self.policy, Mode.OBSERVE)
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("UPDATE registered_model_aliases SET version = 2 WHERE name = 'model-00000'")
+            connection.commit()
+        for cycles in range(1, 1000):
+            self.cycle.run(self.policy, Mode.OBSERVE)
+            if self._scalar("SELECT count(*) FROM holders WHERE model = 'model-00000' AND version = '2'"):
+                return cycles
+        raise RuntimeError("a moved alias was never seen")
+
+    def _finish_a_round(self) -> None:
+        before = self._scalar("SELECT aliases_as_of FROM looks")
+        while self._scalar("SELECT aliases_as_of FROM looks") == before:
+            self.cycle.run(self.policy, Mode.OBSERVE)
+
+    def told_round(self) -> float:
+        """How long a round over the aliases takes, as `status` says."""
+        return float(self._scalar("SELECT aliases_take_ms FROM looks") or 0) / 1000
+
+    def _scalar(self, query: str) -> Any:
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql(query).scalar()
 
 
-def _serves(process: psutil.Process, place: Path) -> bool:
-    try:
-        return str(place) in " ".join(process.cmdline()) and process.pid != os.getpid()
-    except psutil.Error:
-        return False
+def _group(place: Path) -> list[psutil.Process]:
+    """The server and all its workers, whose command lines do not name the place."""
+    group: dict[int, psutil.Process] = {}
+    for process in psutil.Process().children():
+        if str(place) in " ".join(process.cmdline()):
+            group |= {one.pid: one for one in (process, *process.children(recursive=True))}
+    assert group, "no server was found"
+    return list(group.values())
 
 
-def measure(place: Path, *, app: bool) -> list[str]:
+def measure(place: Path, *, app: bool) -> Iterator[str]:
     what = "with the app" if app else "without the app"
     with mlflow_server(place, *(APP if app else ())) as uri:
         fill(place / "mlflow.db")
         bench = Bench(uri, place, app)
-        first = bench.first_look()
+        yield bench.first_look().row(f"{what}: first look at everything, all cycles")
         bench.cycles(2)
         before = bench.history()
-        idle = bench.cycles(_IDLE)
+        yield bench.cycles(_IDLE).row(f"{what}: an idle cycle")
         written = bench.history() - before
         assert written == 0, f"{written} rows of history in idle cycles"
-        rows = [first.row(f"{what}: first look at everything, all cycles"), idle.row(f"{what}: an idle cycle")]
-        rows.append(f"| {what}: tenures on record | | {bench.tenures()} | | |")
-    return rows
+        changed = bench.rows_changed()
+        yield f"| {what}: rows that an idle cycle changes: its heartbeat, and where the look is | {changed} | | | |"
+        seen = bench.until_a_moved_alias_is_seen(place / "mlflow.db")
+        yield f"| {what}: until an alias is seen that moved right after its page was read | {seen} | | | |"
+        if not app:
+            told = f"{bench.told_round():.0f} s"
+            yield f"| {what}: a round over the aliases takes, as `status` says | {told} | | | |"
+        yield f"| {what}: tenures on record | {bench.tenures():,} | | | |"
 
 
-def main() -> None:
-    print("| measured | cycles | calls | CPU of the server | CPU of the daemon |\n|---|---|---|---|---|")
+def _table() -> Iterator[str]:
+    columns = ("measured", "cycles, or rows", "calls", "CPU of the server", "CPU of the daemon")
+    yield from (f"| {' | '.join(columns)} |", "|---|---|---|---|---|")
     for app in (False, True):
         with tempfile.TemporaryDirectory() as place:
-            print("\n".join(measure(Path(place), app=app)), flush=True)
+            yield from measure(Path(place), app=app)
 
 
-if __name__ == "__main__":
-    main()
+def main(arguments: Sequence[str]) -> None:
+    _SECTION.make(_SECTION.parser(__doc__).parse_args(arguments), _table())
