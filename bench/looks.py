@@ -49,9 +49,9 @@ _SECTION = Section(
     "looks",
     "What holds a target",
     f"What a look costs where {MODELS:,} models have {MODELS * EACH:,} versions; half of the models have a version in\n"
-    "Production, half an alias @champion. The server is one worker on SQLite, `observe.budget` is 2 s, and cycles follow\n"
-    "one another at once. Without the app a first look goes on for many cycles, and aliases are read in rounds. Made by\n"
-    "`make bench BENCH_ARGS='looks --write'`.",
+    "Production, half an alias @champion. The server is one worker on SQLite, `observe.budget` is 2 s, and cycles\n"
+    "follow one another at once. Without the app a first look goes on for many cycles, and aliases are read in\n"
+    "rounds. Made by `make bench BENCH_ARGS='looks --write'`.",
 )
 
 
@@ -132,7 +132,7 @@ class Bench:
         return int(self._scalar("SELECT count(*) FROM tenures") or 0)
 
     def rows_changed(self) -> int:
-        """Of history and of working state, in a cycle more."""
+        """Of history and of working state, in one more cycle."""
         tables = ("daemons", "looks", "holders", "unattributed", "open_requests", "running_states", "log_state")
         before = {table: self._contents(table) for table in tables}
         self.cycle.run(self.policy, Mode.OBSERVE)

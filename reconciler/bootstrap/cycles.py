@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler import explain
@@ -32,6 +33,6 @@ def run_once(settings: Settings, dry_run: bool, on_event: Callable[[Event], None
     from reconciler.bootstrap.audit_logs import audit_log_of_one_cycle
 
     with audit_log_of_one_cycle(settings, registry) as audit:
-        times = times_of(settings)
+        times = replace(times_of(settings), look_after_acts=True)
         cycle = Cycle(registry, audit, on_event=on_event, times=times, everything_is_due=True)
         return cycle.run(in_force, mode)

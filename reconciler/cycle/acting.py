@@ -14,7 +14,7 @@ from reconciler.cycle.reconsidering import Reconsidering
 from reconciler.cycle.resolving import inferred
 from reconciler.cycle.retries import retry_after
 from reconciler.cycle.watching import Watching
-from reconciler.domain.decision import Decision, Outcome, OutcomeKind, effect_of
+from reconciler.domain.decision import Decision, Effect, Outcome, OutcomeKind, effect_of
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.weight import NORMAL, Weight, of_failure
 from reconciler.failpoints import failpoint
@@ -281,7 +281,8 @@ class Acting:
         kind, effect = outcome.kind, effect_of(decision.verdict, outcome.kind)
         text = f"{kind}{f' ({effect})' if effect else ''}: {outcome.detail}"
         self._tell_outcome(decision, text, Weight.STUCK if kind is OutcomeKind.FAILED else NORMAL)
-        return Happening(outcome=kind, resolved=None if kind.leaves_open else decision.request.key)
+        resolved = None if kind.leaves_open else decision.request.key
+        return Happening(outcome=kind, resolved=resolved, moved=decision.request if effect is Effect.MOVED else None)
 
     def _tell_outcome(self, decision: Decision, text: str, weight: Weight) -> None:
         self._tell(event("outcome", decision.request, text, decision, weight))

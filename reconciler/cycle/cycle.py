@@ -33,12 +33,14 @@ class Times:
         evidence_age: how old a decision may be that is carried out without being judged again.
         interval: from one cycle to the next.
         full_look: from one look at everything that holds a target to the next.
+        look_after_acts: what a cycle moved is looked at when it ends, and not in the next one, which may be far off.
     """
 
     deadline: timedelta | None = None
     evidence_age: timedelta = timedelta(minutes=5)
     interval: timedelta = timedelta(minutes=1)
     full_look: timedelta = timedelta(hours=1)
+    look_after_acts: bool = False
 
 
 _SILENT_INTERVALS = 3
@@ -76,7 +78,7 @@ class Cycle:
         self._abstained = Abstained()
         # A replica that is not heard of for so long looks no more.
         lease = max(_SILENT_INTERVALS * times.interval, _SHORTEST_LEASE)
-        habits = Habits(times.full_look, lease, at_once=everything_is_due)
+        habits = Habits(times.full_look, lease, at_once=everything_is_due, after_acts=times.look_after_acts)
         self._observing = Observing(registry, audit.observations, habits, on_event)
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True

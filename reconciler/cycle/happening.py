@@ -52,6 +52,7 @@ class Happening:
         unavailable: what could not be reached.
         unlisted: the target whose requests could not be listed, and why.
         resolved: the key of a request that is no longer open.
+        moved: the request whose version was brought to its target.
     """
 
     verdict: str | None = None
@@ -62,6 +63,7 @@ class Happening:
     unavailable: str | None = None
     unlisted: str | None = None
     resolved: str | None = None
+    moved: Request | None = None
 
 
 def of_unread(unread: Sequence[Unread], scope: Scope) -> list[Happening]:

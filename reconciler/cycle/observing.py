@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.cycle.batches import batches
 from reconciler.cycle.drifting import Drifting
 from reconciler.cycle.habits import Habits
-from reconciler.cycle.happening import Tell, of_bypass, of_stray
+from reconciler.cycle.happening import Tell, of_bypass
 from reconciler.cycle.recognising import Recognising
-from reconciler.cycle.straying import named_in, what_is_wrong
+from reconciler.cycle.straying import Straying
 from reconciler.domain.causes import Cause
 from reconciler.domain.decision import Mode
 from reconciler.domain.holding import (
@@ -25,8 +26,8 @@ from reconciler.domain.holding import (
     vanished_aliases,
 )
 from reconciler.domain.looks import Kind, Look, Place, Wanted
+from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
-from reconciler.domain.tag_format import DECISION_PREFIX, target_of_tag
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
@@ -34,7 +35,6 @@ from reconciler.ports.observations import (
     Looked,
     NewTenure,
     Observations,
-    Stray,
     Traces,
     Watch,
 )
@@ -53,6 +53,7 @@ class Observing:
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
         self._recognising = Recognising(registry)
+        self._straying = Straying(registry, record, tell)
         self._fence: int | None = None
         self._holders = Holders()
         self._forget()
@@ -70,9 +71,9 @@ class Observing:
         """What earlier looks showed does not count any more: they may not be on record."""
         self._afresh = True
         self._unread: dict[Place, None] = {}
-        # Of the rounds since then: what was complete, and the stray tags that were seen.
+        # Of the rounds since then.
         self._complete: set[object] = set()
-        self._strays: set[Stray] = set()
+        self._straying.forget()
 
     # --- look ------------------------------------------------------------------------------------------------
 
@@ -115,12 +116,38 @@ class Observing:
             return None
         self._afresh = False
         self._complete |= set(look.as_of) | ({_EVERYTHING} if look.everything is not None else set())
-        if not self._keep_scope(watch, scope) or not self._keep_strays(watch, look, scope, mode):
+        if not self._keep_scope(watch, scope):
+            return None
+        if not self._straying.keep(watch.fence, look, scope, mode):
+            self._lost_lease()
             return None
         self._looked = True
         if wanted.everything and look.everything is not None:
             self._drifting.begin(self._holders)
         return Looked(watch.fence, look.newest_change, self._as_of(watch, look))
+
+    def look_after_acts(self, looked: Looked, scope: Scope, moved: Iterable[Request]) -> None:
+        """At the versions that this pass moved, and at what else their models have, where no pass follows soon.
+
+        Only what is shown counts: what is gone meanwhile may have another name, which a look at everything finds.
+        """
+        if self._watch is None or not (self._looked and self._habits.after_acts):
+            return
+        watch = replace(self._watch, as_of=looked.as_of)
+        for some in batches(list(self._around(scope, moved)), _READ_TOGETHER):
+            try:
+                look = self._registry.look_at(some)
+            except RegistryError:
+                return
+            shown = Look(look.versions, look.models)
+            if not self._keep(watch, changes_in(shown, self._holders, scope.looked_at), scope):
+                return
+
+    def _around(self, scope: Scope, moved: Iterable[Request]) -> dict[Place, None]:
+        places = [Place(one.model, one.version, one.target) for one in moved if not one.is_prompt]
+        looked_at = [place for place in places if place.target in scope.targets_of(place.model)]
+        others = [tenure.place for place in looked_at for tenure in self._holders.of_model(place.model)]
+        return dict.fromkeys([*looked_at, *others])
 
     def _wanted(self, watch: Watch, scope: Scope) -> Wanted:
         last, at_once = watch.as_of.everything, self._habits.at_once
@@ -218,43 +245,6 @@ class Observing:
         kinds = {**watch.as_of.kinds, **{kind: watch.now - ago for kind, ago in look.as_of.items()}}
         everything = watch.as_of.everything if look.everything is None else watch.now - look.everything
         return AsOf(kinds, everything, look.aliases_take or watch.as_of.aliases_take)
-
-    # --- tags that are no requests ---------------------------------------------------------------------------
-
-    def _keep_strays(self, watch: Watch, look: Look, scope: Scope, mode: Mode) -> bool:
-        seen = {
-            Stray(version.model, version.version, tag)
-            for version in look.versions
-            for tag in version.request_tags
-            if target_of_tag(tag) not in scope.targets
-        }
-        self._strays |= seen
-        all_seen = look.everything is not None
-        if not seen and not all_seen:
-            return True
-        kept = self._record.keep_strays(watch.fence, list(self._strays), all_seen=all_seen)
-        if all_seen:
-            self._strays = set()
-        if kept is None:
-            return self._lost_lease()
-        self._point_out(kept, scope, mode)
-        return True
-
-    def _point_out(self, strays: Iterable[Stray], scope: Scope, mode: Mode) -> None:
-        """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
-        told = []
-        for one in strays:
-            said = what_is_wrong(one, scope)
-            if mode is Mode.ENFORCE:
-                try:
-                    self._registry.point_out(one.model, one.version, DECISION_PREFIX + named_in(one.tag), said)
-                except RegistryError:
-                    # The next full look tries again.
-                    continue
-            self._tell(of_stray(one, said))
-            told.append(one)
-        if told:
-            self._record.pointed_out(told)
 
     # --- what explains it ------------------------------------------------------------------------------------
 

@@ -106,7 +106,9 @@ class Pass:
             listed = self._list()
             self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode, listed)
             failpoint("looked")
+            settled = len(self._happened)
             self._decide_and_act(self._deciding.with_holders(listed))
+            self._look_again(self._happened[settled:])
             if not self._unread and not self._stopping():
                 self._observing.attribute()
                 self._observing.compare(self._terms.excludes)
@@ -115,6 +117,11 @@ class Pass:
         unavailable = any(happening.unavailable is not None for happening in self._happened)
         self._acting.tell_unreachable(reported_by_cycle=unavailable)
         return Passed(self._happened, self._stopping.seen, self._listing, self._oldest, self._still_open, self._looked)
+
+    def _look_again(self, happened: Sequence[Happening]) -> None:
+        if self._looked is not None and not self._stopping():
+            moved = [one.moved for one in happened if one.moved is not None]
+            self._observing.look_after_acts(self._looked, self._terms.scope.of_models, moved)
 
     # --- settle ----------------------------------------------------------------------------------------------
 
