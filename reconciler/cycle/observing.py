@@ -212,6 +212,8 @@ class Observing:
         known = self._settled is not None if watched else self._was_governed(place)
         known = known and not self._seen.appears(place)
         as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
+        if as_of is not None and not place.target.is_stage and place.model in self._seen.skipped:
+            as_of = min(as_of, watch.now - self._seen.skipped[place.model])
         not_since = None if as_of is None else min(as_of, watch.now)
         if began.continues is not None and began.continues.watched != watched:
             began = replace(began, continues=None)

@@ -47,7 +47,8 @@ class Looking:
 
     def look(self, wanted: Wanted) -> Look:
         self._begin(wanted)
-        ends = self._clock() + self._budget
+        began = self._clock()
+        ends = began + self._budget
 
         def may_go_on() -> bool:
             return wanted.at_once or self._clock() < ends
@@ -57,7 +58,8 @@ class Looking:
             wanted = replace(wanted, everything=True)
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
-        appeared = self._appeared([*changed, *rows], all_versions, models, all_models)
+        skipped = self._readable[Kind.ALIASES].skipped(map(name_of, models))
+        appeared = self._appeared([*changed, *rows], all_versions, models, all_models, began)
         rounds, as_of = [], {}
         if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
@@ -74,6 +76,7 @@ class Looking:
             versions=[seen_version(row) for row in latest.values()],
             models=[seen_model(row) for row in models],
             appeared=appeared,
+            skipped={model: timedelta(seconds=ago) for model, ago in skipped.items()},
             rounds=rounds,
             as_of=as_of,
             everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
@@ -159,7 +162,7 @@ class Looking:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
 
     def _appeared(
-        self, versions: Sequence[Row], all_versions: Any, models: Sequence[Row], all_models: Any
+        self, versions: Sequence[Row], all_versions: Any, models: Sequence[Row], all_models: Any, began: float
     ) -> frozenset[tuple[str, str]]:
         """The versions, and the models with their aliases, that could not be read when everything was read last."""
         lists = ((Kind.STAGES, versions, all_versions, place_of), (Kind.ALIASES, models, all_models, _place_of_model))
@@ -167,7 +170,7 @@ class Looking:
         for kind, rows, whole, key_of in lists:
             readable, shown = self._readable[kind], {key_of(row): created_at(row) for row in rows}
             appeared |= readable.appeared(shown, self._transport.skew)
-            readable.show({model for model, _ in shown}, None if whole is None else whole.seconds)
+            readable.show({model for model, _ in shown}, began, None if whole is None else whole.seconds)
         return frozenset(appeared)
 
 

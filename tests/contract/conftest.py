@@ -18,7 +18,7 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
-from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
+from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, Times
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
@@ -223,13 +223,16 @@ def model() -> str:
 class Daemon:
     """Cycles over one registry, and what the audit then says."""
 
-    def __init__(self, registry: Speaking, place: Path, policy: str = POLICY) -> None:
+    def __init__(
+        self, registry: Speaking, place: Path, policy: str = POLICY, times: Times | None = None, name: str = "test:1"
+    ) -> None:
         url = f"sqlite:///{place}/audit.db"
         schema.upgrade(url)
         self.engine = make_engine(url)
         loaded = parse_policy(policy, "policy.yaml")
         self.policy = PolicyInForce(loaded.policy, loaded.digest, loaded.text)
-        self._cycle = Cycle(registry, SqlAuditLog(self.engine, "test:1", registry.uri), everything_is_due=True)
+        log = SqlAuditLog(self.engine, name, registry.uri)
+        self._cycle = Cycle(registry, log, times=times or Times(), everything_is_due=True)
 
     def cycle(self) -> CycleSummary:
         return self._cycle.run(self.policy, Mode.ENFORCE)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.conftest import Daemon, OnMlflow, ToAnAlias, World
+from reconciler.cycle import Times
+from tests.contract.conftest import ACTS, POLICY, Daemon, OnMlflow, ToAnAlias, World
 from tests.contract.test_prefixes import killed_at
 from tests.contract.test_resolutions import observing, rows
 
@@ -289,3 +292,68 @@ def pages_of_changes(world: OnMlflow) -> int:
     recent = sum(time >= times[0] - 600_000 for time in times)
     beyond_the_first = min(recent + 1, len(times)) - 100
     return 1 + max(0, math.ceil(beyond_the_first / 1000))
+
+
+@on_all
+def test_a_cycle_after_which_none_may_follow_sees_what_it_moved_and_what_that_archived(
+    world: World, by_hand: Daemon, model: str
+) -> None:
+    world.version(model, 0.95)
+    world.ask(model)
+    by_hand.cycle()
+    assert world.stage(model) != "None"
+    assert tenures(by_hand, model) == [("1", "decision", None)]
+    if not isinstance(world, OnMlflow):
+        return
+    second_version(world, model)
+    ask_for(world, model, "2")
+    by_hand.cycle()
+    assert world.stage(model) in {"None", "Archived"}
+    # The next look finds what that one has recorded.
+    for _ in range(2):
+        assert tenures(by_hand, model) == [("1", "decision", "decision"), ("2", "decision", None)]
+        by_hand.full_look()
+
+
+@on_plain_servers
+def test_such_a_cycle_reads_what_it_moved_and_no_more_than_that(world: World, by_hand: Daemon, model: str) -> None:
+    assert isinstance(world, OnMlflow)
+    by_hand.cycle()
+    by_hand.cycle()
+    before = len(world.transport.sent)
+    by_hand.cycle()
+    assert not [path for path in world.transport.sent[before:] if path.endswith("/get")]
+    world.version(model, 0.95)
+    world.ask(model)
+    before = len(world.transport.sent)
+    by_hand.cycle()
+    after_the_act = world.transport.sent[before:]
+    last = max(at for at, path in enumerate(after_the_act) if path.endswith(ACTS))
+    read = "registered-models/get" if isinstance(world, ToAnAlias) else "model-versions/get"
+    assert [path.rpartition("mlflow/")[2] for path in after_the_act[last + 1 :]].count(read) == 1
+
+
+@pytest.mark.parametrize("world", ["tags"], indirect=True)
+def test_where_another_replica_looks_such_a_cycle_looks_at_nothing(
+    world: World, daemon: Daemon, tmp_path: Path, model: str
+) -> None:
+    daemon.cycle()
+    world.version(model, 0.95)
+    world.ask(model)
+    once = Daemon(world.registry, tmp_path, times=BY_HAND, name="test:once")
+    once.cycle()
+    assert world.stage(model) == "Production"
+    assert tenures(once, model) == []
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "decision", None)]
+    once.engine.dispose()
+
+
+BY_HAND = Times(look_after_acts=True)
+
+
+@pytest.fixture
+def by_hand(world: World, tmp_path: Path) -> Iterator[Daemon]:
+    by_hand = Daemon(world.registry, tmp_path, getattr(world, "policy", POLICY), BY_HAND)
+    yield by_hand
+    by_hand.engine.dispose()

@@ -24,6 +24,8 @@ from sqlalchemy import Engine, text
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
+from reconciler.audit.reporting import Asked, Reading
+from reconciler.audit.reports import reports
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce, Times
 from reconciler.demo.server import mlflow_server
@@ -44,19 +46,23 @@ TARGETS = ("Production", "@champion")
 Held = tuple[str, str, str]
 _numbers = itertools.count(1)
 
+NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+
 # What may happen to a model between two looks. "ask" is filed for a version that passes; the daemon approves.
 ACTIONS = (
     "nothing", "ask", "ask badly", "ask and withdraw", "move", "move while asked", "take away", "take away and back",
-    "rename", "delete", "recreate and move",
+    "archive", "rename", "delete", "recreate and move",
 )  # fmt: skip
 
 # With the app nobody can move a holder but by a request; what would is tried all the same.
 ACTIONS_WITH_THE_APP = (
-    "nothing", "ask", "ask badly", "ask and withdraw", "approve", "move", "take away", "rename", "delete", "recreate",
+    "nothing", "ask", "ask badly", "ask and withdraw", "approve", "move", "take away", "archive", "rename", "delete",
+    "recreate",
 )  # fmt: skip
 
-WITNESS = """
-CREATE TABLE IF NOT EXISTS witness (seq INTEGER PRIMARY KEY, name TEXT, version TEXT, target TEXT, held INTEGER);
+WITNESS = f"""
+CREATE TABLE IF NOT EXISTS witness (seq INTEGER PRIMARY KEY, name TEXT, version TEXT, target TEXT, held INTEGER,
+  at TEXT DEFAULT ({NOW}));
 CREATE TRIGGER IF NOT EXISTS witness_stage AFTER UPDATE OF current_stage ON model_versions
 WHEN NEW.current_stage <> OLD.current_stage BEGIN
   INSERT INTO witness (name, version, target, held) SELECT OLD.name, OLD.version, OLD.current_stage, 0
@@ -64,11 +70,20 @@ WHEN NEW.current_stage <> OLD.current_stage BEGIN
   INSERT INTO witness (name, version, target, held) SELECT NEW.name, NEW.version, NEW.current_stage, 1
     WHERE NEW.current_stage = 'Production';
 END;
+CREATE TRIGGER IF NOT EXISTS witness_version AFTER DELETE ON model_versions
+WHEN OLD.current_stage = 'Production' BEGIN
+  INSERT INTO witness (name, version, target, held) VALUES (OLD.name, OLD.version, OLD.current_stage, 0);
+END;
 CREATE TRIGGER IF NOT EXISTS witness_alias AFTER INSERT ON registered_model_aliases BEGIN
   INSERT INTO witness (name, version, target, held) VALUES (NEW.name, NEW.version, '@' || NEW.alias, 1);
 END;
-CREATE TRIGGER IF NOT EXISTS witness_alias_moved AFTER UPDATE OF version ON registered_model_aliases BEGIN
+CREATE TRIGGER IF NOT EXISTS witness_alias_moved AFTER UPDATE OF version ON registered_model_aliases
+WHEN NEW.version <> OLD.version BEGIN
+  INSERT INTO witness (name, version, target, held) VALUES (OLD.name, OLD.version, '@' || OLD.alias, 0);
   INSERT INTO witness (name, version, target, held) VALUES (NEW.name, NEW.version, '@' || NEW.alias, 1);
+END;
+CREATE TRIGGER IF NOT EXISTS witness_alias_gone AFTER DELETE ON registered_model_aliases BEGIN
+  INSERT INTO witness (name, version, target, held) VALUES (OLD.name, OLD.version, '@' || OLD.alias, 0);
 END;
 """
 
@@ -194,6 +209,14 @@ class People:
         else:
             self._stage(version, "None")
 
+    def archive(self) -> None:
+        """Of an alias, by whoever takes it away."""
+        version = self.holder()
+        if version is not None and not self.target.startswith("@"):
+            self._stage(version, "Archived")
+        else:
+            self.take_away()
+
     def take_away_and_back(self) -> None:
         """What comes and goes between two looks is not seen, so it is one tenure."""
         version = self.holder()
@@ -290,6 +313,10 @@ class PeopleWithTheApp(People):
         if self.holder() is not None:
             self._refused(super().take_away)
 
+    def archive(self) -> None:
+        if self.holder() is not None:
+            self._refused(super().archive)
+
     def rename(self) -> None:
         super().rename() if self.holder() is None else self._refused(super().rename)
 
@@ -372,6 +399,35 @@ class History:
                 tenures.setdefault((model, version, target), []).append(began_by)
         return tenures
 
+    def witnessed(self) -> None:
+        """What the triggers saw lies between the looks that the record names: no beginning and no end without one."""
+        names = {name: one.names for one in self.people for name in one.names}
+        bounds = "last_seen_without, first_seen_with, last_seen_with, first_seen_without"
+        query = f"SELECT model, version, target, began_by, ended_by, {bounds} FROM tenures ORDER BY tenure_id"
+        with self.engine.connect() as connection:
+            tenures = [row for row in connection.execute(text(query)) if row.model in names]
+        for one in tenures:
+            same = names[one.model], one.version, one.target
+            # A new name moves nothing.
+            if one.began_by != "rename":
+                assert self._saw(*same, 1, one.last_seen_without, one.first_seen_with), one
+            if one.ended_by not in {None, "rename"}:
+                assert self._saw(*same, 0, one.last_seen_with, one.first_seen_without), one
+
+    def _saw(self, names: set[str], version: str, target: str, held: int, after: str | None, before: str) -> bool:
+        query = "SELECT name, version, target, held, at FROM witness"
+        return any(
+            name in names and (seen, of, what) == (version, target, held) and (after or "") <= at <= before
+            for name, seen, of, what, at in self.place.rows(query)
+        )
+
+    def population(self) -> int:
+        """As the report counts it."""
+        with self.engine.connect() as connection:
+            answer = reports()["completeness"].answer(Reading(connection, Asked()))
+        assert sum(answer.counts["by_cause"].values()) == answer.counts["tenures"]
+        return int(answer.counts["tenures"])
+
     def open_now(self) -> set[Held]:
         query = "SELECT model, version, target FROM tenures WHERE first_seen_without IS NULL"
         with self.engine.connect() as connection:
@@ -396,6 +452,8 @@ def happens(place: Place, directory: Path, steps: list[tuple[str, str]]) -> None
     assert history.unexplained() == 0
     assert history.found() == history.expected, (steps, history.looks)
     assert history.open_now() == place.held()
+    assert history.population() == len(history.looks[0]) + sum(map(len, history.expected.values())), steps
+    history.witnessed()
     says_nothing_false(history.url)
     history.engine.dispose()
 
@@ -421,7 +479,9 @@ def place_with_the_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
 
 
 def steps_of(actions: tuple[str, ...]) -> st.SearchStrategy[list[tuple[str, str]]]:
-    return st.lists(st.tuples(st.sampled_from(actions), st.sampled_from(actions)), min_size=1, max_size=6)
+    return st.lists(
+        st.tuples(st.sampled_from(actions), st.sampled_from(actions)), min_size=1, max_size=12 if LONG else 6
+    )
 
 
 def at_random(place: Place, directory: Path, actions: tuple[str, ...]) -> None:
