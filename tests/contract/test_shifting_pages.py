@@ -60,7 +60,7 @@ class Shifting:
 
     def move(self, letter: str, target: str) -> None:
         if target == "Production":
-            body = {"name": self.of(letter), "version": "1", "stage": target, "archive_existing_versions": "false"}
+            body = {"name": self.of(letter), "version": "1", "stage": target, "archive_existing_versions": False}
             self.server.call("POST", "model-versions/transition-stage", json=body)
         else:
             body = {"name": self.of(letter), "alias": target[1:], "version": "1"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from reconciler.audit.database import Access, one_state, opened
 from reconciler.audit.reporting import Answer, Asked, Reading
 from reconciler.audit.reports import reports
 from reconciler.ports import Unavailable
@@ -15,12 +17,17 @@ from tests.store.test_observations import Looking
 
 @pytest.fixture
 def looking(engine: Engine) -> Looking:
-    return Looking(engine)
+    looking = Looking(engine)
+    # Reports are read by the real clock.
+    looking.clock.passes(-timedelta(hours=2))
+    return looking
 
 
 def completeness(looking: Looking, **asked: Any) -> Answer:
-    with looking.engine.connect() as connection:
-        return reports()["completeness"].answer(Reading(connection, Asked(**asked)))
+    """As of the daemon's now, read as any auditor reads it."""
+    url = looking.engine.url.render_as_string(hide_password=False)
+    with opened(url, Access.READ) as engine, one_state(engine) as connection:
+        return reports()["completeness"].answer(Reading(connection, Asked(**{"until": looking.clock.now()} | asked)))
 
 
 def test_decisions_that_moved_a_version_since_the_last_look_are_counted_and_told(looking: Looking) -> None:

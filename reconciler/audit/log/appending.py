@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from reconciler.audit.decisions.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.evidence.storing import Salted, salted
@@ -42,6 +42,9 @@ from reconciler.audit.tables import (
 from reconciler.domain.decision import Leaf
 from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
+
+# Between two statements of a transaction that holds the log's lock.
+_LONGEST_SILENCE: Final = "30s"
 
 # The tables whose rows are entries, each with the column that names a row. A decision's entry covers its checks and its
 # evidence.
@@ -220,8 +223,15 @@ class State(NamedTuple):
 
 
 def locked(connection: Connection) -> State:
-    """Takes the log's lock until the transaction ends. On SQLite every writing transaction has it already."""
-    row = connection.execute(select(LogStateRow.size, LogStateRow.complete).with_for_update()).one()
+    """Takes the log's lock until the transaction ends. On SQLite every writing transaction has it already.
+
+    PostgreSQL takes it back from a process that is stopped or frozen in the transaction, and that all others wait for.
+    The time that this takes is set for this transaction alone, in the same statement.
+    """
+    query = select(LogStateRow.size, LogStateRow.complete).with_for_update()
+    if connection.dialect.name == "postgresql":
+        query = query.add_columns(func.set_config("idle_in_transaction_session_timeout", _LONGEST_SILENCE, True))
+    row = connection.execute(query).one()
     return State(row.size, row.complete)
 
 
