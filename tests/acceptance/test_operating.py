@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.conftest import Product
+from tests.acceptance.conftest import Product, Server
 from tests.acceptance.test_daemon import daemon, ended, until
 
 
@@ -84,3 +86,15 @@ def test_once_on_a_schedule_is_one_period(product: Product) -> None:
         assert product.run("once").returncode == 0
     assert asked(product, "SELECT count(*) FROM running_states") == [(1,)]
     assert len(asked(product, "SELECT 1 FROM running_periods WHERE last_seen_at > began_at")) == 1
+
+
+def test_who_runs_one_cycle_finds_what_it_approved_in_the_report(product: Product, name: Callable[[str], str]) -> None:
+    server = Server(product.uri)
+    server.version(name("fraud"), metric=0.95)
+    server.ask(name("fraud"))
+    product.ok("once")
+    assert server.shown(name("fraud"))["current_stage"] == "Production"
+    told = product.ok("audit", "report", "completeness", "--model", name("fraud"), "--format", "json")
+    report = json.loads(told)
+    assert [(one["version"], one["began_by"]) for one in report["tenures"]] == [("1", "decision")]
+    assert "since the last look" not in report["opinion"]
