@@ -73,6 +73,7 @@ class Observing:
         # Of the rounds since then: what was complete, and the stray tags that were seen.
         self._complete: set[object] = set()
         self._strays: set[Stray] = set()
+        self._marked: set[str] = set()
 
     # --- look ------------------------------------------------------------------------------------------------
 
@@ -131,9 +132,10 @@ class Observing:
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
+        self._holders.learn(look.models)
         changes = changes_in(look, self._holders, scope)
         for place in missing_from(look, self._holders):
-            if place.target in scope.targets_of(place.model):
+            if place.target in scope.targets_of_name(place.model):
                 self._unread[place] = None
         earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
         # What may be a new name has to be read now: without that it would be a new tenure.
@@ -142,6 +144,7 @@ class Observing:
         if not to_read:
             return changes
         read = self._registry.look_at(to_read)
+        self._holders.learn(read.models)
         for place in to_read:
             self._unread.pop(place, None)
         versions, models = [*look.versions, *read.versions], [*look.models, *read.models]
@@ -181,8 +184,8 @@ class Observing:
 
     def _new(self, watch: Watch, began: Began, scope: Scope) -> NewTenure:
         place = began.place
-        watched = place.target not in scope.targets_of(place.model)
-        known = self._settled is not None if watched else self._was_governed(place)
+        watched = place.target not in scope.targets_of(place.model, is_prompt=began.is_prompt)
+        known = self._settled is not None if watched else self._was_governed(began)
         known = known and not self._seen.appears(place)
         as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
         not_since = None if as_of is None else min(as_of, watch.now)
@@ -190,21 +193,24 @@ class Observing:
             began = replace(began, continues=None)
         return NewTenure(began, not_since, not known, place in self._requested, watched)
 
-    def _was_governed(self, place: Place) -> bool:
-        return self._watched is not None and place.target in self._watched.targets_of(place.model)
+    def _was_governed(self, began: Began) -> bool:
+        if self._watched is None:
+            return False
+        return began.place.target in self._watched.targets_of(began.place.model, is_prompt=began.is_prompt)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
         """Once everything was looked at, whatever appears later was not there before.
 
         Until then the earlier scope counts, with all its tenures: it may be in force again before that.
         """
-        if self._settled == scope:
+        if self._settled == scope and not self._holders.relearned:
             return True
         needed = {_EVERYTHING} | {Kind.of(target) for target in scope.looked_at.targets}
         if not needed <= self._complete:
             return True
         if not self._keep(watch, ungoverned(self._holders, scope), scope):
             return False
+        self._holders.relearned = False
         governed = scope.without_watched
         if self._watched != governed and self._record.keep_scope(watch.fence, governed, watch.now) is None:
             return self._lost_lease()
@@ -229,6 +235,7 @@ class Observing:
             if target_of_tag(tag) not in scope.targets
         }
         self._strays |= seen
+        self._marked |= {version.model for version in look.versions if version.is_prompt and version.request_tags}
         all_seen = look.everything is not None
         if not seen and not all_seen:
             return True
@@ -244,7 +251,7 @@ class Observing:
         """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
         told = []
         for one in strays:
-            said = what_is_wrong(one, scope)
+            said = what_is_wrong(one, scope, is_prompt=one.model in self._marked)
             if mode is Mode.ENFORCE:
                 try:
                     self._registry.point_out(one.model, one.version, DECISION_PREFIX + named_in(one.tag), said)

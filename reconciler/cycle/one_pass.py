@@ -104,7 +104,7 @@ class Pass:
         try:
             self._settle()
             listed = self._list()
-            self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode, listed)
+            self._looked = self._observing.look(self._terms.scope, self._terms.mode, listed)
             failpoint("looked")
             self._decide_and_act(self._deciding.with_holders(listed))
             if not self._unread and not self._stopping():
@@ -138,7 +138,7 @@ class Pass:
         after = self._resolving.read_to()
         # Where our last picture was empty, all that is in it now was seen by others since.
         self._asked_at = self._audit.now() if self._terms.had_open else _LONG_AGO
-        looks = self._observing.begin(self._terms.scope.of_models)
+        looks = self._observing.begin(self._terms.scope)
         listing = self._registry.open_requests(self._terms.scope, after, with_holders=looks)
         self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]

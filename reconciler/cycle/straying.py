@@ -12,9 +12,9 @@ def named_in(tag: str) -> str:
     return tag[len(REQUEST_PREFIX) :] if tag.startswith(REQUEST_PREFIX) else tag
 
 
-def what_is_wrong(one: Stray, scope: Scope) -> str:
-    governed = sorted(scope.targets_of(one.model), key=str)
+def what_is_wrong(one: Stray, scope: Scope, *, is_prompt: bool) -> str:
+    governed = sorted(scope.targets_of(one.model, is_prompt=is_prompt), key=str)
     if not governed:
-        return f"tag {one.tag} requests nothing: no rule of the policy covers this model"
+        return f"tag {one.tag} requests nothing: no rule of the policy covers this {'prompt' if is_prompt else 'model'}"
     tags = " or ".join(map(request_tag, governed))
     return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(map(str, governed))}): name it {tags}"

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 class SeenVersion:
     """A version and its stage. `created`: milliseconds since 1970 by the registry's clock; None: not shown.
 
-    `request_tags`: the keys of its tags that begin as those of requests do.
+    `request_tags`: the keys of its tags that begin as those of requests do. `is_prompt`: it is a version of a prompt.
     """
 
     model: str
@@ -43,15 +43,17 @@ class SeenVersion:
     stage: str
     created: int | None = None
     request_tags: tuple[str, ...] = ()
+    is_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SeenModel:
-    """A model, and which version each of its aliases names. `created` as in `SeenVersion`, of the model."""
+    """A model or prompt, and which version each of its aliases names. `created` as in `SeenVersion`, of the model."""
 
     model: str
     aliases: Mapping[str, str]
     created: int | None = None
+    is_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

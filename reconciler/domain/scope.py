@@ -54,14 +54,20 @@ class Scope:
     def of_all_models(cls, targets: Iterable[Target]) -> Scope:
         return cls((Part(Names(("*",)), frozenset(targets)),))
 
+    @classmethod
+    def of_everything(cls, targets: Iterable[Target]) -> Scope:
+        """Of all models and of all prompts, which have no stages."""
+        every = Names(("*",))
+        models, aliases = frozenset(targets), frozenset(target for target in targets if not target.is_stage)
+        return cls((Part(every, models), Part(every, aliases, of_prompts=True)) if aliases else (Part(every, models),))
+
     @property
     def targets(self) -> frozenset[Target]:
         return frozenset(target for part in self.parts for target in part.targets)
 
     @property
-    def of_models(self) -> Scope:
-        """What is looked for on models: prompts are not."""
-        return Scope(tuple(part for part in self.parts if not part.of_prompts), self.governed, self.watched)
+    def has_prompts(self) -> bool:
+        return any(part.of_prompts for part in self.parts)
 
     @property
     def without_watched(self) -> Scope:
@@ -73,7 +79,18 @@ class Scope:
         """All that a look is about, governed or not."""
         return Scope((*self.parts, *self.watched), self.governed) if self.watched else self
 
-    def targets_of(self, model: str) -> frozenset[Target]:
-        """The targets looked for on a model; empty where there are none."""
-        matching = [part.targets for part in self.parts if not part.of_prompts and part.names.match(model)]
+    def of_kind(self, *, of_prompts: bool) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.of_prompts == of_prompts)
+
+    def kinds_of(self, target: Target) -> tuple[bool, ...]:
+        """Where a target is looked for: False for models, True for prompts."""
+        return tuple(sorted({part.of_prompts for part in self.parts if target in part.targets}))
+
+    def targets_of(self, model: str, *, is_prompt: bool = False) -> frozenset[Target]:
+        """The targets looked for on a model, or on a prompt; empty where there are none."""
+        matching = [part.targets for part in self.of_kind(of_prompts=is_prompt) if part.names.match(model)]
         return frozenset(target for targets in matching for target in targets)
+
+    def targets_of_name(self, name: str) -> frozenset[Target]:
+        """The targets looked for on whatever has the name."""
+        return self.targets_of(name) | self.targets_of(name, is_prompt=True)

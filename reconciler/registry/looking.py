@@ -19,7 +19,7 @@ from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
-from reconciler.registry.versions import API, get_version, integer, member_of, tags_of
+from reconciler.registry.versions import API, get_version, integer, is_of_prompt, member_of, shows_prompt, tags_of
 
 LOOK_FOR: Final = timedelta(seconds=2)
 # Several servers write one registry, and a change is committed later than its time says.
@@ -223,7 +223,7 @@ def _get_model(transport: Transport, name: str) -> Row:
 def seen_version(row: Row) -> SeenVersion:
     model, version = place_of(row)
     stage = str(row.get("current_stage") or "None")
-    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)))
+    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)), shows_prompt(row))
 
 
 def _request_tags(row: Row) -> Iterator[str]:
@@ -232,7 +232,7 @@ def _request_tags(row: Row) -> Iterator[str]:
 
 def seen_model(row: Row) -> SeenModel:
     aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
-    return SeenModel(name_of(row), aliases, created_at(row))
+    return SeenModel(name_of(row), aliases, created_at(row), is_of_prompt(row))
 
 
 def _place_of_model(row: Row) -> tuple[str, str]:
