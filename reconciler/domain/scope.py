@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -55,11 +55,10 @@ class Scope:
         return cls((Part(Names(("*",)), frozenset(targets)),))
 
     @classmethod
-    def of_everything(cls, targets: Iterable[Target]) -> Scope:
+    def of_everything(cls, targets: Collection[Target]) -> Scope:
         """Of all models and of all prompts, which have no stages."""
-        every = Names(("*",))
-        models, aliases = frozenset(targets), frozenset(target for target in targets if not target.is_stage)
-        return cls((Part(every, models), Part(every, aliases, of_prompts=True)) if aliases else (Part(every, models),))
+        every, aliases = Names(("*",)), frozenset(target for target in targets if not target.is_stage)
+        return cls((Part(every, frozenset(targets)), Part(every, aliases, of_prompts=True)))
 
     @property
     def targets(self) -> frozenset[Target]:
@@ -83,8 +82,11 @@ class Scope:
         return tuple(part for part in self.parts if part.of_prompts == of_prompts)
 
     def kinds_of(self, target: Target) -> tuple[bool, ...]:
-        """Where a target is looked for: False for models, True for prompts."""
-        return tuple(sorted({part.of_prompts for part in self.parts if target in part.targets}))
+        """Where requests for a target are looked for: False for models, True for prompts, which have no stages.
+
+        Both, as soon as a rule is about prompts: a request that no rule covers is shown, too.
+        """
+        return (False, True) if self.has_prompts and not target.is_stage else (False,)
 
     def targets_of(self, model: str, *, is_prompt: bool = False) -> frozenset[Target]:
         """The targets looked for on a model, or on a prompt; empty where there are none."""

@@ -16,8 +16,9 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.policy.file import parse_policy
 from tests.acceptance.conftest import served
-from tests.contract.conftest import Daemon, OnMlflow
+from tests.contract.conftest import POLICY, Daemon, OnDatabricks, OnMlflow
 from tests.contract.test_resolutions import rows
+from tests.databricks_double import workspace
 
 MARK = {"key": "mlflow.prompt.is_prompt", "value": "true"}
 WORDS = "Says when to hand over to a person."
@@ -182,3 +183,19 @@ def test_what_changed_of_an_approved_prompt_is_told(people: People, daemon: Daem
     daemon.cycle()
     query = "SELECT d.field FROM drifts d JOIN tenures t ON t.tenure_id = d.tenure_id WHERE t.model = :model"
     assert rows(daemon, query, model=model) == [("version.description",)]
+
+
+def test_a_workspace_registry_has_neither_prompts_nor_aliases_and_is_watched_for_the_rest(
+    tmp_path: Path, model: str
+) -> None:
+    with workspace() as double:
+        world = OnDatabricks(double)
+        daemon = Daemon(world.registry, tmp_path, POLICY.replace("rules:\n", f"rules:\n{PROMPTS}"))
+        cycles(daemon)
+        world.version(model, 0.95)
+        world.ask(model)
+        cycles(daemon, 3)
+        query = "SELECT target, began_by FROM tenures WHERE model = :model"
+        assert rows(daemon, query, model=model) == [("Production", "decision")]
+        assert rows(daemon, "SELECT everything_as_of IS NOT NULL FROM looks") == [(True,)]
+        daemon.engine.dispose()
