@@ -48,12 +48,17 @@ class SeenVersion:
 
 @dataclass(frozen=True, slots=True)
 class SeenModel:
-    """A model or prompt, and which version each of its aliases names. `created` as in `SeenVersion`, of the model."""
+    """A model or prompt, and which version each of its aliases names. `created` as in `SeenVersion`, of the model.
+
+    `is_prompt`: it is marked as one. `with_files`: aliases that name a version with files all the same, as far as that
+    was looked at: whoever may set tags can mark a model.
+    """
 
     model: str
     aliases: Mapping[str, str]
     created: int | None = None
     is_prompt: bool = False
+    with_files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 # The tag of a prompt and of each of its versions. MLflow's searches leave out what has it, unless it is asked for.
@@ -14,8 +14,3 @@ SOURCES_OF_PROMPTS: Final = frozenset({"prompt-template", "dummy-source"})
 def is_marked(tags: Mapping[str, str]) -> bool:
     """Whether MLflow takes what has these tags for a prompt, or for a version of one."""
     return tags.get(MARK) == "true"
-
-
-def is_prompt(tags: Mapping[str, str], sources: Iterable[str]) -> bool:
-    """Whoever may set tags can mark a model as a prompt; what has a version with files is none."""
-    return is_marked(tags) and all(source in SOURCES_OF_PROMPTS for source in sources)

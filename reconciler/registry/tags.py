@@ -36,7 +36,7 @@ from reconciler.ports import (
 )  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.holders import Answers, read_holders
-from reconciler.registry.looking import LOOK_FOR, Looking, look_at
+from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.request_format import in_order
@@ -119,7 +119,7 @@ class TagsRegistry:
         return self._looking.look(wanted)
 
     def look_at(self, places: Sequence[Place]) -> Look:
-        return look_at(self._transport, places)
+        return self._looking.look_at(places)
 
     def point_out(self, model: str, version: str, tag: str, said: str) -> None:
         self._set_tag_of(model, version, tag, said)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from reconciler.domain.evidence import VersionFacts
-from reconciler.domain.prompts import MARK, is_marked, is_prompt
+from reconciler.domain.prompts import MARK, SOURCES_OF_PROMPTS, is_marked
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
@@ -113,14 +113,13 @@ def tags_of(row: Row) -> dict[str, str]:
 
 
 def shows_prompt(row: Row) -> bool:
-    """Whether a version is one of a prompt, as far as its tags say; MLflow itself goes by them."""
+    """Whether a model is a prompt, or a version one of a prompt, as far as its tags say; MLflow itself goes by them."""
     return is_marked(tags_of(row))
 
 
-def is_of_prompt(model: Row) -> bool:
-    """Whether a registered model is a prompt: marked as one, and without a version that is known to have files."""
-    sources = (str(row.get("source") or "") for row in rows_of(model, "latest_versions"))
-    return is_prompt(tags_of(model), sources)
+def has_files(version: Row) -> bool:
+    """Whether it is of a model, whatever its tags say: a version of a prompt has none. Nobody can change a source."""
+    return str(version.get("source") or "") not in SOURCES_OF_PROMPTS
 
 
 def integer(value: Any) -> int:

@@ -199,3 +199,23 @@ def test_a_workspace_registry_has_neither_prompts_nor_aliases_and_is_watched_for
         assert rows(daemon, query, model=model) == [("Production", "decision")]
         assert rows(daemon, "SELECT everything_as_of IS NOT NULL FROM looks") == [(True,)]
         daemon.engine.dispose()
+
+
+@pytest.mark.parametrize("people", ["tags"], indirect=True)
+@pytest.mark.parametrize("decoy", [False, True])
+def test_marking_a_model_as_a_prompt_hides_no_move_of_what_was_known_to_hold(
+    people: People, daemon: Daemon, model: str, decoy: bool
+) -> None:
+    """MLflow leaves it out of its lists then, and still loads `models:/NAME@serving`."""
+    people.version(model, 0.95)
+    body: dict[str, Any] = {"name": model, "source": "s3://bucket/model"}
+    people.server.call("POST", "model-versions/create", json=body)
+    people.move(model, "1", "serving")
+    cycles(daemon)
+    if decoy:
+        body |= {"source": "prompt-template", "tags": [MARK]}
+        people.server.call("POST", "model-versions/create", json=body)
+    people.server.call("POST", "registered-models/set-tag", json={"name": model, **MARK})
+    people.move(model, "2", "serving")
+    cycles(daemon, 3)
+    assert tenures(daemon, model) == [("1", "@serving", "baseline", "unrecorded"), ("2", "@serving", "bypass", None)]
