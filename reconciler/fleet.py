@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby, takewhile
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from reconciler.cycle.batches import batches
 from reconciler.domain.checks.compare import CompareCode
@@ -20,6 +20,7 @@ from reconciler.domain.looks import Look, Place
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.scope import Scope
+from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
@@ -76,11 +77,18 @@ class JudgedHolder:
 OnRecord = Mapping[tuple[str, str, str], Known]
 
 
+class Holder(NamedTuple):
+    """A version that holds a target now. `is_prompt`: it is one of a prompt, so that rules for prompts judge it."""
+
+    place: Place
+    is_prompt: bool = False
+
+
 def shown_place(place: Place) -> tuple[str, str, str]:
     return visible_name(place.model), visible_name(place.version), str(place.target)
 
 
-def holders_of(registry: Showing, scope: Scope) -> list[Place]:
+def holders_of(registry: Showing, scope: Scope) -> list[Holder]:
     """What holds a target of the scope now, in order.
 
     Raises:
@@ -88,7 +96,12 @@ def holders_of(registry: Showing, scope: Scope) -> list[Place]:
     """
     look = registry.holders(scope)
     began = changes_in(look, Holders.of([]), scope).began
-    return sorted({one.place for one in began}, key=lambda place: (place.model, _number(place.version), place.target))
+    return sorted({Holder(one.place, one.is_prompt) for one in began}, key=_order)
+
+
+def _order(holder: Holder) -> tuple[str, tuple[int, str], Target]:
+    place = holder.place
+    return place.model, _number(place.version), place.target
 
 
 def _number(version: str) -> tuple[int, str]:
@@ -96,15 +109,15 @@ def _number(version: str) -> tuple[int, str]:
 
 
 def judged_fleet(
-    registry: Registry, policy: Policy, holders: Sequence[Place], now: datetime, at: datetime, on_record: OnRecord
+    registry: Registry, policy: Policy, holders: Sequence[Holder], now: datetime, at: datetime, on_record: OnRecord
 ) -> Iterator[JudgedHolder]:
     """Each holder, judged on the evidence of now and as of `at`.
 
     Raises:
         RegistryError: the registry could not be queried at all.
     """
-    known = {place: on_record.get(shown_place(place)) for place in holders}
-    places = {_asked(registry, place, known[place], at): place for place in holders}
+    known = {place: on_record.get(shown_place(place)) for place, _ in holders}
+    places = {_asked(registry, holder, known[holder.place], at): holder.place for holder in holders}
     for batch in batches([Listed(request, None) for request in places], JUDGED_TOGETHER):
         for judgement in judge_batch(registry, policy, batch, now, at):
             request = judgement.listed.request
@@ -120,11 +133,12 @@ def _is_gone(evidence: Evidence) -> bool:
     return isinstance(version, Absent) and version.code == AbsenceCode.VERSION_MISSING
 
 
-def _asked(registry: Registry, place: Place, known: Known | None, at: datetime) -> Request:
+def _asked(registry: Registry, holder: Holder, known: Known | None, at: datetime) -> Request:
     """As if it were asked for by who did, so long ago that nothing is waited for."""
+    place = holder.place
     asker = known.requester if known is not None else NOBODY
     where = registry.uri, registry.workspace, place.model, place.version, place.target
-    return Request(*where, asker, at - _LONG_AGO, "", "", "")
+    return Request(*where, asker, at - _LONG_AGO, "", "", "", holder.is_prompt)
 
 
 # --- one holder ----------------------------------------------------------------------------------------------

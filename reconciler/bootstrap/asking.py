@@ -66,7 +66,7 @@ class RequestTool:
     def list(self) -> list[Listed]:
         """Every open request. By the tags protocol: those for the policy's targets and for the built-in stages."""
         governed = self.policy.governed_targets() if self.policy is not None else frozenset()
-        return self.registry.all_open(Scope.of_all_models(governed | frozenset(_BUILT_IN_STAGES)))
+        return self.registry.all_open(Scope.of_everything(governed | frozenset(_BUILT_IN_STAGES)))
 
     def withdraw(self, model: str, version: str, target: Target) -> Request:
         self.find(model, version, target)

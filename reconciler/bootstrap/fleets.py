@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
 from reconciler.cycle import PolicyInForce
-from reconciler.domain.looks import Place
 from reconciler.domain.text import visible_name
-from reconciler.fleet import JudgedHolder, OnRecord, holders_of, judged_fleet
+from reconciler.fleet import Holder, JudgedHolder, OnRecord, holders_of, judged_fleet
 from reconciler.ports import AuditUnavailable, Meter, SchemaMismatch
 from reconciler.registry.speaking import Speaking
 from reconciler.settings.model import Settings
@@ -23,7 +22,7 @@ class Fleet:
 
     registry: Speaking
     in_force: PolicyInForce
-    holders: tuple[Place, ...]
+    holders: tuple[Holder, ...]
     doubt: str
     _on_record: OnRecord
     _meter: Meter

@@ -28,7 +28,8 @@ def print_decisions(rows: Iterable[Mapping[str, Any]]) -> None:
 def _decision_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
     at = row["decided_at"][:19].replace("T", " ")
     requester = f", asked by {row['requester']}" if row["requester"] else ""
-    place = f"{row['model']} version {row['version']} to {row['target']}{requester}"
+    workspace = f" in workspace {row['workspace']}" if row.get("workspace") else ""
+    place = f"{row['model']} version {row['version']} to {row['target']}{workspace}{requester}"
     head = f"{at}  {f'{shown_verdict(row)}, {shown_outcome(row)}':27} {place}"
     yield from textwrap.wrap(head, width, subsequent_indent=" " * 21)
     reason = f"{row['decision_id'][:8]}: {row['reason']}"

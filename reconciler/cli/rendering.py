@@ -164,8 +164,14 @@ def _write_section(section: Section, stream: TextIO) -> None:
         if (as_lines := _AS_LINES.get(section.row.__name__)) is not None:
             stream.write(as_lines(part) + "\n")
         else:
-            write_table([_for_people(row) for row in part], section.columns, stream)
+            write_table([_for_people(row) for row in part], _shown_columns(section, part), stream)
         title = ""
+
+
+def _shown_columns(section: Section, part: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    """Models of two workspaces may have one name."""
+    several = len({row.get("workspace") for row in part}) > 1 and "workspace" not in section.columns
+    return ("workspace", *section.columns) if several else section.columns
 
 
 def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:

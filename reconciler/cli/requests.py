@@ -103,8 +103,9 @@ def _say_coverage(tool: RequestTool, request: Request) -> None:
         return
     source = "according to the registry's daemons"
     if tool.policy is not None:
-        covered = sorted(str(target) for target in tool.policy.scope().targets_of(request.model))
-        others = f"; rules for this model cover {', '.join(covered)}" if covered else ""
+        governed = tool.policy.scope().targets_of(request.model, is_prompt=request.is_prompt)
+        kind = "prompt" if request.is_prompt else "model"
+        others = f"; rules for this {kind} cover {', '.join(sorted(map(str, governed)))}" if governed else ""
         source = f"the policy has none for {_place(request)}{others}"
     say(f"{NO_RULE}: {source}")
     withdraw = command_line("request withdraw", request.model, request.version, str(request.target))

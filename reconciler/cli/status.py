@@ -18,7 +18,7 @@ from reconciler.cli.tables import write_table
 from reconciler.cli.terminal import Colour, painted
 from reconciler.cli.watching import watched
 from reconciler.domain.codes import ReasonCode
-from reconciler.domain.text import counted, visible
+from reconciler.domain.text import counted, named_place, visible
 from reconciler.domain.times import duration_text, parse_iso
 
 if TYPE_CHECKING:
@@ -95,15 +95,11 @@ def _monitored(picture: dict[str, Any], seconds: float, here: tuple[str, str] | 
 
 
 def _no_cycle_yet(here: tuple[str, str] | None) -> str:
-    return "no cycle has run yet" + (f" on {_at(*here)}" if here else "")
-
-
-def _at(registry: str, workspace: str) -> str:
-    return registry + (f", workspace {workspace}" if workspace else "")
+    return "no cycle has run yet" + (f" on {named_place(*here)}" if here else "")
 
 
 def _named(row: dict[str, Any]) -> str:
-    return _at(row["registry"], row["workspace"])
+    return named_place(row["registry"], row["workspace"])
 
 
 def _with_a_cycle(picture: dict[str, Any]) -> list[dict[str, Any]]:
@@ -127,7 +123,7 @@ def _show(picture: dict[str, Any], here: tuple[str, str] | None) -> None:
         print(_no_cycle_yet(here))
     else:
         print(f"replicas alive: {picture['replicas_alive']}")
-    show_holding(picture)
+    show_holding(picture, here)
     _show_stuck(picture["stuck"])
     _show_open(picture, several)
     _show_unfinished(picture["unfinished"], picture["failed"])

@@ -144,8 +144,8 @@ class Observing:
                 return
 
     def _around(self, scope: Scope, moved: Iterable[Request]) -> dict[Place, None]:
-        places = [Place(one.model, one.version, one.target) for one in moved if not one.is_prompt]
-        looked_at = [place for place in places if place.target in scope.targets_of(place.model)]
+        governed = [one for one in moved if one.target in scope.targets_of(one.model, is_prompt=one.is_prompt)]
+        looked_at = [Place(one.model, one.version, one.target) for one in governed]
         others = [tenure.place for place in looked_at for tenure in self._holders.of_model(place.model)]
         return dict.fromkeys([*looked_at, *others])
 
@@ -158,9 +158,10 @@ class Observing:
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
+        self._holders.learn(look.models)
         changes = changes_in(look, self._holders, scope)
         for place in missing_from(look, self._holders):
-            if place.target in scope.targets_of(place.model):
+            if place.target in scope.targets_of_name(place.model):
                 self._unread[place] = None
         earlier = [old.place for one in changes.began for old in self._holders.under_another_name(one)]
         # What may be a new name has to be read now: without that it would be a new tenure.
@@ -169,6 +170,7 @@ class Observing:
         if not to_read:
             return changes
         read = self._registry.look_at(to_read)
+        self._holders.learn(read.models)
         for place in to_read:
             self._unread.pop(place, None)
         versions, models = [*look.versions, *read.versions], [*look.models, *read.models]
@@ -208,8 +210,8 @@ class Observing:
 
     def _new(self, watch: Watch, began: Began, scope: Scope) -> NewTenure:
         place = began.place
-        watched = place.target not in scope.targets_of(place.model)
-        known = self._settled is not None if watched else self._was_governed(place)
+        watched = place.target not in scope.targets_of(place.model, is_prompt=began.is_prompt)
+        known = self._settled is not None if watched else self._was_governed(began)
         known = known and not self._seen.appears(place)
         as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
         if as_of is not None and not place.target.is_stage and place.model in self._seen.skipped:
@@ -219,21 +221,24 @@ class Observing:
             began = replace(began, continues=None)
         return NewTenure(began, not_since, not known, place in self._requested, watched)
 
-    def _was_governed(self, place: Place) -> bool:
-        return self._watched is not None and place.target in self._watched.targets_of(place.model)
+    def _was_governed(self, began: Began) -> bool:
+        if self._watched is None:
+            return False
+        return began.place.target in self._watched.targets_of(began.place.model, is_prompt=began.is_prompt)
 
     def _keep_scope(self, watch: Watch, scope: Scope) -> bool:
         """Once everything was looked at, whatever appears later was not there before.
 
         Until then the earlier scope counts, with all its tenures: it may be in force again before that.
         """
-        if self._settled == scope:
+        if self._settled == scope and not self._holders.relearned:
             return True
         needed = {_EVERYTHING} | {Kind.of(target) for target in scope.looked_at.targets}
         if not needed <= self._complete:
             return True
         if not self._keep(watch, ungoverned(self._holders, scope), scope):
             return False
+        self._holders.relearned = False
         governed = scope.without_watched
         if self._watched != governed and self._record.keep_scope(watch.fence, governed, watch.now) is None:
             return self._lost_lease()

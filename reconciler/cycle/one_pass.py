@@ -104,7 +104,7 @@ class Pass:
         try:
             self._settle()
             listed = self._list()
-            self._looked = self._observing.look(self._terms.scope.of_models, self._terms.mode, listed)
+            self._looked = self._observing.look(self._terms.scope, self._terms.mode, listed)
             failpoint("looked")
             settled = len(self._happened)
             self._decide_and_act(self._deciding.with_holders(listed))
@@ -121,7 +121,7 @@ class Pass:
     def _look_again(self, happened: Sequence[Happening]) -> None:
         if self._looked is not None and not self._stopping():
             moved = [one.moved for one in happened if one.moved is not None]
-            self._observing.look_after_acts(self._looked, self._terms.scope.of_models, moved)
+            self._observing.look_after_acts(self._looked, self._terms.scope, moved)
 
     # --- settle ----------------------------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Pass:
         after = self._resolving.read_to()
         # Where our last picture was empty, all that is in it now was seen by others since.
         self._asked_at = self._audit.now() if self._terms.had_open else _LONG_AGO
-        looks = self._observing.begin(self._terms.scope.of_models)
+        looks = self._observing.begin(self._terms.scope)
         listing = self._registry.open_requests(self._terms.scope, after, with_holders=looks)
         self._resolving.keep(listing, after)
         typed = [entry.request for entry in listing.requests if not entry.stamped]

@@ -18,10 +18,10 @@ def named_in(tag: str) -> str:
     return tag[len(REQUEST_PREFIX) :] if tag.startswith(REQUEST_PREFIX) else tag
 
 
-def what_is_wrong(one: Stray, scope: Scope) -> str:
-    governed = sorted(scope.targets_of(one.model), key=str)
+def what_is_wrong(one: Stray, scope: Scope, *, is_prompt: bool) -> str:
+    governed = sorted(scope.targets_of(one.model, is_prompt=is_prompt), key=str)
     if not governed:
-        return f"tag {one.tag} requests nothing: no rule of the policy covers this model"
+        return f"tag {one.tag} requests nothing: no rule of the policy covers this {'prompt' if is_prompt else 'model'}"
     tags = " or ".join(map(request_tag, governed))
     return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(map(str, governed))}): name it {tags}"
 
@@ -38,6 +38,7 @@ class Straying:
     def forget(self) -> None:
         """What earlier looks showed may not be on record."""
         self._seen: set[Stray] = set()
+        self._prompts: set[str] = set()
 
     def keep(self, fence: int, look: Look, scope: Scope, mode: Mode) -> bool:
         """Keeps what a look showed, and tells what is new. False: another replica looks meanwhile."""
@@ -48,12 +49,13 @@ class Straying:
             if target_of_tag(tag) not in scope.targets
         }
         self._seen |= seen
+        self._prompts |= {version.model for version in look.versions if version.is_prompt and version.request_tags}
         all_seen = look.everything is not None
         if not seen and not all_seen:
             return True
         kept = self._record.keep_strays(fence, list(self._seen), all_seen=all_seen)
         if all_seen:
-            self.forget()
+            self._seen = set()
         if kept is None:
             return False
         self._point_out(kept, scope, mode)
@@ -63,7 +65,7 @@ class Straying:
         """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
         told = []
         for one in strays:
-            said = what_is_wrong(one, scope)
+            said = what_is_wrong(one, scope, is_prompt=one.model in self._prompts)
             if mode is Mode.ENFORCE:
                 try:
                     self._registry.point_out(one.model, one.version, DECISION_PREFIX + named_in(one.tag), said)

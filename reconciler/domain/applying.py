@@ -12,14 +12,12 @@ from reconciler.domain.checks.base import Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode
 from reconciler.domain.evidence import Absent, Evidence, ModelFacts, Unreadable, VersionFacts
 from reconciler.domain.policy import Rule, When
+from reconciler.domain.prompts import SOURCES_OF_PROMPTS
 from reconciler.domain.results import code_of_unread, withheld_finding
 from reconciler.domain.text import visible
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import CheckResult, Result, Role
 from reconciler.domain.withheld import Withheld
-
-# As MLflow's clients and servers write the source of a prompt's version, which has no files.
-_SOURCES_OF_PROMPTS = frozenset({"prompt-template", "dummy-source"})
 
 # By (rule, id): the checks that stand in its place, as `rule/id`.
 Overrides = Mapping[tuple[str, str | None], Sequence[str]]
@@ -116,7 +114,7 @@ def _not_a_prompt(evidence: Evidence) -> Finding | None:
     if isinstance(version, Unreadable):
         return nothing_to_judge(version)
     try:
-        if isinstance(version, Absent) or version.source in _SOURCES_OF_PROMPTS:
+        if isinstance(version, Absent) or version.source in SOURCES_OF_PROMPTS:
             return None
     except Withheld as withheld:
         return withheld_finding(withheld)

@@ -18,6 +18,7 @@ class HeldRow(NamedTuple):
     version: str
     target: str
     created: int | None
+    is_prompt: bool = False
 
 
 def group_of(model: str) -> int:

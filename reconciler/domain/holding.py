@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.domain.looks import Look, Place, SeenModel, SeenVersion, Tenure
@@ -23,11 +23,12 @@ class Sign(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """`continues`: the tenure under the model's earlier name, where it was renamed."""
+    """`continues`: the tenure under the model's earlier name, where it was renamed. `is_prompt`: of a prompt."""
 
     place: Place
     created: int | None
     continues: Tenure | None = None
+    is_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,18 @@ class Changes:
 
 @dataclass
 class Holders:
-    """The open tenures, by place and by what survives a model's new name."""
+    """The open tenures, by place and by what survives a model's new name.
+
+    `relearned`: a look has shown that a model with tenures is a prompt, or the other way round. What is on record does
+    not say which it is.
+    """
 
     _by_place: dict[Place, Tenure] = field(default_factory=dict)
     _by_model: dict[str, set[Place]] = field(default_factory=lambda: defaultdict(set))
     _by_thing: dict[tuple[int, str, Target], set[Place]] = field(default_factory=lambda: defaultdict(set))
+    # The prompts, each with its aliases that name a version with files.
+    _prompts: dict[str, frozenset[str]] = field(default_factory=dict)
+    relearned: bool = False
 
     @classmethod
     def of(cls, tenures: Iterable[Tenure]) -> Holders:
@@ -82,6 +90,23 @@ class Holders:
         self._by_model[place.model].discard(place)
         if tenure.created is not None:
             self._by_thing[tenure.created, place.version, place.target].discard(place)
+
+    def learn(self, models: Iterable[SeenModel]) -> None:
+        """Which of the models are prompts."""
+        for seen in models:
+            known, shown = self._prompts.get(seen.model), seen.with_files if seen.is_prompt else None
+            if shown == known:
+                continue
+            if shown is None:
+                del self._prompts[seen.model]
+            else:
+                self._prompts[seen.model] = shown
+            self.relearned |= bool(self._by_model.get(seen.model))
+
+    def is_prompts(self, place: Place) -> bool:
+        """Whether it is a place of a prompt, which has no stages."""
+        with_files = self._prompts.get(place.model)
+        return with_files is not None and not place.target.is_stage and place.target.name not in with_files
 
     def at(self, place: Place) -> Tenure | None:
         return self._by_place.get(place)
@@ -124,7 +149,7 @@ def with_renames(changes: Changes, known: Holders, refused: Iterable[Tenure] = (
     deleted = (ended.tenure for ended in changes.ended if ended.sign is Sign.DELETED)
     gone = {tenure.id: tenure for tenure in [*deleted, *refused]}
     before = _earlier(changes.began, known, gone)
-    began = [Began(one.place, one.created, before.get(one.place)) for one in changes.began]
+    began = [replace(one, continues=before.get(one.place)) for one in changes.began]
     renamed = {tenure.id: tenure for tenure in before.values()}
     ended = [Ended(end.tenure, Sign.RENAMED if end.tenure.id in renamed else end.sign) for end in changes.ended]
     known_to_end = {end.tenure.id for end in ended}
@@ -151,18 +176,20 @@ def ungoverned(known: Holders, scope: Scope) -> Changes:
     Where a target that was governed is only watched from now on, or the other way round, a tenure of the other kind
     begins: what was never governed says nothing about how a version came there.
     """
-    targets: dict[str, tuple[frozenset[Target], frozenset[Target]]] = {}
+    targets: dict[tuple[str, bool], tuple[frozenset[Target], frozenset[Target]]] = {}
     looked_at_now = scope.looked_at
     ended, began = [], []
     for tenure in known:
         model, target = tenure.place.model, tenure.place.target
-        if model not in targets:
-            targets[model] = scope.targets_of(model), looked_at_now.targets_of(model)
-        governed, looked_at = targets[model]
+        is_prompt = known.is_prompts(tenure.place)
+        if (model, is_prompt) not in targets:
+            governed, looked_at = (one.targets_of(model, is_prompt=is_prompt) for one in (scope, looked_at_now))
+            targets[model, is_prompt] = governed, looked_at
+        governed, looked_at = targets[model, is_prompt]
         if target not in looked_at or tenure.watched == (target in governed):
             ended.append(Ended(tenure, Sign.UNGOVERNED))
             if target in looked_at:
-                began.append(Began(tenure.place, tenure.created))
+                began.append(Began(tenure.place, tenure.created, is_prompt=is_prompt))
     return Changes(began, ended)
 
 
@@ -194,7 +221,8 @@ def _compare_version(
     except ValueError:
         return
     place = Place(seen.model, seen.version, target)
-    if target.is_stage and target in scope.targets_of(seen.model) and (known.at(place) is None or place in ended):
+    governed = scope.targets_of(seen.model, is_prompt=seen.is_prompt)
+    if target.is_stage and target in governed and (known.at(place) is None or place in ended):
         began[place] = Began(place, seen.created)
 
 
@@ -217,9 +245,9 @@ def _compare_model(
         same = _same(tenure, seen.created)
         if not same or seen.aliases.get(place.target.name) != place.version:
             ended[place] = Ended(tenure, Sign.NONE if same else Sign.DELETED)
-    governed = scope.targets_of(seen.model)
+    governed = {kind: scope.targets_of(seen.model, is_prompt=kind) for kind in {False, seen.is_prompt}}
     for alias, version in seen.aliases.items():
-        target = Target(TargetKind.ALIAS, alias)
+        target, is_prompt = Target(TargetKind.ALIAS, alias), seen.is_prompt and alias not in seen.with_files
         place = Place(seen.model, version, target)
-        if target in governed and (known.at(place) is None or place in ended):
-            began[place] = Began(place, seen.created)
+        if target in governed[is_prompt] and (known.at(place) is None or place in ended):
+            began[place] = Began(place, seen.created, is_prompt=is_prompt)

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 class SeenVersion:
     """A version and its stage. `created`: milliseconds since 1970 by the registry's clock; None: not shown.
 
-    `request_tags`: the keys of its tags that begin as those of requests do.
+    `request_tags`: the keys of its tags that begin as those of requests do. `is_prompt`: it is a version of a prompt.
     """
 
     model: str
@@ -43,15 +43,22 @@ class SeenVersion:
     stage: str
     created: int | None = None
     request_tags: tuple[str, ...] = ()
+    is_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SeenModel:
-    """A model, and which version each of its aliases names. `created` as in `SeenVersion`, of the model."""
+    """A model or prompt, and which version each of its aliases names. `created` as in `SeenVersion`, of the model.
+
+    `is_prompt`: it is marked as one. `with_files`: aliases that name a version with files all the same, as far as that
+    was looked at: whoever may set tags can mark a model.
+    """
 
     model: str
     aliases: Mapping[str, str]
     created: int | None = None
+    is_prompt: bool = False
+    with_files: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

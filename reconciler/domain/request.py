@@ -46,7 +46,7 @@ class Request:
     All texts are raw, as the registry gave them. `id` is the request's own name in the registry (stamped, or
     given by its author); `requested_at` has milliseconds. `fingerprint` is a digest of what the registry
     held, so that a later reading can tell whether it is still the same request. A prompt is what MLflow keeps
-    like a model; no rule covers one.
+    like a model; rules for prompts cover it, and no others.
     """
 
     registry: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -54,14 +54,19 @@ class Scope:
     def of_all_models(cls, targets: Iterable[Target]) -> Scope:
         return cls((Part(Names(("*",)), frozenset(targets)),))
 
+    @classmethod
+    def of_everything(cls, targets: Collection[Target]) -> Scope:
+        """Of all models and of all prompts, which have no stages."""
+        every, aliases = Names(("*",)), frozenset(target for target in targets if not target.is_stage)
+        return cls((Part(every, frozenset(targets)), Part(every, aliases, of_prompts=True)))
+
     @property
     def targets(self) -> frozenset[Target]:
         return frozenset(target for part in self.parts for target in part.targets)
 
     @property
-    def of_models(self) -> Scope:
-        """What is looked for on models: prompts are not."""
-        return Scope(tuple(part for part in self.parts if not part.of_prompts), self.governed, self.watched)
+    def has_prompts(self) -> bool:
+        return any(part.of_prompts for part in self.parts)
 
     @property
     def without_watched(self) -> Scope:
@@ -73,7 +78,21 @@ class Scope:
         """All that a look is about, governed or not."""
         return Scope((*self.parts, *self.watched), self.governed) if self.watched else self
 
-    def targets_of(self, model: str) -> frozenset[Target]:
-        """The targets looked for on a model; empty where there are none."""
-        matching = [part.targets for part in self.parts if not part.of_prompts and part.names.match(model)]
+    def of_kind(self, *, of_prompts: bool) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.of_prompts == of_prompts)
+
+    def kinds_of(self, target: Target) -> tuple[bool, ...]:
+        """Where requests for a target are looked for: False for models, True for prompts, which have no stages.
+
+        Both, as soon as a rule is about prompts: a request that no rule covers is shown, too.
+        """
+        return (False, True) if self.has_prompts and not target.is_stage else (False,)
+
+    def targets_of(self, model: str, *, is_prompt: bool = False) -> frozenset[Target]:
+        """The targets looked for on a model, or on a prompt; empty where there are none."""
+        matching = [part.targets for part in self.of_kind(of_prompts=is_prompt) if part.names.match(model)]
         return frozenset(target for targets in matching for target in targets)
+
+    def targets_of_name(self, name: str) -> frozenset[Target]:
+        """The targets looked for on whatever has the name."""
+        return self.targets_of(name) | self.targets_of(name, is_prompt=True)

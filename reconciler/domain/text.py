@@ -72,6 +72,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
+def named_place(registry: str, workspace: str) -> str:
+    """A registry, and the workspace where it has several."""
+    return registry + (f", workspace {workspace}" if workspace else "")
+
+
 def command_line(command: str, *names: str) -> str:
     """One of our commands as a person may paste it into bash; names are quoted, and visible."""
     # A name such as -rf would be taken for an option.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, Final
 
 from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
@@ -25,16 +25,17 @@ _ALIAS, _TAG = SqlRegisteredModelAlias.__table__, SqlRegisteredModelTag.__table_
 _SECONDS: Final = 2.0
 
 
-def rows_of(connection: Connection, workspace: str, targets: Sequence[Target]) -> list[HeldRow]:
-    """Every version that holds one of these targets; no prompts."""
+def rows_of(
+    connection: Connection, workspace: str, targets: Sequence[Target], *, of_prompts: bool = False
+) -> list[HeldRow]:
+    """Every version that holds one of these targets. `of_prompts`: also those of prompts."""
     stages = [target.name for target in targets if target.is_stage]
     aliases = [target.name for target in targets if not target.is_stage]
-    rows: list[Any] = []
+    rows: list[HeldRow] = []
     if stages:
         by_stage = select(_VERSION.c.name, _VERSION.c.version, _VERSION.c.current_stage, _VERSION.c.creation_time)
-        rows += connection.execute(
-            by_stage.where(_VERSION.c.workspace == workspace, _VERSION.c.current_stage.in_(stages))
-        )
+        wanted = (_VERSION.c.workspace == workspace, _VERSION.c.current_stage.in_(stages))
+        rows += _held(connection.execute(by_stage.where(*wanted)))
     if aliases:
         prompts = select(_TAG.c.name).where(
             _TAG.c.workspace == workspace, _TAG.c.key == IS_PROMPT_TAG_KEY, _TAG.c.value == "true"
@@ -42,9 +43,15 @@ def rows_of(connection: Connection, workspace: str, targets: Sequence[Target]) -
         same = and_(_MODEL.c.workspace == _ALIAS.c.workspace, _MODEL.c.name == _ALIAS.c.name)
         named = literal("@") + _ALIAS.c.alias
         by_alias = select(_ALIAS.c.name, _ALIAS.c.version, named, _MODEL.c.creation_time).join(_MODEL, same)
-        wanted = (_ALIAS.c.workspace == workspace, _ALIAS.c.alias.in_(aliases), _ALIAS.c.name.not_in(prompts))
-        rows += connection.execute(by_alias.where(*wanted))
-    return [HeldRow(name, str(version), target, created) for name, version, target, created in rows]
+        by_alias = by_alias.where(_ALIAS.c.workspace == workspace, _ALIAS.c.alias.in_(aliases))
+        rows += _held(connection.execute(by_alias.where(_ALIAS.c.name.not_in(prompts))))
+        if of_prompts:
+            rows += _held(connection.execute(by_alias.where(_ALIAS.c.name.in_(prompts))), is_prompt=True)
+    return rows
+
+
+def _held(found: Iterable[Any], *, is_prompt: bool = False) -> Iterator[HeldRow]:
+    return (HeldRow(name, str(version), target, created, is_prompt) for name, version, target, created in found)
 
 
 def unknown_to(
@@ -81,4 +88,5 @@ def _shown(row: HeldRow) -> dict[str, Any]:
         "version": row.version,
         "target": row.target,
         "creation_timestamp": row.created,
+        **({"is_prompt": True} if row.is_prompt else {}),
     }

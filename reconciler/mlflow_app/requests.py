@@ -98,7 +98,7 @@ class TransitionRequests:
             part = self._registry.told_after(call.history_after)
             answer |= {"history": self._told(part.rows, caller), "history_to": part.read_to}
         if isinstance(known := call.arguments.get("holders"), str):
-            held = self._registry.held(call.targets)
+            held = self._registry.held(call.targets, of_prompts=call.flag("holders_of_prompts"))
             answer["holders"] = unknown_to(known, held, lambda models: self._readable_among(models, caller))
         if len(readable) > limit:
             last = page[-1]

@@ -180,10 +180,11 @@ class Registry:
         with self._reading() as session:
             return history.rows_after(session.connection(), self.mlflow._get_active_workspace(), number)
 
-    def held(self, targets: Sequence[Target]) -> list[HeldRow]:
+    def held(self, targets: Sequence[Target], *, of_prompts: bool = False) -> list[HeldRow]:
         """As `held.rows_of`, of the active workspace."""
         with self._reading() as session:
-            return held.rows_of(session.connection(), self.mlflow._get_active_workspace(), targets)
+            here = session.connection(), self.mlflow._get_active_workspace()
+            return held.rows_of(*here, targets, of_prompts=of_prompts)
 
     def prompts(self, models: Iterable[str]) -> frozenset[str]:
         """Those of these models that are prompts: MLflow keeps both in the same tables."""

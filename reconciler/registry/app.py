@@ -78,7 +78,7 @@ class AppRegistry(TransitionRequests):
             "history_after": history_after,
             **governed_statement(scope),
         }
-        known = {"holders": self._holders.known(scope)} if with_holders else {}
+        known = self._holders.known(scope) if with_holders else {}
         listed = in_order(self._list({**query, **known}))
         # The app lists requests for all that it is asked to show the holders of.
         return Listing([one for one in listed if one.request.target in scope.targets], history=self._history)
@@ -129,7 +129,7 @@ class AppRegistry(TransitionRequests):
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
         def page(more: Mapping[str, str]) -> Any:
             # What comes once comes with the first page.
-            asked = {name: value for name, value in query.items() if name != "holders" or not more}
+            asked = {name: value for name, value in query.items() if not name.startswith("holders") or not more}
             answer = self._transport.get(f"{CALLS}/list", {**asked, **more})
             self._decided = _by_decision(answer)
             if "holders" in asked:

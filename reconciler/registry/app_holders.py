@@ -40,12 +40,16 @@ class AppHolders:
         """An older app answers without them."""
         return not self._told
 
-    def known(self, scope: Scope) -> str:
-        """What to send with the list: the digests of the groups as they are known."""
+    def known(self, scope: Scope) -> dict[str, str]:
+        """What to send with the list: the digests of the groups as they are known.
+
+        An app of an earlier release knows nothing of prompts, and tells their holders to nobody.
+        """
         if scope != self._scope:
             self._forget()
             self._scope = scope
-        return "".join(self._digests)
+        prompts = {"holders_of_prompts": "true"} if scope.has_prompts else {}
+        return {"holders": "".join(self._digests), **prompts}
 
     def take(self, answer: Any) -> None:
         """Raises Unavailable where what was answered cannot be read."""
@@ -94,21 +98,23 @@ class AppHolders:
 def _row(row: Any) -> HeldRow:
     created = row["creation_timestamp"]
     target = str(Target.parse(str(row["target"])))
-    return HeldRow(str(row["name"]), str(row["version"]), target, None if created is None else int(created))
+    created = None if created is None else int(created)
+    return HeldRow(str(row["name"]), str(row["version"]), target, created, row.get("is_prompt") is True)
 
 
 def _seen(rows: Iterable[HeldRow]) -> tuple[list[SeenVersion], list[SeenModel]]:
     versions: list[SeenVersion] = []
     aliases: dict[str, dict[str, str]] = defaultdict(dict)
-    created: dict[str, int | None] = {}
+    shown: dict[str, HeldRow] = {}
     for row in rows:
         target = Target.parse(row.target)
         if target.is_stage:
             versions.append(SeenVersion(row.model, row.version, target.name, row.created))
         else:
             aliases[row.model][target.name] = row.version
-            created[row.model] = row.created
-    return versions, [SeenModel(model, named, created[model]) for model, named in aliases.items()]
+            shown[row.model] = row
+    models = (SeenModel(model, named, shown[model].created, shown[model].is_prompt) for model, named in aliases.items())
+    return versions, list(models)
 
 
 def _rounds(rows: Iterable[HeldRow], about: frozenset[str] | None) -> list[Round]:

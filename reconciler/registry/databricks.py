@@ -138,7 +138,8 @@ class DatabricksRegistry(TransitionRequests):
         return Look(
             seen.versions,
             rounds=seen.rounds(),
-            as_of={} if age is None else {Kind.STAGES: age},
+            # It has no aliases, so nothing holds one.
+            as_of={} if age is None else dict.fromkeys({Kind.STAGES, *map(Kind.of, wanted.scope.targets)}, age),
             everything=age,
         )
 

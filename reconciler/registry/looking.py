@@ -14,18 +14,20 @@ from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted
 from reconciler.ports import NotFound, Refused
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
+from reconciler.registry.prompts import MarkedModels
 from reconciler.registry.readable import Readable
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
-from reconciler.registry.versions import API, get_version, integer, member_of, tags_of
+from reconciler.registry.versions import API, get_version, has_files, integer, member_of, shows_prompt, tags_of
 
 LOOK_FOR: Final = timedelta(seconds=2)
 # Several servers write one registry, and a change is committed later than its time says.
 _OVERLAP_MS: Final = 10 * 60 * 1000
 _FEW_CHANGES: Final = 100
 _MANY_CHANGES: Final = 1000
+SeenIn = Callable[[Row], SeenModel]
 _LOOKS_LIKE_A_REQUEST: Final = REQUEST_PREFIX.rstrip(".")
 
 
@@ -44,6 +46,7 @@ class Looking:
         self._scope: Scope | None = None
         self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
         self._models = Rotation(self._ask_models, "registered_models", _place_of_model, clock)
+        self._marked = MarkedModels(transport)
 
     def look(self, wanted: Wanted) -> Look:
         self._begin(wanted)
@@ -74,7 +77,7 @@ class Looking:
         latest = {place_of(row): row for row in [*changed, *rows]}
         return Look(
             versions=[seen_version(row) for row in latest.values()],
-            models=[seen_model(row) for row in models],
+            models=[self._seen(row) for row in models],
             appeared=appeared,
             skipped={model: timedelta(seconds=ago) for model, ago in skipped.items()},
             rounds=rounds,
@@ -83,6 +86,13 @@ class Looking:
             newest_change=max(map(changed_at, changed), default=wanted.changed_since),
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
         )
+
+    def look_at(self, places: Sequence[Place]) -> Look:
+        return look_at(self._transport, places, self._seen)
+
+    def _seen(self, row: Row) -> SeenModel:
+        seen = seen_model(row)
+        return seen if self._scope is None else self._marked.looked_into(seen, row, self._scope)
 
     def _begin(self, wanted: Wanted) -> None:
         if wanted.scope != self._scope:
@@ -177,8 +187,9 @@ class Looking:
 # --- reading by name -----------------------------------------------------------------------------------------
 
 
-def look_at(transport: Transport, places: Sequence[Place]) -> Look:
+def look_at(transport: Transport, places: Sequence[Place], seen_in: SeenIn | None = None) -> Look:
     """Reads versions and models by themselves. What the account may not see is `refused`: that is not "gone"."""
+    seen_in = seen_in or seen_model
     versions: list[SeenVersion] = []
     models: dict[str, SeenModel] = {}
     gone, refused = set[Place](), set[Place]()
@@ -188,7 +199,7 @@ def look_at(transport: Transport, places: Sequence[Place]) -> Look:
                 versions.append(seen_version(_version_of(transport, place)))
             else:
                 if place.model not in models:
-                    models[place.model] = seen_model(_get_model(transport, place.model))
+                    models[place.model] = seen_in(_get_model(transport, place.model))
                 _require_named(transport, models[place.model], place)
         except NotFound:
             gone.add(place)
@@ -226,7 +237,8 @@ def _get_model(transport: Transport, name: str) -> Row:
 def seen_version(row: Row) -> SeenVersion:
     model, version = place_of(row)
     stage = str(row.get("current_stage") or "None")
-    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)))
+    is_prompt = shows_prompt(row) and not has_files(row)
+    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)), is_prompt)
 
 
 def _request_tags(row: Row) -> Iterator[str]:
@@ -235,7 +247,7 @@ def _request_tags(row: Row) -> Iterator[str]:
 
 def seen_model(row: Row) -> SeenModel:
     aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
-    return SeenModel(name_of(row), aliases, created_at(row))
+    return SeenModel(name_of(row), aliases, created_at(row), shows_prompt(row))
 
 
 def _place_of_model(row: Row) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.times import from_millis
 from reconciler.ports import Listed
 from reconciler.registry.paging import Row
-from reconciler.registry.versions import version_facts
+from reconciler.registry.versions import shows_prompt, version_facts
 
 _ASSURANCES: Final = {str(member): member for member in Assurance}
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,8 +51,11 @@ class RequestFormat:
         covered = row.get("covered")
         return Listed(request, known, filed_at is not None, covered if isinstance(covered, bool) else None)
 
-    def unfiled(self, model: str, version: str, target: Target, now: datetime) -> Request:
-        return Request(self._registry, self._workspace, model, version, target, NOBODY, now, "", "", "")
+    def unfiled(self, row: Row, target: Target, now: datetime) -> Request:
+        """As if somebody asked for this version now."""
+        model, version = str(row.get("name", "")), str(row.get("version", ""))
+        where = self._registry, self._workspace, model, version, target
+        return Request(*where, NOBODY, now, "", "", "", shows_prompt(row))
 
     def _requester(self, row: Row, name: str) -> Requester:
         if not name:

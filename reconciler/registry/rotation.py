@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.domain.scope import Scope
+from reconciler.domain.scope import Part, Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Invalid, Unavailable
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import Row, rows_of
-from reconciler.registry.versions import quotable
+from reconciler.registry.versions import PROMPTS_ONLY, quotable
 
 # Rows may carry tags of any size, so pages shrink where one is too large.
 _SIZES: Final = (1000, 50, 1)
@@ -114,9 +114,16 @@ class Rotation:
 
 
 def name_filters(scope: Scope, looked_for: Callable[[Target], bool]) -> list[str]:
-    """Searches by name that find every model on which such a target is governed, and perhaps others; "": all models."""
-    parts = [part for part in scope.parts if not part.of_prompts and any(map(looked_for, part.targets))]
-    globs = {glob for part in parts for glob in part.names.globs}
+    """Searches by name that find every model on which such a target is governed, and perhaps others; "": all models.
+
+    Prompts have searches of their own.
+    """
+    models, prompts = (_named(scope.of_kind(of_prompts=kind), looked_for) for kind in (False, True))
+    return [*models, *(" AND ".join(filter(None, [named, PROMPTS_ONLY])) for named in prompts)]
+
+
+def _named(parts: Iterable[Part], looked_for: Callable[[Target], bool]) -> list[str]:
+    globs = {glob for part in parts if any(map(looked_for, part.targets)) for glob in part.names.globs}
     patterns = {_pattern(glob) for glob in globs}
     if "%" in patterns or len(patterns) > _MOST_FILTERS:
         return [""]

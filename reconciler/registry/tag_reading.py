@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.request import Request
+from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.told import decision_ids_in
@@ -14,7 +15,15 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Invalid, NotFound, Standing, Told
 from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, get_version, quotable, search_versions, tags_of
+from reconciler.registry.versions import (
+    API,
+    PROMPTS_ONLY,
+    get_version,
+    quotable,
+    search_tagged,
+    search_versions,
+    tags_of,
+)
 
 Place = tuple[str, str]
 
@@ -44,20 +53,23 @@ class TagSearch:
         Models whose names cannot be put in a filter are left out, and all models if the server accepts no list of
         names. What is not in the result must be read by itself.
         """
-        names = sorted({decision.request.model for decision in decisions if quotable(decision.request.model)})
-        if not names or not self.takes_names:
-            return {}
-        try:
-            rows = self.search(names, key)
-        except Invalid:
-            # The server may refuse only this list, or every list.
-            self.try_names()
-            return {}
-        return {place_of(row): row for row in rows}
+        requests = [decision.request for decision in decisions if quotable(decision.request.model)]
+        found: dict[Place, Row] = {}
+        for prompts in (False, True):
+            names = sorted({request.model for request in requests if request.is_prompt == prompts})
+            if not names or not self.takes_names:
+                continue
+            try:
+                found |= {place_of(row): row for row in self.search(names, key, prompts=prompts)}
+            except Invalid:
+                # The server may refuse only this list, or every list.
+                self.try_names()
+        return found
 
-    def search(self, names: Sequence[str], key: str) -> list[Row]:
+    def search(self, names: Sequence[str], key: str, *, prompts: bool = False) -> list[Row]:
         """Raises Invalid if the server accepts no list of names."""
-        return search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'")
+        more = f" AND {PROMPTS_ONLY}" if prompts else ""
+        return search_versions(self._transport, f"{_named(names)} AND tags.`{key}` LIKE '%'{more}")
 
     def decided(self, target: Target, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """The standings of decisions that their version names; nothing is known yet about the others.
@@ -92,11 +104,17 @@ def _named(names: Sequence[str]) -> str:
     return f"name IN ({quoted})"
 
 
-def told_by_tags(transport: Transport, targets: Iterable[Target]) -> Iterator[Told]:
+def rows_with(transport: Transport, key: str, target: Target, scope: Scope) -> list[Row]:
+    """The versions with the tag, of models and of prompts as far as the target is looked for there."""
+    return [row for prompts in scope.kinds_of(target) for row in search_tagged(transport, key, prompts=prompts)]
+
+
+def told_by_tags(transport: Transport, targets: Collection[Target]) -> Iterator[Told]:
     """The decision tags of all versions, for these targets."""
+    everything = Scope.of_everything(targets)
     for target in sorted(targets):
         key = decision_tag(target)
-        for row in search_versions(transport, f"tags.`{key}` LIKE '%'"):
+        for row in rows_with(transport, key, target, everything):
             yield Told(*place_of(row), str(target), tags_of(row).get(key, ""))
 
 

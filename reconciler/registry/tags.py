@@ -36,7 +36,7 @@ from reconciler.ports import (
 )  # fmt: skip
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.holders import Answers, read_holders
-from reconciler.registry.looking import LOOK_FOR, Looking, look_at
+from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.request_format import in_order
@@ -46,6 +46,7 @@ from reconciler.registry.tag_reading import (
     decision_of,
     place,
     place_of,
+    rows_with,
     standing_by_itself,
     standing_of,
     told_by_tags,
@@ -53,7 +54,7 @@ from reconciler.registry.tag_reading import (
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
-from reconciler.registry.versions import API, get_version, mlflow_version, search_versions, tags_of, version_facts
+from reconciler.registry.versions import API, get_version, mlflow_version, shows_prompt, tags_of, version_facts
 
 # As the releases of MLflow say it.
 _TOO_LONG = re.compile("maximum length|length limit|too long")
@@ -86,11 +87,10 @@ class TagsRegistry:
 
     def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         """A search that fails keeps no other target waiting, unless the server gives no answer at all."""
-        found: list[Listed] = []
-        unread: list[Unread] = []
+        found, unread = list[Listed](), list[Unread]()
         for target in sorted(scope.targets):
             try:
-                found += self._open_for(target)
+                found += self._open_for(target, scope)
             except Unreached:
                 raise
             except RegistryError as error:
@@ -98,22 +98,20 @@ class TagsRegistry:
         return Listing(in_order(found), unread=unread)
 
     def all_open(self, scope: Scope) -> list[Listed]:
-        return in_order(listed for target in scope.targets for listed in self._open_for(target))
+        return in_order(listed for target in scope.targets for listed in self._open_for(target, scope))
 
     def holders(self, scope: Scope) -> Look:
         return self._looking.look(Wanted(scope, afresh=True, at_once=True))
 
-    def _open_for(self, target: Target) -> list[Listed]:
-        return [self._listed(row, target) for row in self._rows_with(target)]
-
-    def _rows_with(self, target: Target) -> list[Row]:
-        return search_versions(self._transport, f"tags.`{request_tag(target)}` LIKE '%'")
+    def _open_for(self, target: Target, scope: Scope) -> list[Listed]:
+        rows = rows_with(self._transport, request_tag(target), target, scope)
+        return [self._listed(row, target) for row in rows]
 
     def _listed(self, row: Row, target: Target) -> Listed:
         value = tags_of(row).get(request_tag(target), "")
         model, version = place_of(row)
         request, stamped = read_request(self.uri, self.workspace, model, version, target, value)
-        return Listed(request, version_facts(row), stamped)
+        return Listed(replace(request, is_prompt=shows_prompt(row)), version_facts(row), stamped)
 
     # --- observe ---------------------------------------------------------------------------------------------
 
@@ -121,7 +119,7 @@ class TagsRegistry:
         return self._looking.look(wanted)
 
     def look_at(self, places: Sequence[Place]) -> Look:
-        return look_at(self._transport, places)
+        return self._looking.look_at(places)
 
     def point_out(self, model: str, version: str, tag: str, said: str) -> None:
         self._set_tag_of(model, version, tag, said)
@@ -234,7 +232,7 @@ class TagsRegistry:
         keys = [key for target in targets for key in (request_tag(target), decision_tag(target))]
         here, there = self._transport.base, self._tracking.base
         return [
-            Trial("requests", here, lambda: self._try_list(targets, sample)),
+            Trial("requests", here, lambda: self._try_list(scope, sample)),
             Trial("versions", here, lambda: one_version(sample, self._transport)),
             Trial("re-reading", here, lambda: batches_by_tags(self._tag_search, sample, keys)),
             *evidence_trials(self._reader, self.held_now, sample, needs, there),
@@ -242,10 +240,11 @@ class TagsRegistry:
             Trial("workspace", here, lambda: known_workspaces(self._transport)),
         ]
 
-    def _try_list(self, targets: Sequence[Target], sample: Sample) -> TrialResult:
-        if not targets:
+    def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
+        if not scope.targets:
             return untried("nothing to search for: no policy says which targets are governed")
-        rows = [row for target in targets for row in self._rows_with(target)]
+        targets = sorted(scope.targets)
+        rows = [row for target in targets for row in rows_with(self._transport, request_tag(target), target, scope)]
         sample.found(rows)
         return works(f"searched for {', '.join(map(str, targets))}: {len(rows)} open")
 
@@ -257,7 +256,7 @@ class TagsRegistry:
         """Nothing: whoever may edit a model there changes its tags."""
 
     def told(self, targets: Iterable[Target]) -> Iterator[Told]:
-        return told_by_tags(self._transport, targets)
+        return told_by_tags(self._transport, frozenset(targets))
 
     # --- for people ------------------------------------------------------------------------------------------
 
@@ -267,8 +266,9 @@ class TagsRegistry:
         state = decision_of(row, target)
         if request_tag(target) in tags_of(row):
             return Found(self._listed(row, target), True, *state)
-        request = Request(self.uri, self.workspace, model, version, target, NOBODY, now, "", "", "")
-        return Found(Listed(request, version_facts(row)), False, *state)
+        where = self.uri, self.workspace, model, version, target
+        unfiled = Listed(Request(*where, NOBODY, now, "", "", "", shows_prompt(row)), version_facts(row))
+        return Found(unfiled, False, *state)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """File a request.

@@ -120,7 +120,7 @@ class TransitionRequests:
         for listed in open_now:
             if listed.request.target == target:
                 return Found(replace(listed, version=facts), True, *decision_of(row, target))
-        listed = Listed(self._format.unfiled(model, version, target, now), facts)
+        listed = Listed(self._format.unfiled(row, target, now), facts)
         return Found(listed, False, *decision_of(row, target))
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.prompts import MARK, SOURCES_OF_PROMPTS, is_marked
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
@@ -25,6 +26,15 @@ _QUOTABLE = re.compile(r"[\w .@+-]+", re.ASCII)
 
 def quotable(name: str) -> bool:
     return bool(_QUOTABLE.fullmatch(name))
+
+
+# Prompts and their versions are in no search that does not ask for them, and then nothing else is.
+PROMPTS_ONLY = f"tags.`{MARK}` = 'true'"
+
+
+def search_tagged(transport: Transport, key: str, *, prompts: bool) -> list[Row]:
+    """Every version of a model, or of a prompt, that has the tag."""
+    return search_versions(transport, f"tags.`{key}` LIKE '%'" + (f" AND {PROMPTS_ONLY}" if prompts else ""))
 
 
 def search_versions(transport: Transport, filter: str) -> list[Row]:
@@ -100,6 +110,16 @@ def member_of(answer: Any, field: str, kind: type[T], what: str) -> T:
 def tags_of(row: Row) -> dict[str, str]:
     """Tags by key; a tag without a value has the value ""."""
     return {str(tag.get("key", "")): str(tag.get("value", "")) for tag in row.get("tags") or [] if tag}
+
+
+def shows_prompt(row: Row) -> bool:
+    """Whether a model is a prompt, or a version one of a prompt, as far as its tags say; MLflow itself goes by them."""
+    return is_marked(tags_of(row))
+
+
+def has_files(version: Row) -> bool:
+    """Whether it is of a model, whatever its tags say: a version of a prompt has none. Nobody can change a source."""
+    return str(version.get("source") or "") not in SOURCES_OF_PROMPTS
 
 
 def integer(value: Any) -> int:

@@ -33,7 +33,7 @@ from reconciler.domain.salted import document_of, fields_of
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict, VerdictKind
-from reconciler.fleet import Fitness, judged_fleet
+from reconciler.fleet import Fitness, Holder, judged_fleet
 from reconciler.judging import judge_again
 from reconciler.policy.file import PolicyError, parse_policy
 from tests.builders import NO_LOGGED_MODEL, a_request, comparing_policy, evidence_of
@@ -352,5 +352,5 @@ def test_a_comparison_says_nothing_about_what_holds_the_target_already() -> None
     registry.holders["fraud", Target.parse("Production")] = "1"
     rule = parse_policy(comparing_policy("if_no_holder: fail"), "p").policy
     place = Place("fraud", "1", Target.parse("Production"))
-    [one] = judged_fleet(registry, rule, [place], NOW, NOW, {})
+    [one] = judged_fleet(registry, rule, [Holder(place)], NOW, NOW, {})
     assert one.fitness is Fitness.PASSES

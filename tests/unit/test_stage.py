@@ -26,7 +26,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict
-from reconciler.fleet import Fitness, judged_fleet
+from reconciler.fleet import Fitness, Holder, judged_fleet
 from reconciler.judging import judge_again, judge_batch
 from reconciler.policy.file import PolicyError, parse_policy
 from reconciler.policy.testing import outcomes_of, read_cases
@@ -232,7 +232,7 @@ def test_fleet_asks_no_holder_where_it_came_from() -> None:
     registry.stages["m", "1"] = "Production"
     place = Place("m", "1", Target.parse("Production"))
     rule = policy(f"{WEEK_IN_STAGING}}}, {{metric: validation_accuracy, min: 0.9")
-    [one] = judged_fleet(registry, rule, [place], NOW, NOW, {})
+    [one] = judged_fleet(registry, rule, [Holder(place)], NOW, NOW, {})
     assert (one.fitness, one.checks) == (Fitness.PASSES, ())
 
 

@@ -123,15 +123,17 @@ def watched_scope(connection: Connection, served: Served) -> Scope | None:
 
 
 def scope_text(scope: Scope) -> str:
-    return json.dumps([_part_as_json(part) for part in scope.parts if not part.of_prompts], ensure_ascii=True)
+    return json.dumps([_part_as_json(part) for part in scope.parts], ensure_ascii=True)
 
 
 def _part_as_json(part: Part) -> dict[str, object]:
     globs, exclude, within = part.names
-    narrower = {"exclude": list(exclude), "within": [list(one) for one in within]}
+    # A daemon of an earlier release reads `models` alone, and looks for none there.
+    prompts = list(globs) if part.of_prompts else []
+    more = {"prompts": prompts, "exclude": list(exclude), "within": [list(one) for one in within]}
     return {
-        "models": list(globs),
-        **{name: value for name, value in narrower.items() if value},
+        "models": [] if part.of_prompts else list(globs),
+        **{name: value for name, value in more.items() if value},
         "targets": sorted(map(str, part.targets)),
     }
 
@@ -142,8 +144,9 @@ def scope_in(text: str) -> Scope:
 
 def _part_in(part: Any) -> Part:
     within = tuple(tuple(one) for one in part.get("within", ()))
-    names = Names(tuple(part["models"]), tuple(part.get("exclude", ())), within)
-    return Part(names, frozenset(map(Target.parse, part["targets"])))
+    of_prompts = "prompts" in part
+    names = Names(tuple(part["prompts" if of_prompts else "models"]), tuple(part.get("exclude", ())), within)
+    return Part(names, frozenset(map(Target.parse, part["targets"])), of_prompts)
 
 
 def _restore(connection: Connection, served: Served) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -83,26 +83,34 @@ def _policies(reading: Reading) -> Iterator[tuple[Served, str, Policy]]:
             yield served, digest, policy
 
 
-def _models(reading: Reading, served: Served, *, asked_for: bool) -> list[str]:
-    """Every model of a registry that anything on record is about; or those of them that are asked for."""
+def _models(reading: Reading, served: Served, *, asked_for: bool) -> Mapping[str, Set[str]]:
+    """Every model of a registry that anything on record is about, with the targets; or those that are asked for."""
     rows: Sequence[Any] = (DecisionRow, ObservationRow, AbstentionRow, ResolutionRow)
     among = {row: reading.among(row.__table__) if asked_for else [] for row in rows}
-    queries = (select(row.model).where(served.among(row), *among[row]) for row in rows)
-    return [row.model for row in reading.rows(union(*queries).order_by("model"))]
+    queries = (select(row.model, row.target).where(served.among(row), *among[row]) for row in rows)
+    targets: dict[str, set[str]] = defaultdict(set)
+    for row in reading.rows(union(*queries).order_by("model")):
+        targets[row.model].add(row.target)
+    return targets
 
 
 def _rules(reading: Reading, policy: Policy) -> list[PolicyRule]:
-    """Those about models, and about the target that is asked for."""
+    """Those about the target that is asked for."""
     target = reading.asked.target
-    return [rule for rule in policy.rules if rule.kind == "model" and target in {None, *rule.targets}]
+    return [rule for rule in policy.rules if target in {None, *rule.targets}]
 
 
-def _matched(rules: Sequence[PolicyRule], models: Iterable[str]) -> tuple[Counter[str], list[str]]:
+def _names(rule: PolicyRule, model: str, targets: Set[str]) -> bool:
+    """Whether a rule is for it. The record does not say what is a prompt: one is where a rule for prompts has it."""
+    return rule.names.match(model) and (rule.kind == "model" or not targets.isdisjoint(map(str, rule.targets)))
+
+
+def _matched(rules: Sequence[PolicyRule], models: Mapping[str, Set[str]]) -> tuple[Counter[str], list[str]]:
     """How many of these models each rule names, and those that none does."""
     matched: Counter[str] = Counter()
     without = []
-    for model in models:
-        names = [rule.name for rule in rules if rule.names.match(model)]
+    for model, targets in models.items():
+        names = [rule.name for rule in rules if _names(rule, model, targets)]
         matched.update(names)
         if not names:
             without.append(model)
