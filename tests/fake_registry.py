@@ -145,6 +145,14 @@ class FakeRegistry:
         with _Operation(self):
             return self._standing(request)
 
+    def standing_elsewhere(self, decision: Decision, created: int) -> Standing | None:
+        with _Operation(self):
+            for (model, version, target), ids in self.shown.items():
+                held = self.holders.get((model, target)) == version == decision.request.version
+                if held and decision.decision_id in ids and self.created.get((model, version), 1) == created:
+                    return Standing(open=False, holds=True, decision_ids=ids, told_first=True, named=model)
+        return None
+
     def stamp(self, request: Request) -> None:
         self._write("stamp", request)
 

@@ -27,6 +27,7 @@ from reconciler.domain.holding import (
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import DECISION_PREFIX, target_of_tag
+from reconciler.domain.times import from_millis
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
@@ -262,7 +263,9 @@ class Observing:
         """Explains what was seen. To be called after a pass that has read every list of requests."""
         if self._watch is None or not (self._looked and self._unexplained):
             return
-        traces = Traces(self._registry.hides_people, self._registry.keeps_history)
+        clock = None if self._seen.clock is None else from_millis(self._seen.clock)
+        ahead = None if clock is None else clock - self._watch.now
+        traces = Traces(self._registry.hides_people, self._registry.keeps_history, ahead)
         found = self._record.attribute(self._watch.fence, traces, self._recognising.recognise)
         if found is None:
             self._lost_lease()

@@ -84,6 +84,7 @@ class Look:
         aliases_take: how long the last whole round over the aliases took.
         refused: places whose version or model the account may not see, or no more: that is not "gone".
         appeared: as `Round.shown`: what was there before, and could not be read by then.
+        clock: the registry's time when it answered, in milliseconds since 1970; None: it does not tell.
     """
 
     versions: Sequence[SeenVersion] = ()
@@ -96,6 +97,7 @@ class Look:
     aliases_take: timedelta | None = None
     refused: frozenset[Place] = frozenset()
     appeared: frozenset[tuple[str, str]] = frozenset()
+    clock: int | None = None
 
     def appears(self, place: Place) -> bool:
         return (place.model, place.version if place.target.is_stage else "") in self.appeared

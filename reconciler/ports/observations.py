@@ -99,10 +99,12 @@ class Traces:
     Args:
         people_hide: a person's approval may leave none.
         kept: every approval leaves an entry in a history, so that a request that is still open explains nothing.
+        ahead: how far the registry's clock is ahead of the database's; None: not known.
     """
 
     people_hide: bool = False
     kept: bool = False
+    ahead: timedelta | None = None
 
 
 # Which of these moves a registry shows to be of the version that was seen under another name.
@@ -198,6 +200,12 @@ class Observations(Arrivals, Protocol):
 
     def approved(self, tenure_ids: Sequence[int]) -> Sequence[Approved]:
         """Those of these tenures that a decision began, with what it rests on; not where its evidence is damaged."""
+
+    def begun_elsewhere(self, key: str) -> Sequence[Place]:
+        """What began since this request was on record, and may be its version under another name of the model."""
+
+    def created(self, decision_ids: Collection[str]) -> Mapping[str, int]:
+        """When the versions were created that these decisions judged, by the registry's clock, as far as is known."""
 
     def drifted(self, fence: int, drifts: Sequence[Drift]) -> bool | None:
         """Records what changed."""

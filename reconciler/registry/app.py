@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -85,7 +85,9 @@ class AppRegistry(TransitionRequests):
 
     def look(self, wanted: Wanted) -> Look:
         """What the list has shown; an older app shows no holders there, and they are looked for."""
-        return self._looking.look(wanted) if self._holders.are_not_told else self._holders.look(wanted)
+        if self._holders.are_not_told:
+            return self._looking.look(wanted)
+        return replace(self._holders.look(wanted), clock=self._transport.registry_clock)
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Every open request, whatever its target: a person must see those that no rule names."""

@@ -140,6 +140,7 @@ class DatabricksRegistry(TransitionRequests):
             rounds=seen.rounds(),
             as_of={} if age is None else {Kind.STAGES: age},
             everything=age,
+            clock=self._transport.registry_clock,
         )
 
     def all_open(self, scope: Scope) -> list[Listed]:

@@ -79,6 +79,7 @@ class Looking:
             everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
             newest_change=max(map(changed_at, changed), default=wanted.changed_since),
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
+            clock=self._transport.registry_clock,
         )
 
     def _begin(self, wanted: Wanted) -> None:

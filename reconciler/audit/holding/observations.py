@@ -12,6 +12,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from reconciler.audit.holding import arrivals, drifting, looks, tenures
 from reconciler.audit.holding.attributing import Attributing
 from reconciler.audit.holding.bypasses import open_bypasses
+from reconciler.audit.holding.earlier_moves import created_of
+from reconciler.audit.holding.earlier_resolutions import begun_elsewhere
 from reconciler.audit.holding.looks import HELD, LEFT, WATCHED
 from reconciler.audit.holding.tables import HolderRow, ObservationRow, StrayTagRow, UnattributedRow, WatchedScopeRow
 from reconciler.audit.log.appending import Recording
@@ -225,6 +227,14 @@ class SqlObservations:
     def approved(self, tenure_ids: Sequence[int]) -> Sequence[Approved]:
         with self._session.snapshot() as connection:
             return drifting.approved(connection, tenure_ids)
+
+    def begun_elsewhere(self, key: str) -> Sequence[Place]:
+        with self._session.snapshot() as connection:
+            return begun_elsewhere(connection, self._served, key)
+
+    def created(self, decision_ids: Collection[str]) -> Mapping[str, int]:
+        with self._session.snapshot() as connection:
+            return created_of(connection, decision_ids)
 
     def drifted(self, fence: int, drifts: Sequence[Drift]) -> bool | None:
         for some in parts(drifts):
