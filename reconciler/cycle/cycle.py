@@ -79,7 +79,7 @@ class Cycle:
         lease = max(_SILENT_INTERVALS * times.interval, _SHORTEST_LEASE)
         habits = Habits(times.full_look, lease, at_once=everything_is_due)
         self._asked = Asked()
-        self._observing = Observing(registry, audit.observations, habits, on_event)
+        self._observing = Observing(registry, audit.observations, habits, on_event, self._asked)
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
         self._claims_are_whole = False

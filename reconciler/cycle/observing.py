@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from reconciler.cycle.appearing import Appearing, hidden_in, last_seen, seen_again
+from reconciler.cycle.asked import Asked
 from reconciler.cycle.drifting import Drifting
 from reconciler.cycle.habits import Habits
-from reconciler.cycle.happening import Tell, of_bypass, of_stray
+from reconciler.cycle.happening import Tell, of_bypass
 from reconciler.cycle.recognising import Recognising
-from reconciler.cycle.straying import named_in, what_is_wrong
+from reconciler.cycle.straying import Straying
 from reconciler.domain.causes import Cause
 from reconciler.domain.decision import Mode
 from reconciler.domain.holding import (
@@ -26,7 +28,6 @@ from reconciler.domain.holding import (
 )
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.scope import Scope
-from reconciler.domain.tag_format import DECISION_PREFIX, target_of_tag
 from reconciler.domain.times import from_millis
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
@@ -35,7 +36,6 @@ from reconciler.ports.observations import (
     Looked,
     NewTenure,
     Observations,
-    Stray,
     Traces,
     Watch,
 )
@@ -47,13 +47,18 @@ _READ_TOGETHER = 50
 class Observing:
     """What is remembered from pass to pass. Make one for the life of the process."""
 
-    def __init__(self, registry: Registry, record: Observations, habits: Habits, tell: Tell) -> None:
+    def __init__(
+        self, registry: Registry, record: Observations, habits: Habits, tell: Tell, asked: Asked | None = None
+    ) -> None:
+        self._asked = asked or Asked()
         self._registry = registry
         self._record = record
         self._habits = habits
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
         self._recognising = Recognising(registry)
+        self._appearing = Appearing(record)
+        self._straying = Straying(registry, record, tell)
         self._fence: int | None = None
         self._holders = Holders()
         self._forget()
@@ -61,7 +66,7 @@ class Observing:
         self._scope: Scope | None = None
         self._settled: Scope | None = None  # the same, once everything was looked at with it
         self._watch: Watch | None = None
-        self._seen = Look()
+        self._seen = self._refused = Look()
         self._looked = False
         self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
@@ -71,9 +76,9 @@ class Observing:
         """What earlier looks showed does not count any more: they may not be on record."""
         self._afresh = True
         self._unread: dict[Place, None] = {}
-        # Of the rounds since then: what was complete, and the stray tags that were seen.
+        # Of the rounds since then: what was complete.
         self._complete: set[object] = set()
-        self._strays: set[Stray] = set()
+        self._straying.forget()
 
     # --- look ------------------------------------------------------------------------------------------------
 
@@ -86,6 +91,7 @@ class Observing:
         if watch.known is not None:
             self._fence, self._watched = watch.fence, watch.known.scope
             self._holders = Holders.of(watch.known.tenures)
+            self._appearing.know(watch.known)
             self._unexplained = self._bypasses = True
         if scope != self._scope or watch.known is not None:
             self._scope, self._settled = scope, None
@@ -112,11 +118,14 @@ class Observing:
         wanted = self._wanted(watch, scope)
         look = self._registry.look(wanted)
         changes, self._seen = self._changes(look, scope.looked_at), look
-        if not self._keep(watch, changes, scope):
+        if not self._keep(watch, changes, scope) or not self._keep_readable(watch, look):
             return None
         self._afresh = False
         self._complete |= set(look.as_of) | ({_EVERYTHING} if look.everything is not None else set())
-        if not self._keep_scope(watch, scope) or not self._keep_strays(watch, look, scope, mode):
+        if not self._keep_scope(watch, scope):
+            return None
+        if not self._straying.keep(watch, look, scope, mode):
+            self._lost_lease()
             return None
         self._looked = True
         if wanted.everything and look.everything is not None:
@@ -132,7 +141,7 @@ class Observing:
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
-        changes = changes_in(look, self._holders, scope)
+        changes, self._refused = changes_in(look, self._holders, scope), Look()
         for place in missing_from(look, self._holders):
             if place.target in scope.targets_of(place.model):
                 self._unread[place] = None
@@ -142,7 +151,7 @@ class Observing:
         to_read = list(dict.fromkeys([*earlier, *others]))
         if not to_read:
             return changes
-        read = self._registry.look_at(to_read)
+        read = self._refused = self._registry.look_at(to_read)
         for place in to_read:
             self._unread.pop(place, None)
         versions, models = [*look.versions, *read.versions], [*look.models, *read.models]
@@ -167,6 +176,16 @@ class Observing:
             self._holders.add(tenure)
         return True
 
+    def _keep_readable(self, watch: Watch, look: Look) -> bool:
+        """Which models were shown, and which tenures cannot be read any more."""
+        changed = [*hidden_in(self._refused, self._holders), *seen_again(look, self._holders)]
+        seen = {one.id: None if one.hidden else last_seen(watch, one) for one in changed}
+        if seen and self._record.hide(watch.fence, seen) is None:
+            return self._lost_lease()
+        for one in changed:
+            self._holders.add(replace(one, last_seen=seen[one.id]))
+        return self._appearing.keep(watch, look) or self._lost_lease()
+
     def _lost_lease(self) -> bool:
         self._fence = None
         return False
@@ -176,6 +195,8 @@ class Observing:
 
         Where the database's clock was set back, what explains an end may have an earlier time than the last look.
         """
+        if ended.tenure.last_seen is not None:
+            return ended.tenure.last_seen
         by_name = ended.sign in {Sign.DELETED, Sign.RENAMED} and ended.tenure.place.target.is_stage
         as_of = watch.as_of.everything if by_name else watch.as_of.kinds.get(Kind.of(ended.tenure.place.target))
         return min(max(ended.tenure.since, as_of or ended.tenure.since), watch.now)
@@ -184,12 +205,13 @@ class Observing:
         place = began.place
         watched = place.target not in scope.targets_of(place.model)
         known = self._settled is not None if watched else self._was_governed(place)
-        known = known and not self._seen.appears(place)
+        known = known and not self._appearing.appears(watch, self._seen, place, began.created)
         as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
         not_since = None if as_of is None else min(as_of, watch.now)
         if began.continues is not None and began.continues.watched != watched:
             began = replace(began, continues=None)
-        return NewTenure(began, not_since, not known, place in self._requested, watched)
+        remade = self._asked.about_another(place, began.created)
+        return NewTenure(began, not_since, not known, place in self._requested and not remade, watched, remade)
 
     def _was_governed(self, place: Place) -> bool:
         return self._watched is not None and place.target in self._watched.targets_of(place.model)
@@ -219,43 +241,6 @@ class Observing:
         kinds = {**watch.as_of.kinds, **{kind: watch.now - ago for kind, ago in look.as_of.items()}}
         everything = watch.as_of.everything if look.everything is None else watch.now - look.everything
         return AsOf(kinds, everything, look.aliases_take or watch.as_of.aliases_take)
-
-    # --- tags that are no requests ---------------------------------------------------------------------------
-
-    def _keep_strays(self, watch: Watch, look: Look, scope: Scope, mode: Mode) -> bool:
-        seen = {
-            Stray(version.model, version.version, tag)
-            for version in look.versions
-            for tag in version.request_tags
-            if target_of_tag(tag) not in scope.targets
-        }
-        self._strays |= seen
-        all_seen = look.everything is not None
-        if not seen and not all_seen:
-            return True
-        kept = self._record.keep_strays(watch.fence, list(self._strays), all_seen=all_seen)
-        if all_seen:
-            self._strays = set()
-        if kept is None:
-            return self._lost_lease()
-        self._point_out(kept, scope, mode)
-        return True
-
-    def _point_out(self, strays: Iterable[Stray], scope: Scope, mode: Mode) -> None:
-        """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
-        told = []
-        for one in strays:
-            said = what_is_wrong(one, scope)
-            if mode is Mode.ENFORCE:
-                try:
-                    self._registry.point_out(one.model, one.version, DECISION_PREFIX + named_in(one.tag), said)
-                except RegistryError:
-                    # The next full look tries again.
-                    continue
-            self._tell(of_stray(one, said))
-            told.append(one)
-        if told:
-            self._record.pointed_out(told)
 
     # --- what explains it ------------------------------------------------------------------------------------
 

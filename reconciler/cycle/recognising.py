@@ -48,6 +48,12 @@ class Recognising:
             return before in look.gone
         return move.decision_id in self._registry.standing_of(replace(request, model=now.model)).decision_ids
 
+    def is_another(self, request: Request, created: int | None) -> bool:
+        """Whether the version that was asked for was created then, and the one of its name at another time."""
+        place = _place_of(request)._replace(target=_OF_A_VERSION)
+        seen = None if created is None else _created(self._registry.look_at([place]), place)
+        return seen is not None and seen != created
+
     def new_name(self, request: Request, created: int, places: Sequence[Place]) -> str | None:
         """Which of these is the version of a request that is gone, where one alone is; it was created then."""
         before, *now = (place._replace(target=_OF_A_VERSION) for place in [_place_of(request), *places])

@@ -63,6 +63,9 @@ class Resolving:
     def _look(self, gone: Gone) -> Inferred:
         try:
             standing = self._registry.standing_of(gone.request)
+            if standing.holds and self._recognising.is_another(gone.request, self._created(gone)):
+                # What was asked for is gone, and another has its name and number.
+                standing = Standing(open=False, exists=False)
         except RegistryError as error:
             said = f"it is not open any more, and its version could not be read: {error}"
             return Inferred(gone.key, gone.request, Resolution.GONE, said)

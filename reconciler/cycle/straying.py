@@ -2,9 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from reconciler.cycle.happening import Tell, of_stray
+from reconciler.domain.decision import Mode
+from reconciler.domain.looks import Look
 from reconciler.domain.scope import Scope
-from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
-from reconciler.ports.observations import Stray
+from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, request_tag, target_of_tag
+from reconciler.ports import Registry, RegistryError
+from reconciler.ports.observations import Observations, Stray, Watch
+
+
+class Straying:
+    """Keeps record of such tags from look to look, and tells of each once."""
+
+    def __init__(self, registry: Registry, record: Observations, tell: Tell) -> None:
+        self._registry = registry
+        self._record = record
+        self._tell = tell
+        self.forget()
+
+    def forget(self) -> None:
+        """What the rounds that are under way have shown: they begin anew."""
+        self._seen: set[Stray] = set()
+
+    def keep(self, watch: Watch, look: Look, scope: Scope, mode: Mode) -> bool:
+        """False: another replica has the lease."""
+        seen = {
+            Stray(version.model, version.version, tag)
+            for version in look.versions
+            for tag in version.request_tags
+            if target_of_tag(tag) not in scope.targets
+        }
+        self._seen |= seen
+        all_seen = look.everything is not None
+        if not seen and not all_seen:
+            return True
+        kept = self._record.keep_strays(watch.fence, list(self._seen), all_seen=all_seen)
+        if all_seen:
+            self._seen = set()
+        if kept is None:
+            return False
+        self._point_out(kept, scope, mode)
+        return True
+
+    def _point_out(self, strays: Iterable[Stray], scope: Scope, mode: Mode) -> None:
+        """Told once: in the log, and where the mode acts on the version itself, where its author looks."""
+        told = []
+        for one in strays:
+            said = what_is_wrong(one, scope)
+            if mode is Mode.ENFORCE:
+                try:
+                    self._registry.point_out(one.model, one.version, DECISION_PREFIX + named_in(one.tag), said)
+                except RegistryError:
+                    # The next full look tries again.
+                    continue
+            self._tell(of_stray(one, said))
+            told.append(one)
+        if told:
+            self._record.pointed_out(told)
 
 
 def named_in(tag: str) -> str:

@@ -140,6 +140,7 @@ class DatabricksRegistry(TransitionRequests):
             rounds=seen.rounds(),
             as_of={} if age is None else {Kind.STAGES: age},
             everything=age,
+            shown=seen.models or frozenset(),
             clock=self._transport.registry_clock,
         )
 

@@ -14,7 +14,6 @@ from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted
 from reconciler.ports import NotFound, Refused
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
-from reconciler.registry.readable import Readable
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
@@ -47,7 +46,8 @@ class Looking:
 
     def look(self, wanted: Wanted) -> Look:
         self._begin(wanted)
-        ends = self._clock() + self._budget
+        begun = self._clock()
+        ends = begun + self._budget
 
         def may_go_on() -> bool:
             return wanted.at_once or self._clock() < ends
@@ -57,7 +57,6 @@ class Looking:
             wanted = replace(wanted, everything=True)
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
-        appeared = self._appeared([*changed, *rows], all_versions, models, all_models)
         rounds, as_of = [], {}
         if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
@@ -73,19 +72,23 @@ class Looking:
         return Look(
             versions=[seen_version(row) for row in latest.values()],
             models=[seen_model(row) for row in models],
-            appeared=appeared,
+            shown=frozenset(map(name_of, [*changed, *rows, *models])),
             rounds=rounds,
             as_of=as_of,
             everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
             newest_change=max(map(changed_at, changed), default=wanted.changed_since),
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
-            clock=self._transport.registry_clock,
+            clock=self._clock_at(begun),
         )
+
+    def _clock_at(self, moment: float) -> int | None:
+        """The registry's clock, then."""
+        now = self._transport.registry_clock
+        return None if now is None else now - round((self._clock() - moment) * 1000)
 
     def _begin(self, wanted: Wanted) -> None:
         if wanted.scope != self._scope:
             self._scope = wanted.scope
-            self._readable = {kind: Readable(self._clock) for kind in Kind}
         if wanted.afresh:
             self._versions.begin_anew()
             self._models.begin_anew()
@@ -158,18 +161,6 @@ class Looking:
 
     def _ask_models(self, query: Any) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
-
-    def _appeared(
-        self, versions: Sequence[Row], all_versions: Any, models: Sequence[Row], all_models: Any
-    ) -> frozenset[tuple[str, str]]:
-        """The versions, and the models with their aliases, that could not be read when everything was read last."""
-        lists = ((Kind.STAGES, versions, all_versions, place_of), (Kind.ALIASES, models, all_models, _place_of_model))
-        appeared: set[tuple[str, str]] = set()
-        for kind, rows, whole, key_of in lists:
-            readable, shown = self._readable[kind], {key_of(row): created_at(row) for row in rows}
-            appeared |= readable.appeared(shown, self._transport.skew)
-            readable.show({model for model, _ in shown}, None if whole is None else whole.seconds)
-        return frozenset(appeared)
 
 
 # --- reading by name -----------------------------------------------------------------------------------------

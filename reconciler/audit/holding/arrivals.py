@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from reconciler.audit.holding.earlier_moves import created_of, is_another
+from reconciler.audit.holding.earlier_moves import created_of
 from reconciler.audit.holding.tables import AttributionRow, HolderRow, ObservationRow
 from reconciler.audit.statements import Served, chunks
 from reconciler.audit.tables import DecisionRow, OutcomeRow
@@ -19,6 +19,7 @@ from reconciler.domain.baselines import Holding
 from reconciler.domain.causes import Cause, is_approved
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.holder_facts import Arrival
+from reconciler.domain.holding import is_another
 from reconciler.domain.looks import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name

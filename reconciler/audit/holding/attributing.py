@@ -126,7 +126,10 @@ def _with(found: Recognised, row: Any, traces: Traces, names: _Names) -> Explain
 
 
 def _is_exception(why: Explained | None) -> bool:
-    return why is not None and why.cause is Cause.BYPASS
+    """Also what somebody unknown did: a daemon that was killed before it removed the request looks the same."""
+    if why is None:
+        return False
+    return why.cause is Cause.BYPASS or (why.cause is Cause.PERSON and why.resolution_id is None)
 
 
 def _explained(row: Any, traces: Traces, names: _Names, moved: EarlierMove | None = None) -> Explained | None:

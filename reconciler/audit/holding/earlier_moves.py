@@ -13,6 +13,7 @@ from reconciler.audit.holding.attribution_queries import EARLIER_MOVES
 from reconciler.audit.holding.looks import HELD
 from reconciler.domain.earlier_names import EarlierMove
 from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.holding import is_another
 from reconciler.domain.looks import Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
@@ -35,17 +36,6 @@ def of_another_version(connection: Connection, rows: Sequence[Any]) -> set[tuple
         for id, decision_id, seen, target in decided
         if is_another(created.get(decision_id), seen, target)
     }
-
-
-def is_another(judged: int | None, seen: int | None, target: Target) -> bool:
-    """Whether what holds a target is not the version that was judged, though it has its name and number.
-
-    Compared is when both were created, by the registry's clock alone: a stage is held by a version, which was created
-    when the one that was judged was; an alias by a model, which is older than its versions.
-    """
-    if judged is None or seen is None:
-        return False
-    return judged < seen or (judged != seen and target.is_stage)
 
 
 def earlier_moves(connection: Connection, rows: Sequence[Any]) -> list[EarlierMove]:
