@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -62,9 +63,9 @@ def hidden_in(look: Look, holders: Holders) -> list[Tenure]:
     return [tenure for tenure in tenures if tenure is not None and not tenure.hidden]
 
 
-def seen_again(look: Look, holders: Holders) -> list[Tenure]:
-    """Those that a look shows, which could not be read before."""
-    return [tenure for tenure in holders.hidden if _shows(look, tenure.place)]
+def seen_again(looks: Sequence[Look], holders: Holders) -> list[Tenure]:
+    """Those that one of the looks shows, which could not be read before."""
+    return [tenure for tenure in holders.hidden if any(_shows(look, tenure.place) for look in looks)]
 
 
 def _shows(look: Look, place: Place) -> bool:
@@ -74,6 +75,6 @@ def _shows(look: Look, place: Place) -> bool:
 
 
 def last_seen(watch: Watch, tenure: Tenure) -> datetime:
-    """The last look that saw it: this one was refused."""
-    as_of = watch.as_of.kinds.get(Kind.of(tenure.place.target))
-    return max(tenure.since, tenure.since if as_of is None else min(as_of, watch.now))
+    """The last look at everything, which it was in: others show what changed, and this one was refused."""
+    as_of = watch.as_of.everything
+    return tenure.since if as_of is None else max(tenure.since, min(as_of, watch.now))

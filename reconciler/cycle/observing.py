@@ -66,7 +66,8 @@ class Observing:
         self._scope: Scope | None = None
         self._settled: Scope | None = None  # the same, once everything was looked at with it
         self._watch: Watch | None = None
-        self._seen = self._refused = Look()
+        # What the look showed, and what was read by itself beside it.
+        self._seen = self._read = Look()
         self._looked = False
         self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
@@ -141,7 +142,7 @@ class Observing:
 
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
-        changes, self._refused = changes_in(look, self._holders, scope), Look()
+        changes, self._read = changes_in(look, self._holders, scope), Look()
         for place in missing_from(look, self._holders):
             if place.target in scope.targets_of(place.model):
                 self._unread[place] = None
@@ -151,7 +152,7 @@ class Observing:
         to_read = list(dict.fromkeys([*earlier, *others]))
         if not to_read:
             return changes
-        read = self._refused = self._registry.look_at(to_read)
+        read = self._read = self._registry.look_at(to_read)
         for place in to_read:
             self._unread.pop(place, None)
         versions, models = [*look.versions, *read.versions], [*look.models, *read.models]
@@ -178,7 +179,7 @@ class Observing:
 
     def _keep_readable(self, watch: Watch, look: Look) -> bool:
         """Which models were shown, and which tenures cannot be read any more."""
-        changed = [*hidden_in(self._refused, self._holders), *seen_again(look, self._holders)]
+        changed = [*hidden_in(self._read, self._holders), *seen_again([look, self._read], self._holders)]
         seen = {one.id: None if one.hidden else last_seen(watch, one) for one in changed}
         if seen and self._record.hide(watch.fence, seen) is None:
             return self._lost_lease()
