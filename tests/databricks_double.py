@@ -31,6 +31,11 @@ class Version:
     stage: str = "None"
     run_id: str = ""
     source: str = ""
+    # In milliseconds since 1970, where it is shown.
+    created: int | None = None
+
+    def shown(self) -> dict[str, Any]:
+        return {"current_stage": self.stage} | ({"creation_timestamp": self.created} if self.created else {})
 
 
 @dataclass
@@ -188,7 +193,8 @@ class Workspace:
         newest: dict[str, int] = {}
         for number, version in self.models[name].items():
             newest[version.stage] = max(int(number), newest.get(version.stage, 0))
-        return [{"name": name, "version": str(number), "current_stage": stage} for stage, number in newest.items()]
+        shown = {number: self.models[name][str(number)].shown() for number in newest.values()}
+        return [{"name": name, "version": str(number), **row} for number, row in shown.items()]
 
     def get_model(self, arguments: dict[str, Any]) -> Reply:
         return 200, {"registered_model_databricks": {"name": arguments["name"], "permission_level": self.level}}
@@ -208,7 +214,7 @@ class Workspace:
 
     def _row(self, name: str, number: str) -> dict[str, Any]:
         version = self.models[name][number]
-        row = {"name": name, "version": number, "current_stage": version.stage, "status": "READY"}
+        row = {"name": name, "version": number, "status": "READY", **version.shown()}
         source = version.source or f"runs:/{version.run_id}/model"
         return row | ({"run_id": version.run_id, "source": source} if version.run_id else {})
 

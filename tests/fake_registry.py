@@ -63,9 +63,13 @@ class FakeRegistry:
     shows_decisions: bool = True
     # When versions were created, and their models; 1 where nothing is said.
     created: dict[tuple[str, str], int] = field(default_factory=dict)
+    # Models that the account may not read: as some servers do, it says the same of those that are gone.
+    hidden: set[str] = field(default_factory=set)
     # Whether a look is an operation too, before which something may happen.
     counts_looks: bool = False
     history: list[Resolved] = field(default_factory=list)
+    # The registry's own, where it tells it.
+    clock: Callable[[], datetime] | None = None
     operations: int = 0
     filed: int = 0
 
@@ -97,17 +101,21 @@ class FakeRegistry:
     def look(self, wanted: Wanted) -> Look:
         """Everything at once."""
         with self._operation_of_a_look():
-            versions = [self._seen(model, version) for model, version in self.accuracy]
-            models = [self._seen_model(model) for model in {model for model, _ in self.accuracy}]
-            shown = frozenset(self.accuracy), frozenset((seen.model, "") for seen in models)
+            there = [place for place in self.accuracy if place[0] not in self.hidden]
+            versions = [self._seen(model, version) for model, version in there]
+            models = [self._seen_model(model) for model in {model for model, _ in there}]
+            shown = frozenset(there), frozenset((seen.model, "") for seen in models)
             rounds = [Round(kind, keys) for kind, keys in zip(Kind, shown, strict=True)]
-            return Look(versions, models, frozenset(), rounds, dict.fromkeys(Kind, timedelta()), timedelta(), 0)
+            clock = None if self.clock is None else round(self.clock().timestamp() * 1000)
+            found = Look(versions, models, frozenset(), rounds, dict.fromkeys(Kind, timedelta()), timedelta(), 0)
+            return replace(found, shown=frozenset(model for model, _ in there), clock=clock)
 
     def look_at(self, places: Sequence[LookedAt]) -> Look:
         with self._operation_of_a_look():
+            refused = frozenset(place for place in places if place.model in self.hidden)
             there = [place for place in places if (place.model, place.version) in self.accuracy]
-            versions = [self._seen(place.model, place.version) for place in there]
-            return Look(versions, gone=frozenset(places) - frozenset(there))
+            versions = [self._seen(place.model, place.version) for place in there if place not in refused]
+            return Look(versions, gone=frozenset(places) - frozenset(there) - refused, refused=refused)
 
     def point_out(self, model: str, version: str, tag: str, said: str) -> None:
         with _Operation(self):
@@ -119,7 +127,7 @@ class FakeRegistry:
                 Unread(target, self.unlisted[str(target)]) for target in scope.targets if str(target) in self.unlisted
             ]
             targets = scope.targets - {item.target for item in unread}
-            wanted = [one for one in self.requests.values() if one.target in targets]
+            wanted = [one for one in self.requests.values() if one.target in targets and one.model not in self.hidden]
             listed = [Listed(one, self._facts(one)) for one in wanted]
             entries = self.history[history_after : history_after + 2]
             history = History(entries, history_after + len(entries)) if self.keeps_history else None
@@ -144,6 +152,14 @@ class FakeRegistry:
     def standing_of(self, request: Request) -> Standing:
         with _Operation(self):
             return self._standing(request)
+
+    def standing_elsewhere(self, decision: Decision, created: int) -> Standing | None:
+        with _Operation(self):
+            for (model, version, target), ids in self.shown.items():
+                held = self.holders.get((model, target)) == version == decision.request.version
+                if held and decision.decision_id in ids and self.created.get((model, version), 1) == created:
+                    return Standing(open=False, holds=True, decision_ids=ids, told_first=True, named=model)
+        return None
 
     def stamp(self, request: Request) -> None:
         self._write("stamp", request)

@@ -16,6 +16,7 @@ from reconciler.audit.holding.tables import (
     HolderRow,
     LookRow,
     ObservationRow,
+    ShownModelsRow,
     StrayTagRow,
     UnattributedRow,
     WatchedScopeRow,
@@ -45,6 +46,7 @@ _OfARegistry = (
     | WatchedScopeRow
     | LookRow
     | HolderRow
+    | ShownModelsRow
     | UnattributedRow
     | StrayTagRow
 )

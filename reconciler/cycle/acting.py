@@ -10,6 +10,7 @@ from reconciler.cycle.batches import batches
 from reconciler.cycle.conclusions import Acted, conclusion
 from reconciler.cycle.happening import Happening, Tell, event
 from reconciler.cycle.lapsing import Lapsing
+from reconciler.cycle.recognising import standing_now
 from reconciler.cycle.reconsidering import Reconsidering
 from reconciler.cycle.resolving import inferred
 from reconciler.cycle.retries import retry_after
@@ -252,7 +253,13 @@ class Acting:
 
     def _gone(self, read: Sequence[tuple[Pending, Standing]], acted: Acted) -> list[Ending]:
         """How those decisions end whose requests are no longer open."""
-        return [self._ending_of(pending, standing, acted) for pending, standing in read if not standing.open]
+        closed = [(pending, self._found(pending, standing, acted)) for pending, standing in read if not standing.open]
+        return [self._ending_of(pending, standing, acted) for pending, standing in closed if standing is not None]
+
+    def _found(self, pending: Pending, standing: Standing, acted: Acted) -> Standing | None:
+        """What was carried out may be found under the model's new name. None: the next pass looks for it again."""
+        record = self._audit.observations
+        return standing if acted is Acted.NO else standing_now(self._registry, record, pending.decision, standing)
 
     def _ending_of(self, pending: Pending, standing: Standing, acted: Acted) -> Ending:
         decision = pending.decision

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from reconciler.domain.decision import Decision, OutcomeKind
+from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import Standing
 
@@ -20,11 +21,12 @@ class Acted(Enum):
 def conclusion(decision: Decision, standing: Standing, acted: Acted) -> tuple[OutcomeKind, str]:
     """The outcome of a decision whose request is no longer open, inferred from what the registry shows."""
     if not standing.exists:
-        return OutcomeKind.SUPERSEDED, "the version or its model was deleted meanwhile"
+        return OutcomeKind.SUPERSEDED, "the version is gone: it or its model was deleted, or the model renamed"
     approves = decision.verdict is VerdictKind.APPROVE
     if decision.decision_id in standing.decision_ids:
         if not standing.told_first or not approves or standing.holds or acted is Acted.ACCEPTED:
-            return OutcomeKind.APPLIED, "the registry shows this decision"
+            now = f", on a model that is named {visible_name(standing.named)} now" if standing.named else ""
+            return OutcomeKind.APPLIED, f"the registry shows this decision{now}"
         # Withdrawn before the move, or moved and taken away again: nothing tells which.
         return (
             OutcomeKind.SUPERSEDED,

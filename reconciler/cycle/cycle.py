@@ -9,6 +9,7 @@ from time import monotonic
 from typing import ClassVar
 
 from reconciler.cycle.acting import Acting
+from reconciler.cycle.asked import Asked
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.habits import Habits
 from reconciler.cycle.happening import Event
@@ -79,7 +80,8 @@ class Cycle:
         # A replica that is not heard of for so long looks no more.
         lease = max(_SILENT_INTERVALS * times.interval, _SHORTEST_LEASE)
         habits = Habits(times.full_look, lease, at_once=everything_is_due, after_acts=times.look_after_acts)
-        self._observing = Observing(registry, audit.observations, habits, on_event)
+        self._asked = Asked()
+        self._observing = Observing(registry, audit.observations, habits, on_event, self._asked)
         # The first pass always writes the picture: what an earlier process left may be out of date.
         self._had_open = True
         self._claims_are_whole = False
@@ -129,7 +131,9 @@ class Cycle:
         deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)
         reconsidering = Reconsidering(registry, audit, in_force, mode, self._times.evidence_age)
         acting = self.acting(registry, audit, reconsidering, stopping, self._on_event)
-        return self.making_passes(registry, audit, terms, stopping, Steps(self._observing, deciding, acting))
+        return self.making_passes(
+            registry, audit, terms, stopping, Steps(self._asked, self._observing, deciding, acting)
+        )
 
 
 def _summary(passed: Passed, mode: Mode) -> CycleSummary:

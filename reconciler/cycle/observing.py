@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 
+from reconciler.cycle.appearing import Appearing, hidden_in, last_seen, seen_again
+from reconciler.cycle.as_of import as_of_after, last_seen_with, last_seen_without
+from reconciler.cycle.asked import Asked
 from reconciler.cycle.batches import batches
 from reconciler.cycle.drifting import Drifting
 from reconciler.cycle.habits import Habits
@@ -17,9 +19,7 @@ from reconciler.domain.decision import Mode
 from reconciler.domain.holding import (
     Began,
     Changes,
-    Ended,
     Holders,
-    Sign,
     changes_in,
     missing_from,
     ungoverned,
@@ -28,6 +28,7 @@ from reconciler.domain.holding import (
 from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
+from reconciler.domain.times import from_millis
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import (
     AsOf,
@@ -46,13 +47,17 @@ _READ_TOGETHER = 50
 class Observing:
     """What is remembered from pass to pass. Make one for the life of the process."""
 
-    def __init__(self, registry: Registry, record: Observations, habits: Habits, tell: Tell) -> None:
+    def __init__(
+        self, registry: Registry, record: Observations, habits: Habits, tell: Tell, asked: Asked | None = None
+    ) -> None:
+        self._asked = asked or Asked()
         self._registry = registry
         self._record = record
         self._habits = habits
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
         self._recognising = Recognising(registry)
+        self._appearing = Appearing(record)
         self._straying = Straying(registry, record, tell)
         self._fence: int | None = None
         self._holders = Holders()
@@ -61,7 +66,8 @@ class Observing:
         self._scope: Scope | None = None
         self._settled: Scope | None = None  # the same, once everything was looked at with it
         self._watch: Watch | None = None
-        self._seen = Look()
+        # What the look showed, and what was read by itself beside it.
+        self._seen = self._read = Look()
         self._looked = False
         self._requested: set[Place] = set()
         # Whether the record may have observations that are not explained, or bypasses that are open.
@@ -71,7 +77,7 @@ class Observing:
         """What earlier looks showed does not count any more: they may not be on record."""
         self._afresh = True
         self._unread: dict[Place, None] = {}
-        # Of the rounds since then.
+        # Of the rounds since then: what was complete.
         self._complete: set[object] = set()
         self._straying.forget()
 
@@ -86,6 +92,7 @@ class Observing:
         if watch.known is not None:
             self._fence, self._watched = watch.fence, watch.known.scope
             self._holders = Holders.of(watch.known.tenures)
+            self._appearing.know(watch.known)
             self._unexplained = self._bypasses = True
         if scope != self._scope or watch.known is not None:
             self._scope, self._settled = scope, None
@@ -112,7 +119,7 @@ class Observing:
         wanted = self._wanted(watch, scope)
         look = self._registry.look(wanted)
         changes, self._seen = self._changes(look, scope.looked_at), look
-        if not self._keep(watch, changes, scope):
+        if not self._keep(watch, changes, scope) or not self._keep_readable(watch, look):
             return None
         self._afresh = False
         self._complete |= set(look.as_of) | ({_EVERYTHING} if look.everything is not None else set())
@@ -124,7 +131,9 @@ class Observing:
         self._looked = True
         if wanted.everything and look.everything is not None:
             self._drifting.begin(self._holders)
-        return Looked(watch.fence, look.newest_change, self._as_of(watch, look))
+        # Nothing is known as of any time before everything has been looked at once.
+        as_of = AsOf() if self._watched is None else as_of_after(watch, look)
+        return Looked(watch.fence, look.newest_change, as_of)
 
     def look_after_acts(self, looked: Looked, scope: Scope, moved: Iterable[Request]) -> None:
         """At the versions that this pass moved, and at what else their models have, where no pass follows soon.
@@ -159,7 +168,7 @@ class Observing:
     def _changes(self, look: Look, scope: Scope) -> Changes:
         """Beginnings and ends; what a whole list did not show, and a model's earlier name, are read by themselves."""
         self._holders.learn(look.models)
-        changes = changes_in(look, self._holders, scope)
+        changes, self._read = changes_in(look, self._holders, scope), Look()
         for place in missing_from(look, self._holders):
             if place.target in scope.targets_of_name(place.model):
                 self._unread[place] = None
@@ -169,7 +178,7 @@ class Observing:
         to_read = list(dict.fromkeys([*earlier, *others]))
         if not to_read:
             return changes
-        read = self._registry.look_at(to_read)
+        read = self._read = self._registry.look_at(to_read)
         self._holders.learn(read.models)
         for place in to_read:
             self._unread.pop(place, None)
@@ -182,7 +191,7 @@ class Observing:
     def _keep(self, watch: Watch, changes: Changes, scope: Scope) -> bool:
         if not changes:
             return True
-        ended = [EndOfTenure(one, self._held_at(watch, one)) for one in changes.ended]
+        ended = [EndOfTenure(one, last_seen_with(watch, one)) for one in changes.ended]
         began = [self._new(watch, one, scope) for one in changes.began]
         self._unexplained = True
         tenures = self._record.observe(watch.fence, ended, began)
@@ -195,31 +204,30 @@ class Observing:
             self._holders.add(tenure)
         return True
 
+    def _keep_readable(self, watch: Watch, look: Look) -> bool:
+        """Which models were shown, and which tenures cannot be read any more."""
+        changed = [*hidden_in(self._read, self._holders), *seen_again([look, self._read], self._holders)]
+        seen = {one.id: None if one.hidden else last_seen(watch, one) for one in changed}
+        if seen and self._record.hide(watch.fence, seen) is None:
+            return self._lost_lease()
+        for one in changed:
+            self._holders.add(replace(one, last_seen=seen[one.id]))
+        return self._appearing.keep(watch, look) or self._lost_lease()
+
     def _lost_lease(self) -> bool:
         self._fence = None
         return False
-
-    def _held_at(self, watch: Watch, ended: Ended) -> datetime:
-        """What was deleted or renamed is missing from a list of changes, so only a full look has seen it.
-
-        Where the database's clock was set back, what explains an end may have an earlier time than the last look.
-        """
-        by_name = ended.sign in {Sign.DELETED, Sign.RENAMED} and ended.tenure.place.target.is_stage
-        as_of = watch.as_of.everything if by_name else watch.as_of.kinds.get(Kind.of(ended.tenure.place.target))
-        return min(max(ended.tenure.since, as_of or ended.tenure.since), watch.now)
 
     def _new(self, watch: Watch, began: Began, scope: Scope) -> NewTenure:
         place = began.place
         watched = place.target not in scope.targets_of(place.model, is_prompt=began.is_prompt)
         known = self._settled is not None if watched else self._was_governed(began)
-        known = known and not self._seen.appears(place)
-        as_of = watch.as_of.kinds.get(Kind.of(place.target)) if known else None
-        if as_of is not None and not place.target.is_stage and place.model in self._seen.skipped:
-            as_of = min(as_of, watch.now - self._seen.skipped[place.model])
-        not_since = None if as_of is None else min(as_of, watch.now)
+        known = known and not self._appearing.appears(watch, self._seen, place, began.created)
+        not_since = last_seen_without(watch, self._seen, place) if known else None
         if began.continues is not None and began.continues.watched != watched:
             began = replace(began, continues=None)
-        return NewTenure(began, not_since, not known, place in self._requested, watched)
+        remade = self._asked.about_another(place, began.created)
+        return NewTenure(began, not_since, not known, place in self._requested and not remade, watched, remade)
 
     def _was_governed(self, began: Began) -> bool:
         if self._watched is None:
@@ -245,21 +253,15 @@ class Observing:
         self._watched, self._settled = governed, scope
         return True
 
-    def _as_of(self, watch: Watch, look: Look) -> AsOf:
-        """Nothing is known as of any time before everything has been looked at once."""
-        if self._watched is None:
-            return AsOf()
-        kinds = {**watch.as_of.kinds, **{kind: watch.now - ago for kind, ago in look.as_of.items()}}
-        everything = watch.as_of.everything if look.everything is None else watch.now - look.everything
-        return AsOf(kinds, everything, look.aliases_take or watch.as_of.aliases_take)
-
     # --- what explains it ------------------------------------------------------------------------------------
 
     def attribute(self) -> None:
         """Explains what was seen. To be called after a pass that has read every list of requests."""
         if self._watch is None or not (self._looked and self._unexplained):
             return
-        traces = Traces(self._registry.hides_people, self._registry.keeps_history)
+        clock = None if self._seen.clock is None else from_millis(self._seen.clock)
+        ahead = None if clock is None else clock - self._watch.now
+        traces = Traces(self._registry.hides_people, self._registry.keeps_history, ahead)
         found = self._record.attribute(self._watch.fence, traces, self._recognising.recognise)
         if found is None:
             self._lost_lease()

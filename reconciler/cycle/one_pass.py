@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
+from reconciler.cycle.asked import Asked
 from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
 from reconciler.cycle.happening import Happening, of_unread
@@ -71,6 +72,7 @@ class Terms:
 class Steps:
     """What a pass is made of, beside its lists."""
 
+    asked: Asked
     observing: Observing
     deciding: Deciding
     acting: Acting
@@ -90,7 +92,8 @@ class Pass:
         self._observing = steps.observing
         self._deciding = steps.deciding
         self._acting = steps.acting
-        self._resolving = Resolving(registry, audit)
+        self._asked = steps.asked
+        self._resolving = Resolving(registry, audit, steps.asked)
         self._happened: list[Happening] = []
         self._listing: Listing | None = None
         self._unread: Sequence[Unread] = ()
@@ -153,6 +156,7 @@ class Pass:
         listed = [entry if entry.stamped else _seen(entry, first[entry.request.key]) for entry in listing.requests]
         failpoint("listed")
         self._listing = replace(listing, requests=listed)
+        self._asked.note(listed)
         self._unread = listing.unread
         self._happened += of_unread(listing.unread, self._terms.scope)
         self._oldest = self._age_of_the_oldest(listed)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from reconciler.domain.decision import Decision
 from reconciler.domain.earlier_names import EarlierMove, Recognised, unambiguous
 from reconciler.domain.looks import Look, Place
+from reconciler.domain.request import Request
 from reconciler.domain.target import Target
-from reconciler.ports import Registry, RegistryError
+from reconciler.ports import Registry, RegistryError, Standing
+from reconciler.ports.observations import Observations
 
 # Which target does not matter: versions are read, and not what holds it.
 _OF_A_VERSION: Final = Target.parse("Production")
@@ -44,6 +47,36 @@ class Recognising:
         if not self._registry.shows_decisions:
             return before in look.gone
         return move.decision_id in self._registry.standing_of(replace(request, model=now.model)).decision_ids
+
+    def is_another(self, request: Request, created: int | None) -> bool:
+        """Whether the version that was asked for was created then, and the one of its name at another time."""
+        place = _place_of(request)._replace(target=_OF_A_VERSION)
+        seen = None if created is None else _created(self._registry.look_at([place]), place)
+        return seen is not None and seen != created
+
+    def new_name(self, request: Request, created: int, places: Sequence[Place]) -> str | None:
+        """Which of these is the version of a request that is gone, where one alone is; it was created then."""
+        before, *now = (place._replace(target=_OF_A_VERSION) for place in [_place_of(request), *places])
+        look = self._registry.look_at([before, *now])
+        if _created(look, before) == created:
+            return None
+        same = {place.model for place in now if _created(look, place) == created}
+        return same.pop() if len(same) == 1 else None
+
+
+def standing_now(registry: Registry, record: Observations, decision: Decision, standing: Standing) -> Standing | None:
+    """How a decision stands, be it under the model's new name. None: the registry cannot be asked now."""
+    created = None if standing.exists else record.created([decision.decision_id]).get(decision.decision_id)
+    if created is None:
+        return standing
+    try:
+        return registry.standing_elsewhere(decision, created) or standing
+    except RegistryError:
+        return None
+
+
+def _place_of(request: Request) -> Place:
+    return Place(request.model, request.version, request.target)
 
 
 def _created(look: Look, place: Place) -> int | None:

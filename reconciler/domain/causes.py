@@ -44,8 +44,8 @@ class Found:
 
     Args:
         decision_id: a decision of ours that took effect in time; `pending`: one that may be taking effect.
-        moved_as: the name that the model had when that decision moved it, where it has another one since.
         resolution_id: what a person did in time; `changed`: as an administrator, without a request.
+        moved_as: the name that the model had when either moved it, where it has another one since.
         open: a request for this was open when it was first seen.
         held_by_approval: the version held the target by approval before.
         continued_by_approval: it is a renamed model's, and held by approval under its old name.
@@ -119,10 +119,10 @@ def ended_by(found: Found) -> Explained | None:
 
 
 def _recorded(found: Found) -> Explained | None:
+    detail = f"the model was named {found.moved_as} then" if found.moved_as else ""
     if found.decision_id is not None:
-        detail = f"the model was named {found.moved_as} then" if found.moved_as else ""
         return Explained(Cause.DECISION, True, found.decision_id, detail=detail)
     if found.resolution_id is None:
         return None
     cause = Cause.ADMINISTRATOR if found.changed else Cause.PERSON
-    return Explained(cause, not found.changed, None, found.resolution_id, found.person)
+    return Explained(cause, not found.changed, None, found.resolution_id, found.person, detail)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reconciler.domain.looks import Place
 from reconciler.domain.request import Request
+from reconciler.domain.text import visible_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Recognised:
 
     moves: Mapping[int, EarlierMove]
     unread: Collection[int] = ()
+
+
+def holds_as(name: str) -> str:
+    """That the version of a request which is gone holds the target under the model's new name."""
+    return f"it is not open any more, and its version holds the target; the model is named {visible_name(name)} now"
 
 
 def unambiguous(same: Iterable[EarlierMove]) -> dict[int, EarlierMove]:

@@ -61,6 +61,7 @@ class Holders:
     _by_thing: dict[tuple[int, str, Target], set[Place]] = field(default_factory=lambda: defaultdict(set))
     # The prompts, each with its aliases that name a version with files.
     _prompts: dict[str, frozenset[str]] = field(default_factory=dict)
+    _hidden: set[Place] = field(default_factory=set)
     relearned: bool = False
 
     @classmethod
@@ -76,9 +77,14 @@ class Holders:
     def __len__(self) -> int:
         return len(self._by_place)
 
+    @property
+    def hidden(self) -> list[Tenure]:
+        return [self._by_place[place] for place in sorted(self._hidden)]
+
     def add(self, tenure: Tenure) -> None:
         place = tenure.place
         self._by_place[place] = tenure
+        (self._hidden.add if tenure.hidden else self._hidden.discard)(place)
         self._by_model[place.model].add(place)
         if tenure.created is not None:
             self._by_thing[tenure.created, place.version, place.target].add(place)
@@ -87,6 +93,7 @@ class Holders:
         tenure = self._by_place.pop(place, None)
         if tenure is None:
             return
+        self._hidden.discard(place)
         self._by_model[place.model].discard(place)
         if tenure.created is not None:
             self._by_thing[tenure.created, place.version, place.target].discard(place)
@@ -233,6 +240,17 @@ def _still(tenure: Tenure, stage: str, created: int | None) -> bool:
 def _same(tenure: Tenure, created: int | None) -> bool:
     """A deleted and recreated model has the same names and numbers, and another time of creation."""
     return created is None or tenure.created is None or tenure.created == created
+
+
+def is_another(judged: int | None, seen: int | None, target: Target) -> bool:
+    """Whether what holds a target is not the version that was judged, though it has its name and number.
+
+    Compared is when both were created, by the registry's clock alone: a stage is held by a version, which was created
+    when the one that was judged was; an alias by a model, which is older than its versions.
+    """
+    if judged is None or seen is None:
+        return False
+    return judged < seen or (judged != seen and target.is_stage)
 
 
 def _compare_model(

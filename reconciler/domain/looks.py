@@ -90,8 +90,9 @@ class Look:
         newest_change: of any version, in milliseconds since 1970 by the registry's clock.
         aliases_take: how long the last whole round over the aliases took.
         refused: places whose version or model the account may not see, or no more: that is not "gone".
-        appeared: as `Round.shown`: what was there before, and could not be read by then.
         skipped: models that the last round over the aliases did not show, though an earlier look did: how long ago.
+        shown: the models that it has shown, be it with nothing that holds a target.
+        clock: the registry's time when it answered, in milliseconds since 1970; None: it does not tell.
     """
 
     versions: Sequence[SeenVersion] = ()
@@ -103,11 +104,9 @@ class Look:
     newest_change: int | None = None
     aliases_take: timedelta | None = None
     refused: frozenset[Place] = frozenset()
-    appeared: frozenset[tuple[str, str]] = frozenset()
     skipped: Mapping[str, timedelta] = field(default_factory=dict)
-
-    def appears(self, place: Place) -> bool:
-        return (place.model, place.version if place.target.is_stage else "") in self.appeared
+    shown: frozenset[str] = frozenset()
+    clock: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,8 @@ class Wanted:
 class Tenure:
     """An open tenure as it is on record. `id`: of the observation that began it. `since`: when it was first seen.
 
-    `watched`: no rule governed the target then, and a check asks for how long a version has held it.
+    `watched`: no rule governed the target then, and a check asks for how long a version has held it. `last_seen`: by
+    which look, where the account may not read its model any more, or it is gone: some servers say the same of both.
     """
 
     id: int
@@ -142,3 +142,8 @@ class Tenure:
     created: int | None
     since: datetime
     watched: bool = False
+    last_seen: datetime | None = None
+
+    @property
+    def hidden(self) -> bool:
+        return self.last_seen is not None

@@ -30,10 +30,14 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is on record: the open tenures, and what is watched. `scope` None: nothing was ever watched."""
+    """What is on record: the open tenures, and what is watched. `scope` None: nothing was ever watched.
+
+    `shown`: which models were shown, by group, as `domain.shown` writes them.
+    """
 
     tenures: Sequence[Tenure]
     scope: Scope | None
+    shown: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class NewTenure:
     """`not_since`: the last look that saw the place empty. `first_look`: it was never looked at before.
 
     `requested`: a request for it was listed in the same pass; those of earlier passes are on record. `watched`: no rule
-    governs the target, so nothing has to explain it.
+    governs the target, so nothing has to explain it. `remade`: what was requested there was an earlier version.
     """
 
     began: Began
@@ -82,6 +86,7 @@ class NewTenure:
     first_look: bool
     requested: bool = False
     watched: bool = False
+    remade: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,12 @@ class Traces:
     Args:
         people_hide: a person's approval may leave none.
         kept: every approval leaves an entry in a history, so that a request that is still open explains nothing.
+        ahead: how far the registry's clock is ahead of the database's; None: not known.
     """
 
     people_hide: bool = False
     kept: bool = False
+    ahead: timedelta | None = None
 
 
 # Which of these moves a registry shows to be of the version that was seen under another name.
@@ -186,6 +193,12 @@ class Observations(Arrivals, Protocol):
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         """Records what is watched from now on, where that is new."""
 
+    def keep_shown(self, fence: int, groups: Mapping[int, str]) -> bool | None:
+        """Keeps which models were shown, in these groups."""
+
+    def hide(self, fence: int, seen: Mapping[int, datetime | None]) -> bool | None:
+        """Keeps when these tenures were last seen, which cannot be read any more; None: they can be."""
+
     def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
         """What holds each of these targets, as it was last seen and explained: a text for each version that does."""
 
@@ -198,6 +211,12 @@ class Observations(Arrivals, Protocol):
 
     def approved(self, tenure_ids: Sequence[int]) -> Sequence[Approved]:
         """Those of these tenures that a decision began, with what it rests on; not where its evidence is damaged."""
+
+    def begun_elsewhere(self, key: str) -> Sequence[Place]:
+        """What began since this request was on record, and may be its version under another name of the model."""
+
+    def created(self, decision_ids: Collection[str]) -> Mapping[str, int]:
+        """When the versions were created that these decisions judged, by the registry's clock, as far as is known."""
 
     def drifted(self, fence: int, drifts: Sequence[Drift]) -> bool | None:
         """Records what changed."""

@@ -101,7 +101,8 @@ class Standing:
     `open`: this very request is still there. `exists`: the version does. `holds`: the version holds the target
     (None: not checked). `decision_ids`: the decisions that the registry shows for this version and target.
     `told_first`: they are shown before they are carried out, so that an id alone does not prove the act.
-    `tells_who`: the registry shows decisions at all, so that those of others can be told apart.
+    `tells_who`: the registry shows decisions at all, so that those of others can be told apart. `named`: the name that
+    the model has now, where it is another than the request's.
     """
 
     open: bool
@@ -110,6 +111,7 @@ class Standing:
     decision_ids: tuple[str, ...] = ()
     tells_who: bool = True
     told_first: bool = False
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,13 @@ class Registry(Protocol):
 
     def standing(self, decision: Decision) -> Standing:
         """How one request stands, read by itself; also of an open one it says what the registry shows of decisions."""
+
+    def standing_elsewhere(self, decision: Decision, created: int) -> Standing | None:
+        """How a decision stands whose version is gone by its name: another name may show that it was carried out.
+
+        `created`: when the version that was judged was created, by which a copy of it is told apart. None: nothing
+        shows it.
+        """
 
     def stamp(self, request: Request) -> None:
         """Writes the request's id and time into the registry, where it was typed by hand."""

@@ -19,6 +19,7 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import History, Listed, Listing, Standing, Told
 from reconciler.registry.app_history import history_in
 from reconciler.registry.app_holders import AppHolders
+from reconciler.registry.app_models import AppModels
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
@@ -55,13 +56,14 @@ class AppRegistry(TransitionRequests):
     def __init__(
         self, uri: str, workspace: str, transport: Transport, tracking: Transport, look_for: timedelta = LOOK_FOR
     ) -> None:
-        """`look_for`: as `Looking.budget`, for an older app that answers without holders."""
+        """`look_for`: as `Looking.budget`, for the list of models, and an older app that answers without holders."""
         super().__init__(uri, workspace, transport, tracking, RequestFormat(uri, workspace, Assurance.ASSERTED))
         self._tag_search = TagSearch(transport, told_first=False)
         self._decided: dict[str, Row] | None = None
         self._history: History | None = None
         self._keeps_history = True
         self._holders = AppHolders()
+        self._models = AppModels(transport, look_for)
         self._looking = Looking(transport, look_for)
 
     @property
@@ -85,7 +87,9 @@ class AppRegistry(TransitionRequests):
 
     def look(self, wanted: Wanted) -> Look:
         """What the list has shown; an older app shows no holders there, and they are looked for."""
-        return self._looking.look(wanted) if self._holders.are_not_told else self._holders.look(wanted)
+        if self._holders.are_not_told:
+            return self._looking.look(wanted)
+        return self._models.added_to(self._holders.look(self._models.narrowed(wanted)), wanted)
 
     def all_open(self, scope: Scope) -> list[Listed]:
         """Every open request, whatever its target: a person must see those that no rule names."""
@@ -105,6 +109,7 @@ class AppRegistry(TransitionRequests):
         return [
             *super().trials(scope, needs),
             Trial("re-reading", self._transport.base, lambda: self._try_batch(scope)),
+            Trial("models", self._transport.base, lambda: self._models.try_call(scope)),
         ]
 
     def _try_batch(self, scope: Scope) -> TrialResult:

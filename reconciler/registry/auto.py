@@ -102,6 +102,9 @@ class AutoRegistry:
     def standing_of(self, request: Request) -> Standing:
         return self._registry().standing_of(request)
 
+    def standing_elsewhere(self, decision: Decision, created: int) -> Standing | None:
+        return self._registry().standing_elsewhere(decision, created)
+
     def stamp(self, request: Request) -> None:
         self._registry().stamp(request)
 

@@ -141,6 +141,8 @@ class DatabricksRegistry(TransitionRequests):
             # It has no aliases, so nothing holds one.
             as_of={} if age is None else dict.fromkeys({Kind.STAGES, *map(Kind.of, wanted.scope.targets)}, age),
             everything=age,
+            shown=seen.models or frozenset(),
+            clock=self._transport.registry_clock,
         )
 
     def all_open(self, scope: Scope) -> list[Listed]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -13,9 +13,9 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted
 from reconciler.ports import NotFound, Refused
+from reconciler.registry.last_shown import LastShown
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.prompts import MarkedModels
-from reconciler.registry.readable import Readable
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
@@ -50,8 +50,8 @@ class Looking:
 
     def look(self, wanted: Wanted) -> Look:
         self._begin(wanted)
-        began = self._clock()
-        ends = began + self._budget
+        begun = self._clock()
+        ends = begun + self._budget
 
         def may_go_on() -> bool:
             return wanted.at_once or self._clock() < ends
@@ -61,8 +61,7 @@ class Looking:
             wanted = replace(wanted, everything=True)
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
-        skipped = self._readable[Kind.ALIASES].skipped(map(name_of, models))
-        appeared = self._appeared([*changed, *rows], all_versions, models, all_models, began)
+        skipped = self._skipped(map(name_of, models), all_models, begun)
         rounds, as_of = [], {}
         if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
@@ -78,13 +77,14 @@ class Looking:
         return Look(
             versions=[seen_version(row) for row in latest.values()],
             models=[self._seen(row) for row in models],
-            appeared=appeared,
-            skipped={model: timedelta(seconds=ago) for model, ago in skipped.items()},
+            shown=frozenset(map(name_of, [*changed, *rows, *models])),
+            skipped=skipped,
             rounds=rounds,
             as_of=as_of,
             everything=None if all_versions is None else timedelta(seconds=all_versions.seconds),
             newest_change=max(map(changed_at, changed), default=wanted.changed_since),
             aliases_take=None if all_models is None else timedelta(seconds=all_models.seconds),
+            clock=self._clock_at(begun),
         )
 
     def look_at(self, places: Sequence[Place]) -> Look:
@@ -94,10 +94,22 @@ class Looking:
         seen = seen_model(row)
         return seen if self._scope is None else self._marked.looked_into(seen, row, self._scope)
 
+    def _skipped(self, models: Iterable[str], all_models: Any, begun: float) -> dict[str, timedelta]:
+        """As `Look.skipped`. `models`: those whose aliases are shown now."""
+        shown = list(models)
+        skipped = self._last_shown.skipped(shown)
+        self._last_shown.show(shown, begun, None if all_models is None else all_models.seconds)
+        return {model: timedelta(seconds=ago) for model, ago in skipped.items()}
+
+    def _clock_at(self, moment: float) -> int | None:
+        """The registry's clock, then."""
+        now = self._transport.registry_clock
+        return None if now is None else now - round((self._clock() - moment) * 1000)
+
     def _begin(self, wanted: Wanted) -> None:
         if wanted.scope != self._scope:
             self._scope = wanted.scope
-            self._readable = {kind: Readable(self._clock) for kind in Kind}
+            self._last_shown = LastShown(self._clock)
         if wanted.afresh:
             self._versions.begin_anew()
             self._models.begin_anew()
@@ -170,18 +182,6 @@ class Looking:
 
     def _ask_models(self, query: Any) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
-
-    def _appeared(
-        self, versions: Sequence[Row], all_versions: Any, models: Sequence[Row], all_models: Any, began: float
-    ) -> frozenset[tuple[str, str]]:
-        """The versions, and the models with their aliases, that could not be read when everything was read last."""
-        lists = ((Kind.STAGES, versions, all_versions, place_of), (Kind.ALIASES, models, all_models, _place_of_model))
-        appeared: set[tuple[str, str]] = set()
-        for kind, rows, whole, key_of in lists:
-            readable, shown = self._readable[kind], {key_of(row): created_at(row) for row in rows}
-            appeared |= readable.appeared(shown, self._transport.skew)
-            readable.show({model for model, _ in shown}, began, None if whole is None else whole.seconds)
-        return frozenset(appeared)
 
 
 # --- reading by name -----------------------------------------------------------------------------------------

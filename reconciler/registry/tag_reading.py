@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
-from reconciler.domain.tag_format import decision_tag
+from reconciler.domain.tag_format import decision_tag, request_tag
 from reconciler.domain.target import Target
 from reconciler.domain.told import decision_ids_in
 from reconciler.domain.verdict import VerdictKind
@@ -23,6 +24,7 @@ from reconciler.registry.versions import (
     search_tagged,
     search_versions,
     tags_of,
+    version_facts,
 )
 
 Place = tuple[str, str]
@@ -150,6 +152,21 @@ def standing_by_itself(
     except NotFound:
         return Standing(open=False, exists=False)
     return standing_of(row, request.target, open=is_open(row), told_first=told_first)
+
+
+def standing_elsewhere(transport: Transport, decision: Decision, created: int) -> Standing | None:
+    """As `ports.Registry.standing_elsewhere`. Decisions are told first, so the version must hold what was decided."""
+    request, key = decision.request, decision_tag(decision.request.target)
+    rows = search_versions(transport, f"tags.`{key}` LIKE '%{decision.decision_id}%'")
+    same = [place_of(row) for row in rows if version_facts(row).creation_timestamp == created]
+    if len(same) != 1 or same[0][1] != request.version:
+        return None
+    # A search omits aliases.
+    row = get_version(transport, *same[0])
+    approves = decision.verdict is VerdictKind.APPROVE
+    done = holds(row, request.target) if approves else request_tag(request.target) not in tags_of(row)
+    standing = standing_of(row, request.target, open=False, told_first=True)
+    return replace(standing, named=same[0][0]) if done else None
 
 
 def standing_of(row: Row, target: Target, *, open: bool, told_first: bool) -> Standing:

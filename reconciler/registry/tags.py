@@ -34,23 +34,14 @@ from reconciler.ports import (
     Unavailable,
     Unread,
 )  # fmt: skip
+from reconciler.registry import tag_reading
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.holders import Answers, read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.request_format import in_order
-from reconciler.registry.tag_reading import (
-    TagSearch,
-    by_target,
-    decision_of,
-    place,
-    place_of,
-    rows_with,
-    standing_by_itself,
-    standing_of,
-    told_by_tags,
-)
+from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, rows_with, standing_of
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
@@ -207,7 +198,11 @@ class TagsRegistry:
         return self.standing_of(decision.request)
 
     def standing_of(self, request: Request) -> Standing:
-        return standing_by_itself(self._transport, request, lambda row: self._shows(row, request), told_first=True)
+        is_open: Callable[[Row], bool] = lambda row: self._shows(row, request)  # noqa: E731
+        return tag_reading.standing_by_itself(self._transport, request, is_open, told_first=True)
+
+    def standing_elsewhere(self, decision: Decision, created: int) -> Standing | None:
+        return tag_reading.standing_elsewhere(self._transport, decision, created)
 
     def _shows(self, row: Row, request: Request) -> bool:
         """Whether the row holds this very request: the same text, or the same id, requester and time."""
@@ -256,7 +251,7 @@ class TagsRegistry:
         """Nothing: whoever may edit a model there changes its tags."""
 
     def told(self, targets: Iterable[Target]) -> Iterator[Told]:
-        return told_by_tags(self._transport, frozenset(targets))
+        return tag_reading.told_by_tags(self._transport, frozenset(targets))
 
     # --- for people ------------------------------------------------------------------------------------------
 

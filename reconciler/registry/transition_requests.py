@@ -95,6 +95,10 @@ class TransitionRequests:
             return None
         return Standing(open=False, decision_ids=(decision.decision_id,), tells_who=False)
 
+    def standing_elsewhere(self, decision: Decision, created: int) -> Standing | None:
+        """Nothing: the registry shows decisions on no version, or its history knows them by their ids."""
+        return None
+
     def told(self, targets: Iterable[Target]) -> Iterator[Told]:
         return iter(())
 

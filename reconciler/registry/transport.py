@@ -96,6 +96,11 @@ class Transport:
         self.calls = self.bytes_read = 0
         self._cycle_ends = None if deadline is None else self._now() + deadline
 
+    @property
+    def registry_clock(self) -> int | None:
+        """The server's time now, in milliseconds since 1970, as its last answer told it; None: it told none."""
+        return None if self.skew is None else round((time.time() + self.skew) * 1000)
+
     def close(self) -> None:
         self._session.close()
 

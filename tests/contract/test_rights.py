@@ -22,11 +22,10 @@ from sqlalchemy import Engine, text
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.store import SqlAuditLog
-from reconciler.cycle import Cycle, PolicyInForce, Times
+from reconciler.cycle import Cycle, PolicyInForce, Times, appearing
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
-from reconciler.registry import readable
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.tags import TagsRegistry
 from reconciler.registry.transport import Transport
@@ -126,7 +125,7 @@ class Daemon:
 @pytest.fixture
 def daemon(scene: Scene, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     # Tests take seconds, and clocks are told in whole seconds.
-    monkeypatch.setattr(readable, "_CLOSE_MS", 0)
+    monkeypatch.setattr(appearing, "_CLOSE", timedelta(0))
     return Daemon(scene, engine)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from requests.auth import HTTPBasicAuth
 
+from reconciler.audit.store import SqlAuditLog
+from reconciler.cycle import Cycle, Times, appearing
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
 from reconciler.domain.looks import Place, Wanted
@@ -145,3 +149,50 @@ def test_a_model_that_was_deleted_is_gone_for_an_account_that_administers_nothin
     root.call("POST", "/api/3.0/mlflow/users/permissions/grant", json={**denied, "permission": "DENY"})
     seen = registry_of(auth_uri, "svc").look_at(places)
     assert (seen.gone, seen.refused) == (frozenset(places[:1]), frozenset(places[1:]))
+
+
+def test_what_the_account_may_read_since_a_while_was_there_when_it_was_first_looked_at(
+    auth_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another daemon finds it. A model that was read before, and moved while it could not be, is no baseline."""
+    # Tests take seconds, and clocks are told in whole seconds.
+    monkeypatch.setattr(appearing, "_CLOSE", timedelta(0))
+    root, models = Person(auth_uri, "root"), ("old-to-bob", "known-to-bob")
+    for model in models:
+        root.model(model)
+    permit(root, "grant", models[0], permission="DENY")
+    time.sleep(2)
+    first = daemon_of_bob(auth_uri, tmp_path)
+    cycles(first)
+    permit(root, "grant", models[1], permission="DENY")
+    for model in models:
+        move(root, model, "Production")
+    cycles(first)
+    for model in models:
+        permit(root, "revoke", model)
+    then = daemon_of_bob(auth_uri, tmp_path)
+    cycles(then)
+    found = rows(then, "SELECT model, began_by FROM tenures WHERE model LIKE '%-to-bob' ORDER BY model")
+    assert found == [("known-to-bob", "bypass"), ("old-to-bob", "baseline")]
+    for daemon in (first, then):
+        daemon.engine.dispose()
+
+
+def permit(root: Person, what: str, model: str, **more: str) -> None:
+    body = {"username": "bob", "resource_type": "registered_model", "resource_id": model, **more}
+    root.call("POST", f"/api/3.0/mlflow/users/permissions/{what}", json=body)
+
+
+def daemon_of_bob(uri: str, place: Path) -> Daemon:
+    """It looks at everything in each cycle."""
+    daemon = Daemon(registry_of(uri, "bob"), place)
+    log = SqlAuditLog(daemon.engine, "test:1", uri)
+    times = Times(full_look=timedelta(0))
+    daemon._cycle = Cycle(registry_of(uri, "bob"), log, times=times, everything_is_due=True)
+    return daemon
+
+
+def cycles(daemon: Daemon) -> None:
+    """The app tells everything anew in every second one."""
+    for _ in range(4):
+        daemon._cycle.run(daemon.policy, Mode.OBSERVE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from reconciler.audit.holding.accepting import acknowledge
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.looks import Kind, Look, Wanted
 from reconciler.domain.target import Target
+from reconciler.failpoints import watching
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Unavailable
 from tests.store.test_abstentions import POLICY
@@ -247,3 +249,28 @@ def test_a_bypass_that_was_asked_for_and_withdrawn_does_not_come_back_as_a_rollb
     looking.move("1")
     looking.cycles(2)
     assert [began for _, _, began, _ in looking.tenures()] == ["bypass", "bypass"]
+
+
+def test_what_a_daemon_did_before_it_died_is_found_under_the_models_new_name(looking: Looking) -> None:
+    class Killed(BaseException):
+        pass
+
+    def reached(name: str) -> None:
+        if name == "acted":
+            raise Killed
+
+    looking.govern("Production")
+    looking.registry.created["fraud", "1"] = looking.registry.created["other", "1"] = 77
+    looking.cycle()
+    request = looking.registry.file("fraud", "1")
+    with watching(reached), contextlib.suppress(Killed):
+        looking.cycle()
+    looking.registry.shown["other", "1", request.target] = looking.registry.shown["fraud", "1", request.target]
+    rename(looking, "fraud", "other")
+    looking.daemon = looking.another("test:2")
+    looking.clock.passes(timedelta(hours=1))
+    looking.cycles(3)
+    assert looking.tenures() == [("1", "Production", "decision", None)]
+    assert looking.rows("SELECT outcome, effect FROM decision_register") == [("applied", "moved")]
+    [(said,)] = looking.rows("SELECT detail FROM outcomes")
+    assert said == "the registry shows this decision, on a model that is named other now"

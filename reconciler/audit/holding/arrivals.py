@@ -7,10 +7,11 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
+from reconciler.audit.holding.earlier_moves import created_of
 from reconciler.audit.holding.tables import AttributionRow, HolderRow, ObservationRow
 from reconciler.audit.statements import Served, chunks
 from reconciler.audit.tables import DecisionRow, OutcomeRow
@@ -18,10 +19,11 @@ from reconciler.domain.baselines import Holding
 from reconciler.domain.causes import Cause, is_approved
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.holder_facts import Arrival
+from reconciler.domain.holding import is_another
 from reconciler.domain.looks import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
-from reconciler.domain.times import from_millis, iso
+from reconciler.domain.times import iso
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports.registry import Held
 
@@ -106,29 +108,35 @@ def _by_decision(
 
     One about an earlier version of the same name and number, which was deleted, counts nothing.
     """
-    approved = _approved_at(connection, served, [one.place for one in holdings])
+    approved = _last_approvals(connection, served, [one.place for one in holdings])
+    created = created_of(connection, {decision.id for decision in approved.values()})
     for one in holdings:
-        at, created = approved.get(_shown(one.place)), None if one.created is None else from_millis(one.created)
-        if at is None or (created is not None and at < created):
+        decision = approved.get(_shown(one.place))
+        if decision is None or is_another(created.get(decision.id), one.created, one.place.target):
             continue
         before = found.get(one.place, Arrival())
         began_by = before.began_by or str(Cause.DECISION)
-        yield one.place, Arrival(began_by, True, f"a decision approved it at {iso(at)}", before.since)
+        yield one.place, Arrival(began_by, True, f"a decision approved it at {iso(decision.at)}", before.since)
 
 
-def _approved_at(
+class _Approval(NamedTuple):
+    id: str
+    at: datetime
+
+
+def _last_approvals(
     connection: Connection, served: Served, places: Sequence[Place]
-) -> dict[tuple[str, str, str], datetime]:
-    """When an approval was last carried out, by model, version and target."""
+) -> dict[tuple[str, str, str], _Approval]:
+    """The last approval that was carried out, by model, version and target."""
     row, ended, shown = DecisionRow, OutcomeRow, [_shown(place) for place in places]
     models, targets = ({one[part] for one in shown} for part in (0, 2))
     effective = (row.verdict == str(VerdictKind.APPROVE)) & row.acts & (ended.outcome == str(OutcomeKind.APPLIED))
     joined = row.__table__.join(ended.__table__, ended.decision_id == row.decision_id)
-    query = select(row.model, row.version, row.target, func.max(ended.at)).select_from(joined)
-    query = query.where(served.among(row), effective, row.target.in_(targets))
+    query = select(row.model, row.version, row.target, row.decision_id, ended.at).select_from(joined)
+    query = query.where(served.among(row), effective, row.target.in_(targets)).order_by(ended.at, row.id)
     found = {}
     for some, versions in itertools.product(chunks(models), chunks({one[1] for one in shown})):
         asked = query.where(row.model.in_(some), row.version.in_(versions))
-        for model, version, target, at in connection.execute(asked.group_by(row.model, row.version, row.target)):
-            found[model, version, target] = at
+        for model, version, target, decision_id, at in connection.execute(asked):
+            found[model, version, target] = _Approval(decision_id, at)
     return found

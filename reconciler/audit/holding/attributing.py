@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, delete, select, update
 
 from reconciler.audit.holding.attribution_queries import BEGINNINGS, ENDS, approved_under_an_earlier_name
 from reconciler.audit.holding.earlier_moves import earlier_moves, of_another_version
+from reconciler.audit.holding.earlier_resolutions import resolved_under_an_earlier_name
 from reconciler.audit.holding.looks import HELD
 from reconciler.audit.holding.tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.log.appending import Recording
@@ -26,6 +29,10 @@ from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
 from reconciler.ports.observations import Attributed, Attributions, Recognise, Traces
+
+# A registry tells its time so.
+_IN_WHOLE_SECONDS: Final = timedelta(seconds=1)
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Attributing:
@@ -67,7 +74,10 @@ class Attributing:
                 sure = replace(traces, people_hide=False)
                 doubtful = [row for row in rows if _is_exception(_explained(row, sure, names))]
                 approved = {row.id for row in doubtful if approved_under_an_earlier_name(connection, row, here)}
-                moves = earlier_moves(connection, [row for row in doubtful if row.id not in approved])
+                people = {row.id: resolved_under_an_earlier_name(connection, row, here) for row in doubtful}
+                names = names._replace(people={id: found for id, found in people.items() if found is not None})
+                left = [row for row in doubtful if row.id not in approved and row.id not in names.people]
+                moves = earlier_moves(connection, left)
             if not rows:
                 return
             after = rows[-1].id
@@ -99,14 +109,16 @@ class _Names(NamedTuple):
     """What is on record of names that are not those of one version for ever.
 
     Args:
-        of_another: observations whose decision was about an earlier version of the same name and number.
+        of_another: observations, each with a decision about an earlier version of the same name and number.
         approved: observations of versions that held by approval under another name.
         moves: decisions that may have moved a version under another name.
+        people: by observation, what a person did that brought a version there under another name.
     """
 
-    of_another: Set[int] = frozenset()
+    of_another: Set[tuple[int, str]] = frozenset()
     approved: Set[int] = frozenset()
     moves: Sequence[EarlierMove] = ()
+    people: Mapping[int, Any] = MappingProxyType({})
 
 
 def _with(found: Recognised, row: Any, traces: Traces, names: _Names) -> Explained | None:
@@ -114,24 +126,29 @@ def _with(found: Recognised, row: Any, traces: Traces, names: _Names) -> Explain
 
 
 def _is_exception(why: Explained | None) -> bool:
-    return why is not None and why.cause is Cause.BYPASS
+    """Also what somebody unknown did: a daemon that was killed before it removed the request looks the same."""
+    if why is None:
+        return False
+    return why.cause is Cause.BYPASS or (why.cause is Cause.PERSON and why.resolution_id is None)
 
 
 def _explained(row: Any, traces: Traces, names: _Names, moved: EarlierMove | None = None) -> Explained | None:
     if row.sign == Sign.RENAMED and row.seen == HELD and row.continued_by_approval is None:
         # What it continues is not explained yet.
         return None
-    person = None if row.resolution_id is None else Requester(row.decider, Assurance(row.decider_assurance))
+    resolved = names.people.get(row.id, row)
+    resolution_id = row.resolution_id if resolved is row else resolved.id
+    person = None if resolution_id is None else Requester(resolved.decider, Assurance(resolved.decider_assurance))
     found = Found(
         Sign(row.sign),
         decision_id=_decision(row, names) if moved is None else moved.decision_id,
-        moved_as="" if moved is None else moved.request.model,
+        moved_as=_name_then(row, resolved, moved),
         pending=bool(row.pending),
-        resolution_id=row.resolution_id,
+        resolution_id=resolution_id,
         person=person,
-        changed=row.resolution == "changed",
+        changed=resolved.resolution == "changed",
         open=bool(row.open) and not traces.kept,
-        held_by_approval=row.id in names.approved or bool(row.held_by_approval) or _approved_before(row, names),
+        held_by_approval=row.id in names.approved or bool(row.held_by_approval) or _approved_before(row, traces, names),
         continued_by_approval=bool(row.continued_by_approval),
         continues_bypass=bool(row.continues_bypass),
         first_look=bool(row.first_look),
@@ -141,18 +158,30 @@ def _explained(row: Any, traces: Traces, names: _Names, moved: EarlierMove | Non
     return began_by(found) if row.seen == HELD else ended_by(found)
 
 
+def _name_then(row: Any, resolved: Any, moved: EarlierMove | None) -> str:
+    """The name that a model had when it was moved, where it has another one now."""
+    if moved is not None:
+        return moved.request.model
+    return "" if resolved is row else str(resolved.model)
+
+
 def _decision(row: Any, names: _Names) -> str | None:
     overtaken = row.seen == HELD and row.moved_since
-    return None if overtaken or row.id in names.of_another else row.decision_id
+    return None if overtaken or (row.id, row.decision_id) in names.of_another else row.decision_id
 
 
-def _approved_before(row: Any, names: _Names) -> bool:
+def _approved_before(row: Any, traces: Traces, names: _Names) -> bool:
     """Whether an approval came between two looks, and was not seen to be held. One about an earlier model of the same
     name, which was deleted, counts nothing."""
-    decided_at = None if row.id in names.of_another else row.decided_at
-    moments = [moment for moment in (decided_at, row.approved_at) if moment is not None]
-    created = None if row.created_ms is None else from_millis(row.created_ms)
-    return bool(moments) and (created is None or max(moments) >= created)
+    decided = row.earlier_decision_id
+    if decided is not None and (row.id, decided) not in names.of_another:
+        return True
+    created = (None if row.created_ms is None else from_millis(row.created_ms)) or _LONG_AGO
+    if row.approved_at is not None and row.approved_at >= created:
+        return True
+    # The database's time of what the registry's clock says of the version, and never less.
+    here = created - (traces.ahead or timedelta()) + _IN_WHOLE_SECONDS
+    return row.seen_approved_at is not None and bool(row.seen_approved_at >= here)
 
 
 def _row_of(observation_id: int, why: Explained) -> dict[str, object]:

@@ -45,7 +45,8 @@ _HERE: Final = "{row}.registry = o.registry AND {row}.workspace = o.workspace AN
 _THERE: Final = "{row}.version = o.version AND {row}.target = o.target"
 
 _BEGAN: Final = """
-SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.name, o.model, o.version, o.target,
+SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, u.resolutions_to, h.name,
+       o.model, o.version, o.target,
        (SELECT d.decision_id FROM decisions d
         WHERE {d_here} AND {d_there} AND {took_effect}
           AND NOT EXISTS (SELECT 1 FROM attributions a JOIN observations p ON p.id = a.observation_id
@@ -64,11 +65,15 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, h.
        EXISTS (SELECT 1 FROM observations p JOIN attributions a ON a.observation_id = p.id
                WHERE {p_here} AND {p_there} AND p.seen = 'held' AND p.id < o.id AND a.by_approval
                  AND COALESCE(p.created_ms = o.created_ms, 1 = 1)) AS held_by_approval,
-       (SELECT max(c.at) FROM decisions d JOIN outcomes c ON c.decision_id = d.decision_id
+       (SELECT d.decision_id FROM decisions d JOIN outcomes c ON c.decision_id = d.decision_id
         WHERE {d_here} AND {d_there} AND d.acts AND d.verdict = 'approve' AND d.id <= u.decisions_to
-          AND c.outcome = 'applied') AS decided_at,
+          AND c.outcome = 'applied' ORDER BY d.id DESC LIMIT 1) AS earlier_decision_id,
+       (SELECT max(r.resolved_at) FROM resolutions r
+        WHERE {r_here} AND {r_there} AND r.resolution = 'approved' AND r.id <= u.resolutions_to
+          AND r.source = 'history') AS approved_at,
        (SELECT max(r.at) FROM resolutions r
-        WHERE {r_here} AND {r_there} AND r.resolution = 'approved' AND r.id <= u.resolutions_to) AS approved_at,
+        WHERE {r_here} AND {r_there} AND r.resolution = 'approved' AND r.id <= u.resolutions_to
+          AND r.source = 'seen') AS seen_approved_at,
        o.created_ms,
        (SELECT a.by_approval FROM attributions a WHERE a.observation_id = o.continues_id) AS continued_by_approval,
        EXISTS (SELECT 1 FROM bypasses b WHERE b.tenure_id = o.continues_id
@@ -84,8 +89,23 @@ _MADE_WAY: Final = """
      OR ({row}.version = o.version AND {row}.target <> o.target
          AND {row}.target NOT LIKE '@%' AND o.target NOT LIKE '@%'))
 """
+# Whether a person's approval archived is not on record, but one that left another holder of the stage in its place did
+# not: that was there before the window, or was moved there in it before the approval.
+_LEFT_ANOTHER: Final = """
+    (r.version <> o.version AND r.target = o.target AND o.target NOT LIKE '@%' AND EXISTS (
+        SELECT 1 FROM observations p
+        WHERE {p_here} AND p.target = o.target AND p.seen = 'held'
+          AND p.version NOT IN (o.version, r.version)
+          AND NOT EXISTS (SELECT 1 FROM observations e WHERE e.tenure_id = p.id AND e.not_since <= o.not_since)
+          AND (p.at <= o.not_since OR (p.not_since <= o.not_since AND EXISTS (
+               SELECT 1 FROM resolutions q
+               WHERE q.registry = r.registry AND q.workspace = r.workspace AND q.model = r.model
+                 AND q.version = p.version AND q.target = p.target AND q.id < r.id AND q.at >= o.not_since
+                 AND (q.resolution = 'approved' OR q.comment LIKE 'Moving a version into %'))))))
+"""
 _ENDED: Final = """
-SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NULL AS name, o.model, o.version,
+SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again,
+       NULL AS resolutions_to, NULL AS name, o.model, o.version,
        o.target,
        (SELECT d.decision_id FROM decisions d
         WHERE {d_here} AND {d_made_way} AND {took_effect}
@@ -96,10 +116,11 @@ SELECT o.id, o.at, o.seen, o.sign, o.first_look, o.tenure_id, u.looked_again, NU
        (SELECT k.id FROM (
           SELECT r.id, {how_sure} AS rank FROM resolutions r
           WHERE {r_here} AND r.at >= o.not_since
-            AND ((r.resolution = 'approved' AND {r_made_way})
+            AND ((r.resolution = 'approved' AND {r_made_way} AND NOT {left_another})
                  OR (r.resolution = 'changed' AND (r.version IN ('', o.version) OR r.target = o.target)))) k
         ORDER BY k.rank, k.id DESC LIMIT 1) AS resolution_id,
-       1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS decided_at, NULL AS approved_at, o.created_ms,
+       1 = 0 AS open, 1 = 0 AS held_by_approval, NULL AS earlier_decision_id, NULL AS approved_at,
+       NULL AS seen_approved_at, o.created_ms,
        NULL AS continued_by_approval, 1 = 0 AS continues_bypass
 FROM unattributed u JOIN observations o ON o.id = u.observation_id
 WHERE u.registry = :registry AND u.workspace = :workspace AND u.observation_id > :after AND o.seen = 'left'
@@ -120,6 +141,7 @@ _PARTS: Final = {
     "took_effect": _TOOK_EFFECT,
     "moved_in": _MOVED_IN,
     "how_sure": _HOW_SURE,
+    "left_another": _LEFT_ANOTHER.format(p_here=_HERE.format(row="p")),
     "may_take_effect": _MAY_TAKE_EFFECT,
     "d_made_way": _MADE_WAY.format(row="d", archives="d.archive_existing"),
     # Whether a person's approval archived is not on record.
@@ -131,7 +153,7 @@ _PARTS: Final = {
 
 def _statement(query: str) -> Any:
     whole = _WITH_PERSON.format(query=query.format(**_PARTS), moved_in=_MOVED_IN)
-    return text(whole).columns(at=UtcMillis(), decided_at=UtcMillis(), approved_at=UtcMillis())
+    return text(whole).columns(at=UtcMillis(), approved_at=UtcMillis(), seen_approved_at=UtcMillis())
 
 
 # Both take `registry`, `workspace`, `after` and `most`.

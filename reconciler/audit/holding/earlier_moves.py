@@ -13,6 +13,7 @@ from reconciler.audit.holding.attribution_queries import EARLIER_MOVES
 from reconciler.audit.holding.looks import HELD
 from reconciler.domain.earlier_names import EarlierMove
 from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.holding import is_another
 from reconciler.domain.looks import Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
@@ -21,26 +22,26 @@ from reconciler.domain.target import Target
 _LOOKED_THROUGH: Final = 1000
 
 
-def of_another_version(connection: Connection, rows: Sequence[Any]) -> set[int]:
-    """Beginnings, of these observations, whose decision was about a version that was deleted since.
-
-    Another has its name and number. Compared is what the registry's clock says of both: a stage is held by a version,
-    which was created when the one that was judged was; an alias by a model, which is older than its version.
-    """
-    decided = [row for row in rows if row.seen == HELD and row.decision_id and row.created_ms is not None]
-    created = _created(connection, [row.decision_id for row in decided])
-    others = set()
-    for row in decided:
-        judged = created.get(row.decision_id, row.created_ms)
-        if judged < row.created_ms or (judged != row.created_ms and Target.parse(row.target).is_stage):
-            others.add(row.id)
-    return others
+def of_another_version(connection: Connection, rows: Sequence[Any]) -> set[tuple[int, str]]:
+    """Beginnings, of these observations, each with a decision about a version that was deleted since."""
+    decided = [
+        (row.id, decision_id, row.created_ms, Target.parse(row.target))
+        for row in rows
+        for decision_id in {row.decision_id, row.earlier_decision_id}
+        if row.seen == HELD and decision_id
+    ]
+    created = created_of(connection, [decision_id for _, decision_id, *_ in decided])
+    return {
+        (id, decision_id)
+        for id, decision_id, seen, target in decided
+        if is_another(created.get(decision_id), seen, target)
+    }
 
 
 def earlier_moves(connection: Connection, rows: Sequence[Any]) -> list[EarlierMove]:
     """Of beginnings that nothing else explains (rows of `attribution_queries.BEGINNINGS`)."""
     found = [(row, *move) for row in rows for move in connection.execute(EARLIER_MOVES, _among_the_last(row))]
-    created = _created(connection, [decision_id for _, decision_id, _ in found])
+    created = created_of(connection, [decision_id for _, decision_id, _ in found])
     return [
         EarlierMove(row.id, _place_of(row), decision_id, Request.from_data(json.loads(request)), created[decision_id])
         for row, decision_id, request in found
@@ -58,7 +59,7 @@ def _place_of(row: Any) -> Place:
     return Place(model, row.version, Target.parse(row.target))
 
 
-def _created(connection: Connection, decision_ids: Collection[str]) -> dict[str, int]:
+def created_of(connection: Connection, decision_ids: Collection[str]) -> dict[str, int]:
     """When the versions were created that these decisions rest on, as far as their evidence tells."""
     found = {}
     for decision_id, stored in stored_evidence(connection, set(decision_ids)).items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
+from reconciler.audit.holding.readable import shown
 from reconciler.audit.holding.tables import (
     AttributionRow,
     HolderRow,
@@ -101,14 +102,14 @@ def holds_lease(connection: Connection, served: Served, daemon: str, fence: int)
 
 
 def _known(connection: Connection, served: Served) -> Known:
-    return Known(list(_tenures(connection, served)), watched_scope(connection, served))
+    return Known(list(_tenures(connection, served)), watched_scope(connection, served), shown(connection, served))
 
 
 def _tenures(connection: Connection, served: Served) -> Iterator[Tenure]:
     began = HolderRow.__table__.join(ObservationRow.__table__, ObservationRow.id == HolderRow.tenure_id)
     query = select(HolderRow.__table__, ObservationRow.sign).select_from(began).where(served.among(HolderRow))
     for row in connection.execute(query):
-        yield Tenure(row.tenure_id, place_of(row), row.created_ms, row.since, row.sign == WATCHED)
+        yield Tenure(row.tenure_id, place_of(row), row.created_ms, row.since, row.sign == WATCHED, row.last_seen)
 
 
 def place_of(row: Any) -> Place:

@@ -7,18 +7,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select
 
-from reconciler.audit.holding import arrivals, drifting, looks, tenures
+from reconciler.audit.holding import arrivals, drifting, looks, readable, tenures
 from reconciler.audit.holding.attributing import Attributing
 from reconciler.audit.holding.bypasses import open_bypasses
+from reconciler.audit.holding.earlier_moves import created_of
+from reconciler.audit.holding.earlier_resolutions import begun_elsewhere
 from reconciler.audit.holding.looks import HELD, LEFT, WATCHED
-from reconciler.audit.holding.tables import HolderRow, ObservationRow, StrayTagRow, UnattributedRow, WatchedScopeRow
+from reconciler.audit.holding.strays import Strays
+from reconciler.audit.holding.tables import HolderRow, ObservationRow, UnattributedRow, WatchedScopeRow
 from reconciler.audit.log.appending import Recording
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served, parts
-from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
+from reconciler.audit.tables import DecisionRow, OpenRequestRow
 from reconciler.domain.baselines import Holding
 from reconciler.domain.holder_facts import Arrival
 from reconciler.domain.looks import Place, Tenure
@@ -52,6 +55,7 @@ class SqlObservations:
         self._served = served
         self._daemon = daemon
         self._lease = timedelta()
+        self._strays = Strays(session, served)
         self._attributing = Attributing(session, served, self._holds_lease)
 
     def watch(self, known_fence: int | None, lease: timedelta) -> Watch | None:
@@ -155,7 +159,8 @@ class SqlObservations:
         """Places that the picture of open requests has."""
         row, models = OpenRequestRow, {visible_name(one.began.place.model) for one in begins}
         named = select(row.model, row.version, row.target).where(self._served.among(row), row.model.in_(models))
-        return {(one.model, one.version, one.target) for one in connection.execute(named)}
+        remade = {self._key(one.began.place) for one in begins if one.remade}
+        return {(one.model, one.version, one.target) for one in connection.execute(named)} - remade
 
     def _unexplained(
         self, recording: Recording, rows: Sequence[Mapping[str, object]], requested: Collection[Key]
@@ -226,6 +231,14 @@ class SqlObservations:
         with self._session.snapshot() as connection:
             return drifting.approved(connection, tenure_ids)
 
+    def begun_elsewhere(self, key: str) -> Sequence[Place]:
+        with self._session.snapshot() as connection:
+            return begun_elsewhere(connection, self._served, key)
+
+    def created(self, decision_ids: Collection[str]) -> Mapping[str, int]:
+        with self._session.snapshot() as connection:
+            return created_of(connection, decision_ids)
+
     def drifted(self, fence: int, drifts: Sequence[Drift]) -> bool | None:
         for some in parts(drifts):
             with self._session.recording() as recording:
@@ -237,44 +250,26 @@ class SqlObservations:
     # --- tags that are no requests ---------------------------------------------------------------------------
 
     def keep_strays(self, fence: int, seen: Sequence[Stray], *, all_seen: bool) -> Sequence[Stray] | None:
-        row, here = StrayTagRow, self._served.among(StrayTagRow)
-        with self._session.snapshot() as connection:
-            known = {
-                Stray(one.model, one.version, one.tag): one.pointed_out
-                for one in connection.execute(select(row.__table__).where(here))
-            }
-        shown = {self._shown(stray): stray for stray in seen}
-        new = [stray for stray in shown if stray not in known]
-        gone = [stray for stray in known if stray not in shown] if all_seen else []
-        if new or gone:
-            with self._session.transaction() as connection:
-                if not self._holds_lease(connection, fence):
-                    return None
-                self._change_strays(connection, new, gone)
-        return [stray for shown_as, stray in shown.items() if not known.get(shown_as, False)]
-
-    @staticmethod
-    def _shown(stray: Stray) -> Stray:
-        return Stray(visible_name(stray.model), visible_name(stray.version), visible_name(stray.tag))
-
-    def _change_strays(self, connection: Connection, new: Sequence[Stray], gone: Sequence[Stray]) -> None:
-        here = {"registry": self._served.registry, "workspace": self._served.workspace}
-        for stray in gone:
-            connection.execute(delete(StrayTagRow).where(self._is(stray)))
-        for stray in new:
-            named = {"model": stray.model, "version": stray.version, "tag": stray.tag, "pointed_out": False}
-            connection.execute(insert(StrayTagRow).values(**here, **named, first_seen_at=db_now()))
-
-    def _is(self, stray: Stray) -> Any:
-        row = StrayTagRow
-        same = (row.model == stray.model) & (row.version == stray.version) & (row.tag == stray.tag)
-        return self._served.among(row) & same
+        return self._strays.keep(seen, all_seen=all_seen, may_write=lambda one: self._holds_lease(one, fence))
 
     def pointed_out(self, strays: Sequence[Stray]) -> None:
+        self._strays.pointed_out(strays)
+
+    # --- what can be read ------------------------------------------------------------------------------------
+
+    def keep_shown(self, fence: int, groups: Mapping[int, str]) -> bool | None:
         with self._session.transaction() as connection:
-            for stray in strays:
-                told = update(StrayTagRow).where(self._is(self._shown(stray)))
-                connection.execute(told.values(pointed_out=True))
+            if not self._holds_lease(connection, fence):
+                return None
+            readable.keep_shown(connection, self._served, groups)
+        return True
+
+    def hide(self, fence: int, seen: Mapping[int, datetime | None]) -> bool | None:
+        with self._session.transaction() as connection:
+            if not self._holds_lease(connection, fence):
+                return None
+            readable.hide(connection, seen)
+        return True
 
 
 def _sign(new: NewTenure) -> str:

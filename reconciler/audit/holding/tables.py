@@ -145,6 +145,19 @@ class HolderRow(Base):
     since: ColumnElement[datetime] = Column(UtcMillis, nullable=False)
     created_ms: ColumnElement[int | None] = Column(BigInteger)
     cause: ColumnElement[str | None] = Column(String(16))
+    # The last look that saw it, where it cannot be read any more.
+    last_seen: ColumnElement[datetime | None] = Column(UtcMillis)
+
+
+class ShownModelsRow(Base):
+    """A group of the models that were shown to the account. `digests`: as `domain.shown` writes them."""
+
+    __tablename__ = "shown_models"
+
+    registry: ColumnElement[str] = Column(Text, primary_key=True)
+    workspace: ColumnElement[str] = Column(Text, primary_key=True)
+    part: ColumnElement[int] = Column(Integer, primary_key=True, autoincrement=False)
+    digests: ColumnElement[str] = Column(Text, nullable=False)
 
 
 class UnattributedRow(Base):
