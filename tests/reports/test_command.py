@@ -290,7 +290,7 @@ def test_a_report_that_fails_half_way_leaves_the_file_that_was_there(url: str, t
 
 def test_a_directory_that_is_not_there_is_one_sentence(report: Run, tmp_path: Path) -> None:
     done = report("decisions", "--output", str(tmp_path / "none/report.txt"))
-    assert (done.returncode, done.stdout) == (78, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"{tmp_path}/none/report.txt: cannot be written: No such file or directory\n"
 
 
