@@ -127,7 +127,7 @@ def _answer(reading: Reading) -> Answer:
     counts = _counts(reading, found)
     changed, many = counts["changed_holders"], counts["changes"]
     still = counts["by_end"][STILL]
-    told = f": {counted(many, 'change')}, {still} of them as they were last seen" if many else ""
+    told = f": {counted(many, 'change')}, {still} of them still so when last looked at" if many else ""
     return Answer(
         f"{changed} of {counted(counts['approved_holders'], 'approved holder')} changed after approval{told}",
         counts,
