@@ -23,9 +23,11 @@ from reconciler.audit.tables import Base, UtcMillis
 
 _STORED: Final = json.loads((EXPECTED / "postgresql.json").read_text(encoding="utf-8"))
 # In the order in which a view has its columns.
-_TEXTS: Final = json.loads(
-    Path(__file__).parent.with_name("migrations").joinpath("comments_0020.json").read_text("utf-8")
-)
+_MIGRATIONS: Final = Path(__file__).parent.with_name("migrations")
+_TEXTS: Final = {
+    **json.loads((_MIGRATIONS / "comments_0023.json").read_text("utf-8")),
+    **json.loads((_MIGRATIONS / "comments_0020.json").read_text("utf-8")),
+}
 _VIEWS: Final = {one.name: one for one in [REGISTER, *vars(views).values()] if isinstance(one, Table)}
 _TYPES: Final = {
     "character varying": "text", "timestamp with time zone": "time", "bigint": "integer", "double precision": "number",

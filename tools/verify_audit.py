@@ -42,6 +42,14 @@ class Differs(Exception):
     """Something does not agree."""
 
 
+class Unusable(Exception):
+    """Nothing can be checked by what was named."""
+
+
+def counted(number, what):
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def need(condition, sentence):
     if not condition:
         raise Differs(sentence)
@@ -153,9 +161,9 @@ def heads_in(text):
 
 def public_key(text):
     """The 32 bytes of a key, and the only origin that it signs, if it says so."""
-    lines = text.strip().splitlines()
+    lines = text.strip().splitlines() or [""]
     if lines[0].startswith("-----BEGIN PUBLIC KEY"):
-        content = base64.b64decode("".join(lines[1:-1]))
+        content = base64_of("".join(lines[1:-1]))
         if content[:12] == bytes.fromhex("302a300506032b6570032100") and len(content) == 44:
             return content[12:], None
     elif text.count("+") >= 2:
@@ -163,7 +171,7 @@ def public_key(text):
         content = base64_of(encoded)
         if len(content) == 33 and sha(name.encode(), b"\n", content)[:4].hex() == id:
             return content[1:], name
-    raise SystemExit("--key: is neither a public key for Ed25519 in PEM nor NAME+ID+BASE64")
+    raise Unusable("--key: is neither a public key for Ed25519 in PEM nor NAME+ID+BASE64")
 
 
 def signed(head, key):
@@ -408,7 +416,7 @@ def parsed(content, name):
         data = json.loads(content)
         need(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n" == content.decode(), "")
     except (ValueError, RecursionError, Differs):
-        raise Differs(f"{name}: is not the JSON that was written") from None
+        raise Differs(f"{name}: is not the JSON that was written: changed, cut off, or something else") from None
     return data
 
 
@@ -497,6 +505,12 @@ def vouched(head, extends, last, heads, key):
     return f"the signature of its head over {head.size} entries"
 
 
+def in_file_names(id):
+    """An id that is none of a daemon's could lead out of the folder: its dossier is named by its SHA-256."""
+    ours = re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", id)
+    return id if ours else "sha256-" + sha(id.encode("utf-8", "surrogatepass")).hex()
+
+
 def check_sample(path, heads, key):
     told, agree = [], []
     with zipfile.ZipFile(path) as sample:
@@ -511,16 +525,18 @@ def check_sample(path, heads, key):
         need(
             order == [one["decision_id"] for one in drawn], "the sample is not what the seed draws from the population"
         )
-        need(sorted(sample.namelist()) == sorted(["index.json", *(f"dossiers/{id}.json" for id in order)]),
-             "it holds other files than the index names")  # fmt: skip
+        files = ["index.json", *(f"dossiers/{in_file_names(id)}.json" for id in order)]
+        need(sorted(sample.namelist()) == sorted(files), "it holds other files than the index names")
         for one in drawn:
+            named = in_file_names(one["decision_id"])
             try:
-                row, by = check_dossier(sample.read(f"dossiers/{one['decision_id']}.json"), heads, key)
+                row, by = check_dossier(sample.read(f"dossiers/{named}.json"), heads, key)
                 need(one == {name: row[name] for name in LISTED}, "the index says something else of it")
-                agree.append(f"{one['decision_id']}: {by}")
+                agree.append(f"{named}: {by}")
             except Differs as error:
-                told.append(f"dossier {one['decision_id']}: {error}")
-    return told, [f"{len(agree)} dossiers, drawn from {len(population)} decisions that the index names", *agree]
+                told.append(f"dossier {named}: {error}")
+    dossiers, decisions = counted(len(agree), "dossier"), counted(len(population), "decision")
+    return told, [f"{dossiers}, drawn from {decisions} that the index names", *agree]
 
 
 # --- the command ---------------------------------------------------------------------------------------------
@@ -531,15 +547,23 @@ def trusted(heads, key):
     return heads if key is None else [head for head in heads if signed(head, key)]
 
 
+def text_of_key(named):
+    """What --key names: a file, or the key itself."""
+    return Path(named).read_text("utf-8", "replace") if Path(named).is_file() else named
+
+
 def check(asked):
     """What differs, what agrees, and how many heads vouched."""
-    key = public_key(Path(asked.key).read_text() if Path(asked.key).is_file() else asked.key) if asked.key else None
+    key = public_key(text_of_key(asked.key)) if asked.key else None
     heads, torn = heads_in(Path(asked.head).read_text("utf-8-sig", "replace")) if asked.head else ([], 0)
+    if asked.head and not heads:
+        raise Unusable(f"{asked.head}: has no head of a log: name a file of heads (audit.heads)")
     if torn:
-        print(f"{asked.head}: {torn} parts of it are no head; the rest is read", file=sys.stderr)
+        parts = "1 part of it is" if torn == 1 else f"{torn} parts of it are"
+        print(f"{asked.head}: {parts} no head; the rest is read", file=sys.stderr)
     try:
         kept = trusted(heads, key)
-        need(kept or not asked.head, f"{asked.head}: has no head" + (" that is signed by the key" if heads else ""))
+        need(kept or not asked.head, f"{asked.head}: has no head that is signed by the key")
         with Path(asked.file).open("rb") as file:
             beginning = file.read(16)
         if beginning == b"SQLite format 3\0":
@@ -567,13 +591,15 @@ def main():
         told, agree, kept = check(asked)
     except OSError as error:
         parser.error(f"{error.filename}: cannot be read: {error.strerror}")
+    except Unusable as error:
+        parser.error(str(error))
     for sentence in told[:100]:
         print(sentence.encode("ascii", "backslashreplace").decode())
     if told:
-        print(f"{asked.file}: not as it was recorded: {len(told)} differences", file=sys.stderr)
+        print(f"{asked.file}: not as it was recorded: {counted(len(told), 'difference')}", file=sys.stderr)
         return 1
     trust = "signatures checked" if asked.key else "signature not checked (--key): trust on first use"
-    print("agrees: " + "\n  ".join(agree) + f"\n{kept} heads; {trust}")
+    print("agrees: " + "\n  ".join(agree) + f"\n{counted(kept, 'head')}; {trust}")
     return 0
 
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -16,6 +16,7 @@ from reconciler.audit.dossiers import Dossier, dossier_of, written
 from reconciler.audit.log.filling import Progress, unseen
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.checkpoint import Head
+from reconciler.domain.decision import in_file_names
 from reconciler.domain.times import iso
 
 FORMAT: Final = "mlflow-reconciler sample v1"
@@ -54,10 +55,18 @@ def drawn(population: Sequence[str], size: int, seed: str) -> list[str]:
     return sorted(population, key=lambda id: (hashlib.sha256(f"{seed}\n{id}".encode()).digest(), id))[:size]
 
 
+class Drawn(NamedTuple):
+    """How many were drawn, and from how many. `strange`: ids that are no UUIDs, which their files are not named by."""
+
+    many: int
+    population: int
+    strange: int
+
+
 def write_sample(
     connection: Connection, drawing: Drawing, heads: Sequence[Head], file: IO[bytes], progress: Progress = unseen
-) -> tuple[int, int]:
-    """Writes a ZIP of dossiers with an index; returns how many were drawn, and from how many.
+) -> Drawn:
+    """Writes a ZIP of dossiers with an index.
 
     Raises:
         Unprovable: as `dossier_of`.
@@ -70,10 +79,10 @@ def write_sample(
             progress(number, len(ids))
             dossier = dossier_of(connection, id, heads)
             listed.append(_listed(dossier))
-            _add(sample, f"dossiers/{id}.json", written(dossier))
+            _add(sample, f"dossiers/{in_file_names(id)}.json", written(dossier))
         index = {"format": FORMAT, "how": _how(drawing, population), "drawn": listed}
         _add(sample, "index.json", json.dumps(index, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
-    return len(ids), len(population)
+    return Drawn(len(ids), len(population), sum(in_file_names(id) != id for id in ids))
 
 
 def _listed(dossier: Dossier) -> dict[str, Any]:

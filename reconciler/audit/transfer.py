@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -137,9 +139,9 @@ def backup(url: str, path: Path, progress: Progress = unseen) -> None:
 
 
 def _back_up(engine: Engine, path: Path, progress: Progress) -> None:
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}-{secrets.token_hex(3)}")
     try:
-        partial.touch(mode=0o600)
+        partial.touch(mode=0o600, exist_ok=False)
         with closing(engine.raw_connection()) as old, closing(sqlite3.connect(partial)) as new:
             driver: Any = old.driver_connection
             driver.backup(new, pages=1000, progress=lambda _, left, pages: progress(pages - left, pages))

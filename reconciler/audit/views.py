@@ -69,3 +69,4 @@ REGISTER_ALL = _view(
     "at requested_at",
     "resolution_id",
 )
+RULES = _view("decision_rules", "decision_id rule role result", "", "checks first_position")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
+from functools import cache, partial
 
 from sqlalchemy import Engine
 
-from reconciler.audit.log.registry_witness import Compared, compare, targets_of
+from reconciler.audit.log.registry_witness import Compared, NowThere, compare, targets_of
 from reconciler.audit.statements import Served
 from reconciler.bootstrap.policies import policy_in_force
 from reconciler.bootstrap.registries import make_registry
+from reconciler.domain.request import Request
 from reconciler.domain.text import visible_name
 from reconciler.policy.file import PolicyError
-from reconciler.ports import Invalid
+from reconciler.ports import Invalid, NotFound, Refused
+from reconciler.registry.speaking import Speaking
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.model import Settings
 
@@ -35,4 +39,14 @@ def compare_with_registry(settings: Settings, engine: Engine) -> Compared:
     # What a database from which all of a target's decisions were removed knows nothing of.
     with contextlib.suppress(SettingsError, PolicyError):
         targets |= policy_in_force(settings).policy.governed_targets()
-    return compare(engine, registry.told(targets), served)
+    return compare(engine, registry.told(targets), served, cache(partial(_read_now, registry)))
+
+
+def _read_now(registry: Speaking, asked: Request) -> NowThere | None:
+    try:
+        found = registry.find(asked.model, asked.version, asked.target, datetime.now(UTC))
+    except (NotFound, Refused):
+        # Of a deleted model basic-auth says neither that it is there nor that it is not.
+        return None
+    version = found.listed.version
+    return NowThere(version.creation_timestamp if version is not None else None, found.decided)

@@ -68,8 +68,11 @@ def sample(
     drawing = Drawing(report, *period(since, until), size, seed)
     heads = _heads(head)
     with audit_snapshot(settings()) as connection, put(output) as file, progress_bar("writing dossiers") as progress:
-        many, of = write_sample(connection, drawing, heads, file, progress)
-    say(f"wrote {output}: {counted(many, 'decision')} of {of}")
+        drawn = write_sample(connection, drawing, heads, file, progress)
+    say(f"wrote {output}: {counted(drawn.many, 'decision')} of {drawn.population}")
+    if drawn.strange:
+        have = counted(drawn.strange, "decision has an id that is", "decisions have ids that are")
+        say(f"{have} no UUID, as no daemon writes: look into who wrote them; their files are named by the id's SHA-256")
     return DONE
 
 

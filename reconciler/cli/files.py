@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
+import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from reconciler.cli.exits import is_out_of
 from reconciler.cli.signals import ended_in_order
+from reconciler.domain.errors import ExitCode, ReconcilerError
+
+
+class Unwritable(ReconcilerError):
+    """Nothing can be written to the place that a command names, or something is there that must not be replaced."""
+
+    exit_code = ExitCode.USAGE
+
+
+# Who writes it: two at once write two files, of which the last takes the place.
+_WHOSE: Final = re.compile("([0-9]+)-[0-9a-f]{6}")
 
 
 @contextlib.contextmanager
@@ -22,18 +36,16 @@ def put(path: Path) -> Iterator[IO[bytes]]:
     A link stays, and the file that it names is replaced. What is no file, such as /dev/null or a pipe, is written to.
 
     Raises:
-        SettingsError: it cannot be written there.
+        Unwritable: it cannot be written there.
         OSError: the disk is full.
     """
-    from reconciler.settings.errors import SettingsError
-
     try:
         with _in_place(path) if _is_special(path) else _replacing(Path(os.path.realpath(path))) as file:
             yield file
     except OSError as error:
         if is_out_of(error) or isinstance(error, BrokenPipeError):
             raise
-        raise SettingsError([f"{path}: cannot be written: {error.strerror}"]) from None
+        raise Unwritable(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _is_special(path: Path) -> bool:
@@ -52,10 +64,12 @@ def _in_place(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}-{secrets.token_hex(3)}")
     with ended_in_order() as no_signal_now:
         try:
-            with partial.open("wb") as file:
+            _clear_after_the_killed(path)
+            with partial.open("xb") as file:
+                lock(file.fileno())
                 keep_mode(path, partial)
                 yield file
             partial.replace(path)
@@ -64,6 +78,53 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise
+
+
+def lock(descriptor: int) -> None:
+    """Shows others that it is being written; where the file system has no locks, they take it for that, too."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _clear_after_the_killed(path: Path) -> None:
+    """Removes what a process that was killed had begun; what cannot be listed or removed stays."""
+    entries: list[os.DirEntry[str]] = []
+    with contextlib.suppress(OSError):
+        entries = list(os.scandir(path.parent))
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            if _is_of_the_killed(entry.name, f"{path.name}.partial-") and _is_left(entry):
+                os.unlink(entry)
+
+
+def _is_of_the_killed(name: str, begins: str) -> bool:
+    whose = _WHOSE.fullmatch(name.removeprefix(begins)) if name.startswith(begins) else None
+    return whose is not None and not is_running(int(whose[1]))
+
+
+def _is_left(entry: os.DirEntry[str]) -> bool:
+    """Whether this account began it, and nobody is writing it."""
+    descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(descriptor)
+        return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    finally:
+        os.close(descriptor)
+
+
+def is_running(number: int) -> bool:
+    """Whether another process has this number."""
+    if number == os.getpid():
+        # What is there was there before us: in a container every process may have this number.
+        return False
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def keep_mode(place: Path, successor: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.cli.exits import is_out_of
-from reconciler.cli.files import keep_mode
+from reconciler.cli.files import Unwritable, is_running, keep_mode, lock
 from reconciler.cli.signals import ended_in_order
 from reconciler.domain.text import visible
 
@@ -49,14 +49,12 @@ def put_folder(place: Path, kind: Kind) -> Iterator[Path]:
     """A folder beside `place` that takes its place when the block ends, and is gone where it fails.
 
     Raises:
-        SettingsError: it cannot be written there, or something is there that is not ours.
+        Unwritable: it cannot be written there, or something is there that is not ours.
         OSError: the disk is full.
     """
-    from reconciler.settings.errors import SettingsError
-
     place = Path(os.path.abspath(place))
     if reason := _not_ours(place, kind):
-        raise SettingsError([f"{place}: {reason}: name an empty directory, or one that is not there yet"])
+        raise Unwritable(f"{place}: {reason}: name an empty directory, or one that is not there yet")
     partial = _beside(place, "partial", f"{os.getpid()}-{secrets.token_hex(3)}")
     with ended_in_order() as no_signal_now:
         try:
@@ -71,7 +69,7 @@ def put_folder(place: Path, kind: Kind) -> Iterator[Path]:
             no_signal_now()
             _remove(partial, kind)
             if isinstance(error, OSError) and not is_out_of(error):
-                raise SettingsError([f"{place}: cannot be written: {error.strerror}"]) from None
+                raise Unwritable(f"{place}: cannot be written: {error.strerror}") from None
             raise
 
 
@@ -89,9 +87,7 @@ def _begun(partial: Path, kind: Kind) -> Iterator[int]:
     mode = stat.S_IMODE(partial.stat().st_mode)
     partial.chmod(stat.S_IRWXU)
     with _opened(partial) as descriptor:
-        # Where the file system has no locks, nobody removes it should this process be killed.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         (partial / kind.manifest).write_text(kind.opening(), encoding="utf-8")
         yield mode
 
@@ -162,20 +158,7 @@ def _was_of_the_killed(entry: Path, place: Path, what: str) -> bool:
     """Whether its name is one that we give, and no process has the number in it."""
     begins = _beside(place, what, "").name
     whose = _WHOSE.fullmatch(entry.name.removeprefix(begins[:-1])) if entry.name.startswith(begins) else None
-    return whose is not None and not _is_running(int(whose[1]))
-
-
-def _is_running(number: int) -> bool:
-    if number == os.getpid():
-        # What is there was there before us: in a container every process may have this number.
-        return False
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
+    return whose is not None and not is_running(int(whose[1]))
 
 
 def _is_ours(folder: Path, kind: Kind) -> bool:

@@ -129,9 +129,18 @@ def moment(text: str | None, option: str) -> datetime | None:
 def period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
     """From when, and until when; None where it has no such bound."""
     begins, ends = moment(since, "--since"), moment(until, "--until")
-    if begins and ends and begins >= ends:
-        raise typer.BadParameter("the period ends before it begins", param_hint="--until")
+    if begins and ends:
+        need_some_time(begins, ends)
     return begins, ends
+
+
+def need_some_time(begins: datetime, ends: datetime) -> None:
+    """Raises BadParameter where a period has no moment."""
+    if begins > ends:
+        raise typer.BadParameter("the period ends before it begins", param_hint="--until")
+    if begins == ends:
+        empty = "the period ends as it begins, and is empty: --until is the first moment behind it"
+        raise typer.BadParameter(empty, param_hint="--until")
 
 
 ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]

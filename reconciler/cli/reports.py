@@ -25,6 +25,7 @@ from reconciler.cli.options import (
     UntilOption,
     duration_of,
     moment,
+    need_some_time,
     place_option,
     target_of,
 )
@@ -167,8 +168,10 @@ def _known(name: str, known: Mapping[str, Report]) -> Report:
 def _refuse(chosen: Sequence[Report], asked: Asked) -> None:
     """What cannot be asked."""
     now = datetime.now(UTC)
-    if asked.since and asked.since >= (asked.until or now):
-        raise typer.BadParameter("the period ends before it begins", param_hint="--until" if asked.until else "--since")
+    if asked.since and asked.until:
+        need_some_time(asked.since, asked.until)
+    elif asked.since and asked.since >= now:
+        raise typer.BadParameter("is yet to come", param_hint="--since")
     if asked.at and asked.at > now:
         raise typer.BadParameter("is yet to come", param_hint="--at")
     for one in chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import sys
 from collections.abc import Sequence
@@ -120,10 +121,10 @@ def _tell_registry(compared: Compared | None) -> None:
     print(f"the registry names the same entries of the log for {counted(len(compared.agreeing), 'decision')}")
     if compared.unnamed:
         named = counted(len(compared.unnamed), "decision is named", "decisions are named")
-        say(f"{named} without an entry of the log, as earlier releases did: the database has each")
+        say(f"{named} by id only, as a tag's earlier decisions and those of release 0.1.0 are: the database has each")
     if compared.unshown:
         applied = f"{counted(compared.unshown, 'decision')} that the database has as applied"
-        say(f"{applied}, and nothing in the registry names: versions that were deleted, or tags that were")
+        say(f"{applied}, and nothing in the registry names: of versions that were deleted, or older than its newest")
 
 
 def _pinned(key: str | None, heads: Path | None) -> PublicKey | None:
@@ -163,7 +164,9 @@ def _intact(found: Verified) -> str:
     redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
     size = counted(found.size, "entry", "entries")
     read = f" (those before entry {found.first} were verified before, and their rows not read again)"
-    return f"intact: {size}{read if found.first else ''}{redacted}, root {found.root}"
+    # As heads and reports have it, to be compared by eye.
+    root = base64.b64encode(bytes.fromhex(found.root)).decode()
+    return f"intact: {size}{read if found.first else ''}{redacted}, root {root}"
 
 
 def _tell_intact(found: Verified, heads: Sequence[Head], pinned: PublicKey | None) -> None:

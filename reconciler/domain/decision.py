@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,11 +142,27 @@ _ENTRY = re.compile(r", log entry ([0-9]{1,18}) sha256:([0-9a-f]{64}) \Z", re.AS
 _NOTED_BEHIND = re.compile(r"(?: \(By .*\.\))?", re.DOTALL)
 
 
+def in_file_names(decision_id: str) -> str:
+    """A decision's id as a part of a file's name.
+
+    Whoever holds the daemon's role can log any id: of one that is no UUID as ours are, it is the id's SHA-256. So none
+    leads out of a folder, and no two are one file, on file systems without regard to case either.
+    """
+    if re.fullmatch(DECISION_ID, decision_id):
+        return decision_id
+    return f"sha256-{hashlib.sha256(decision_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
 def decision_id_in(sentence: str) -> str | None:
     """The decision that a sentence of ours names, or None. Ids in text of strangers, which it quotes, do not count."""
     last = _ids_of(sentence)
     first = last or _IDS_FIRST.match(sentence)
     return first.group(1) if first else None
+
+
+def is_ids_first(sentence: str) -> bool:
+    """Whether a sentence has its ids before the reason, as the first release wrote them."""
+    return _ids_of(sentence) is None and _IDS_FIRST.match(sentence) is not None
 
 
 def leaf_in(sentence: str) -> Leaf | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reconciler.domain.decision import DECISION_ID, TAG_BYTES, Decision, Leaf, decision_id_in, leaf_in
+from reconciler.domain.decision import DECISION_ID, TAG_BYTES, Decision, Leaf, decision_id_in, is_ids_first, leaf_in
 from reconciler.domain.text import cut_at_word
 
 _EARLIER = re.compile(rf" \(earlier decisions: ({DECISION_ID}(?:, {DECISION_ID})*)\)\Z")
@@ -19,6 +19,16 @@ def decision_ids_in(told: str) -> tuple[str, ...]:
     newest = decision_id_in(told[: earlier.start()] if earlier else told)
     ids = [newest] if newest else []
     return tuple(ids + (earlier.group(1).split(", ") if earlier else []))
+
+
+def newest_id_in(told: str) -> str | None:
+    """The id of the decision that a tag tells; None where somebody else's sentence stands before ours."""
+    return decision_id_in(_EARLIER.sub("", told))
+
+
+def is_of_the_first_release(told: str) -> bool:
+    """Whether a tag tells its decision as release 0.1.0 did, which named no entry of a log."""
+    return is_ids_first(_EARLIER.sub("", told))
 
 
 def leaf_told(told: str) -> Leaf | None:

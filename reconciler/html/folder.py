@@ -24,6 +24,7 @@ from reconciler.audit.reporting import Answer, Reading, Report, Section, matter_
 from reconciler.audit.reports import reports
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.checkpoint import Head
+from reconciler.domain.decision import in_file_names
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 from reconciler.html.front import Contents, Listed, front_page
@@ -85,7 +86,7 @@ class Folder:
         names = {one.model: f"model-{number}.html" for number, one in enumerate(found, 1)}
         progress(1, steps)
         told = self._dossiers()
-        decisions = {one.id: f"decision-{one.id}.html" for one in told}
+        decisions = {one.id: f"decision-{in_file_names(one.id)}.html" for one in told}
         progress(2, steps)
         models = self._models(found, Links(names, decisions))
         links = Links({one.model: names[one.model] for one in models}, decisions)
@@ -122,7 +123,7 @@ class Folder:
         return made
 
     def _dossier(self, id: str) -> Told:
-        connection, file = self._reading.connection, f"dossier-{id}.json"
+        connection, file = self._reading.connection, f"dossier-{in_file_names(id)}.json"
         whole = whole_decision(connection, id)
         try:
             dossier = dossier_of(connection, id, self._heads)

@@ -42,8 +42,8 @@ def run(tmp_path: Path) -> Run:
 def test_an_untouched_database_is_intact_and_the_root_is_printed(run: Run) -> None:
     done = run("audit", "verify")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("intact: 4 entries, root ")
-    assert len(done.stdout.split()[-1]) == 64
+    root = json.loads(run("audit", "report", "bypasses", "--format", "json").stdout)["log"]["root"]
+    assert done.stdout.startswith(f"intact: 4 entries, root {root}\n")
 
 
 def test_a_changed_and_a_removed_row_are_named_with_exit_1(run: Run, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_dossier_and_a_sample_are_written_as_a_whole_or_not_at_all(run: Run, t
     assert run("audit", "dossier", id, "--output", str(link)).returncode == 0
     assert (pipe.is_fifo(), link.is_symlink(), (tmp_path / "named.json").is_file()) == (True, True, True)
     done = run("audit", "sample", "--seed", "s", "--output", str(tmp_path / "no" / "sample.zip"))
-    assert done.returncode == 78
+    assert done.returncode == 2
     assert "cannot be written" in done.stderr
     done = run(
         "audit", "sample", "--seed", "s", "--output", str(zip_file), "--since", "2026-02-01", "--until", "2026-01-01"

@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from reconciler.cli.files import put
 from reconciler.cli.folders import Kind, put_folder
 from tests.command import COMMAND
 from tests.html.conftest import Folder, report
@@ -150,6 +151,62 @@ def test_a_file_that_was_closed_to_others_stays_so(folder: Folder, tmp_path: Pat
     place.chmod(0o600)
     assert report(folder.url, "as-of", "--format", "html", "--output", str(place)).returncode == 0
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+WRITES_IN_PARTS: Final = """
+import sys
+from pathlib import Path
+from reconciler.cli.files import put
+
+with put(Path(sys.argv[1])) as file:
+    file.write(b"first half, ")
+    file.flush()
+    print("begun", flush=True)
+    sys.stdin.readline()
+    file.write(b"second half")
+"""
+
+
+def writing_a_file(place: Path) -> subprocess.Popen[str]:
+    """A process that has written half of a file, and waits for a line to write the rest."""
+    arguments = [sys.executable, "-c", WRITES_IN_PARTS, str(place)]
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_two_commands_that_write_one_file_at_once_write_it_whole_each(tmp_path: Path) -> None:
+    place = tmp_path / "report.json"
+    slow = writing_a_file(place)
+    with put(place) as file:
+        file.write(b"by another")
+    assert place.read_bytes() == b"by another"
+    slow.communicate("\n", timeout=60)
+    assert slow.returncode == 0
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("report.json", "first half, second half")
+    ]
+
+
+def test_half_a_file_that_a_killed_command_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    place = tmp_path / "report.json"
+    killed, running = writing_a_file(place), writing_a_file(place)
+    killed.kill()
+    killed.communicate(timeout=60)
+    others = [
+        tmp_path / name for name in ("report.json.partial-1-abcdef.txt", "report.json.partial", "b.partial-1-abcdef")
+    ]
+    for other in others:
+        other.touch()
+    with put(place) as file:
+        file.write(b"whole")
+    left = {path.name for path in tmp_path.iterdir()} - {other.name for other in others}
+    assert len(left) == 2
+    assert f"report.json.partial-{killed.pid}-" not in " ".join(left)
+    running.communicate("\n", timeout=60)
+    assert running.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", *(other.name for other in others)}
 
 
 # --- after a kill -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, text
 
+from reconciler.audit import schema
 from reconciler.audit.database import Access, make_engine, one_state
 from reconciler.audit.dossiers import Unprovable, dossier_of, written
+from reconciler.audit.log.filling import take_in
 from reconciler.audit.log.head_files import read
 from reconciler.audit.log.heads import HeadKeeper
 from reconciler.audit.sampling import Drawing, write_sample
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.checkpoint import Head
+from tests import command
 from tests.history import History, Owner, made
 from tests.proofs.test_heads import pause
-from tests.store.test_log import decide
+from tests.store.test_log import decide, forget_log, without_triggers
 from tests.verifier import TOOL, VERIFIER, Differs
 
 ALL_BYTES = bool(os.environ.get("LONG_TESTS"))
@@ -81,6 +85,31 @@ def test_a_dossier_with_a_redacted_field_is_vouched_for_without_the_product(hist
     gone = [field for piece in data["evidence"] for field in piece["fields"] if "digest" in field]
     assert [field["field"] for field in gone] == ["version.description"] * len(gone)
     assert gone
+
+
+def test_what_cannot_be_checked_by_what_was_named_is_no_difference(history: History, tmp_path: Path) -> None:
+    file, none, binary = tmp_path / "dossier.json", tmp_path / "none", tmp_path / "key.pub"
+    file.write_bytes(of(history))
+    none.write_text("no head\n")
+    binary.write_bytes(b"\xff\x00")
+    heads = str(history.heads)
+    for arguments, said in (
+        (["--head", heads, "--key", "garbage"], "--key: is neither"),
+        (["--head", heads, "--key", str(binary)], "--key: is neither"),
+        (["--head", heads, "--key", " "], "--key: is neither"),
+        (["--head", str(none)], f"{none}: has no head of a log"),
+        (["--head", str(tmp_path)], f"{tmp_path}: cannot be read"),
+    ):
+        done = run(file, *arguments)
+        assert (done.returncode, done.stdout) == (2, ""), arguments
+        assert said in done.stderr.splitlines()[-1]
+    file.write_bytes(of(history)[:-100])
+    done = run(file, "--head", heads)
+    assert (done.returncode, done.stdout) == (
+        1,
+        "dossier: is not the JSON that was written: changed, cut off, or something else\n",
+    )
+    assert done.stderr == f"{file}: not as it was recorded: 1 difference\n"
 
 
 def test_a_copy_of_the_database_agrees_with_its_heads(history: History) -> None:
@@ -285,3 +314,57 @@ def test_a_sample_that_was_changed_is_refused(history: History, tmp_path: Path, 
             changed.writestr(name, content)
     done = run(file, "--head", history.heads)
     assert done.returncode == 1
+
+
+STRANGE = (
+    "../../../tmp/out",
+    "/tmp/out",
+    "a/b",
+    "..",
+    "nul\0",
+    "x" * 300,
+    "abc",
+    "ABC",
+    "line\nagrees: 9 dossiers",
+    "",
+)
+
+
+def test_ids_that_are_no_uuids_neither_lead_out_of_a_sample_nor_overwrite_one_another(tmp_path: Path) -> None:
+    """Whoever holds the daemon's role can log any text as an id."""
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    engine = make_engine(url)
+    decide(engine, len(STRANGE) + 1)
+    for table in ("decisions", "decision_checks", "outcomes", "evidence"):
+        without_triggers(engine, table)
+    with engine.connect() as connection:
+        given = connection.scalars(select(DecisionRow.decision_id).order_by(DecisionRow.id)).all()
+    columns = {"decisions": "decision_id", "decision_checks": "decision_id", "outcomes": "decision_id"}
+    with engine.begin() as connection:
+        connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+        for id, strange in zip(given, STRANGE, strict=False):
+            for table, column in (columns | {"evidence": "evidence_key"}).items():
+                change = text(f"UPDATE {table} SET {column} = :strange WHERE {column} = :id")
+                connection.execute(change, {"strange": strange, "id": id})
+    forget_log(engine)
+    take_in(engine)
+    heads, file = tmp_path / "heads", tmp_path / "sample.zip"
+    HeadKeeper(engine, heads).keep()
+    environment = {**os.environ, "RECONCILER_AUDIT__URL": url}
+    arguments = ["--seed", "s", "--output", str(file), "--head", str(heads)]
+    done = command.run("audit", "sample", *arguments, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(STRANGE)} decisions have ids that are no UUID" in done.stderr
+    with zipfile.ZipFile(file) as whole:
+        names = [name.lower() for name in whole.namelist()]
+        whole.extractall(tmp_path / "out")
+    assert len(set(names)) == len(names) == len(STRANGE) + 2
+    assert all(re.fullmatch(r"index\.json|dossiers/(sha256-)?[0-9a-f-]{36,64}\.json", name) for name in names)
+    assert len(list((tmp_path / "out" / "dossiers").iterdir())) == len(STRANGE) + 1
+    checked = run(file, "--head", heads)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert not any(line.startswith("agrees: 9") for line in checked.stdout.splitlines())
+    pages = command.run("audit", "report", "--html", str(tmp_path / "pages"), environment=environment)
+    assert pages.returncode == 0, pages.stderr
+    assert len(list((tmp_path / "pages").glob("decision-sha256-*.html"))) == len(STRANGE)

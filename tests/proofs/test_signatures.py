@@ -69,7 +69,7 @@ def test_both_read_the_same_heads_and_keys(tmp_path: Path) -> None:
     other = named.replace("0011223344556677", "8811223344556677")
     with pytest.raises(UnusablePublicKey):
         PublicKey.of(other)
-    with pytest.raises(SystemExit):
+    with pytest.raises(VERIFIER.Unusable):
         VERIFIER.public_key(other)
     [forged], _ = VERIFIER.heads_in(signed.note.replace("\n12\n", "\n13\n"))
     with pytest.raises(Differs, match="the signature is wrong"):

@@ -160,6 +160,9 @@ def test_a_log_that_does_not_extend_the_head_it_is_verified_since_is_read_from_i
     told = verify(engine, asked=Asked(since=before)).differences
     assert told[0] == "the log does not extend the head over 9 entries that --since names"
     assert any("pause_events 2" in one for one in told)
+    other = Head("mlflow-reconciler/0000000000000000", before.size, before.root)
+    told = verify(engine, asked=Asked(since=other)).differences
+    assert told[0].startswith("the head over 9 entries is of the log mlflow-reconciler/0000000000000000, and this is ")
 
 
 def test_a_row_that_was_added_by_another_way_since_a_head_is_found(engine: Engine, kept: Kept) -> None:

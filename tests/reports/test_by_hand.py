@@ -63,6 +63,10 @@ def test_each_query_of_the_page_finds_what_happened(past: Past) -> None:
     assert [row[:4] for row in next(rows)] == [
         (one.version, one.target, one.verdict, one.requester) for one in of_fraud
     ]
+    assert [tuple(row) for row in next(rows)] == [
+        (one.version, one.target, "accuracy", None, "passed" if one.verdict == "approve" else "failed", 1)
+        for one in of_fraud
+    ]
     assert [(*row[:3], row[4]) for row in next(rows)] == [
         (one.version, one.target, "accuracy", "passed" if one.verdict == "approve" else "failed") for one in of_fraud
     ]

@@ -223,6 +223,8 @@ def test_bypasses_are_those_that_looks_saw_with_who_accepted_them(past: Past) ->
         assert answer.counts["bypasses"] == len(rows) == len(expected) == sum(answer.counts["by_standing"].values())
     by_place = Counter(what(row) for row in rows)
     assert by_place == Counter(one.what for one in expected)
+    # What came and went while no daemon looked is no bypass on record.
+    assert any("gaps longer than 5m" in said for said in answer.qualifications)
     for one in expected:
         # Its true beginning lies in the window of one row.
         same = [row for row in rows if what(row) == one.what]

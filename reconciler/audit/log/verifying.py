@@ -23,7 +23,7 @@ from reconciler.audit.log.reading import (
 )
 from reconciler.audit.log.recomputing import MOST_TOLD, Differences, Roots, begun, recomputed
 from reconciler.audit.log.tables import LogLeafRow, LogNodeRow, LogStateRow
-from reconciler.audit.log.witnesses import Epoch, Log, compared, epochs_in
+from reconciler.audit.log.witnesses import Epoch, Log, compared, epochs_in, of_others
 from reconciler.audit.recent import new_keys_not_in_log
 from reconciler.domain.checkpoint import Head, origin_of
 from reconciler.domain.merkle import Tree
@@ -90,7 +90,11 @@ def _first_to_read(connection: Connection, asked: Asked, found: Differences) -> 
     since = asked.since
     if since is None:
         return 0
-    if (stored_root(connection, since.size), origin_of(first_leaf(connection))) == (since.root, since.origin):
+    origin = origin_of(first_leaf(connection))
+    if since.origin != origin:
+        found.add(of_others([since], origin))
+        return 0
+    if stored_root(connection, since.size) == since.root:
         return since.size
     found.add(f"the log does not extend the head over {counted(since.size, 'entry', 'entries')} that --since names")
     return 0

@@ -97,7 +97,8 @@ def compared(heads: Sequence[Head], log: Log, accepted_epoch: int) -> list[str]:
     unexplained = [head for head in differ if head not in explained]
     shorter = [head for head in unexplained if head.size > log.size]
     forked = [head for head in unexplained if head.size <= log.size]
-    told = _of_others([head for head in heads if head.origin != log.origin], log)
+    others = [head for head in heads if head.origin != log.origin]
+    told = [of_others(others, log.origin)] if others else []
     if forked:
         told.append(_forked(forked, [head for head in mine if head not in differ]))
     if shorter:
@@ -113,12 +114,11 @@ def _explained(head: Head, epochs: Sequence[Epoch]) -> Epoch | None:
     return next((epoch for epoch in epochs if epoch.number > head.epoch and epoch.size < head.size), None)
 
 
-def _of_others(heads: Sequence[Head], log: Log) -> list[str]:
-    if not heads:
-        return []
+def of_others(heads: Sequence[Head], origin: str) -> str:
+    """That these heads, at least one, are of another log than this one."""
     named = f"{_named(heads[0])}{_and_more(heads)}"
     rebuilt = "it is of another database, or this log was rebuilt from its first entry"
-    return [f"{named} is of the log {visible_name(heads[0].origin)}, and this is {log.origin}: {rebuilt}"]
+    return f"{named} is of the log {visible_name(heads[0].origin)}, and this is {origin}: {rebuilt}"
 
 
 def _forked(heads: Sequence[Head], agreeing: Sequence[Head]) -> str:

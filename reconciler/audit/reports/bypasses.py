@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 
 from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.running.control import controls, doubts
 from reconciler.audit.views import BYPASSES, OfTenure
 from reconciler.domain.text import counted
 
@@ -55,7 +56,9 @@ def _answer(reading: Reading) -> Answer:
     told = ", ".join(f"{count} {name}" for name, count in by_standing.items() if count)
     counts = {"bypasses": many, "by_standing": by_standing}
     rows = [Section("bypasses", Bypass, _COLUMNS, _rows(reading))]
-    return Answer(f"{counted(many, 'bypass', 'bypasses')}{f': {told}' if told else ''}", counts, rows)
+    opinion = f"{counted(many, 'bypass', 'bypasses')}{f': {told}' if told else ''}"
+    # Where nobody looked, there may have been more.
+    return Answer(opinion, counts, rows, list(doubts(reading, controls(reading))))
 
 
 REPORT = Report("bypasses", "what held a target without a decision, and how it ended", _answer, ("bypasses",))

@@ -21,6 +21,7 @@ from reconciler.audit.reporting import (
     touching,
     typed,
 )
+from reconciler.audit.statements import Served
 from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
@@ -120,6 +121,18 @@ def _doubts(reading: Reading) -> Iterator[str]:
         if last is None or (reading.since is not None and last <= reading.since):
             when = "was never looked at" if last is None else f"was last looked at {iso(last)}, before the period"
             yield f"what holds a target of {shown(served)} {when}"
+        elif many := _not_yet_again(reading, served, last):
+            were = counted(many, "approved holder was", "approved holders were")
+            last_look = f"when everything was last looked at ({iso(last)})"
+            yield f"{were} first seen {last_look} or later: what changed since is not known"
+
+
+def _not_yet_again(reading: Reading, served: Served, last: datetime) -> int:
+    """How many were read at most once since they were approved."""
+    mine = (TENURES.c.registry == served.registry, TENURES.c.workspace == served.workspace)
+    since = TENURES.c.first_seen_with >= last
+    query = select(func.count()).where(*touching(reading, TENURES), *mine, TENURES.c.decision_id.is_not(None), since)
+    return reading.connection.scalar(query) or 0
 
 
 def _answer(reading: Reading) -> Answer:
@@ -127,7 +140,7 @@ def _answer(reading: Reading) -> Answer:
     counts = _counts(reading, found)
     changed, many = counts["changed_holders"], counts["changes"]
     still = counts["by_end"][STILL]
-    told = f": {counted(many, 'change')}, {still} of them as they were last seen" if many else ""
+    told = f": {counted(many, 'change')}, {still} of them still so when last looked at" if many else ""
     return Answer(
         f"{changed} of {counted(counts['approved_holders'], 'approved holder')} changed after approval{told}",
         counts,

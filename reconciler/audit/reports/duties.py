@@ -13,11 +13,12 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select
 
 from reconciler.audit.evidence.storing import Stored, stored_evidence
 from reconciler.audit.reporting import Answer, Reading, Report, Section
 from reconciler.audit.requests.abstention_tables import AbstentionRow
+from reconciler.audit.requests.abstentions import Event
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.request import Assurance
@@ -25,9 +26,12 @@ from reconciler.domain.text import counted
 from reconciler.domain.verdict import VerdictKind
 
 OWN_REQUEST, OWN_RUN, UNKNOWN = "approved_own_request", "asked_for_own_run", "unknown_requester"
+# Of an approval by a person: nothing tells who had asked.
+ASKER_NOT_TOLD: Final = "asker_not_told"
 # Of an approval for somebody who is named: nothing tells who ran the run. It was redacted, kept out, or not read.
 RUN_NOT_TOLD: Final = "run_user_not_told"
 _TOGETHER: Final = 200
+_ENDED: Final = ("approved", "rejected", "withdrawn", "gone")
 _PLACE = ("registry", "workspace", "model", "version", "target")
 
 
@@ -79,22 +83,30 @@ def _place_of(row: Row[Any]) -> dict[str, str]:
 
 
 def _approvals(reading: Reading) -> Any:
-    """Each approval of a person, with what tells who asked: the last that was recorded of such a request before."""
+    """Each approval of a person, with what tells who asked: the last that was recorded of such a request before.
+
+    `ended`: when a request for the same was approved, rejected or withdrawn last, before that.
+    """
     done, decision, waited = ResolutionRow, DecisionRow, AbstentionRow
     at = func.coalesce(done.resolved_at, done.at)
     ours = [*reading.among(done.__table__), *reading.within(at), done.resolution == "approved", done.decider != ""]
     decided = _last_before(done, decision, decision.decided_at, at).where(*ours).cte("decided")
-    waiting = _last_before(done, waited, waited.at, at).where(*ours).cte("waiting")
+    waits = waited.event == Event.WAITS
+    waiting = _last_before(done, waited, waited.at, at).where(*ours, waits).cte("waiting")
+    ended = _ended_before(done).where(*ours).cte("ended")
     return (
         select(
             *(done.__table__.c[name] for name in ("id", *_PLACE, "decider", "decider_assurance", "request_id")),
             at.label("done_at"), done.requester, decision.request, waited.requester.label("waited_for"),
+            func.coalesce(waited.requested_at, waited.at).label("waited_since"), _was_decided().label("was_decided"),
+            ended.c.ended,
         )
         .select_from(
             done.__table__.outerjoin(decided, decided.c.done == done.id)
             .outerjoin(decision.__table__, decision.id == decided.c.last)
             .outerjoin(waiting, waiting.c.done == done.id)
             .outerjoin(waited.__table__, waited.id == waiting.c.last)
+            .outerjoin(ended, ended.c.done == done.id)
         )
         .where(*ours)
         .order_by(done.id)
@@ -108,6 +120,21 @@ def _last_before(done: Any, row: Any, moment: Any, at: Any) -> Any:
     return query.select_from(done.__table__).join(row.__table__, and_(*same, moment <= at)).group_by(done.id)
 
 
+def _was_decided() -> ColumnElement[bool]:
+    """Whether the request that waited was decided by a daemon, as the record of waiting says."""
+    later = AbstentionRow.__table__.alias("later")
+    return exists().where(later.c.request_key == AbstentionRow.request_key, later.c.event == Event.DECIDED)
+
+
+def _ended_before(done: Any) -> Any:
+    """Of each thing done, when a request for the same ended last before, in the order of the registry's history."""
+    other = done.__table__.alias("other")
+    same = [other.c[name] == done.__table__.c[name] for name in _PLACE]
+    at = func.max(func.coalesce(other.c.resolved_at, other.c.at)).label("ended")
+    earlier = and_(*same, other.c.id < done.id, other.c.resolution.in_(_ENDED))
+    return select(done.id.label("done"), at).select_from(done.__table__.join(other, earlier)).group_by(done.id)
+
+
 def _asker(row: Row[Any]) -> str:
     """Who asked, as far as anything tells: a decision about a request with the same id, else who waited last."""
     if row.requester:
@@ -115,7 +142,9 @@ def _asker(row: Row[Any]) -> str:
     request = json.loads(row.request) if row.request else {}
     if request and row.request_id in {"", request["id"]}:
         return str(request["requester"])
-    return str(row.waited_for or "")
+    # What waited last may be another request, which was decided or withdrawn before this one was filed.
+    is_this = not row.was_decided and (row.ended is None or row.waited_since >= row.ended)
+    return str(row.waited_for) if row.waited_for and is_this else ""
 
 
 # --- whoever asked, had run the run ---------------------------------------------------------------------------
@@ -183,10 +212,14 @@ def _answer(reading: Reading) -> Answer:
         .where(*reading.about(DecisionRow.__table__, "decided_at"))
     )
     # What of these was read twice is not kept meanwhile.
+    approvals = Counter(
+        (_same(row.decider, _asker(row)), bool(_asker(row))) for row in reading.rows(_approvals(reading))
+    )
     runs = Counter((_same(row.requester, user), bool(user)) for row, user in _runs(reading))
     counts = {
         "decisions": reading.connection.scalar(decided) or 0,
-        OWN_REQUEST: sum(1 for _ in _own_requests(reading)),
+        OWN_REQUEST: approvals[True, True],
+        ASKER_NOT_TOLD: approvals[False, False],
         OWN_RUN: runs[True, True],
         RUN_NOT_TOLD: runs[False, False],
         UNKNOWN: reading.connection.scalar(decided.where(_unknown())) or 0,
@@ -197,6 +230,8 @@ def _answer(reading: Reading) -> Answer:
     )
     rows = chain(_own_requests(reading), _own_runs(reading), _unknown_requesters(reading))
     doubts = ["names are compared, and not persons"]
+    if counts[ASKER_NOT_TOLD]:
+        doubts.append(f"of {counted(counts[ASKER_NOT_TOLD], 'approval')} by people nothing tells who had asked")
     if counts[RUN_NOT_TOLD]:
         doubts.append(f"of {counted(counts[RUN_NOT_TOLD], 'approval')} the evidence does not tell who ran the run")
     if counts[UNKNOWN]:
