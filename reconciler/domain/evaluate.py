@@ -118,6 +118,7 @@ class _Judging:
             code=code,
             expected=visible(required.expected, 500),
             observed=visible(_observed(tried, result), 500),
+            guard=visible(_guards(tried), 500),
             role=role,
             id=required.id or "",
             why=visible(required.why or "", 300),
@@ -150,6 +151,12 @@ def _observed(tried: Sequence[Sequence[CheckResult]], result: Result) -> str:
         open_ones = [check.sentence for check in checks if check.result is not Result.PASSED]
         told.append(f"alternative {number}: " + ", ".join(open_ones))
     return "; ".join(told)
+
+
+def _guards(tried: Sequence[Sequence[CheckResult]]) -> str:
+    """Of each tag that an alternative rests on, who may change it."""
+    guarded = (check for checks in tried for check in checks if check.guard)
+    return "; ".join(dict.fromkeys(f"{check.check}: {check.guard}" for check in guarded))
 
 
 def _advice(checks: Sequence[CheckResult]) -> str:
