@@ -47,7 +47,8 @@ class TagCheck(Check):
     notes: ClassVar[str] = (
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`.\n\n"
         "Whoever may edit the model may set its versions' tags, unless the MLflow app [protects\nthem]"
-        "(mlflow-app.md#protected-tags). `check` names those that it does not protect, and each finding says\nit of its tag."
+        "(mlflow-app.md#protected-tags). `check` names those that it does not protect, and each finding\nsays it of "
+        "its tag."
     )
 
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
