@@ -176,13 +176,14 @@ def _of_alternatives(alternatives: Sequence[Sequence[CheckResult]], counts: _Cou
 def _counting(policy: Policy) -> _Counts:
     """Whether a check says something of what is there already; of a plugin's, its needs tell."""
     about_changes = {
-        f"{visible(rule.name)}/{check.id or visible(check.title, 300)}"
+        (visible(rule.name), check.id or visible(check.title, 300))
         for rule in policy.rules
         for check in _checks_of(rule)
         if isinstance(check, PluginCheck) and (check.needs().held or check.needs().holder)
     }
     return lambda check: (
-        check.code not in _ABOUT_CHANGES and not (check.result is Result.FAILED and check.name in about_changes)
+        check.code not in _ABOUT_CHANGES
+        and not (check.result is Result.FAILED and (check.rule, check.id or check.check) in about_changes)
     )
 
 

@@ -31,4 +31,5 @@ class ProtectionFacts(Fact):
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        return cls(data["tags"])
+        """What somebody put in its place tells nothing, and stops nothing."""
+        return cls(data["tags"] if isinstance(data["tags"], Mapping) else {})

@@ -109,7 +109,7 @@ class LoadedPlugin:
         """Raises PluginFault where it asks for what there cannot be."""
         try:
             return _needs(told, self.code)
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise PluginFault(f"asks for what there is not: {visible(str(error), 300)}") from None
 
     def judge(self, value: object, evidence: Mapping[str, Any]) -> Answer:

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reconciler.demo.server import mlflow_server
 from tests.acceptance.conftest import Product, Server
 from tests.acceptance.laboratory import Laboratory
 from tests.acceptance.test_daemon import daemon, ended, until
@@ -121,28 +120,27 @@ def needs(self, terms):
 """
 
 
-def test_it_sees_on_a_real_server_what_the_products_own_checks_see(tmp_path: Path, name: Name) -> None:
+def test_it_sees_on_a_real_server_what_the_products_own_checks_see(
+    product: Product, name: Name, tmp_path: Path
+) -> None:
     install(tmp_path / "site", source_of(LOOKS_AT_ALL, more=NEEDS))
-    with mlflow_server(tmp_path / "mlflow") as uri:
-        server = Server(uri)
-        model = with_file(Laboratory(server, name), "fraud")
-        run = server.shown(model)["run_id"]
-        for step, value in enumerate((0.75, 0.25, 0.5)):
-            body = {"run_id": run, "key": "loss", "value": value, "timestamp": step, "step": step}
-            server.call("POST", "runs/log-metric", json=body)
-        body = {"name": model, "version": "1", "stage": "Staging"}
-        server.call("POST", "model-versions/transition-stage", json=body)
-        server.ask(model)
-        product = Product(uri, tmp_path, mode="observe")
-        product.variables |= {"PYTHONPATH": str(tmp_path / "site"), "RECONCILER_PLUGINS__CHECKS": "mine"}
-        product.policy("version: 1\nrules: [{name: ours, targets: [Production], require: [{mine: {}}]}]\n")
-        product.ok("db", "upgrade")
-        product.ok("once")
-        product.ok("once")
-        [decision] = product.decisions()
-        whole = json.loads(product.ok("audit", "show", decision["decision_id"], "--format", "json"))
+    product.variables |= {"PYTHONPATH": str(tmp_path / "site"), "RECONCILER_PLUGINS__CHECKS": "mine"}
+    server = Server(product.uri)
+    model = with_file(Laboratory(server, name), "fraud")
+    run = server.shown(model)["run_id"]
+    for step, value in enumerate((0.75, 0.25, 0.5)):
+        body = {"run_id": run, "key": "loss", "value": value, "timestamp": step, "step": step}
+        server.call("POST", "runs/log-metric", json=body)
+    server.call("POST", "model-versions/transition-stage", json={"name": model, "version": "1", "stage": "Staging"})
+    server.ask(model)
+    rule = {"name": "ours", "models": [model], "targets": ["Production"], "require": [{"mine": {}}]}
+    product.policy(f"version: 1\nrules: [{json.dumps(rule)}]\n")
+    product.ok("once")
+    product.ok("once")
+    [decision] = product.decisions()
+    whole = json.loads(product.ok("audit", "show", decision["decision_id"], "--format", "json"))
     [check] = whole["checks"]
-    assert (decision["verdict"], check["code"], check["observed"]) == ("approve", "ok", "0.25 0.25 3 age,income")
+    assert (decision["outcome"], check["code"], check["observed"]) == ("applied", "ok", "0.25 0.25 3 age,income")
     since = whole["evidence"]["tenure"]["targets"]["Staging"]["since"]
     assert check["source"].endswith(f"; tenure {since.replace('T', ' ').replace('Z', '000+00:00')}")
     assert product.ok("audit", "reperform").endswith("1 agree, 0 differ, 0 cannot be told\n")

@@ -65,6 +65,7 @@ GUARDS = [
     ({"owner": ["protected"]}, NOT_KNOWN),
     ({"owner": None}, NOT_KNOWN),
 ]
+CHANGED = [None, [], "x", 3, {"owner": 3}, {"owner": "protected\n"}, {"owner": {"a": 1}}, {"": "protected"}]
 
 
 @pytest.mark.parametrize(("guards", "told"), GUARDS)
@@ -131,6 +132,13 @@ def test_what_was_redacted_of_it_is_not_known_and_no_reason_to_abstain(field: st
     else:
         again = evidence_left(left, [field])
     verdict = evaluate(policy("tag: owner"), ASKED, again, NOW)
+    assert (str(verdict.kind), verdict.checks[0].guard) == ("approve", NOT_KNOWN)
+
+
+@pytest.mark.parametrize("tags", CHANGED)
+def test_what_somebody_wrote_in_its_place_tells_nothing_and_changes_no_verdict(tags: Any) -> None:
+    stored = seen().to_data() | {"protection": {"answer": "found", "tags": tags}}
+    verdict = evaluate(policy("tag: owner"), ASKED, Evidence.from_data(stored), NOW)
     assert (str(verdict.kind), verdict.checks[0].guard) == ("approve", NOT_KNOWN)
 
 
