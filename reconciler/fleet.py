@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,6 +11,8 @@ from itertools import groupby, takewhile
 from typing import Final, NamedTuple, Protocol
 
 from reconciler.cycle.batches import batches
+from reconciler.domain.checks.any_of import AnyOf
+from reconciler.domain.checks.base import Check
 from reconciler.domain.checks.compare import CompareCode
 from reconciler.domain.checks.requester import RequesterCode
 from reconciler.domain.checks.stage import StageCode
@@ -17,11 +20,12 @@ from reconciler.domain.codes import AbsenceCode, CommonCode
 from reconciler.domain.evidence import Absent, Evidence, VersionFacts
 from reconciler.domain.holding import Holders, changes_in
 from reconciler.domain.looks import Look, Place
-from reconciler.domain.policy import Policy
+from reconciler.domain.plugin_checks import PluginCheck
+from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
+from reconciler.domain.text import visible, visible_name
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Listed, Registry
@@ -32,6 +36,8 @@ _ABOUT_CHANGES: Final = frozenset({
     CommonCode.OUTSIDE_WINDOW, CommonCode.HOLDER_UNAPPROVED, CommonCode.NOT_OBSERVED, CommonCode.HELD_TOO_SHORT,
     AbsenceCode.NO_HOLDER, *CompareCode, *StageCode,
 })  # fmt: skip
+# Whether what a check found is about what is there.
+_Counts = Callable[[CheckResult], bool]
 # No grace is longer: what is missing of a holder has been missing for long.
 _LONG_AGO: Final = timedelta(days=3650)
 
@@ -118,6 +124,7 @@ def judged_fleet(
     """
     known = {place: on_record.get(shown_place(place)) for place, _ in holders}
     places = {_asked(registry, holder, known[holder.place], at): holder.place for holder in holders}
+    counts = _counting(policy)
     for batch in batches([Listed(request, None) for request in places], JUDGED_TOGETHER):
         for judgement in judge_batch(registry, policy, batch, now, at):
             request = judgement.listed.request
@@ -125,7 +132,7 @@ def judged_fleet(
             if _is_gone(judgement.evidence):
                 yield JudgedHolder(place, Fitness.UNKNOWN, (), "", "it is gone since it was listed", known[place])
             else:
-                yield _judged(place, judgement.verdict, request, known[place])
+                yield _judged(place, judgement.verdict, request, known[place], counts)
 
 
 def _is_gone(evidence: Evidence) -> bool:
@@ -144,9 +151,9 @@ def _asked(registry: Registry, holder: Holder, known: Known | None, at: datetime
 # --- one holder ----------------------------------------------------------------------------------------------
 
 
-def _judged(place: Place, verdict: Verdict, request: Request, known: Known | None) -> JudgedHolder:
+def _judged(place: Place, verdict: Verdict, request: Request, known: Known | None, counts: _Counts) -> JudgedHolder:
     nobody = request.requester == NOBODY
-    deciding = list(_about_what_is_there(verdict, nobody=nobody))
+    deciding = list(_about_what_is_there(verdict, counts, nobody=nobody))
     # Who asked is not known of every holder.
     failed = [one for one in deciding if one.result is Result.FAILED and not (nobody and _is_about_nobody(one))]
     open_ones = tuple(check for check in deciding if check.result is not Result.PASSED)
@@ -155,7 +162,7 @@ def _judged(place: Place, verdict: Verdict, request: Request, known: Known | Non
     return JudgedHolder(place, fitness, tuple(failed) or open_ones, verdict.rule, why, known)
 
 
-def _about_what_is_there(verdict: Verdict, *, nobody: bool) -> Iterator[CheckResult]:
+def _about_what_is_there(verdict: Verdict, counts: _Counts, *, nobody: bool) -> Iterator[CheckResult]:
     """The checks that decide, without those that are about changes; alternatives without them, as far as they fail."""
     for at, check in enumerate(verdict.checks):
         if check.role is not Role.DECIDES:
@@ -163,16 +170,16 @@ def _about_what_is_there(verdict: Verdict, *, nobody: bool) -> Iterator[CheckRes
         # They are told behind the whole.
         parts = takewhile(lambda one: one.role is Role.PART, verdict.checks[at + 1 :])
         alternatives = [list(tried) for _, tried in groupby(parts, key=lambda part: part.note)]
-        if check.result is Result.PASSED or (not alternatives and _counts(check)):
+        if check.result is Result.PASSED or (not alternatives and counts(check)):
             yield check
-        elif alternatives and (result := _of_alternatives(alternatives, nobody=nobody)) is not Result.PASSED:
+        elif alternatives and (result := _of_alternatives(alternatives, counts, nobody=nobody)) is not Result.PASSED:
             yield replace(check, result=result)
 
 
-def _of_alternatives(alternatives: Sequence[Sequence[CheckResult]], *, nobody: bool) -> Result:
+def _of_alternatives(alternatives: Sequence[Sequence[CheckResult]], counts: _Counts, *, nobody: bool) -> Result:
     """Passed, too, where one of them says nothing against what is there."""
     results = [
-        {Result.UNKNOWN if nobody and _is_about_nobody(part) else part.result for part in tried if _counts(part)}
+        {Result.UNKNOWN if nobody and _is_about_nobody(part) else part.result for part in tried if counts(part)}
         for tried in alternatives
     ]
     if any(found <= {Result.PASSED} for found in results):
@@ -180,8 +187,23 @@ def _of_alternatives(alternatives: Sequence[Sequence[CheckResult]], *, nobody: b
     return Result.FAILED if all(Result.FAILED in found for found in results) else Result.UNKNOWN
 
 
-def _counts(check: CheckResult) -> bool:
-    return check.code not in _ABOUT_CHANGES
+def _counting(policy: Policy) -> _Counts:
+    """Whether a check says something of what is there already; of a plugin's, its needs tell."""
+    about_changes = {
+        (visible(rule.name), check.id or visible(check.title, 300))
+        for rule in policy.rules
+        for check in _checks_of(rule)
+        if isinstance(check, PluginCheck) and (check.needs().held or check.needs().holder)
+    }
+    return lambda check: (
+        check.code not in _ABOUT_CHANGES
+        and not (check.result is Result.FAILED and (check.rule, check.id or check.check) in about_changes)
+    )
+
+
+def _checks_of(rule: Rule) -> Iterator[Check]:
+    for required in rule.require:
+        yield from itertools.chain.from_iterable(required.any_of) if isinstance(required, AnyOf) else (required,)
 
 
 def _is_about_nobody(check: CheckResult) -> bool:

@@ -127,7 +127,7 @@ class NewCheck(NamedTuple):
             expected=check.expected,
             observed=check.observed,
             observed_number=check.observed_number,
-            source=check.source,
+            source=check.read_from,
             role=None if check.role is Role.DECIDES else str(check.role),
             check_id=check.id or None,
         )

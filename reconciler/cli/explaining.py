@@ -133,7 +133,7 @@ def _data(explanation: Explanation) -> dict[str, Any]:
                 "observed_number": check.observed_number,
                 "result": str(check.result),
                 "code": check.code,
-                "source": check.source,
+                "source": check.read_from,
                 "role": str(check.role),
                 "id": check.id,
                 "why": check.why,
@@ -154,7 +154,9 @@ def _show(explanation: Explanation) -> None:
     print(f"{place}: {would} ({verdict.reason_code})")
     for check in verdict.checks:
         result = painted(str(check.result), _OF_A_CHECK[str(check.result)])
-        print(f"  {result}: {check.sentence} ({'; '.join(filter(None, (check.origin, check.note)))})")
+        # Alternatives say it each of their own tags, below.
+        guard = check.guard if check.source else ""
+        print(f"  {result}: {check.sentence} ({'; '.join(filter(None, (check.origin, check.note, guard)))})")
         if check.result != "passed" and check.role == "decides":
             for label, text in (("read from", check.source), ("to do", check.remedy)):
                 if text:

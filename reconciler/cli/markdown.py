@@ -35,7 +35,7 @@ def explanation_page(explanation: Explanation) -> str:
 
 def _row(check: CheckResult) -> str:
     role = "" if check.role is Role.DECIDES else f" ({check.role})"
-    texts = (check.check, check.expected, check.observed, check.source, check.rule)
+    texts = (check.check, check.expected, check.observed, check.read_from, check.rule)
     return f"| {check.result}{role} | " + " | ".join(map(code_span, texts)) + " |"
 
 

@@ -16,7 +16,7 @@ _OF_THE_REQUEST = ("id", "fingerprint")
 _OF_THE_DECISION = ("acts", "archive_existing", "daemon", "product_version", "engine")
 # What a holder has of its own.
 _IN_WORDS = {"shown": "version", "logged_model": "logged model"}
-_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder", "signature", "code")
+_FACTS = ("version", "run", "logged_model", "origin", "registered_model", "holder", "signature", "protection", "code")
 _LISTS = frozenset({"datasets", "inputs", "outputs", "checks"})
 _TIMES = frozenset({"end_time", "creation_timestamp"})
 _LONGEST_LABEL = 24

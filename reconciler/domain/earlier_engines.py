@@ -1,7 +1,8 @@
-"""How engines 1 and 2 made a verdict. Decisions that they judged are judged again by this, for ever.
+"""What checks meant to engines 2 and 3, and how engines 1 and 2 made a verdict. It stays as it is, for ever.
 
-They had one level of checks and no alternatives, and one check that could not be judged made the whole an abstention.
-What single checks meant to engine 1 is in `first_engine`.
+Decisions that they judged are judged again by this. Engines 1 and 2 had one level of checks and no alternatives, and
+one check that could not be judged made the whole an abstention. What single checks meant to engine 1 is in
+`first_engine`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from reconciler.domain import first_engine
 from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.base import Check, Finding
+from reconciler.domain.checks.compare import CompareCheck
 from reconciler.domain.checks.run import RunCheck
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.evidence import Evidence
@@ -30,11 +32,18 @@ class Meaning:
     expected: Callable[[Check], str]
 
 
+def find_third(check: Check, evidence: Evidence, now: datetime) -> Finding:
+    """Numbers that were compared had no bounds: a share of 1.7 was better than one of 0.9."""
+    if isinstance(check, CompareCheck):
+        return check.within(None, evidence)
+    return check.find(evidence, now)
+
+
 def _find_second(check: Check, evidence: Evidence, now: datetime) -> Finding:
     """A run that ended in the future was not too old."""
     if isinstance(check, RunCheck):
         return check.judged(evidence, now, timedelta.max)
-    return check.find(evidence, now)
+    return find_third(check, evidence, now)
 
 
 FIRST = Meaning(first_engine.find, first_engine.expected)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from reconciler.domain import earlier_engines
 from reconciler.domain.applying import Applying, Overrides, applying, overridden
 from reconciler.domain.checks.any_of import AnyOf, AnyOfCode
-from reconciler.domain.checks.base import Check
+from reconciler.domain.checks.base import Check, Finding
 from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence
@@ -22,8 +22,15 @@ from reconciler.domain.results import Judged, first_unknown, found, judged, why_
 from reconciler.domain.text import quoted, visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind
 
+Find = Callable[[Check, Evidence, datetime], Finding]
+
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
+    """The verdict of today's engine."""
+    return _evaluate(lambda check, evidence, now: check.find(evidence, now), policy, request, evidence, now)
+
+
+def _evaluate(find: Find, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """Every check of every rule that applies, and the strictest reading of those that decide.
 
     A check that failed rejects, since nothing that is still unknown could mend it. Else one that could not be judged
@@ -33,7 +40,7 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
     rules = [one for rule in policy.rules_for(request) if (one := applying(rule, evidence, now)) is not None]
     if not rules:
         return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
-    judging = _Judging(evidence, now, now - request.requested_at, overridden(rules))
+    judging = _Judging(find, evidence, now, now - request.requested_at, overridden(rules))
     checks = tuple(check for one in rules for check in judging.of_rule(one))
     kind, code = combined(checks)
     if code == ReasonCode.ONLY_ADVISORY:
@@ -67,8 +74,9 @@ def _strictest(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
 
 @dataclass(frozen=True, slots=True)
 class _Judging:
-    """One request's evidence, and which checks others stand in for."""
+    """What checks find in one request's evidence, and which checks others stand in for."""
 
+    find: Find
     evidence: Evidence
     now: datetime
     waited: timedelta
@@ -96,7 +104,7 @@ class _Judging:
         return (Role.ADVISES, "advisory") if required.level == "advisory" else (Role.DECIDES, "")
 
     def _checked(self, rule: Rule, check: Check) -> CheckResult:
-        finding = found(lambda check, evidence, now: check.find(evidence, now), check, self.evidence, self.now)
+        finding = found(self.find, check, self.evidence, self.now)
         return judged(rule, check, check.expected, finding, self.waited)
 
     def _alternatives(self, rule: Rule, required: AnyOf, role: Role, note: str) -> Iterator[CheckResult]:
@@ -110,6 +118,7 @@ class _Judging:
             code=code,
             expected=visible(required.expected, 500),
             observed=visible(_observed(tried, result), 500),
+            guard=visible(_guards(tried), 500),
             role=role,
             id=required.id or "",
             why=visible(required.why or "", 300),
@@ -144,6 +153,12 @@ def _observed(tried: Sequence[Sequence[CheckResult]], result: Result) -> str:
     return "; ".join(told)
 
 
+def _guards(tried: Sequence[Sequence[CheckResult]]) -> str:
+    """Of each tag that an alternative rests on, who may change it."""
+    guarded = (check for checks in tried for check in checks if check.guard)
+    return "; ".join(dict.fromkeys(f"{check.check}: {check.guard}" for check in guarded))
+
+
 def _advice(checks: Sequence[CheckResult]) -> str:
     """What the checks would have said, had they decided."""
     advising = [check for check in checks if check.role is Role.ADVISES]
@@ -170,6 +185,7 @@ ENGINES: Mapping[int, Evaluate] = MappingProxyType(
     {
         1: partial(earlier_engines.evaluate, earlier_engines.FIRST),
         2: partial(earlier_engines.evaluate, earlier_engines.SECOND),
+        3: partial(_evaluate, earlier_engines.find_third),
         ENGINE: evaluate,
     }
 )
@@ -178,5 +194,5 @@ Combine = Callable[[Sequence[Judged]], tuple[VerdictKind, ReasonCode]]
 
 # How each engine makes the verdict of its checks.
 COMBINED: Mapping[int, Combine] = MappingProxyType(
-    {1: earlier_engines.strictest, 2: earlier_engines.strictest, ENGINE: combined}
+    {1: earlier_engines.strictest, 2: earlier_engines.strictest, 3: combined, ENGINE: combined}
 )

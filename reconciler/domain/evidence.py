@@ -34,6 +34,7 @@ from reconciler.domain.facts import (
 from reconciler.domain.history_facts import HistoryFacts
 from reconciler.domain.holder_facts import HolderFacts
 from reconciler.domain.model_facts import ModelFacts
+from reconciler.domain.protection_facts import ProtectionFacts
 from reconciler.domain.salted import json_text
 from reconciler.domain.signature_facts import SignatureFacts
 from reconciler.domain.target import Target
@@ -58,6 +59,7 @@ __all__ = [
     "ModelFacts",
     "Needs",
     "OriginFacts",
+    "ProtectionFacts",
     "Reading",
     "RunFacts",
     "SignatureFacts",
@@ -81,7 +83,7 @@ _NAMED = ("tags", "params")
 # Every kind of fact that is kept; stored evidence is read by it.
 FACTS: tuple[type[Fact], ...] = (
     VersionFacts, RunFacts, LoggedModelFacts, OriginFacts, ModelFacts, HolderFacts, TenureFacts, SignatureFacts,
-    CodeFacts, HistoryFacts,
+    CodeFacts, HistoryFacts, ProtectionFacts,
 )  # fmt: skip
 
 F = TypeVar("F", bound=Fact)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import Field, PrivateAttr, create_model, field_validator, model_validator
@@ -21,6 +22,15 @@ from reconciler.domain.text import visible
 from reconciler.domain.withheld import Withheld
 
 _LONGEST_CODE = 32
+# What could not be told, by the word for it in an answer.
+_NOT_TOLD: Mapping[str, FindingCode] = MappingProxyType(
+    {
+        "unreadable": CommonCode.UNREADABLE,
+        "withheld": CommonCode.WITHHELD,
+        "undetermined": CommonCode.UNDETERMINED,
+        "not_observed": CommonCode.NOT_OBSERVED,
+    }
+)
 
 
 class PluginFault(Exception):
@@ -128,12 +138,11 @@ def _found(answer: Mapping[str, Any], code: Code, codes: type[FindingCode]) -> F
             return Finding(_code(found, code.check, codes), observed, number, source, missing)
         case {"absent": [str(absent), str(detail)]} if absent in set(AbsenceCode):
             return Finding(AbsenceCode.of(absent), detail, source=str(code), missing=True)
-        case {"unreadable": str(detail)}:
-            return Finding(CommonCode.UNREADABLE, detail, source=str(code), unreadable=True)
-        case {"withheld": str(detail)}:
-            return Finding(CommonCode.WITHHELD, detail, source=str(code), unreadable=True)
         case {"error": str(said)} | {"mistake": str(said)}:
             raise PluginFault(f"raised {visible(said, 300)}")
+    for kind, not_told in _NOT_TOLD.items():
+        if isinstance(why := answer.get(kind), str):
+            return Finding(not_told, why, source=str(code), unreadable=True)
     raise PluginFault("gave an answer that is no finding")
 
 

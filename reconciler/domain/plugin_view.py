@@ -14,18 +14,26 @@ from functools import partial
 from typing import Any, Final
 
 from reconciler.domain.captured import NOT_CAPTURED
+from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import (
     Absent,
     Evidence,
+    Fact,
+    HistoryFacts,
     HolderFacts,
     LoggedModelFacts,
     ModelFacts,
     Needs,
     Reading,
     RunFacts,
+    SignatureFacts,
+    TenureFacts,
     Unreadable,
     VersionFacts,
 )
+from reconciler.domain.history_facts import History
+from reconciler.domain.signature_facts import Column
+from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 from reconciler.domain.times import iso
 from reconciler.domain.withheld import Withheld
@@ -33,6 +41,8 @@ from reconciler.domain.withheld import Withheld
 _OF_VERSION: Final = ("run_id", "source", "status", "current_stage", "description")
 _OF_RUN: Final = ("run_id", "status", "lifecycle_stage", "end_time", "experiment_id")
 _OF_MODEL: Final = ("model_id", "source_run_id", "status", "experiment_id")
+_MOMENTS: Final = ("since", "seen_at", "asked_at")
+_OF_SIGNATURE: Final = ("place", "sha256", "unclear", "inputs", "outputs")
 
 
 def shown(evidence: Evidence, needs: Needs, now: datetime) -> dict[str, Any]:
@@ -47,7 +57,20 @@ def shown(evidence: Evidence, needs: Needs, now: datetime) -> dict[str, Any]:
         data["registered_model"] = view.answer(evidence.fact(ModelFacts), "registered_model", view.registered_model)
     if needs.holder:
         data["holder"] = view.answer(evidence.fact(HolderFacts), "holder", view.holder)
+    if needs.signature:
+        data["signature"] = view.answer(evidence.fact(SignatureFacts), "signature", view.signature)
+    # They are read of what is there only: where that is absent, or could not be read, so are they.
+    if needs.held:
+        data["held"] = view.answer(_below(evidence, VersionFacts, TenureFacts), "held", view.held)
+    if needs.histories:
+        data["histories"] = view.answer(_below(evidence, RunFacts, HistoryFacts), "histories", view.histories)
     return {**data, "withheld": view.withheld}
+
+
+def _below(evidence: Evidence, above: type[Fact], kind: type[Fact]) -> Fact | Absent | Unreadable:
+    """The fact of that kind, which is read where there is one of the kind above it; else why there is none."""
+    first = evidence.fact(above)
+    return evidence.fact(kind) if isinstance(first, above) else first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,9 @@ class _View:
     def answer(answer: Any, path: str, show: Callable[[Any, str], Mapping[str, Any]]) -> dict[str, Any]:
         if isinstance(answer, Unreadable):
             return {"unreadable": answer.detail}
+        if isinstance(answer, Absent) and answer.code == AbsenceCode.NOT_ASKED:
+            # Evidence of an earlier policy, or what somebody changed: not a definite absence.
+            return {"undetermined": "was not looked up"}
         if isinstance(answer, Absent):
             return {"absent": [str(answer.code), answer.detail]}
         return {"found": show(answer, path)}
@@ -90,6 +116,21 @@ class _View:
             except Withheld as withheld:
                 data[member] = {"withheld": str(withheld)}
         return data
+
+    def signature(self, fact: SignatureFacts, path: str) -> dict[str, Any]:
+        return self._members(fact, path, _OF_SIGNATURE)
+
+    def held(self, fact: TenureFacts, path: str) -> dict[str, Any]:
+        return {"targets": self._named(fact, path, "targets", frozenset(map(str, self.needs.held)))}
+
+    def histories(self, fact: HistoryFacts, path: str) -> dict[str, Any]:
+        """Of each metric the steps that are asked for: others may be there for the product's own checks."""
+        named = self._named(fact, path, "metrics", frozenset(name for name, _ in self.needs.histories))
+        for name, history in named["values"].items():
+            steps = [step for one, step in sorted(self.needs.histories, key=str) if one == name and step is not None]
+            history["steps"] = steps
+            history["at"] = {str(step): history["at"][step] for step in steps if step in history["at"]}
+        return {"metrics": named}
 
     # --- members ---------------------------------------------------------------------------------------------
 
@@ -137,9 +178,24 @@ def _user(fact: RunFacts) -> Text | None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Text):
-        return {"text": value.head, "length": value.length, "sha256": value.sha256}
-    if isinstance(value, Reading):
-        names = ("text", "step", "timestamp", "dataset_name", "dataset_digest")
-        return {name: getattr(value, name) for name in names}
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    match value:
+        case Text():
+            return {"text": value.head, "length": value.length, "sha256": value.sha256}
+        case Reading():
+            names = ("text", "step", "timestamp", "dataset_name", "dataset_digest")
+            return {name: getattr(value, name) for name in names}
+        case Column():
+            return {"name": value.name, "type": value.type, "optional": value.optional}
+        case TimeHeld():
+            return {"holds": value.holds, "why": value.why} | {name: _iso(getattr(value, name)) for name in _MOMENTS}
+        case History():
+            at = {step: _plain(there) for step, there in value.at.items()}
+            ends = {"best": _plain(value.best), "last": _plain(value.last)}
+            return {"points": value.points, "why": value.why, "at": at, **ends}
+        case tuple():
+            return [_plain(one) for one in value]
+    return value
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else iso(moment)

@@ -79,6 +79,7 @@ def judged(rule: Rule, check: Check, expected: str, finding: Finding, waited: ti
         observed=visible(finding.observed, 500),
         observed_number=finding.number,
         source=visible(finding.source, 500),
+        guard=finding.guard,
         id=check.id or "",
         why=visible(check.why or "", 300),
         help=visible(check.help or "", 300),

@@ -34,8 +34,9 @@ class VerdictKind(StrEnum):
 class CheckResult:
     """One condition of one rule, judged. `code` is stable for machines; texts are already visible.
 
-    `source` says where the observed value was read: run, logged model, dataset, step, or version. `id`, `why` and
-    `help` are the policy's; `note` says why it does not decide, `remedy` what to do where it does not pass.
+    `source` says where the observed value was read: run, logged model, dataset, step, or version; `guard` who may
+    change the tag that it was read from. `id`, `why` and `help` are the policy's; `note` says why it does not decide,
+    `remedy` what to do where it does not pass.
     """
 
     rule: str
@@ -46,6 +47,7 @@ class CheckResult:
     observed: str
     observed_number: float | None = None
     source: str = ""
+    guard: str = ""
     role: Role = Role.DECIDES
     id: str = ""
     why: str = ""
@@ -57,6 +59,11 @@ class CheckResult:
     def name(self) -> str:
         """How the policy names it: `tier-1/auc`."""
         return f"{self.rule}/{self.id or self.check}"
+
+    @property
+    def read_from(self) -> str:
+        """`version; the tag is protected`."""
+        return visible("; ".join(filter(None, (self.source, self.guard))), 500)
 
     @property
     def origin(self) -> str:

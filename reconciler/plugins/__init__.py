@@ -7,15 +7,21 @@ a process of its own, which holds neither the daemon's credentials nor its conne
 from __future__ import annotations
 
 from reconciler.plugins.check import Check, Finding, Mistake, Needs, failed, missing, passed
-from reconciler.plugins.evidence import Evidence, Holder, LoggedModel, Named, RegisteredModel, Run, Version
-from reconciler.plugins.values import Absent, CannotTell, NotAsked, Reading, Text
+from reconciler.plugins.evidence import Evidence
+from reconciler.plugins.facts import Holder, LoggedModel, RegisteredModel, Run, Signature, Version
+from reconciler.plugins.over_time import Held, History
+from reconciler.plugins.seeing import Named
+from reconciler.plugins.values import Absent, CannotTell, Column, NotAsked, Reading, Text
 
 __all__ = [
     "Absent",
     "CannotTell",
     "Check",
+    "Column",
     "Evidence",
     "Finding",
+    "Held",
+    "History",
     "Holder",
     "LoggedModel",
     "Mistake",
@@ -25,6 +31,7 @@ __all__ = [
     "Reading",
     "RegisteredModel",
     "Run",
+    "Signature",
     "Text",
     "Version",
     "failed",

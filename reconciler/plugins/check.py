@@ -28,6 +28,10 @@ class Needs:
         run, logged_model, registered_model: they are looked at, even if nothing that has a name is.
         run_user: who the run says ran it.
         holder: what holds the requested target now, with the same metrics.
+        histories: metrics of the run of which the highest, the lowest and the last value are looked at.
+        steps: at each of these steps their value, too.
+        held: stages, and aliases with @: whether the version holds them, and since when looks of the daemon saw it.
+        signature: the model's input and output schema.
     """
 
     metrics: frozenset[str] = field(default_factory=frozenset)
@@ -40,11 +44,15 @@ class Needs:
     registered_model: bool = False
     run_user: bool = False
     holder: bool = False
+    histories: frozenset[str] = field(default_factory=frozenset)
+    steps: frozenset[int] = field(default_factory=frozenset)
+    held: frozenset[str] = field(default_factory=frozenset)
+    signature: bool = False
 
     @property
     def reads_run(self) -> bool:
         """Where names are asked for, so is what has them."""
-        return self.run or self.run_user or bool(self.metrics or self.metric_globs or self.params)
+        return self.run or self.run_user or bool(self.metrics or self.metric_globs or self.params or self.histories)
 
     @property
     def reads_registered_model(self) -> bool:

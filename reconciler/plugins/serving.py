@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, BinaryIO
 
@@ -141,10 +141,7 @@ class Served:
         needs = check.needs(terms)
         if not isinstance(needs, Needs):
             raise TypeError(f"needs returned {type(needs).__name__}, not Needs")
-        wanted = {
-            name: sorted(value) if isinstance(value, frozenset | set) else bool(value)
-            for name, value in ((name, getattr(needs, name)) for name in Needs.__dataclass_fields__)
-        }
+        wanted = {name: _wanted(name, getattr(needs, name)) for name in Needs.__dataclass_fields__}
         title, expected = check.title(terms), check.expected(terms)
         return {"title": title, "expected": expected, "needs": wanted, "doubts": list(check.doubts(terms))}
 
@@ -169,6 +166,16 @@ class Served:
                 self._terms.clear()
             self._terms[key] = self._check.parse(value)
         return self._terms[key]
+
+
+def _wanted(name: str, value: object) -> list[Any] | bool:
+    """What the needs ask for, of one kind: names or steps, or whether they ask at all."""
+    if isinstance(getattr(Needs(), name), bool):
+        return bool(value)
+    kind, words = (int, "whole numbers") if name == "steps" else (str, "names")
+    if isinstance(value, str) or not isinstance(value, Collection) or not all(isinstance(one, kind) for one in value):
+        raise TypeError(f"{name} of its needs is {value!r}: give a frozenset of {words}")
+    return sorted(set(map(kind, value)))
 
 
 def _finding(found: object) -> Answer:

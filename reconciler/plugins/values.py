@@ -68,3 +68,19 @@ class Reading:
             value = None
         names = ("step", "timestamp", "dataset_name", "dataset_digest")
         return cls(data["text"], value, *(data[name] for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column or tensor of a schema. `name`: "" where the schema gives none. `optional`: a caller may leave it out.
+
+    `type` is MLflow's, with what it holds behind it: `double`, `array(string)`, `tensor(float64)[-1,28,28]`.
+    """
+
+    name: str
+    type: str
+    optional: bool = False
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["name"], data["type"], data["optional"])

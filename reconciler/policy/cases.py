@@ -243,7 +243,9 @@ def _history(run: GivenRun | None, needs: Needs, now: datetime) -> HistoryFacts 
     for name, step in needs.histories:
         steps[name] |= set() if step is None else {step}
     readings = _readings(run.metrics, _millis(run.ended or now - timedelta(minutes=1)))
-    return HistoryFacts("run", {name: History.of(readings.get(name, ()), asked) for name, asked in steps.items()})
+    return HistoryFacts(
+        "run", {name: History.of(readings[name], asked) for name, asked in steps.items() if readings.get(name)}
+    )
 
 
 def _holder(holder: GivenHolder | None, now: datetime) -> HolderFacts | Absent:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from reconciler.domain.code_facts import Code
 from reconciler.domain.evidence import Needs
 from reconciler.domain.plugin_checks import About, PluginCheck, PluginFault, Terms, kind_of
+from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.plugins.check import Needs as NeedsOfPlugin
 from reconciler.policy.plugin_process import Answer, PluginProcess
@@ -16,8 +17,8 @@ from reconciler.policy.plugins import PluginError
 
 _KEPT: Final = 10_000
 # What a plugin asks for by name, and what as a whole.
-_NAMES: Final = ("metrics", "metric_globs", "tags", "model_tags", "params")
-_PARTS: Final = ("run", "logged_model", "registered_model", "run_user", "holder")
+_NAMES: Final = ("metrics", "metric_globs", "tags", "model_tags", "params", "histories", "held")
+_PARTS: Final = ("run", "logged_model", "registered_model", "run_user", "holder", "signature")
 
 # By name and time: as long as its code is the same, a kind stays the one that it is, with its process.
 _LOADED: dict[tuple[str, float], type[PluginCheck]] = {}
@@ -101,8 +102,15 @@ class LoadedPlugin:
         match answer:
             case {"title": str(title), "expected": str(expected), "needs": dict(needs), "doubts": list(doubts)}:
                 shown = visible(title or self.code.check, 300)
-                return Terms(shown, visible(expected, 500), _needs(needs, self.code), tuple(map(str, doubts)))
+                return Terms(shown, visible(expected, 500), self._needs_in(needs), tuple(map(str, doubts)))
         raise PluginFault("gave an answer that is no title, no expectation or no needs")
+
+    def _needs_in(self, told: Mapping[str, Any]) -> Needs:
+        """Raises PluginFault where it asks for what there cannot be."""
+        try:
+            return _needs(told, self.code)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise PluginFault(f"asks for what there is not: {visible(str(error), 300)}") from None
 
     def judge(self, value: object, evidence: Mapping[str, Any]) -> Answer:
         """Raises PluginFault."""
@@ -126,18 +134,25 @@ class LoadedPlugin:
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:
     names: dict[str, Any] = {name: frozenset(map(str, told[name])) for name in _NAMES}
     parts: dict[str, Any] = {part: bool(told[part]) for part in _PARTS}
-    asked = NeedsOfPlugin(**names, **parts)
+    asked = NeedsOfPlugin(**names, **parts, steps=frozenset(map(int, told["steps"])))
+    held = frozenset(map(Target.parse, asked.held))
     return Needs(
-        metrics=asked.metrics,
+        # A history is read of what the run shows of the metric.
+        metrics=asked.metrics | asked.histories,
         metric_globs=asked.metric_globs,
         tags=asked.tags,
         model_tags=asked.model_tags,
         params=asked.params,
-        run=asked.reads_run,
-        logged_model=asked.logged_model,
+        # Both tell where the file with the signature lies.
+        run=asked.reads_run or asked.signature,
+        logged_model=asked.logged_model or asked.signature,
         metrics_of_logged_model=asked.logged_model and bool(asked.metrics),
         registered_model=asked.reads_registered_model,
         run_user=asked.run_user,
         holder=asked.holder,
+        histories=frozenset((name, step) for name in asked.histories for step in (None, *asked.steps)),
+        held=held,
+        held_for=held,
+        signature=asked.signature,
         codes=frozenset({code}),
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Needs
+from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.looks import Look, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Part, Scope
@@ -24,7 +24,7 @@ from reconciler.registry.errors import TooLarge
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, in_order
-from reconciler.registry.tag_protection import TagProtection, protection_in
+from reconciler.registry.tag_protection import KnownProtection, TagProtection, protection_in
 from reconciler.registry.tag_reading import (
     TagSearch,
     by_target,
@@ -44,6 +44,9 @@ _LONGEST_GOVERNED = 4000
 _DONE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
 _NO_DECISION = "00000000-0000-0000-0000-000000000000"
 _PAGES = (10_000, 1000, 50, 1)
+_WITH_PROTECTION = {"protected_tags": "true"}
+# What comes once comes with the first page.
+_ONCE = frozenset({"holders", "holders_of_prompts", *_WITH_PROTECTION})
 
 
 class AppRegistry(TransitionRequests):
@@ -64,6 +67,7 @@ class AppRegistry(TransitionRequests):
         self._keeps_history = True
         self._holders = AppHolders()
         self._models = AppModels(transport, look_for)
+        self._protection = KnownProtection(self.tag_protection)
         self._looking = Looking(transport, look_for)
 
     @property
@@ -78,6 +82,7 @@ class AppRegistry(TransitionRequests):
             "target": targets,
             "expand_model_version": "true",
             "history_after": history_after,
+            **_WITH_PROTECTION,
             **governed_statement(scope),
         }
         known = self._holders.known(scope) if with_holders else {}
@@ -100,7 +105,15 @@ class AppRegistry(TransitionRequests):
         return self._looking.look(Wanted(scope, afresh=True, at_once=True))
 
     def tag_protection(self) -> TagProtection | None:
-        return protection_in(self._transport.get(f"{CALLS}/list", {"protected_tags": "true", "max_results": 1}))
+        return protection_in(self._transport.get(f"{CALLS}/list", {**_WITH_PROTECTION, "max_results": 1}))
+
+    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
+        return dict(self._protection.told_in(super().evidence(wanted, now), wanted))
+
+    def _answer_about(self, transport: Transport, model: str, version: str) -> Any:
+        answer = transport.get(f"{CALLS}/list", {"name": model, "version": version, **_WITH_PROTECTION})
+        self._protection.take(answer)
+        return answer
 
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         return works(f"one list of all requests: {len(self.open_requests(scope, with_holders=True).requests)} open")
@@ -134,11 +147,13 @@ class AppRegistry(TransitionRequests):
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
         def page(more: Mapping[str, str]) -> Any:
             # What comes once comes with the first page.
-            asked = {name: value for name, value in query.items() if not name.startswith("holders") or not more}
+            asked = {name: value for name, value in query.items() if name not in _ONCE or not more}
             answer = self._transport.get(f"{CALLS}/list", {**asked, **more})
             self._decided = _by_decision(answer)
             if "holders" in asked:
                 self._holders.take(answer)
+            if _WITH_PROTECTION.keys() <= asked.keys():
+                self._protection.take(answer)
             if "history_after" in query and not more:
                 self._history = history_in(answer)
                 self._keeps_history = self._history is not None

@@ -109,11 +109,13 @@ class TransitionRequests:
         return list(self._read_rows(self._transport, model, version))
 
     def _read_rows(self, transport: Transport, model: str, version: str) -> Iterator[Listed]:
-        answer = transport.get(f"{CALLS}/list", {"name": model, "version": version})
-        for row in rows_of(answer, "requests"):
+        for row in rows_of(self._answer_about(transport, model, version), "requests"):
             listed = self._format.read(row, model, version)
             if listed is not None:
                 yield listed
+
+    def _answer_about(self, transport: Transport, model: str, version: str) -> Any:
+        return transport.get(f"{CALLS}/list", {"name": model, "version": version})
 
     def find(self, model: str, version: str, target: Target, now: datetime) -> Found:
         """Raises NotFound if there is no such version."""

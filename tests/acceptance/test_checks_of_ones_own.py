@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from tests.acceptance.conftest import Product, Server
+from tests.acceptance.laboratory import Laboratory
 from tests.acceptance.test_daemon import daemon, ended, until
+from tests.acceptance.test_signature import with_file
 from tests.plugins.packages import install, source_of
 
 Name = Callable[[str], str]
@@ -103,3 +105,42 @@ def test_a_check_that_hangs_keeps_no_other_request_waiting_and_dies_with_a_kille
         judging = children()
         process.kill()
         until(lambda: not any(map(psutil.Process.is_running, judging)), "its end")
+
+
+LOOKS_AT_ALL = """
+loss, staging = evidence.histories["loss"], evidence.held["Staging"]
+if not staging.holds or staging.lasted < evidence.now - evidence.now:
+    return failed("bad", "not staged")
+names = ",".join(column.name for column in evidence.signature.inputs)
+return passed(f"{loss.lowest.text} {loss.at(1)[0].text} {loss.points} {names}", source=f"tenure {staging.since}")
+"""
+NEEDS = """
+def needs(self, terms):
+    return Needs(histories={"loss"}, steps={1}, held={"Staging"}, signature=True)
+"""
+
+
+def test_it_sees_on_a_real_server_what_the_products_own_checks_see(
+    product: Product, name: Name, tmp_path: Path
+) -> None:
+    install(tmp_path / "site", source_of(LOOKS_AT_ALL, more=NEEDS))
+    product.variables |= {"PYTHONPATH": str(tmp_path / "site"), "RECONCILER_PLUGINS__CHECKS": "mine"}
+    server = Server(product.uri)
+    model = with_file(Laboratory(server, name), "fraud")
+    run = server.shown(model)["run_id"]
+    for step, value in enumerate((0.75, 0.25, 0.5)):
+        body = {"run_id": run, "key": "loss", "value": value, "timestamp": step, "step": step}
+        server.call("POST", "runs/log-metric", json=body)
+    server.call("POST", "model-versions/transition-stage", json={"name": model, "version": "1", "stage": "Staging"})
+    server.ask(model)
+    rule = {"name": "ours", "models": [model], "targets": ["Production"], "require": [{"mine": {}}]}
+    product.policy(f"version: 1\nrules: [{json.dumps(rule)}]\n")
+    product.ok("once")
+    product.ok("once")
+    [decision] = product.decisions()
+    whole = json.loads(product.ok("audit", "show", decision["decision_id"], "--format", "json"))
+    [check] = whole["checks"]
+    assert (decision["outcome"], check["code"], check["observed"]) == ("applied", "ok", "0.25 0.25 3 age,income")
+    since = whole["evidence"]["tenure"]["targets"]["Staging"]["since"]
+    assert check["source"].endswith(f"; tenure {since.replace('T', ' ').replace('Z', '000+00:00')}")
+    assert product.ok("audit", "reperform").endswith("1 agree, 0 differ, 0 cannot be told\n")

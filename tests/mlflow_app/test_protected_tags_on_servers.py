@@ -208,6 +208,10 @@ def test_check_says_which_tags_of_the_policy_are_not_protected(people: People, t
 def test_the_daemon_decides_by_protected_tags(people: People, model: str, tmp_path: Path) -> None:
     daemon = product(people.svc.uri, tmp_path)
     daemon.policy(POLICY.replace('["*"]', f'["{model}"]'))
+    people.root.call(
+        "POST", "model-versions/set-tag", json={"name": model, "version": "1", "key": "note", "value": "x"}
+    )
+    explained = explanations(daemon, model)
     for version in "12":
         body = {"name": model, "version": version, "stage": "Production"}
         people.ada.call("POST", "transition-requests/create", json=body)
@@ -215,6 +219,33 @@ def test_the_daemon_decides_by_protected_tags(people: People, model: str, tmp_pa
     verdicts = {row["version"]: (row["verdict"], row["outcome"]) for row in daemon.decisions()}
     assert verdicts == {"1": ("approve", "applied"), "2": ("reject", "applied")}
     assert "transition_decision.stage.Production" in people.ada.shown(model)["tags"]
+    # And says of each of them whether it is.
+    note, date = "anybody who may edit the version can change the tag", "the tag is protected"
+    kept = {
+        "answer": "found",
+        "tags": dict.fromkeys(("tier", "validated.at"), "protected") | {"note": "open_to_editors"},
+    }
+    for row in daemon.decisions():
+        whole = json.loads(daemon.ok("audit", "show", row["decision_id"], "--format", "json"))
+        read_from = {check["check"]: check["source"] for check in whole["checks"]}
+        assert read_from == {"tag validated.at": f"version; {date}", "tag note": f"version; {note}"}
+        assert whole["evidence"]["protection"] == kept
+        shown = " ".join(daemon.ok("audit", "show", row["decision_id"]).split())
+        assert "protection tags note open_to_editors tier protected validated.at protected" in shown
+    assert f"(tier-1; {date})" in explained["table"]
+    assert f"(tier-1; advisory; {note})" in explained["table"]
+    assert f"`version; {date}`" in explained["markdown"]
+    assert [check["source"] for check in json.loads(explained["json"])["checks"]] == [
+        f"version; {date}", f"version; {note}"
+    ]  # fmt: skip
+    assert daemon.ok("audit", "reperform").endswith("2 agree, 0 differ, 0 cannot be told\n")
+
+
+def explanations(daemon: Product, model: str) -> dict[str, str]:
+    return {
+        format: daemon.ok("explain", model, "1", "Production", "--format", format)
+        for format in ("table", "json", "markdown")
+    }
 
 
 def test_check_says_that_a_server_only_logs_what_it_would_refuse(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import (
     Absent,
     Evidence,
+    HolderFacts,
     LoggedModelFacts,
     ModelFacts,
     Needs,
@@ -45,9 +46,9 @@ from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.judging import judge_again
 from reconciler.policy.file import LoadedPolicy, PolicyError, parse_policy
 from reconciler.policy.replay import Change, Judging, replayed
-from tests.builders import REGISTRY, a_request, with_answer
+from tests.builders import REGISTRY, a_request, with_answer, with_changed
 from tests.postgres import PostgresServer
-from tests.store.test_reperforming import as_owner, record
+from tests.store.test_reperforming import as_owner, read_again, record
 from tests.unit.test_policy_properties import (
     ANY,
     NOW,
@@ -332,6 +333,21 @@ def test_what_checks_mean_today_is_told_apart_from_the_policy(engine: Engine) ->
     assert counts(engine, policy_of("{tag: owner}")) == {"same": 1}
     # Today's meaning rejects, and so would the new policy: nothing differs by it.
     assert counts(engine, policy_of("{tag: never.set}")) == {"differs": 1, "by engine": 1}
+
+
+def test_a_share_above_one_that_engine_3_compared_is_its_own_decision_and_none_of_today(engine: Engine) -> None:
+    compares = "{compare: auc, greater_is_better: true, if_no_holder: pass, min_absolute_change: 0.0}"
+    old, request = parse_policy(policy_of(compares), "p"), a_request("fraud", THEN)
+    auc = {"auc": Reading("1.7", 1.7, 0, 5, "r1")}
+    nobody = Absent(AbsenceCode.NO_HOLDER, "nothing holds Production")
+    shown = with_answer(with_changed(whole(), RunFacts, metrics=auc), HolderFacts, nobody)
+    verdict = judge_again(3, old.policy, request, shown)
+    log = SqlAuditLog(engine, "test:1", REGISTRY)
+    log.keep_policy(old.digest, old.text)
+    log.record(Judged(request, verdict, shown, Mode.OBSERVE, old.digest, engine=3))
+    assert verdict.kind is VerdictKind.APPROVE
+    assert read_again(engine) == (1, [])
+    assert counts(engine, old.text) == {"differs": 1, "by engine": 1}
 
 
 def test_archiving_others_is_a_difference_too(engine: Engine) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import AbsenceCode
+from reconciler.domain.engine import ENGINE
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import (
     Absent,
@@ -43,6 +44,7 @@ NOW = datetime(2026, 6, 3, 10, tzinfo=UTC)
 BY_DECISION = Arrival("decision", True, "it came there by decision", "2026-06-01T00:00:00.000Z")
 NOBODY = Absent(AbsenceCode.NO_HOLDER, "nothing holds Production")
 BETTER = "compare: auc, greater_is_better: true, if_no_holder: fail"
+ANY_NUMBER = f"{BETTER}, bounds: null"
 
 
 def facts(value: object, run: str = "r1", **more: Any) -> RunFacts:
@@ -116,9 +118,9 @@ ABSOLUTE, RELATIVE = "min_absolute_change: {}", "min_relative_change: {}"
 )  # fmt: skip
 def test_more_is_better_by_what_is_asked_for(mine: float, its: float, terms: str, passes: bool) -> None:
     expected = ("passed", "ok") if passes else ("failed", "not_better")
-    assert found(f"{BETTER}, {terms}", against(mine, holder(its))) == expected
+    assert found(f"{ANY_NUMBER}, {terms}", against(mine, holder(its))) == expected
     # The same of a metric of which less is better.
-    less = BETTER.replace("true", "false")
+    less = ANY_NUMBER.replace("true", "false")
     assert found(f"{less}, {terms}", against(-mine, holder(-its))) == expected
 
 
@@ -155,7 +157,8 @@ def test_it_says_what_mlflow_says(
     except ModelValidationFailedException:
         said = ("failed", "not_better")
     written = ", ".join(f"{key}: {value:.17f}" for key, value in terms.items() if value is not None)
-    check = policy(f"compare: auc, greater_is_better: {str(more).lower()}, if_no_holder: fail, {written}")
+    any_number = ANY_NUMBER.replace("true", str(more).lower())
+    check = policy(f"{any_number}, {written}")
     # The text of the policy has fewer digits than the number.
     exact = check.rules[0].require[0].model_copy(update=terms)
     finding = exact.find(against(mine, holder(its)), NOW)
@@ -166,7 +169,7 @@ def test_it_says_what_mlflow_says(
 def test_a_higher_metric_never_turns_an_approval_into_a_rejection(
     mine: float, more: float, its: float, relative: bool
 ) -> None:
-    check = f"{BETTER}, {'min_relative_change' if relative else 'min_absolute_change'}: 0.01"
+    check = f"{ANY_NUMBER}, {'min_relative_change' if relative else 'min_absolute_change'}: 0.01"
     lower, higher = sorted((mine, more))
     if judged(check, against(lower, holder(its))).kind is VerdictKind.APPROVE:
         assert judged(check, against(higher, holder(its))).kind is VerdictKind.APPROVE
@@ -188,6 +191,42 @@ def test_what_is_no_finite_number_is_better_than_nothing_and_no_baseline(
 ) -> None:
     assert found(f"{BETTER}, {terms}", against(value, holder(0.5))) == ("failed", code)
     assert found(f"{BETTER}, {terms}", against(0.5, holder(value))) == ("failed", "holder_not_measured")
+
+
+@pytest.mark.parametrize("value", [1.0000001, 1.7, 93, -0.01, 1e300])
+def test_a_share_above_one_or_below_zero_is_neither_better_nor_a_baseline(value: float) -> None:
+    for check in (STRICTLY, STRICTLY.replace("true", "false")):
+        assert found(check, against(value, holder(0.5))) == ("failed", "out_of_bounds")
+        assert found(check, against(0.5, holder(value))) == ("failed", "holder_not_measured")
+        assert found(f"{check}, on_missing: abstain", against(0.5, holder(value))) == ("unknown", "holder_not_measured")
+        # Nothing to be compared with makes no better number of it.
+        alone = check.replace("if_no_holder: fail", "if_no_holder: pass")
+        assert found(alone, against(value, NOBODY)) == ("failed", "out_of_bounds")
+    [mine] = judged(STRICTLY, against(1.7, holder(0.5))).checks
+    assert mine.sentence.startswith("compare auc: 1.7, outside of 0 to 1; required: ")
+    [its] = judged(STRICTLY, against(0.5, holder(1.7))).checks
+    assert its.observed == "version 1, which holds the target: 1.7, outside of 0 to 1"
+
+
+def test_the_policy_says_what_is_plausible_where_the_name_does_not() -> None:
+    assert found(f"{STRICTLY}, bounds: [0, 100]", against(93.5, holder(93))) == ("passed", "ok")
+    assert found(f"{STRICTLY}, bounds: [0, 100]", against(101, holder(93))) == ("failed", "out_of_bounds")
+    assert found(f"{STRICTLY}, bounds: null", against(93.5, holder(93))) == ("passed", "ok")
+    loss = STRICTLY.replace("compare: auc", "compare: loss").replace("true", "false")
+    measured = against(0, holder(0), metrics={"loss": reading(-5)})
+    held = replace(holder(0), run=facts(0, "r0", metrics={"loss": reading(0.2)}))
+    assert found(loss, measured.answering(HolderFacts, held)) == ("passed", "ok")
+    assert found(f"{loss}, bounds: [0, 1e9]", measured.answering(HolderFacts, held)) == ("failed", "out_of_bounds")
+
+
+@pytest.mark.parametrize("engine", [2, 3])
+def test_what_an_earlier_engine_compared_without_bounds_is_judged_again_as_it_was(engine: int) -> None:
+    request, shown = a_request("m", NOW, version="2"), against(1.7, holder(0.5))
+    for rule in (policy(STRICTLY), policy(f"{STRICTLY}, bounds: [0, 1]")):
+        assert judge_again(engine, rule, request, shown).kind is VerdictKind.APPROVE
+        assert judge_again(ENGINE, rule, request, shown).kind is VerdictKind.REJECT
+    either = policy(f"any_of: [[{{{STRICTLY}}}], [{{tag: nobody}}]]")
+    assert [judge_again(one, either, request, shown).kind for one in (3, ENGINE)] == ["approve", "reject"]
 
 
 def test_a_holder_without_the_metric_may_be_left_to_a_person() -> None:
@@ -281,6 +320,9 @@ def test_a_version_that_another_run_made_is_neither_better_nor_a_baseline() -> N
         (f"{BETTER}, min_absolute_change: .nan", "other than infinity and NaN"),
         ("compare: auc, if_no_holder: pass, min_absolute_change: 0.0", "greater_is_better"),
         (f"{STRICTLY}, bypassed_holder: pass", "'abstain' or 'allow'"),
+        (f"{STRICTLY}, bounds: [1, 0]", "the lower bound is greater than the upper"),
+        (f"{STRICTLY}, bounds: [0]", "bounds"),
+        (f"{STRICTLY}, bounds: [.nan, 1]", "other than infinity and NaN"),
     ],
 )
 def test_what_would_mean_nothing_is_refused(keys: str, said: str) -> None:
@@ -296,6 +338,14 @@ def test_that_a_bypass_may_be_a_baseline_and_that_a_run_proves_nothing_are_doubt
     assert parse_policy(text.format(f"{STRICTLY}, source: logged_model"), "p").warnings == ()
 
 
+def test_a_change_that_no_two_plausible_values_have_is_doubted() -> None:
+    text = "version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require: [{{{}}}, run: {{linked: true}}]\n"
+    [doubt] = parse_policy(text.format(f"{BETTER}, min_absolute_change: 5.0"), "p").warnings
+    assert "can never pass: min_absolute_change 5 is more than lies between the bounds 0 and 1" in str(doubt)
+    assert parse_policy(text.format(f"{BETTER}, min_absolute_change: 1.0"), "p").warnings == ()
+    assert parse_policy(text.format(f"{ANY_NUMBER}, min_absolute_change: 5.0"), "p").warnings == ()
+
+
 # --- what is kept --------------------------------------------------------------------------------------------
 
 
@@ -306,7 +356,7 @@ def test_a_decision_is_judged_again_from_what_is_kept_of_the_holder() -> None:
     request = a_request("m", NOW, version="2")
     stored = Evidence.from_json(seen.to_json())
     assert stored == seen
-    before, again = evaluate(rule, request, seen, NOW), judge_again(3, rule, request, stored)
+    before, again = evaluate(rule, request, seen, NOW), judge_again(ENGINE, rule, request, stored)
     assert before == again
     assert before.kind is VerdictKind.REJECT
     # Fields are kept and proven one by one.

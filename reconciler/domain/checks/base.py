@@ -27,7 +27,10 @@ class OnMissing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found. The code "ok" passes; `missing` and `unreadable` are kept apart from a failure."""
+    """What a check found. The code "ok" passes; `missing` and `unreadable` are kept apart from a failure.
+
+    `guard`: who may change the tag that it rests on, for people; "" where it rests on none.
+    """
 
     code: FindingCode
     observed: str
@@ -35,6 +38,7 @@ class Finding:
     source: str = ""
     missing: bool = False
     unreadable: bool = False
+    guard: str = ""
 
 
 def nothing_to_judge(fact: Absent | Unreadable) -> Finding:

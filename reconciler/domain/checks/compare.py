@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -23,8 +24,8 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.fields import TextField
 from reconciler.domain.measured import Asked, Data, value_of
-from reconciler.domain.metric_codes import MetricCode
-from reconciler.domain.shares import is_finite
+from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
+from reconciler.domain.shares import Bounds, bounds_of
 
 # What MLflow asks for beside a baseline of 0, of which there is no share.
 _MORE_THAN_ZERO = 1e-10
@@ -34,7 +35,7 @@ class CompareCode(FindingCode):
     NOT_BETTER = "not_better", "not better than the holder by `min_absolute_change` and `min_relative_change`"
     HOLDER_NOT_MEASURED = (
         "holder_not_measured",
-        "the holder has no number of this metric to compare with, such as one on `dataset`",
+        "the holder has no number of this metric to compare with, such as one on `dataset` or within `bounds`",
     )
 
 
@@ -53,17 +54,17 @@ holder's plus `min_absolute_change`, and `(value - holder's) / |holder's|` at le
 the other way round. Beside a holder's 0 there is no share: then the value must be better by 1e-10. Unlike in MLflow,
 `min_absolute_change` may be 0, which means "not worse", and NaN and infinities never pass.
 
-Both numbers are read as by `metric`, with the codes of `metric` for a value that is missing or none: the run's latest,
-or the logged model's on one dataset. What the run measured is this version's only where `run: {linked: true}` stands
-beside it.
+Both numbers are read as by `metric`, with the codes of `metric` for a value that is missing, none or out of `bounds`:
+the run's latest, or the logged model's on one dataset. What the run measured is this version's only where
+`run: {linked: true}` stands beside it.
 
 The holder is the version that the alias names, or of a stage the newest version there that was approved. It counts as
 approved where its tenure began by a decision, a person's approval, an administrator, a rollback or as a baseline, or
 where a decision approved it since; see `tenures` in [the audit database](audit.md). A version is never compared with
 itself. Where the audit database does not tell, or is not there, or the holder came by a bypass, the verdict is an
 abstention (`holder_unapproved`), unless the policy says `bypassed_holder: allow`: nobody gets a worse version approved
-by moving one there first that nobody ever approved. A holder without the metric is a missing value: it fails, or is
-left to a person by `on_missing: abstain`.
+by moving one there first that nobody ever approved. A holder without the metric, or with one that is out of bounds, is
+a missing value: it fails, or is left to a person by `on_missing: abstain`.
 
 `if_no_holder: pass` trusts whoever may take the alias or the stage away: put a `metric` with `min` beside it.
 
@@ -85,13 +86,24 @@ decision."""
     source: Literal["run", "logged_model"] = Field("run", description="Where the metric is read, on both sides.")
     dataset: TextField | None = Field(None, description="Name of the dataset, on both sides.")
     dataset_digest: TextField | None = Field(None, description="Digest of the dataset, as MLflow has it.")
+    bounds: Bounds | None = Field(
+        None,
+        description="Values outside are broken, on both sides. By default [0, 1] for accuracy and other shares of one.",
+    )
     allow_zero: bool = Field(False, description="Accept 0.0 from a logged model, where MLflow serves NaN as 0.0.")
 
     @model_validator(mode="after")
     def _sensible(self) -> CompareCheck:
         if self.min_absolute_change is None and self.min_relative_change is None:
             raise ValueError("set min_absolute_change, min_relative_change or both")
+        if self.bounds is not None and self.bounds[0] > self.bounds[1]:
+            raise ValueError(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
         return self
+
+    @property
+    def limits(self) -> Bounds | None:
+        """The bounds in force: those that the policy names, also as `bounds: null`, else by the metric's name."""
+        return self.bounds if "bounds" in self.model_fields_set else bounds_of(self.compare)
 
     @property
     def title(self) -> str:
@@ -120,9 +132,17 @@ decision."""
     def doubts(self) -> Iterator[str]:
         if self.bypassed_holder == "allow":
             yield "whoever may move the target can put a bad version there first: leave bypassed_holder out"
+        low, high = self.limits or (-math.inf, math.inf)
+        if self.min_absolute_change is not None and self.min_absolute_change > high - low:
+            change = f"min_absolute_change {self.min_absolute_change:g}"
+            yield f"can never pass: {change} is more than lies between the bounds {low:g} and {high:g}"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
-        value = self._number(evidence)
+        return self.within(self.limits, evidence)
+
+    def within(self, bounds: Bounds | None, evidence: Evidence) -> Finding:
+        """What the evidence says, where both numbers have to lie within these bounds."""
+        value = self._number(evidence, bounds)
         if isinstance(value, Finding):
             return value
         holder = evidence.fact(HolderFacts)
@@ -133,7 +153,7 @@ decision."""
         if holder.arrival.approved is not True and self.bypassed_holder != "allow":
             observed = f"version {holder.version} holds the target: {holder.arrival.why}"
             return Finding(CommonCode.HOLDER_UNAPPROVED, observed, source=f"version {holder.version}", unreadable=True)
-        baseline = self._number(_of_holder(holder, evidence))
+        baseline = self._number(_of_holder(holder, evidence), bounds)
         if isinstance(baseline, Finding):
             return _not_measured(holder, baseline)
         return self._compared(value, baseline, holder)
@@ -147,8 +167,8 @@ decision."""
             return Finding(CommonCode.OK, observed, value[0].value, value[1])
         return Finding(AbsenceCode.NO_HOLDER, observed, source=value[1], unreadable=self.if_no_holder == "abstain")
 
-    def _number(self, evidence: Evidence) -> tuple[Reading, str] | Finding:
-        """A finite number, and where it was read; or why there is none."""
+    def _number(self, evidence: Evidence, bounds: Bounds | None) -> tuple[Reading, str] | Finding:
+        """A finite number within the bounds, and where it was read; or why there is none."""
         on_model = self.source == "logged_model"
         found = value_of(Asked(self.compare, on_model, self._data), evidence)
         if isinstance(found, Finding):
@@ -156,8 +176,8 @@ decision."""
         reading, source = found
         if reading.value is None:
             return Finding(MetricCode.NOT_A_NUMBER, f"{reading.text!r}, no number", source=source)
-        if not is_finite(reading.value):
-            return Finding(MetricCode.NOT_FINITE, f"{reading.text}, not a finite number", source=source)
+        if (code := code_of(reading.value, bounds, None, None)) != CommonCode.OK:
+            return Finding(code, reading.text + what_is_wrong(code, bounds), source=source)
         if reading.value == 0 and source.startswith("logged model") and not self.allow_zero:
             observed = f"{reading.text}, which may be a NaN: MLflow serves a logged model's NaN as 0.0"
             return Finding(MetricCode.ZERO_MAY_BE_NAN, observed, reading.value, source)

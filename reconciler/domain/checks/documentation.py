@@ -12,6 +12,7 @@ from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, ModelFacts, Needs, VersionFacts
 from reconciler.domain.fields import TextField, Value
+from reconciler.domain.guards import guard_of
 from reconciler.domain.text import TEXT_LIMIT, Text, counted_letters, is_address, letters_and_digits
 
 # As templates of model cards have them below each heading. One that is not closed goes to the end.
@@ -53,7 +54,7 @@ class DocumentationCheck(Check):
     notes: ClassVar[str] = f"""\
 A heading is a line of its own, as it is written in `headings`, with a letter or digit below it before the next one.
 Comments (`<!-- … -->`), which no page shows, count nothing. The first {TEXT_LIMIT:,} characters are judged. A link is
-not followed: that the card says anything is not proven."""
+not followed: that the card says anything is not proven. Who may change its tag is told beside it."""
 
     documentation: DocumentationTerms
 
@@ -78,7 +79,8 @@ not followed: that the card says anything is not proven."""
             return nothing_to_judge(version)
         link = version.tags.get(self.documentation.or_tag) if self.documentation.or_tag else None
         if link is not None and link.whole and is_address(link.head, "https"):
-            return Finding(CommonCode.OK, f"a link to {link.head}", source="version")
+            guard = guard_of(str(self.documentation.or_tag), evidence)
+            return Finding(CommonCode.OK, f"a link to {link.head}", source="version", guard=guard)
         if self.documentation.of == "version":
             return self._judged(version.description, "version")
         model = evidence.fact(ModelFacts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +14,7 @@ from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import DurationField, TextField
+from reconciler.domain.guards import guard_of
 from reconciler.domain.shares import is_finite
 from reconciler.domain.text import Text, is_address
 from reconciler.domain.times import duration_text, parse_iso
@@ -45,7 +47,8 @@ class TagCheck(Check):
     notes: ClassVar[str] = (
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`.\n\n"
         "Whoever may edit the model may set its versions' tags, unless the MLflow app [protects\nthem]"
-        "(mlflow-app.md#protected-tags); `check` names those that it does not protect."
+        "(mlflow-app.md#protected-tags). `check` names those that it does not protect, and each finding\nsays it of "
+        "its tag."
     )
 
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
@@ -113,7 +116,9 @@ class TagCheck(Check):
         version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
-        text = version.tags.get(self.tag)
+        return replace(self._found(version.tags.get(self.tag), now), guard=guard_of(self.tag, evidence))
+
+    def _found(self, text: Text | None, now: datetime) -> Finding:
         if not self.present:
             return self._must_be_absent(text)
         if text is None:
