@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.files import put
 from reconciler.cli.options import FormatOption, NoHeadersOption, place_option
 from reconciler.cli.output import Format, Shape, rows_writer, write_json, write_rows
 from reconciler.cli.replaying import replay
@@ -154,7 +155,7 @@ def judge_cases(
 ) -> int:
     """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
     from reconciler.policy.file import read_policy
-    from reconciler.policy.testing import junit_xml, outcomes_of, read_cases, untouched
+    from reconciler.policy.testing import outcomes_of, read_cases, untouched
 
     path = path or settings().policy_path()
     beside = cases or path.with_suffix(".test.yaml")
@@ -162,8 +163,6 @@ def judge_cases(
     results = outcomes_of(policy, *read_cases(beside))
     failed = [one for one in results if one.failures]
     without = list(untouched(policy, results))
-    if junit is not None:
-        junit.write_bytes(junit_xml(str(path), results))
     sentence = f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed"
     stream = rows_writer(Shape(format, not no_headers), _CASE, _CASE, sys.stdout)
     if stream is None:
@@ -177,7 +176,17 @@ def judge_cases(
         stream.write_all(map(_case, results))
         about = {"policy": str(path), "file": str(beside), "cases": len(results), "failed": len(failed)}
         stream.end_with(about | {"rules_without_a_case": without}, sentence)
+    if junit is not None:
+        _write_junit(junit, str(path), results, without)
     return NEGATIVE if failed else DONE
+
+
+def _write_junit(junit: Path, suite: str, results: Sequence[Tested], without: Sequence[str]) -> None:
+    # Here, so that who wants no such file does not load what writes it.
+    from reconciler.policy.junit import junit_xml
+
+    with put(junit) as file:
+        file.write(junit_xml(suite, results, without))
 
 
 def _case(one: Tested) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import Policy
 from reconciler.domain.redacted import evidence_shown
 from reconciler.domain.request import Request
-from reconciler.domain.text import quoted, visible, visible_name
+from reconciler.domain.text import quoted
 from reconciler.domain.verdict import Role, Verdict
 from reconciler.policy.cases import Case, Cases, Expected
 from reconciler.policy.including import follows_from_others
@@ -34,11 +35,12 @@ _MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A case, and what is wrong with what came of it; nothing where it passes."""
+    """A case, and what is wrong with what came of it; nothing where it passes. `seconds`: how long it was judged."""
 
     name: str
     failures: tuple[str, ...]
     rules: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
 
 
 def read_cases(path: Path) -> tuple[Cases, Mapping[str, Mapping[str, Any]]]:
@@ -98,7 +100,12 @@ def _decisions(path: Path) -> dict[str, Mapping[str, Any]]:
 def outcomes_of(policy: Policy, cases: Cases, decisions: Mapping[str, Mapping[str, Any]]) -> list[Tested]:
     """Every case, in the order of the file."""
     known = {f"{rule.name}/{required.name}" for rule in policy.rules for required in rule.require}
-    return [_tested(policy, case, decisions, known) for case in cases.cases]
+    results = []
+    for case in cases.cases:
+        begun = perf_counter()
+        one = _tested(policy, case, decisions, known)
+        results.append(replace(one, seconds=perf_counter() - begun))
+    return results
 
 
 def untouched(policy: Policy, results: Sequence[Tested]) -> list[str]:
@@ -169,19 +176,3 @@ def _wrong_codes(expected: Expected, verdict: Verdict, known: set[str]) -> Itera
             yield f"{quoted(name)} was not judged: its rule does not match"
         elif str(found[name].code) != code:
             yield f"{quoted(name)}: expected {code}, got {found[name].code}: {found[name].sentence}"
-
-
-def junit_xml(suite: str, results: Sequence[Tested]) -> bytes:
-    """The results as JUnit XML, which holds no control characters."""
-    from xml.etree import ElementTree
-
-    failed = sum(bool(one.failures) for one in results)
-    counts = {"tests": str(len(results)), "failures": str(failed), "errors": "0"}
-    root = ElementTree.Element("testsuites", counts)
-    group = ElementTree.SubElement(root, "testsuite", {"name": visible(suite), **counts})
-    for one in results:
-        row = ElementTree.SubElement(group, "testcase", {"name": visible_name(one.name), "classname": visible(suite)})
-        if one.failures:
-            texts = visible("; ".join(one.failures), 4096)
-            ElementTree.SubElement(row, "failure", {"message": texts}).text = texts
-    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
