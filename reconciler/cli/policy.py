@@ -42,13 +42,12 @@ def validate(
     no_headers: NoHeadersOption = False,
 ) -> int:
     """Check a policy and report every mistake with its line and column."""
-    from reconciler.policy.file import read_policy
     from reconciler.policy.problems import PolicyError
 
     path = path or settings().policy_path()
     stream = rows_writer(Shape(format, not no_headers), _PROBLEM, _PROBLEM, sys.stdout)
     try:
-        loaded = read_policy(path, plugins().kinds())
+        loaded = _read(path)
     except PolicyError as error:
         if stream is None:
             raise
@@ -68,6 +67,22 @@ def validate(
         print(f"{path}: {told}")
     print(sentence)
     return DONE
+
+
+def _read(path: Path) -> LoadedPolicy:
+    """Raises PolicyError, also with what is wrong with checks of one's own: they hide no mistakes of the policy."""
+    from reconciler.domain.checks.kinds import KINDS
+    from reconciler.policy.file import read_policy
+    from reconciler.policy.problems import PolicyError
+
+    kinds, not_loaded = plugins().loaded_and_not() if plugins().checks else ((), [])
+    try:
+        loaded = read_policy(path, (*KINDS, *kinds))
+    except PolicyError as error:
+        raise PolicyError(error.name, [*not_loaded, *error.problems], error.includes) from None
+    if not_loaded:
+        raise PolicyError(str(path), not_loaded)
+    return loaded
 
 
 def _never_judged(policy: Policy) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
-"""How engines 1 and 2 made a verdict. Decisions that they judged are judged again by this, for ever.
+"""How engines 1 and 2 made a verdict, and what checks found by engine 3. Decisions of theirs are judged again by this.
 
-They had one level of checks and no alternatives, and one check that could not be judged made the whole an abstention.
-What single checks meant to engine 1 is in `first_engine`.
+Engines 1 and 2 had one level of checks and no alternatives, and one check that could not be judged made the whole an
+abstention. What single checks meant to engine 1 is in `first_engine`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from reconciler.domain import first_engine
 from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.base import Check, Finding
+from reconciler.domain.checks.documentation import DocumentationCheck
 from reconciler.domain.checks.run import RunCheck
+from reconciler.domain.checks.tag import TagCheck
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
-from reconciler.domain.results import Judged, found, judged, why_unknown
+from reconciler.domain.results import Find, Judged, found, judged, why_unknown
 from reconciler.domain.verdict import Result, Verdict, VerdictKind
 
 
@@ -26,7 +29,7 @@ from reconciler.domain.verdict import Result, Verdict, VerdictKind
 class Meaning:
     """What checks mean to an engine: what each finds, and what passes, for people."""
 
-    find: Callable[[Check, Evidence, datetime], Finding]
+    find: Find
     expected: Callable[[Check], str]
 
 
@@ -35,6 +38,24 @@ def _find_second(check: Check, evidence: Evidence, now: datetime) -> Finding:
     if isinstance(check, RunCheck):
         return check.judged(evidence, now, timedelta.max)
     return check.find(evidence, now)
+
+
+def find_third(check: Check, evidence: Evidence, now: datetime) -> Finding:
+    """The host of an address could be anything, such as the dot of `https://.`."""
+    if isinstance(check, TagCheck):
+        return check.judged(evidence, now, _is_address_with_any_host)
+    if isinstance(check, DocumentationCheck):
+        return check.judged(evidence, _is_address_with_any_host)
+    return check.find(evidence, now)
+
+
+def _is_address_with_any_host(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    allowed = schemes or ("http", "https")
+    return parts.scheme in allowed and bool(parts.hostname) and text.isprintable() and " " not in text
 
 
 FIRST = Meaning(first_engine.find, first_engine.expected)

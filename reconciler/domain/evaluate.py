@@ -18,12 +18,17 @@ from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
 from reconciler.domain.requester_facts import RequesterFacts
-from reconciler.domain.results import Judged, first_unknown, found, judged, why_unknown
+from reconciler.domain.results import Find, Judged, first_unknown, found, judged, why_unknown
 from reconciler.domain.text import quoted, visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
+    """Today's engine."""
+    return evaluate_by(lambda check, evidence, now: check.find(evidence, now), policy, request, evidence, now)
+
+
+def evaluate_by(find: Find, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """Every check of every rule that applies, and the strictest reading of those that decide.
 
     A check that failed rejects, since nothing that is still unknown could mend it. Else one that could not be judged
@@ -33,7 +38,7 @@ def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime
     rules = [one for rule in policy.rules_for(request) if (one := applying(rule, evidence, now)) is not None]
     if not rules:
         return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
-    judging = _Judging(evidence, now, now - request.requested_at, overridden(rules))
+    judging = _Judging(find, evidence, now, now - request.requested_at, overridden(rules))
     checks = tuple(check for one in rules for check in judging.of_rule(one))
     kind, code = combined(checks)
     if code == ReasonCode.ONLY_ADVISORY:
@@ -69,6 +74,7 @@ def _strictest(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
 class _Judging:
     """One request's evidence, and which checks others stand in for."""
 
+    find: Find
     evidence: Evidence
     now: datetime
     waited: timedelta
@@ -96,7 +102,7 @@ class _Judging:
         return (Role.ADVISES, "advisory") if required.level == "advisory" else (Role.DECIDES, "")
 
     def _checked(self, rule: Rule, check: Check) -> CheckResult:
-        finding = found(lambda check, evidence, now: check.find(evidence, now), check, self.evidence, self.now)
+        finding = found(self.find, check, self.evidence, self.now)
         return judged(rule, check, check.expected, finding, self.waited)
 
     def _alternatives(self, rule: Rule, required: AnyOf, role: Role, note: str) -> Iterator[CheckResult]:
@@ -170,6 +176,7 @@ ENGINES: Mapping[int, Evaluate] = MappingProxyType(
     {
         1: partial(earlier_engines.evaluate, earlier_engines.FIRST),
         2: partial(earlier_engines.evaluate, earlier_engines.SECOND),
+        3: partial(evaluate_by, earlier_engines.find_third),
         ENGINE: evaluate,
     }
 )
@@ -178,5 +185,5 @@ Combine = Callable[[Sequence[Judged]], tuple[VerdictKind, ReasonCode]]
 
 # How each engine makes the verdict of its checks.
 COMBINED: Mapping[int, Combine] = MappingProxyType(
-    {1: earlier_engines.strictest, 2: earlier_engines.strictest, ENGINE: combined}
+    {1: earlier_engines.strictest, 2: earlier_engines.strictest, 3: combined, ENGINE: combined}
 )

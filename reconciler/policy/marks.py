@@ -74,7 +74,7 @@ def _fast_loader() -> type[Any]:
 class Marks:
     """`data` is the document as plain values; `problems` are mistakes that YAML itself allows.
 
-    `whole`: nothing is missing in `data`, though a key may be there twice.
+    `whole`: the document is not too large to be looked at. `broken`: where `data` has None for what is no value.
     """
 
     def __init__(self, root: yaml.Node) -> None:
@@ -84,6 +84,7 @@ class Marks:
         self._scalars = yaml.SafeLoader("")
         self.problems: list[Problem] = []
         self.whole = True
+        self.broken: list[Location] = []
         self.data = self._build(root, ())
 
     def _build(self, node: yaml.Node, at: Location) -> Any:
@@ -119,7 +120,7 @@ class Marks:
             return self._scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
             self._add_problem(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
-            self.whole = False
+            self.broken.append(at)
             return None
 
     def _add_problem(self, mark: yaml.Mark, at: Location, message: str) -> None:

@@ -10,8 +10,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pydantic import ValidationError
-
 from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.engine import ENGINE
@@ -24,9 +22,9 @@ from reconciler.domain.request import Request
 from reconciler.domain.text import quoted
 from reconciler.domain.verdict import Role, Verdict
 from reconciler.policy.cases import Case, Cases, Expected
-from reconciler.policy.including import follows_from_others
 from reconciler.policy.marks import Marks, compose
 from reconciler.policy.problems import PolicyError, Problem
+from reconciler.policy.validating import Wrong, validated
 
 # A case that names no time is judged then, so that it says the same tomorrow.
 _THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,15 +52,13 @@ def read_cases(path: Path) -> tuple[Cases, Mapping[str, Mapping[str, Any]]]:
     if root is None:
         raise PolicyError(str(path), [Problem(1, 1, "", "there are no cases: start with `cases:`")])
     marks = Marks(root)
-    if marks.problems:
+    if not marks.whole:
         raise PolicyError(str(path), marks.problems)
-    try:
-        cases = Cases.model_validate(marks.data)
-    except ValidationError as error:
-        mistakes = [one for one in error.errors() if not follows_from_others(one)]
-        problems = [_problem(marks, one) for one in mistakes]
-        raise PolicyError(str(path), problems) from None
-    return cases, _decisions(path.parent / cases.decisions) if cases.decisions else {}
+    found = validated(marks.data, [Cases], _place, broken=marks.broken)
+    problems = [*marks.problems, *(_problem(marks, wrong) for wrong in found.wrong)]
+    if problems or found.value is None:
+        raise PolicyError(str(path), sorted(problems, key=lambda one: (one.line or 0, one.column or 0)))
+    return found.value, _decisions(path.parent / found.value.decisions) if found.value.decisions else {}
 
 
 def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -70,9 +66,9 @@ def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return tuple(part for part in location if isinstance(part, int) or part.islower())
 
 
-def _problem(marks: Marks, mistake: Mapping[str, Any]) -> Problem:
-    at_key = mistake["type"] == "extra_forbidden"
-    return marks.problem(_place(mistake["loc"]), "unknown key" if at_key else typed_and_wrong(mistake), at_key=at_key)
+def _problem(marks: Marks, wrong: Wrong) -> Problem:
+    at_key = wrong.kind == "extra_forbidden"
+    return marks.problem(wrong.at, wrong.message or typed_and_wrong(wrong.error), at_key=at_key)
 
 
 def _text_of(path: Path) -> str:

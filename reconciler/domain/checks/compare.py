@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
@@ -24,6 +24,7 @@ from reconciler.domain.evidence import (
 from reconciler.domain.fields import TextField
 from reconciler.domain.measured import Asked, Data, value_of
 from reconciler.domain.metric_codes import MetricCode
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.shares import is_finite
 
 # What MLflow asks for beside a baseline of 0, of which there is no share.
@@ -87,11 +88,9 @@ decision."""
     dataset_digest: TextField | None = Field(None, description="Digest of the dataset, as MLflow has it.")
     allow_zero: bool = Field(False, description="Accept 0.0 from a logged model, where MLflow serves NaN as 0.0.")
 
-    @model_validator(mode="after")
-    def _sensible(self) -> CompareCheck:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.min_absolute_change is None and self.min_relative_change is None:
-            raise ValueError("set min_absolute_change, min_relative_change or both")
-        return self
+            yield Mistake("set min_absolute_change, min_relative_change or both", lacks=True)
 
     @property
     def title(self) -> str:
