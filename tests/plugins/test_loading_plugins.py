@@ -248,10 +248,10 @@ def test_checks_that_cannot_be_loaded_hide_no_mistake_of_the_policy_nor_one_anot
     done = run("policy", "validate", str(path), environment=environment)
     lines = path.read_text().splitlines()
     lvel, mn = (f"{path}:{at}" for at, line in enumerate(lines, 1) if "lvel" in line or "mn" in line)
-    told = [line.split(": ")[:2] for line in done.stderr.splitlines()]
+    told = [re.sub(r":\d+: ", ": ", line, count=1).split(": ")[:2] for line in done.stderr.splitlines()]
     assert (done.returncode, told) == (78, [
         ["plugins.checks", "mine cannot be loaded"], ["plugins.checks", "foreign cannot be loaded"],
-        [f"{lvel}:22", "rules[0].require[1].lvel"], [f"{mn}:22", "rules[0].require[2].mn"],
+        [lvel, "rules[0].require[1].lvel"], [mn, "rules[0].require[2].mn"],
     ])  # fmt: skip
     path.write_text(policy())
     done = run("policy", "validate", str(path), environment=environment)
