@@ -97,7 +97,8 @@ class Check(Requirement):
 
     The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
     docs/policy.md, and `example` is how one may look there. Its `codes` are all that it finds, beside those that every
-    kind shares. `of`: what it can be asked about, models or prompts.
+    kind shares. `of`: what it can be asked about, models or prompts. `of_holders`: it also says something about what
+    holds the target already, and not only whether a version may take it.
     """
 
     kind: ClassVar[str]
@@ -105,6 +106,7 @@ class Check(Requirement):
     example: ClassVar[str]
     notes: ClassVar[str] = ""
     of: ClassVar[frozenset[str]] = frozenset({"model"})
+    of_holders: ClassVar[bool] = True
 
     on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
     grace: DurationField = Field(

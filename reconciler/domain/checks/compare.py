@@ -43,6 +43,7 @@ class CompareCheck(Check):
     """A metric is better than that of the version which holds the target."""
 
     kind: ClassVar[str] = "compare"
+    of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = CompareCode
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = (

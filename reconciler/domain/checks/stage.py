@@ -25,6 +25,7 @@ class StageCheck(Check):
     """The version comes from a stage, or from an alias, and has held it for some time."""
 
     kind: ClassVar[str] = "stage"
+    of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = StageCode
     remedy: ClassVar[str] = "see that the version is there, and wait until looks have seen it there for long enough"
     example: ClassVar[str] = "{stage: Staging, held_for: 7d}"

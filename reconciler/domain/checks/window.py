@@ -67,6 +67,7 @@ class WindowCheck(Check):
     """Now is inside a window of time."""
 
     kind: ClassVar[str] = "window"
+    of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = WindowCode
     remedy: ClassVar[str] = "wait until the window opens"
     example: ClassVar[str] = 'window: {zone: Europe/Berlin, days: [mon, tue, wed, thu], hours: "09:00-16:00"}'
