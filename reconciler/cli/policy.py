@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ from reconciler.domain.text import counted, quoted, visible, visible_name
 
 if TYPE_CHECKING:
     from reconciler.domain.policy import Policy, Rule
+    from reconciler.policy.cases import Cases
     from reconciler.policy.file import LoadedPolicy
     from reconciler.policy.problems import Problem
     from reconciler.policy.testing import Tested
@@ -169,13 +170,12 @@ def judge_cases(
     no_headers: NoHeadersOption = False,
 ) -> int:
     """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
-    from reconciler.policy.file import read_policy
-    from reconciler.policy.testing import outcomes_of, read_cases, untouched
+    from reconciler.policy.testing import outcomes_of, untouched
 
     path = path or settings().policy_path()
     beside = cases or path.with_suffix(".test.yaml")
-    policy = read_policy(path, plugins().kinds()).policy
-    results = outcomes_of(policy, *read_cases(beside))
+    policy, cases_of = _policy_and_cases(path, beside)
+    results = outcomes_of(policy, *cases_of)
     failed = [one for one in results if one.failures]
     without = list(untouched(policy, results))
     sentence = f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed"
@@ -194,6 +194,24 @@ def judge_cases(
     if junit is not None:
         _write_junit(junit, str(path), results, without)
     return NEGATIVE if failed else DONE
+
+
+def _policy_and_cases(path: Path, beside: Path) -> tuple[Policy, tuple[Cases, Mapping[str, Mapping[str, Any]]]]:
+    """Raises PolicyError, with the mistakes of both."""
+    from reconciler.policy.file import read_policy
+    from reconciler.policy.problems import PolicyError
+    from reconciler.policy.testing import read_cases
+
+    try:
+        policy = read_policy(path, plugins().kinds()).policy
+    except PolicyError as wrong:
+        try:
+            read_cases(beside)
+        except PolicyError as wrong_too:
+            of_cases = (replace(problem, file=problem.file or wrong_too.name) for problem in wrong_too.problems)
+            raise PolicyError(wrong.name, [*wrong.problems, *of_cases]) from None
+        raise
+    return policy, read_cases(beside)
 
 
 def _write_junit(junit: Path, suite: str, results: Sequence[Tested], without: Sequence[str]) -> None:

@@ -76,9 +76,11 @@ def plain_words(error: Mapping[str, Any]) -> str:
 def typed_and_wrong(error: Mapping[str, Any]) -> str:
     """`'foo': must be an integer`; our own sentences contain the value already."""
     words, value = plain_words(error), error.get("input")
-    if error["type"] in _NUMBERS:
+    if error["type"] in _NUMBERS or (error["type"] == "literal_error" and value == error["ctx"]["expected"]):
         words += _how_to_write(value)
-    show_value = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
+    if value is None and error["type"] != "value_error":
+        return f"nothing stands here: {words}"
+    show_value = error["type"] != "value_error" and isinstance(value, str | int | float)
     return f"{visible(repr(value), 100)}: {words}" if show_value else words
 
 

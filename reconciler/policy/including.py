@@ -203,6 +203,8 @@ def _message(wrong: Wrong, kinds: Kinds) -> str:
 def _of_your_own(value: object, kinds: Kinds) -> str:
     """What to do where a key may be a check that is not loaded."""
     known = {kind.kind for kind in kinds}
+    if isinstance(value, str) and value in known:
+        return f": write `{value}: …`, with what it asks for"
     keys = {str(key) for key in value} - set(Check.model_fields) if isinstance(value, Mapping) else set()
     return "; checks of your own are loaded by plugins.checks" if keys and not keys & known else ""
 

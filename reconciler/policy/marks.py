@@ -19,6 +19,7 @@ _MAX_VALUES = 200_000
 # By aliases of aliases, a short text can expand to any length.
 _MAX_REPEATED = 10_000
 _MAX_DEPTH = 20
+_MERGE = "tag:yaml.org,2002:merge"
 _TOO_LARGE = f"too large: the maximum is {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, {_MAX_DEPTH} levels"
 
 
@@ -33,7 +34,10 @@ def compose(text: str, name: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        problem = Problem(line, column, "", f"invalid YAML: {visible(error.problem or str(error), 300)}")
+        told = error.problem or str(error)
+        if error.context and told.startswith("but "):
+            told = f"{error.context}, {told}"
+        problem = Problem(line, column, "", f"invalid YAML: {visible(told, 300)}")
         raise PolicyError(name, [problem]) from None
     except yaml.YAMLError as error:
         raise PolicyError(name, [Problem(None, None, "", f"invalid YAML: {visible(str(error), 300)}")]) from None
@@ -113,6 +117,9 @@ class Marks:
                 self._add_problem(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
             seen.add(key)
             self._keys[*at, key] = key_node.start_mark
+            if key_node.tag == _MERGE:
+                self._add_problem(key_node.start_mark, (*at, key), "merge keys are not read: repeat the keys here")
+                self.broken.append((*at, key))
             yield key, self._build(value_node, (*at, key))
 
     def _scalar(self, node: yaml.Node, at: Location) -> Any:

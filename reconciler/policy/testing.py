@@ -47,6 +47,9 @@ def read_cases(path: Path) -> tuple[Cases, Mapping[str, Mapping[str, Any]]]:
     Raises:
         PolicyError: a file cannot be read, or is not what it is to be; with every problem.
     """
+    if not path.exists():
+        told = "there are no cases: write them into this file, or name another one with --cases"
+        raise PolicyError(str(path), [Problem(None, None, "", told)])
     text = _text_of(path)
     root = compose(text, str(path))
     if root is None:
@@ -68,7 +71,8 @@ def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 def _problem(marks: Marks, wrong: Wrong) -> Problem:
     at_key = wrong.kind == "extra_forbidden"
-    return marks.problem(wrong.at, wrong.message or typed_and_wrong(wrong.error), at_key=at_key)
+    told = "unknown key" if at_key else wrong.message or typed_and_wrong(wrong.error)
+    return marks.problem(wrong.at, told, at_key=at_key)
 
 
 def _text_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.policy.file import PolicyError, read_policy
+from tests import command
 
 NOT_A_DAY = "2027-13-01"
 INVALID = "invalid value: month must be in 1..12"
@@ -50,6 +52,7 @@ CHECKS: Sequence[Sequence[Line]] = [
     [Line("- nonsense: 1", "not a check: use exactly one of"), Line("  id: c{}"),
      Line("  level: hrd", "must be 'hard' or 'advisory'"), Line("  overrides: [no/where]", "'no/where' is no check")],
     [Line("- metric: auc", "not a check: use exactly one of"), Line("  tag: auc")],
+    [Line("- <<: {{tag: t}}", "merge keys are not read"), Line("  id: c{}"), Line("  level: x", "must be 'hard'")],
     [Line("- just words", "not a check")],
     [Line("- id: c{}"), Line("  any_of:"), Line("  - []", "an alternative without checks"),
      Line("  - [{{metric: auc, min: 0.9, mn: 1}}]", "unknown key"),
@@ -125,6 +128,26 @@ class Written:
 
     def says(self) -> list[tuple[int, str]]:
         return [(number, said) for number, line in enumerate(self.lines, 1) for said in line.says]
+
+
+def test_of_a_policy_and_its_cases_the_mistakes_of_both_are_told(tmp_path: Path) -> None:
+    policy, cases = tmp_path / "policy.yaml", tmp_path / "policy.test.yaml"
+    policy.write_text(
+        f"version: 1\nrules:\n- name: r\n  targets: [Prod]\n  from: {NOT_A_DAY}\n  require: [{{run: {{}}}}]\n"
+    )
+    cases.write_text(f"cases:\n- name: x\n  at: {NOT_A_DAY}\n  target: Prod\n  expct: approve\n")
+    done = command.run("policy", "test", str(policy), environment=os.environ)
+    told = [line.split(": ")[:2] for line in done.stderr.splitlines()]
+    assert (done.returncode, told) == (78, [
+        [f"{policy}:4:13", "rules[0].targets[0]"], [f"{policy}:5:9", "rules[0].from"],
+        [f"{cases}:2:3", "cases[0].expect"], [f"{cases}:3:7", "cases[0].at"], [f"{cases}:4:11", "cases[0].target"],
+        [f"{cases}:5:3", "cases[0].expct"],
+    ])  # fmt: skip
+    cases.unlink()
+    policy.write_text(policy.read_text().replace("Prod]", "Production]").replace(NOT_A_DAY, "2027-01-01"))
+    done = command.run("policy", "test", str(policy), environment=os.environ)
+    said = f"{cases}: there are no cases: write them into this file, or name another one with --cases\n"
+    assert (done.returncode, done.stderr) == (78, said)
 
 
 def placed(lines: Sequence[Line], indent: str, number: int) -> list[Line]:
