@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,6 @@ from reconciler.domain.text import counted, quoted, visible, visible_name
 
 if TYPE_CHECKING:
     from reconciler.domain.policy import Policy, Rule
-    from reconciler.policy.cases import Cases
     from reconciler.policy.file import LoadedPolicy
     from reconciler.policy.problems import Problem
     from reconciler.policy.testing import Tested
@@ -141,9 +140,11 @@ def diff(
     """Say in words what differs between two policies; exit 1 where something does."""
     from reconciler.policy.diff import differences
     from reconciler.policy.file import read_policy
+    from reconciler.policy.problems import read_both
 
     kinds = plugins().kinds()
-    found = list(differences(*(read_policy(path, kinds).policy for path in (old, new))))
+    was, will_be = read_both(lambda: read_policy(old, kinds), lambda: read_policy(new, kinds))
+    found = list(differences(was.policy, will_be.policy))
     shape = Shape(format, not no_headers)
     if not shape.for_people:
         write_rows([{"difference": told} for told in found], shape, ("difference",), ("difference",), sys.stdout)
@@ -170,11 +171,15 @@ def judge_cases(
     no_headers: NoHeadersOption = False,
 ) -> int:
     """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
-    from reconciler.policy.testing import outcomes_of, untouched
+    from reconciler.policy.file import read_policy
+    from reconciler.policy.problems import read_both
+    from reconciler.policy.testing import outcomes_of, read_cases, untouched
 
     path = path or settings().policy_path()
     beside = cases or path.with_suffix(".test.yaml")
-    policy, cases_of = _policy_and_cases(path, beside)
+    kinds = plugins().kinds()
+    loaded, cases_of = read_both(lambda: read_policy(path, kinds), lambda: read_cases(beside))
+    policy = loaded.policy
     results = outcomes_of(policy, *cases_of)
     failed = [one for one in results if one.failures]
     without = list(untouched(policy, results))
@@ -194,24 +199,6 @@ def judge_cases(
     if junit is not None:
         _write_junit(junit, str(path), results, without)
     return NEGATIVE if failed else DONE
-
-
-def _policy_and_cases(path: Path, beside: Path) -> tuple[Policy, tuple[Cases, Mapping[str, Mapping[str, Any]]]]:
-    """Raises PolicyError, with the mistakes of both."""
-    from reconciler.policy.file import read_policy
-    from reconciler.policy.problems import PolicyError
-    from reconciler.policy.testing import read_cases
-
-    try:
-        policy = read_policy(path, plugins().kinds()).policy
-    except PolicyError as wrong:
-        try:
-            read_cases(beside)
-        except PolicyError as wrong_too:
-            of_cases = (replace(problem, file=problem.file or wrong_too.name) for problem in wrong_too.problems)
-            raise PolicyError(wrong.name, [*wrong.problems, *of_cases]) from None
-        raise
-    return policy, read_cases(beside)
 
 
 def _write_junit(junit: Path, suite: str, results: Sequence[Tested], without: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ def problems_across(files: Sequence[File], *, complete: bool = True) -> Iterator
         complete: every file could be read; else what is not found may be in there.
     """
     places = [_Place(file, index, rule) for file in files for index, rule in enumerate(file.rules)]
-    if not places and complete:
+    if not places and complete and not any(file.lacks("rules") for file in files):
         yield files[0].problem(("rules",), "no rule, here or in a file that is included: length must be at least 1")
     yield from _shared_logins([file for file in files if not file.name])
     yield from _repeated_names(places)

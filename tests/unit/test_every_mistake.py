@@ -143,6 +143,11 @@ def test_of_a_policy_and_its_cases_the_mistakes_of_both_are_told(tmp_path: Path)
         [f"{cases}:2:3", "cases[0].expect"], [f"{cases}:3:7", "cases[0].at"], [f"{cases}:4:11", "cases[0].target"],
         [f"{cases}:5:3", "cases[0].expct"],
     ])  # fmt: skip
+    other = tmp_path / "other.yaml"
+    other.write_text("version: 2\nrules: []\n")
+    done = command.run("policy", "diff", str(policy), str(other), environment=os.environ)
+    lines = [line.removeprefix(f"{tmp_path}/").partition(": ")[0] for line in done.stderr.splitlines()]
+    assert lines == ["policy.yaml:4:13", "policy.yaml:5:9", "other.yaml:1:10", "other.yaml:2:8"]
     cases.unlink()
     policy.write_text(policy.read_text().replace("Prod]", "Production]").replace(NOT_A_DAY, "2027-01-01"))
     done = command.run("policy", "test", str(policy), environment=os.environ)
