@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import groupby, takewhile
+from itertools import chain, groupby, takewhile
 from typing import Final, NamedTuple, Protocol
 
 from reconciler.cycle.batches import batches
 from reconciler.domain.checks.any_of import AnyOf
-from reconciler.domain.checks.base import Check
-from reconciler.domain.checks.compare import CompareCode
 from reconciler.domain.checks.requester import RequesterCode
-from reconciler.domain.checks.stage import StageCode
-from reconciler.domain.codes import AbsenceCode, CommonCode
+from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence import Absent, Evidence, VersionFacts
 from reconciler.domain.holding import Holders, changes_in
 from reconciler.domain.looks import Look, Place
-from reconciler.domain.plugin_checks import PluginCheck
-from reconciler.domain.policy import Policy, Rule
+from reconciler.domain.policy import Policy
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -30,14 +25,6 @@ from reconciler.domain.verdict import CheckResult, Result, Role, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Listed, Registry
 
-# A window says when is decided, a comparison whether another may take the place, a stage where it has to come from:
-# nothing about what is there.
-_ABOUT_CHANGES: Final = frozenset({
-    CommonCode.OUTSIDE_WINDOW, CommonCode.HOLDER_UNAPPROVED, CommonCode.NOT_OBSERVED, CommonCode.HELD_TOO_SHORT,
-    AbsenceCode.NO_HOLDER, *CompareCode, *StageCode,
-})  # fmt: skip
-# Whether what a check found is about what is there.
-_Counts = Callable[[CheckResult], bool]
 # No grace is longer: what is missing of a holder has been missing for long.
 _LONG_AGO: Final = timedelta(days=3650)
 
@@ -124,7 +111,7 @@ def judged_fleet(
     """
     known = {place: on_record.get(shown_place(place)) for place, _ in holders}
     places = {_asked(registry, holder, known[holder.place], at): holder.place for holder in holders}
-    counts = _counting(policy)
+    about_requests = _about_requests(policy)
     for batch in batches([Listed(request, None) for request in places], JUDGED_TOGETHER):
         for judgement in judge_batch(registry, policy, batch, now, at):
             request = judgement.listed.request
@@ -132,7 +119,7 @@ def judged_fleet(
             if _is_gone(judgement.evidence):
                 yield JudgedHolder(place, Fitness.UNKNOWN, (), "", "it is gone since it was listed", known[place])
             else:
-                yield _judged(place, judgement.verdict, request, known[place], counts)
+                yield _judged(place, judgement.verdict, request, known[place], about_requests)
 
 
 def _is_gone(evidence: Evidence) -> bool:
@@ -151,59 +138,63 @@ def _asked(registry: Registry, holder: Holder, known: Known | None, at: datetime
 # --- one holder ----------------------------------------------------------------------------------------------
 
 
-def _judged(place: Place, verdict: Verdict, request: Request, known: Known | None, counts: _Counts) -> JudgedHolder:
+def _judged(
+    place: Place, verdict: Verdict, request: Request, known: Known | None, about_requests: Collection[str]
+) -> JudgedHolder:
     nobody = request.requester == NOBODY
-    deciding = list(_about_what_is_there(verdict, counts, nobody=nobody))
+    found = list(_about_what_is_there(verdict, about_requests, nobody=nobody))
     # Who asked is not known of every holder.
-    failed = [one for one in deciding if one.result is Result.FAILED and not (nobody and _is_about_nobody(one))]
-    open_ones = tuple(check for check in deciding if check.result is not Result.PASSED)
-    fitness = Fitness.FAILS if failed else Fitness.UNKNOWN if open_ones or not verdict.deciding else Fitness.PASSES
-    why = verdict.reason if fitness is Fitness.UNKNOWN and not open_ones else ""
+    failed = [one for one in found if one.result is Result.FAILED and not (nobody and _is_about_nobody(one))]
+    open_ones = tuple(check for check in found if check.result is not Result.PASSED)
+    fitness = Fitness.FAILS if failed else Fitness.UNKNOWN if open_ones or not found else Fitness.PASSES
+    why = "" if found else _why_not_judged(verdict)
     return JudgedHolder(place, fitness, tuple(failed) or open_ones, verdict.rule, why, known)
 
 
-def _about_what_is_there(verdict: Verdict, counts: _Counts, *, nobody: bool) -> Iterator[CheckResult]:
-    """The checks that decide, without those that are about changes; alternatives without them, as far as they fail."""
+def _why_not_judged(verdict: Verdict) -> str:
+    if not verdict.deciding:
+        return verdict.reason
+    asked = ", ".join(check.check for check in verdict.deciding)
+    return f"not judged: what decides is about a request, and says nothing about a version that is there ({asked})"
+
+
+def _about_requests(policy: Policy) -> frozenset[str]:
+    """The titles of checks that say whether a version may take a target, and nothing about one that holds it.
+
+    A window says when is decided, a comparison whether another may take the place, a stage where it has to come from.
+    """
+    required = (required for rule in policy.rules for required in rule.require)
+    checks = (check for one in required for check in (chain(*one.any_of) if isinstance(one, AnyOf) else (one,)))
+    return frozenset(visible(check.title, 300) for check in checks if not check.says_of_holders())
+
+
+def _about_what_is_there(verdict: Verdict, about_requests: Collection[str], *, nobody: bool) -> Iterator[CheckResult]:
+    """The checks that decide and are about the holder; alternatives as far as they are."""
     for at, check in enumerate(verdict.checks):
-        if check.role is not Role.DECIDES:
+        if check.role is not Role.DECIDES or check.check in about_requests:
             continue
         # They are told behind the whole.
         parts = takewhile(lambda one: one.role is Role.PART, verdict.checks[at + 1 :])
-        alternatives = [list(tried) for _, tried in groupby(parts, key=lambda part: part.note)]
-        if check.result is Result.PASSED or (not alternatives and counts(check)):
-            yield check
-        elif alternatives and (result := _of_alternatives(alternatives, counts, nobody=nobody)) is not Result.PASSED:
+        alternatives = [
+            [_of_holder(part, nobody=nobody) for part in tried if part.check not in about_requests]
+            for _, tried in groupby(parts, key=lambda part: part.note)
+        ]
+        result = _of_alternatives(alternatives) if alternatives else check.result
+        if result is not None:
             yield replace(check, result=result)
 
 
-def _of_alternatives(alternatives: Sequence[Sequence[CheckResult]], counts: _Counts, *, nobody: bool) -> Result:
-    """Passed, too, where one of them says nothing against what is there."""
-    results = [
-        {Result.UNKNOWN if nobody and _is_about_nobody(part) else part.result for part in tried if counts(part)}
-        for tried in alternatives
-    ]
-    if any(found <= {Result.PASSED} for found in results):
+def _of_holder(part: CheckResult, *, nobody: bool) -> Result:
+    return Result.UNKNOWN if nobody and _is_about_nobody(part) else part.result
+
+
+def _of_alternatives(alternatives: Sequence[Sequence[Result]]) -> Result | None:
+    """None where one of them says nothing about what is there, and no other one passes."""
+    if any(tried and set(tried) == {Result.PASSED} for tried in alternatives):
         return Result.PASSED
-    return Result.FAILED if all(Result.FAILED in found for found in results) else Result.UNKNOWN
-
-
-def _counting(policy: Policy) -> _Counts:
-    """Whether a check says something of what is there already; of a plugin's, its needs tell."""
-    about_changes = {
-        (visible(rule.name), check.id or visible(check.title, 300))
-        for rule in policy.rules
-        for check in _checks_of(rule)
-        if isinstance(check, PluginCheck) and (check.needs().held or check.needs().holder)
-    }
-    return lambda check: (
-        check.code not in _ABOUT_CHANGES
-        and not (check.result is Result.FAILED and (check.rule, check.id or check.check) in about_changes)
-    )
-
-
-def _checks_of(rule: Rule) -> Iterator[Check]:
-    for required in rule.require:
-        yield from itertools.chain.from_iterable(required.any_of) if isinstance(required, AnyOf) else (required,)
+    if not all(alternatives):
+        return None
+    return Result.FAILED if all(Result.FAILED in tried for tried in alternatives) else Result.UNKNOWN
 
 
 def _is_about_nobody(check: CheckResult) -> bool:

@@ -38,7 +38,7 @@ def fleet(
 ) -> int:
     """Judge each version that holds a governed target now; exit 1 where one fails, else 3 where one cannot be told.
 
-    Reads the registry and changes nothing. Since when it holds the target is told where the audit database knows.
+    Reads the registry and changes nothing. Says since when it holds the target, where the audit database knows.
     """
     from reconciler.bootstrap.fleets import fleet as fleet_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.files import put
 from reconciler.cli.options import FormatOption, NoHeadersOption, place_option
 from reconciler.cli.output import Format, Shape, rows_writer, write_json, write_rows
 from reconciler.cli.replaying import replay
@@ -41,13 +42,12 @@ def validate(
     no_headers: NoHeadersOption = False,
 ) -> int:
     """Check a policy and report every mistake with its line and column."""
-    from reconciler.policy.file import read_policy
     from reconciler.policy.problems import PolicyError
 
     path = path or settings().policy_path()
     stream = rows_writer(Shape(format, not no_headers), _PROBLEM, _PROBLEM, sys.stdout)
     try:
-        loaded = read_policy(path, plugins().kinds())
+        loaded = _read(path)
     except PolicyError as error:
         if stream is None:
             raise
@@ -67,6 +67,22 @@ def validate(
         print(f"{path}: {told}")
     print(sentence)
     return DONE
+
+
+def _read(path: Path) -> LoadedPolicy:
+    """Raises PolicyError, also with what is wrong with checks of one's own: they hide no mistakes of the policy."""
+    from reconciler.domain.checks.kinds import KINDS
+    from reconciler.policy.file import read_policy
+    from reconciler.policy.problems import PolicyError
+
+    kinds, not_loaded = plugins().loaded_and_not() if plugins().checks else ((), [])
+    try:
+        loaded = read_policy(path, (*KINDS, *kinds))
+    except PolicyError as error:
+        raise PolicyError(error.name, [*not_loaded, *error.problems], error.includes) from None
+    if not_loaded:
+        raise PolicyError(str(path), not_loaded)
+    return loaded
 
 
 def _never_judged(policy: Policy) -> Iterator[Problem]:
@@ -124,9 +140,11 @@ def diff(
     """Say in words what differs between two policies; exit 1 where something does."""
     from reconciler.policy.diff import differences
     from reconciler.policy.file import read_policy
+    from reconciler.policy.problems import read_both
 
     kinds = plugins().kinds()
-    found = list(differences(*(read_policy(path, kinds).policy for path in (old, new))))
+    was, will_be = read_both(lambda: read_policy(old, kinds), lambda: read_policy(new, kinds))
+    found = list(differences(was.policy, will_be.policy))
     shape = Shape(format, not no_headers)
     if not shape.for_people:
         write_rows([{"difference": told} for told in found], shape, ("difference",), ("difference",), sys.stdout)
@@ -154,16 +172,17 @@ def judge_cases(
 ) -> int:
     """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
     from reconciler.policy.file import read_policy
-    from reconciler.policy.testing import junit_xml, outcomes_of, read_cases, untouched
+    from reconciler.policy.problems import read_both
+    from reconciler.policy.testing import outcomes_of, read_cases, untouched
 
     path = path or settings().policy_path()
     beside = cases or path.with_suffix(".test.yaml")
-    policy = read_policy(path, plugins().kinds()).policy
-    results = outcomes_of(policy, *read_cases(beside))
+    kinds = plugins().kinds()
+    loaded, cases_of = read_both(lambda: read_policy(path, kinds), lambda: read_cases(beside))
+    policy = loaded.policy
+    results = outcomes_of(policy, *cases_of)
     failed = [one for one in results if one.failures]
     without = list(untouched(policy, results))
-    if junit is not None:
-        junit.write_bytes(junit_xml(str(path), results))
     sentence = f"{beside}: {counted(len(results), 'case')}, {len(failed)} failed"
     stream = rows_writer(Shape(format, not no_headers), _CASE, _CASE, sys.stdout)
     if stream is None:
@@ -177,7 +196,17 @@ def judge_cases(
         stream.write_all(map(_case, results))
         about = {"policy": str(path), "file": str(beside), "cases": len(results), "failed": len(failed)}
         stream.end_with(about | {"rules_without_a_case": without}, sentence)
+    if junit is not None:
+        _write_junit(junit, str(path), results, without)
     return NEGATIVE if failed else DONE
+
+
+def _write_junit(junit: Path, suite: str, results: Sequence[Tested], without: Sequence[str]) -> None:
+    # Here, so that who wants no such file does not load what writes it.
+    from reconciler.policy.junit import junit_xml
+
+    with put(junit) as file:
+        file.write(junit_xml(suite, results, without))
 
 
 def _case(one: Tested) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def replay(
     until: UntilOption = None,
     fail_on_change: Annotated[
         bool,
-        typer.Option("--fail-on-change", help="Exit 1 where the policy changes one; else 3 where one cannot be told."),
+        typer.Option(
+            "--fail-on-change", help="Exit 1 where the policy changes a decision; else 3 where one cannot be told."
+        ),
     ] = False,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,

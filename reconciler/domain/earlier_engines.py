@@ -1,4 +1,4 @@
-"""What checks meant to engines 2 and 3, and how engines 1 and 2 made a verdict. It stays as it is, for ever.
+"""How engines 1 and 2 made a verdict, and what checks meant to engines 2 and 3. It stays as it is, for ever.
 
 Decisions that they judged are judged again by this. Engines 1 and 2 had one level of checks and no alternatives, and
 one check that could not be judged made the whole an abstention. What single checks meant to engine 1 is in
@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from reconciler.domain import first_engine
 from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.base import Check, Finding
 from reconciler.domain.checks.compare import CompareCheck
+from reconciler.domain.checks.documentation import DocumentationCheck
 from reconciler.domain.checks.run import RunCheck
+from reconciler.domain.checks.tag import TagCheck
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
-from reconciler.domain.results import Judged, found, judged, why_unknown
+from reconciler.domain.results import Find, Judged, found, judged, why_unknown
 from reconciler.domain.verdict import Result, Verdict, VerdictKind
 
 
@@ -28,15 +31,8 @@ from reconciler.domain.verdict import Result, Verdict, VerdictKind
 class Meaning:
     """What checks mean to an engine: what each finds, and what passes, for people."""
 
-    find: Callable[[Check, Evidence, datetime], Finding]
+    find: Find
     expected: Callable[[Check], str]
-
-
-def find_third(check: Check, evidence: Evidence, now: datetime) -> Finding:
-    """Numbers that were compared had no bounds: a share of 1.7 was better than one of 0.9."""
-    if isinstance(check, CompareCheck):
-        return check.within(None, evidence)
-    return check.find(evidence, now)
 
 
 def _find_second(check: Check, evidence: Evidence, now: datetime) -> Finding:
@@ -44,6 +40,26 @@ def _find_second(check: Check, evidence: Evidence, now: datetime) -> Finding:
     if isinstance(check, RunCheck):
         return check.judged(evidence, now, timedelta.max)
     return find_third(check, evidence, now)
+
+
+def find_third(check: Check, evidence: Evidence, now: datetime) -> Finding:
+    """Numbers that were compared had no bounds, and the host of an address could be anything, as in `https://.`."""
+    if isinstance(check, CompareCheck):
+        return check.within(None, evidence)
+    if isinstance(check, TagCheck):
+        return check.judged(evidence, now, _is_address_with_any_host)
+    if isinstance(check, DocumentationCheck):
+        return check.judged(evidence, _is_address_with_any_host)
+    return check.find(evidence, now)
+
+
+def _is_address_with_any_host(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    allowed = schemes or ("http", "https")
+    return parts.scheme in allowed and bool(parts.hostname) and text.isprintable() and " " not in text
 
 
 FIRST = Meaning(first_engine.find, first_engine.expected)

@@ -11,26 +11,24 @@ from types import MappingProxyType
 from reconciler.domain import earlier_engines
 from reconciler.domain.applying import Applying, Overrides, applying, overridden
 from reconciler.domain.checks.any_of import AnyOf, AnyOfCode
-from reconciler.domain.checks.base import Check, Finding
+from reconciler.domain.checks.base import Check
 from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.policy import Policy, Rule
 from reconciler.domain.request import Request
 from reconciler.domain.requester_facts import RequesterFacts
-from reconciler.domain.results import Judged, first_unknown, found, judged, why_unknown
+from reconciler.domain.results import Find, Judged, first_unknown, found, judged, why_unknown
 from reconciler.domain.text import quoted, visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind
-
-Find = Callable[[Check, Evidence, datetime], Finding]
 
 
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """The verdict of today's engine."""
-    return _evaluate(lambda check, evidence, now: check.find(evidence, now), policy, request, evidence, now)
+    return evaluate_by(lambda check, evidence, now: check.find(evidence, now), policy, request, evidence, now)
 
 
-def _evaluate(find: Find, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
+def evaluate_by(find: Find, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """Every check of every rule that applies, and the strictest reading of those that decide.
 
     A check that failed rejects, since nothing that is still unknown could mend it. Else one that could not be judged
@@ -185,7 +183,7 @@ ENGINES: Mapping[int, Evaluate] = MappingProxyType(
     {
         1: partial(earlier_engines.evaluate, earlier_engines.FIRST),
         2: partial(earlier_engines.evaluate, earlier_engines.SECOND),
-        3: partial(_evaluate, earlier_engines.find_third),
+        3: partial(evaluate_by, earlier_engines.find_third),
         ENGINE: evaluate,
     }
 )

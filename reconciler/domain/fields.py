@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
+from reconciler.domain.mistakes import Mistake, Mistakes
 from reconciler.domain.target import Target
 from reconciler.domain.times import duration_text, iso, parse_duration, parse_iso
 
@@ -19,6 +29,16 @@ class Value(BaseModel):
     """A part of a policy: it never changes, and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """What is wrong between its keys, each of which is right by itself."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _without_mistakes(self) -> Self:
+        if found := tuple(self.mistakes()):
+            raise Mistakes(found)
+        return self
 
 
 def _to_target(value: Any) -> Any:
@@ -102,15 +122,17 @@ MomentField = Annotated[
 ]
 
 
-def _to_words(value: Any) -> tuple[str, ...]:
-    values = value if isinstance(value, list | tuple) else [value]
-    if not values:
+def _to_words(value: Any) -> tuple[Any, ...]:
+    """Each word of a list is told by itself where it is wrong."""
+    if not isinstance(value, list | tuple):
+        return (_text(value),)
+    if not value:
         raise ValueError("[] names no value: name at least one")
-    return tuple(map(_text, values))
+    return tuple(value)
 
 
 WordsField = Annotated[
-    tuple[str, ...],
+    tuple[TextField, ...],
     BeforeValidator(_to_words),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from reconciler.domain.text import visible
 
@@ -37,6 +38,30 @@ _WORDS = {
 }
 
 
+# By YAML 1.1, which wants a dot and a sign.
+_WITH_EXPONENT = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?)[eE]([+-]?)([0-9]+)")
+_PLAIN = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
+_UNQUOTE = ": remove the quotes"
+_NUMBERS = frozenset({"float_type", "float_parsing", "int_type", "int_parsing"})
+_LARGEST = 1.797e308
+
+
+class Mistake(NamedTuple):
+    """What is wrong between the keys of a part. `lacks`: for want of a key. `at`: where, seen from the part."""
+
+    text: str
+    lacks: bool = False
+    at: tuple[str | int, ...] = ()
+
+
+class Mistakes(ValueError):
+    """Everything that is wrong between the keys of a part."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("; ".join(mistake.text for mistake in self.mistakes))
+
+
 def plain_words(error: Mapping[str, Any]) -> str:
     """One of the errors of a pydantic ValidationError, without the value."""
     kind, context = error["type"], error.get("ctx") or {}
@@ -51,5 +76,21 @@ def plain_words(error: Mapping[str, Any]) -> str:
 def typed_and_wrong(error: Mapping[str, Any]) -> str:
     """`'foo': must be an integer`; our own sentences contain the value already."""
     words, value = plain_words(error), error.get("input")
-    show_value = error["type"] != "value_error" and (value is None or isinstance(value, str | int | float))
+    if error["type"] in _NUMBERS or (error["type"] == "literal_error" and value == error["ctx"]["expected"]):
+        words += _how_to_write(value)
+    if value is None and error["type"] != "value_error":
+        return f"nothing stands here: {words}"
+    show_value = error["type"] != "value_error" and isinstance(value, str | int | float)
     return f"{visible(repr(value), 100)}: {words}" if show_value else words
+
+
+def _how_to_write(value: object) -> str:
+    """What to do about a text that looks like a number, and about an integer that no float can hold."""
+    if isinstance(value, int):
+        return "" if isinstance(value, bool) or abs(value) < _LARGEST else f" below {_LARGEST:g}"
+    written = _WITH_EXPONENT.fullmatch(value) if isinstance(value, str) else None
+    if written is not None and isinstance(value, str):
+        mantissa, sign, exponent = written.groups()
+        number = f"{mantissa}{'' if '.' in mantissa else '.0'}e{sign or '+'}{exponent}"
+        return f": YAML takes it for text, write {number}" if number != value else _UNQUOTE
+    return _UNQUOTE if isinstance(value, str) and _PLAIN.fullmatch(value) else ""

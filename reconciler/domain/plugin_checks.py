@@ -105,6 +105,10 @@ class PluginCheck(Check):
     def needs(self) -> Needs:
         return self._terms.needs
 
+    def says_of_holders(self) -> bool:
+        """One that asks what holds the target, or where the version was before, is about a change."""
+        return not (self.needs().held or self.needs().holder)
+
     def doubts(self) -> Iterator[str]:
         yield from self._terms.doubts
 

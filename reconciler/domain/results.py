@@ -54,9 +54,11 @@ class Judged(Protocol):
     def role(self) -> Role: ...
 
 
-def found(
-    find: Callable[[Check, Evidence, datetime], Finding], check: Check, evidence: Evidence, now: datetime
-) -> Finding:
+# What a check finds, by an engine.
+Find = Callable[[Check, Evidence, datetime], Finding]
+
+
+def found(find: Find, check: Check, evidence: Evidence, now: datetime) -> Finding:
     try:
         return find(check, evidence, now)
     except Withheld as withheld:

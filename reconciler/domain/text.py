@@ -11,6 +11,7 @@ import hashlib
 import shlex
 import unicodedata
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 NAME_LIMIT = 256
@@ -154,10 +155,32 @@ def is_address(text: str, *schemes: str) -> bool:
     """Whether it is an address of the web that a browser would open; `schemes`: http and https without any."""
     try:
         parts = urlsplit(text)
+        # To read a port that is none raises, too.
+        host, _ = parts.hostname or "", parts.port
+        is_host = _is_ipv6(host) if ":" in host else _may_be_name_or_ipv4(host)
     except ValueError:
         return False
     allowed = schemes or ("http", "https")
-    return parts.scheme in allowed and bool(parts.hostname) and text.isprintable() and " " not in text
+    return parts.scheme in allowed and is_host and text.isprintable() and " " not in text
+
+
+def _is_ipv6(host: str) -> bool:
+    """Raises ValueError where it is none."""
+    return bool(IPv6Address(host))
+
+
+def _may_be_name_or_ipv4(host: str) -> bool:
+    """Whether there may be a host of this name or number; nobody is asked."""
+    labels = host.removesuffix(".").split(".")
+    if labels[-1].isdecimal():
+        return len(labels) == 4 and all(label.isascii() and label.isdecimal() and int(label) < 256 for label in labels)
+    return len(host) < 255 and all(map(_may_be_label, labels))
+
+
+def _may_be_label(label: str) -> bool:
+    """Letters and digits of any script, with - and _ within: names of a company's own network have both."""
+    fits = all(character in "-_" or unicodedata.category(character)[0] in "LMN" for character in label)
+    return fits and len(label) < 64 and any(map(str.isalnum, label)) and label[0] != "-" and label[-1] != "-"
 
 
 def _sha256_of(text: str) -> str:

@@ -74,7 +74,7 @@ def _loaded(text: str, name: str, kinds: Kinds, folder: Folder | None, *, stored
     files.read(first)
     includes = tuple(folder.paths) if folder is not None and not others else ()
     files.refuse_what_is_left_over(label for label, _ in others)
-    across = problems_across(files.files, complete=not files.problems)
+    across = problems_across(files.files, complete=not files.unread)
     problems = [*files.problems, *([] if stored else across)]
     if problems:
         raise PolicyError(name, _in_order(problems, files.order), includes)

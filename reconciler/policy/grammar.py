@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, cast, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, create_model
 
-from reconciler.domain.checks.any_of import AnyOf
+from reconciler.domain.checks.any_of import Alternative, AnyOf
 from reconciler.domain.checks.base import Check, Requirement
 from reconciler.domain.checks.kinds import KINDS, Kinds
 from reconciler.domain.policy import Policy, Rule
@@ -29,7 +29,7 @@ def policy_model(kinds: Kinds = KINDS, *, including: bool = True) -> type[Policy
         including: it includes other files, so it needs no rules of its own.
     """
     check = _one_of(kinds)
-    alternatives = _derived(AnyOf, any_of=tuple[tuple[check, ...], ...])  # type: ignore[valid-type]
+    alternatives = _derived(AnyOf, any_of=tuple[Alternative[check], ...])  # type: ignore[valid-type]
     rule = _derived(Rule, require=tuple[_one_of((*kinds, alternatives)), ...])  # type: ignore[misc]
     rules: Any = tuple[rule, ...]  # type: ignore[valid-type]
     field = Policy.model_fields["rules"]

@@ -20,7 +20,9 @@ from reconciler.policy.bundle import Part
 from reconciler.policy.grammar import known_keys, place_in_text, policy_model
 from reconciler.policy.marks import Marks, compose
 from reconciler.policy.problems import Location, PolicyError, Problem
+from reconciler.policy.remainder import Remainder
 from reconciler.policy.sources import MAX_BYTES, CannotInclude, Source, label_of
+from reconciler.policy.validating import Validated, Wrong, validated
 
 _MOST_FILES = 1000
 _DEEPEST = 10
@@ -29,19 +31,31 @@ _INCLUDE: TypeAdapter[Include] = TypeAdapter(Include)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that is a policy by itself. `name`: as problems name it; "" for the policy. `rules` are bound."""
+    """A file that is a policy by itself, without its mistakes. `rules` are bound.
+
+    `name`: as problems name it; "" for the policy. `left`: what is left without its mistakes. `is_bound`: all files
+    above say to which models.
+    """
 
     name: str
     marks: Marks
     policy: Policy
     rules: tuple[Rule, ...]
+    left: Remainder
+    is_bound: bool = True
 
     def problem(self, at: Location, message: str) -> Problem:
-        return self.marks.problem(at, message, file=self.name)
+        return self.marks.problem(self.left.place(at), message, file=self.name)
+
+    def lacks(self, *at: str | int) -> bool:
+        """Whether a mistake was taken out there, within, or around."""
+        return self.left.lacks(self.left.place(at))
 
 
 class Files:
-    """Reads a policy and what it includes. `files` are those without mistakes, `problems` are of all.
+    """Reads a policy and what it includes. `files` are those that are one, `problems` are of all.
+
+    `unread`: something that is included could not be read.
 
     Args:
         name: of the policy itself, in messages.
@@ -57,6 +71,7 @@ class Files:
         self.files: list[File] = []
         self.parts: list[Part] = []
         self.problems: list[Problem] = []
+        self.unread = False
         self.order: dict[str, int] = {"": 0}
 
     def read(self, text: str) -> None:
@@ -80,19 +95,25 @@ class Files:
         self.parts.append(part)
         marks = self._marks(part.text, name)
         if marks is None:
+            self.unread = True
             return
-        policy = self._policy(marks, name)
-        if policy is not None:
-            for key in ("defaults", "people") if part.label else ():
-                if key in policy.model_fields_set:
-                    message = f"{key} belongs into the policy itself, not into an included file"
-                    self._add(marks, (key,), message, name)
-            rules = policy.rules
-            for globs in within:
+        found = self._validated(marks, name)
+        for key in ("defaults", "people") if part.label and isinstance(marks.data, Mapping) else ():
+            if key in marks.data:
+                message = f"{key} belongs into the policy itself, not into an included file"
+                self._add(marks, (key,), message, name)
+        if found.value is None:
+            self.unread = True
+        else:
+            rules = found.value.rules
+            for globs in filter(None, within):
                 rules = tuple(rule.within(globs) for rule in rules)
-            self.files.append(File(name, marks, policy, rules))
+            self.files.append(File(name, marks, found.value, rules, found.left, is_bound=all(within)))
         for at, include in _includes(marks.data):
-            self._include(at, include, marks, (part.label, name, within, above))
+            if include is None:
+                self.unread = True
+            else:
+                self._include(at, include, marks, (part.label, name, within, above))
 
     def _include(
         self, at: int, include: Include, marks: Marks, by: tuple[str, str, tuple[tuple[str, ...], ...], tuple[str, ...]]
@@ -108,6 +129,7 @@ class Files:
                 raise CannotInclude("all files together are larger than 4 MiB")
         except CannotInclude as error:
             self._add(marks, ("include", at, "file"), f"{quoted(include.file)}: {error}", name)
+            self.unread = True
             return
         self._read(Part(wanted, text), (*within, include.models), chain)
 
@@ -135,15 +157,14 @@ class Files:
         self.problems += [_of_file(problem, name) for problem in marks.problems]
         return marks if marks.whole else None
 
-    def _policy(self, marks: Marks, name: str) -> Policy | None:
+    def _validated(self, marks: Marks, name: str) -> Validated[Policy]:
         including = isinstance(marks.data, Mapping) and bool(marks.data.get("include"))
-        try:
-            return policy_model(self._kinds, including=including).model_validate(marks.data, context=self._context)
-        except ValidationError as error:
-            for mistake in error.errors():
-                if not follows_from_others(mistake):
-                    self.problems.append(_of_file(_problem(mistake, marks, self._kinds), name))
-            return None
+        models = policy_model(self._kinds, including=including), policy_model(self._kinds)
+        found = validated(marks.data, models, place_in_text, broken=marks.broken, context=self._context)
+        for wrong in found.wrong:
+            at_key = wrong.kind == "extra_forbidden"
+            self.problems.append(marks.problem(wrong.at, _message(wrong, self._kinds), at_key=at_key, file=name))
+        return found
 
     def _add(self, marks: Marks, at: Location, message: str, name: str) -> None:
         self.problems.append(marks.problem(at, message, file=name))
@@ -153,44 +174,37 @@ def _of_file(problem: Problem, name: str) -> Problem:
     return Problem(problem.line, problem.column, problem.where, problem.message, name)
 
 
-def _includes(data: Any) -> Iterator[tuple[int, Include]]:
-    """Those that can be read, also of a file with mistakes elsewhere: their own are then told, too."""
+def _includes(data: Any) -> Iterator[tuple[int, Include | None]]:
+    """Those that name a file, also where there are mistakes elsewhere: their own are then told, too.
+
+    Without `models` where these are wrong; None where it cannot be told which file it is.
+    """
     entries = data.get("include") if isinstance(data, Mapping) else None
-    for at, entry in enumerate(entries if isinstance(entries, list) else []):
+    for at, entry in enumerate(entries if isinstance(entries, list) else [entries] if entries else []):
         file = entry.get("file") if isinstance(entry, Mapping) else None
-        for tried in (entry, {"file": file, "models": ["*"]}):
+        for tried, left_out in ((entry, {}), ({"file": file, "models": ["*"]}, {"models": ()})):
             with suppress(ValidationError):
-                yield at, _INCLUDE.validate_python(tried)
+                yield at, _INCLUDE.validate_python(tried).model_copy(update=left_out)
                 break
+        else:
+            yield at, None
 
 
-def follows_from_others(mistake: Mapping[str, Any]) -> bool:
-    """Pydantic reports a list as too short when all its items are wrong; the items have their own problems."""
-    return mistake["type"] == "too_short" and bool(mistake.get("input"))
-
-
-def _problem(mistake: Mapping[str, Any], marks: Marks, kinds: Kinds) -> Problem:
-    """A validation error at the place in the text that caused it."""
-    message = _message(mistake, kinds)
-    return marks.problem(place_in_text(mistake["loc"]), message, at_key=mistake["type"] == "extra_forbidden")
-
-
-def _message(mistake: Mapping[str, Any], kinds: Kinds) -> str:
-    location: Location = mistake["loc"]
-    match mistake["type"]:
+def _message(wrong: Wrong, kinds: Kinds) -> str:
+    match wrong.kind:
         case "extra_forbidden":
-            return "unknown key" + _hint(str(location[-1]), known_keys(location, kinds))
+            return "unknown key" + _hint(str(wrong.location[-1]), known_keys(wrong.location, kinds))
         case "check_kind":
-            return str(mistake["msg"]) + _of_your_own(mistake["input"], kinds)
-        case "missing":
-            return "required key is missing"
+            return str(wrong.error["msg"]) + _of_your_own(wrong.error["input"], kinds)
         case _:
-            return typed_and_wrong(mistake)
+            return wrong.message or typed_and_wrong(wrong.error)
 
 
 def _of_your_own(value: object, kinds: Kinds) -> str:
     """What to do where a key may be a check that is not loaded."""
     known = {kind.kind for kind in kinds}
+    if isinstance(value, str) and value in known:
+        return f": write `{value}: …`, with what it asks for"
     keys = {str(key) for key in value} - set(Check.model_fields) if isinstance(value, Mapping) else set()
     return "; checks of your own are loaded by plugins.checks" if keys and not keys & known else ""
 

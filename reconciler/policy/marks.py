@@ -19,6 +19,7 @@ _MAX_VALUES = 200_000
 # By aliases of aliases, a short text can expand to any length.
 _MAX_REPEATED = 10_000
 _MAX_DEPTH = 20
+_MERGE = "tag:yaml.org,2002:merge"
 _TOO_LARGE = f"too large: the maximum is {_MAX_VALUES} values, {_MAX_REPEATED} repeated by aliases, {_MAX_DEPTH} levels"
 
 
@@ -33,7 +34,10 @@ def compose(text: str, name: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        problem = Problem(line, column, "", f"invalid YAML: {visible(error.problem or str(error), 300)}")
+        told = error.problem or str(error)
+        if error.context and told.startswith("but "):
+            told = f"{error.context}, {told}"
+        problem = Problem(line, column, "", f"invalid YAML: {visible(told, 300)}")
         raise PolicyError(name, [problem]) from None
     except yaml.YAMLError as error:
         raise PolicyError(name, [Problem(None, None, "", f"invalid YAML: {visible(str(error), 300)}")]) from None
@@ -74,7 +78,7 @@ def _fast_loader() -> type[Any]:
 class Marks:
     """`data` is the document as plain values; `problems` are mistakes that YAML itself allows.
 
-    `whole`: nothing is missing in `data`, though a key may be there twice.
+    `whole`: the document is not too large to be looked at. `broken`: where `data` has None for what is no value.
     """
 
     def __init__(self, root: yaml.Node) -> None:
@@ -84,6 +88,7 @@ class Marks:
         self._scalars = yaml.SafeLoader("")
         self.problems: list[Problem] = []
         self.whole = True
+        self.broken: list[Location] = []
         self.data = self._build(root, ())
 
     def _build(self, node: yaml.Node, at: Location) -> Any:
@@ -112,6 +117,9 @@ class Marks:
                 self._add_problem(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
             seen.add(key)
             self._keys[*at, key] = key_node.start_mark
+            if key_node.tag == _MERGE:
+                self._add_problem(key_node.start_mark, (*at, key), "merge keys are not read: repeat the keys here")
+                self.broken.append((*at, key))
             yield key, self._build(value_node, (*at, key))
 
     def _scalar(self, node: yaml.Node, at: Location) -> Any:
@@ -119,7 +127,7 @@ class Marks:
             return self._scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
             self._add_problem(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
-            self.whole = False
+            self.broken.append(at)
             return None
 
     def _add_problem(self, mark: yaml.Mark, at: Location, message: str) -> None:

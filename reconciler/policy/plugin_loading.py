@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.domain.code_facts import Code
@@ -42,6 +43,23 @@ def loaded_kind(name: str, seconds: float) -> type[PluginCheck]:
         raise PluginError(f"{name} of {code.distribution} {code.version}: {visible(str(error), 300)}") from None
     _LOADED[name, seconds] = kind
     return kind
+
+
+def unloaded_kind(name: str) -> type[PluginCheck]:
+    """A kind of this name that takes whatever a policy says, so that the rest of the policy can be looked at."""
+    return kind_of(_Unloaded(Code(name, "", "", ""), About(of=frozenset({"model", "prompt"}))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unloaded:
+    code: Code
+    about: About
+
+    def terms(self, value: object) -> Terms:
+        return Terms(self.code.check, "", Needs())
+
+    def judge(self, value: object, evidence: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise PluginFault("is not loaded")
 
 
 def _introduced(name: str, process: PluginProcess) -> tuple[Code, About]:

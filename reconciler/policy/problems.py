@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.text import visible
 
 Location = tuple[str | int, ...]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,24 @@ class PolicyError(ReconcilerError):
         self.includes = tuple(includes)
         self.problems = tuple(problems)
         super().__init__("\n".join(problem.in_file(name) for problem in self.problems))
+
+
+def read_both(one: Callable[[], A], other: Callable[[], B]) -> tuple[A, B]:
+    """What two files hold.
+
+    Raises:
+        PolicyError: with the problems of both.
+    """
+    try:
+        found = one()
+    except PolicyError as wrong:
+        try:
+            other()
+        except PolicyError as too:
+            named = (replace(problem, file=problem.file or too.name) for problem in too.problems)
+            raise PolicyError(wrong.name, [*wrong.problems, *named]) from None
+        raise
+    return found, other()
 
 
 def path_of(location: Location) -> str:

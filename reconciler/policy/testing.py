@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
-
-from pydantic import ValidationError
 
 from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import ReasonCode
@@ -20,12 +19,12 @@ from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import Policy
 from reconciler.domain.redacted import evidence_shown
 from reconciler.domain.request import Request
-from reconciler.domain.text import quoted, visible, visible_name
+from reconciler.domain.text import quoted
 from reconciler.domain.verdict import Role, Verdict
 from reconciler.policy.cases import Case, Cases, Expected
-from reconciler.policy.including import follows_from_others
 from reconciler.policy.marks import Marks, compose
 from reconciler.policy.problems import PolicyError, Problem
+from reconciler.policy.validating import Wrong, validated
 
 # A case that names no time is judged then, so that it says the same tomorrow.
 _THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,11 +33,12 @@ _MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A case, and what is wrong with what came of it; nothing where it passes."""
+    """A case, and what is wrong with what came of it; nothing where it passes. `seconds`: how long it was judged."""
 
     name: str
     failures: tuple[str, ...]
     rules: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
 
 
 def read_cases(path: Path) -> tuple[Cases, Mapping[str, Mapping[str, Any]]]:
@@ -47,20 +47,21 @@ def read_cases(path: Path) -> tuple[Cases, Mapping[str, Mapping[str, Any]]]:
     Raises:
         PolicyError: a file cannot be read, or is not what it is to be; with every problem.
     """
+    if not path.exists():
+        told = "there are no cases: write them into this file, or name another one with --cases"
+        raise PolicyError(str(path), [Problem(None, None, "", told)])
     text = _text_of(path)
     root = compose(text, str(path))
     if root is None:
         raise PolicyError(str(path), [Problem(1, 1, "", "there are no cases: start with `cases:`")])
     marks = Marks(root)
-    if marks.problems:
+    if not marks.whole:
         raise PolicyError(str(path), marks.problems)
-    try:
-        cases = Cases.model_validate(marks.data)
-    except ValidationError as error:
-        mistakes = [one for one in error.errors() if not follows_from_others(one)]
-        problems = [_problem(marks, one) for one in mistakes]
-        raise PolicyError(str(path), problems) from None
-    return cases, _decisions(path.parent / cases.decisions) if cases.decisions else {}
+    found = validated(marks.data, [Cases], _place, broken=marks.broken)
+    problems = [*marks.problems, *(_problem(marks, wrong) for wrong in found.wrong)]
+    if problems or found.value is None:
+        raise PolicyError(str(path), sorted(problems, key=lambda one: (one.line or 0, one.column or 0)))
+    return found.value, _decisions(path.parent / found.value.decisions) if found.value.decisions else {}
 
 
 def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -68,9 +69,10 @@ def _place(location: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return tuple(part for part in location if isinstance(part, int) or part.islower())
 
 
-def _problem(marks: Marks, mistake: Mapping[str, Any]) -> Problem:
-    at_key = mistake["type"] == "extra_forbidden"
-    return marks.problem(_place(mistake["loc"]), "unknown key" if at_key else typed_and_wrong(mistake), at_key=at_key)
+def _problem(marks: Marks, wrong: Wrong) -> Problem:
+    at_key = wrong.kind == "extra_forbidden"
+    told = "unknown key" if at_key else wrong.message or typed_and_wrong(wrong.error)
+    return marks.problem(wrong.at, told, at_key=at_key)
 
 
 def _text_of(path: Path) -> str:
@@ -98,7 +100,12 @@ def _decisions(path: Path) -> dict[str, Mapping[str, Any]]:
 def outcomes_of(policy: Policy, cases: Cases, decisions: Mapping[str, Mapping[str, Any]]) -> list[Tested]:
     """Every case, in the order of the file."""
     known = {f"{rule.name}/{required.name}" for rule in policy.rules for required in rule.require}
-    return [_tested(policy, case, decisions, known) for case in cases.cases]
+    results = []
+    for case in cases.cases:
+        begun = perf_counter()
+        one = _tested(policy, case, decisions, known)
+        results.append(replace(one, seconds=perf_counter() - begun))
+    return results
 
 
 def untouched(policy: Policy, results: Sequence[Tested]) -> list[str]:
@@ -169,19 +176,3 @@ def _wrong_codes(expected: Expected, verdict: Verdict, known: set[str]) -> Itera
             yield f"{quoted(name)} was not judged: its rule does not match"
         elif str(found[name].code) != code:
             yield f"{quoted(name)}: expected {code}, got {found[name].code}: {found[name].sentence}"
-
-
-def junit_xml(suite: str, results: Sequence[Tested]) -> bytes:
-    """The results as JUnit XML, which holds no control characters."""
-    from xml.etree import ElementTree
-
-    failed = sum(bool(one.failures) for one in results)
-    counts = {"tests": str(len(results)), "failures": str(failed), "errors": "0"}
-    root = ElementTree.Element("testsuites", counts)
-    group = ElementTree.SubElement(root, "testsuite", {"name": visible(suite), **counts})
-    for one in results:
-        row = ElementTree.SubElement(group, "testcase", {"name": visible_name(one.name), "classname": visible(suite)})
-        if one.failures:
-            texts = visible("; ".join(one.failures), 4096)
-            ElementTree.SubElement(row, "failure", {"message": texts}).text = texts
-    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))

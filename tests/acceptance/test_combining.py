@@ -187,6 +187,10 @@ def test_the_pipelines_of_the_documentation_do_what_they_say(
     jobs = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
     steps = [step for job in jobs for inner in job["jobs"].values() for step in inner["steps"]]
     check, change, gate = (step["run"] for step in steps if "name" in step)
+    for inner in (inner for job in jobs for inner in job["jobs"].values()):
+        # As written: each variable is the job's, or GitHub's own, or has a default.
+        used = set(re.findall(r"\$\{?([A-Z_]+)\b(?!:-)", " ".join(step.get("run", "") for step in inner["steps"])))
+        assert {one for one in used if not one.startswith("GITHUB_")} <= set(inner.get("env", {}))
     place, summary = tmp_path / "checkout", tmp_path / "summary"
     place.mkdir()
     bad = name("bad")

@@ -24,6 +24,7 @@ DATABASE = {"sqlalchemy", "alembic", "psycopg"}
 # By a database on SQLite, a policy without a regular expression, and a configuration without `metrics.path`.
 NOT_ASKED_FOR = {
     "alembic", "psycopg", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql", "re2", "prometheus_client",
+    "junitparser",
     "altair", "vl_convert", "jinja2", "reconciler.html",
 }  # fmt: skip
 

@@ -239,6 +239,25 @@ def test_validate_names_the_code_of_each_check_and_says_what_is_not_loaded(
     assert done.stderr.endswith("; checks of your own are loaded by plugins.checks\n")
 
 
+def test_checks_that_cannot_be_loaded_hide_no_mistake_of_the_policy_nor_one_another(mine: Load, tmp_path: Path) -> None:
+    mine("def")
+    path = tmp_path / "policy.yaml"
+    more = "      - {foreign: 5, lvel: hard}\n      - {metric: auc, mn: 1}\n"
+    path.write_text(policy(more=more))
+    environment = {**os.environ, "RECONCILER_PLUGINS__CHECKS": "mine,foreign"}
+    done = run("policy", "validate", str(path), environment=environment)
+    lines = path.read_text().splitlines()
+    lvel, mn = (f"{path}:{at}" for at, line in enumerate(lines, 1) if "lvel" in line or "mn" in line)
+    told = [re.sub(r":\d+: ", ": ", line, count=1).split(": ")[:2] for line in done.stderr.splitlines()]
+    assert (done.returncode, told) == (78, [
+        ["plugins.checks", "mine cannot be loaded"], ["plugins.checks", "foreign cannot be loaded"],
+        [lvel, "rules[0].require[1].lvel"], [mn, "rules[0].require[2].mn"],
+    ])  # fmt: skip
+    path.write_text(policy())
+    done = run("policy", "validate", str(path), environment=environment)
+    assert (done.returncode, done.stdout, done.stderr.count("cannot be loaded: ")) == (78, "", 3)
+
+
 # --- the page, and the example -------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ from reconciler.domain.redacted import evidence_left
 from reconciler.domain.signature_facts import Column
 from reconciler.domain.target import Target
 from reconciler.domain.tenure_facts import TimeHeld
-from reconciler.fleet import judged_fleet
+from reconciler.fleet import Holder, judged_fleet
 from reconciler.plugins.testing import found as found_by_a_test
 from reconciler.policy.file import PolicyError, parse_policy
 from tests.fake_registry import FakeRegistry
@@ -279,8 +279,8 @@ def test_evidence_in_which_it_was_not_looked_up_is_not_taken_for_absent(mine: Lo
 @pytest.mark.parametrize(
     ("judge", "needs", "fitness"),
     [
-        ("return failed('bad', 'x')", 'held=frozenset({"Staging"})', "passes"),
-        ("return failed('bad', 'x')", "holder=True", "passes"),
+        ("return failed('bad', 'x')", 'held=frozenset({"Staging"})', "unknown"),
+        ("return failed('bad', 'x')", "holder=True", "unknown"),
         ("return failed('bad', 'x')", "run=True", "fails"),
         ("os._exit(1)", 'held=frozenset({"Staging"})', "unknown"),
     ],
@@ -294,7 +294,9 @@ def test_in_the_fleet_it_says_nothing_of_where_a_holder_came_from(
     registry.accuracy["fraud", "1"] = "0.95"
     place = Place("fraud", "1", Target.parse("Production"))
     registry.holders["fraud", place.target] = "1"
-    [one] = judged_fleet(registry, parse_policy(policy(check), "p", plugins.kinds()).policy, [place], NOW, NOW, {})
+    [one] = judged_fleet(
+        registry, parse_policy(policy(check), "p", plugins.kinds()).policy, [Holder(place)], NOW, NOW, {}
+    )
     assert str(one.fitness) == fitness
 
 

@@ -30,6 +30,7 @@ from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Judged, Mode
+from reconciler.domain.engine import ENGINE
 from reconciler.domain.evaluate import evaluate
 from reconciler.domain.evidence import Evidence, ModelFacts, Reading, RunFacts, VersionFacts
 from reconciler.domain.keeping import kept
@@ -341,7 +342,7 @@ def test_values_of_other_kinds_never_end_the_reading(engine: Engine, values: dic
     assert found or "step" in values or "timestamp" in values
 
 
-@pytest.mark.parametrize("number", [0, 4, 99])
+@pytest.mark.parametrize("number", [0, ENGINE + 1, 99])
 def test_an_engine_of_another_release_is_told_as_unknown(engine: Engine, number: int) -> None:
     record(engine, parse_policy(ACCURACY, "p"), (a_request("fraud", NOW), whole()))
     with as_owner(engine) as connection:

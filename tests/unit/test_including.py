@@ -119,6 +119,7 @@ def test_every_mistake_of_every_file_is_told_at_once(tmp_path: Path) -> None:
         "policy.yaml:2:93: include[2].fil: unknown key",
         "policy.yaml:5:15: rules[0].targets[0]: 'Prod' is not a target: use a stage (None, Staging, Production, "
         "Archived) or an alias such as @champion",
+        "teams/credit.yaml:4:11: rules[0].name: duplicate rule name: another rule is named 'base'",
         "teams/credit.yaml:6:27: rules[0].require[0].mn: unknown key",
         "teams/credit.yaml:9:27: rules[1].require[0].mn: unknown key",
         "teams/cards.yaml:1:1: the file is empty: start with `version: 1` and `rules:`",
@@ -239,7 +240,7 @@ HEAD = "name: r, targets: [Production]"
         ([f"{HEAD}, kind: prompt, require: [{{tag: t}}]"], "rules[0].targets[0]: a prompt has no stages"),
         ([f"{HEAD}, require: [{{commit_message: {{}}}}]"], "commit_message is for a prompt: add `kind: prompt`"),
         ([f"{HEAD}, require: [{{any_of: [[{{any_of: [[{{tag: t}}]]}}]]}}]"], "not a check: use exactly one of metric"),
-        ([f"{HEAD}, require: [{{any_of: [[]]}}]"], "alternative 1 has no checks, so it would always pass: remove it"),
+        ([f"{HEAD}, require: [{{any_of: [[]]}}]"], "any_of[0]: an alternative without checks would always pass"),
         ([f"{HEAD}, require: [{{any_of: []}}]"], "rules[0].require[0].any_of: length must be at least 1"),
         ([f"{HEAD}, require: [{{any_of: [[{{tag: t, level: advisory}}]]}}]"],
          "id, level, overridable and overrides belong beside any_of, not to a check within"),

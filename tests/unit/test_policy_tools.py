@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,7 @@ from reconciler.domain.text import Text
 from reconciler.policy.cases import Cases
 from reconciler.policy.diff import differences
 from reconciler.policy.file import PolicyError, parse_policy
-from reconciler.policy.testing import Tested, junit_xml, outcomes_of, read_cases, untouched
+from reconciler.policy.testing import Tested, outcomes_of, read_cases, untouched
 from tests.builders import NO_LOGGED_MODEL, a_request, evidence_of
 
 POLICY = """\
@@ -138,14 +137,6 @@ def test_what_was_not_kept_with_a_decision_is_not_taken_for_absent(tmp_path: Pat
     path.write_text(f"decisions: decisions.json\ncases: [{{name: x, decision: d-1, expect: {expected}}}]")
     [one] = outcomes_of(parse_policy(text.replace(": no}", ": 'no'}"), "p").policy, *read_cases(path))
     assert one.failures == ()
-
-
-def test_the_results_are_junit_also_where_texts_are_hostile() -> None:
-    rows = [Tested("fine", ()), Tested("bad <\x00&]]>", ("expected \x1b[31m approve\x00",))]
-    root = ElementTree.fromstring(junit_xml("p.yaml", rows))
-    assert (root.get("tests"), root.get("failures")) == ("2", "1")
-    [failure] = root.iter("failure")
-    assert failure.text == "expected \\u001b[31m approve\\u0000"
 
 
 def test_cases_may_be_anything_that_yaml_can_say() -> None:

@@ -165,7 +165,7 @@ def test_hostile_names_are_shown_escaped_and_cut() -> None:
             "{inputs: age}",
             "not columns: use a list of names, such as [age, income], or names with types: {age: double}",
         ),
-        ("{inputs: [age, age]}", "'age' stands twice"),
+        ("{inputs: [age, age]}", "'age' is there twice: name each column once"),
         ("{inputs: [1]}", "1 is not a column's name: put it in quotes"),
         ("{inputs: ['']}", "'' is not a column's name"),
         ("{inputs: {age: int}}", "'int' is not a type of MLflow's: use one of boolean, integer, long"),

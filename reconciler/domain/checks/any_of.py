@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from reconciler.domain.checks.base import Check, Requirement
 from reconciler.domain.codes import FindingCode
 from reconciler.domain.evidence import Needs
+from reconciler.domain.mistakes import Mistake
 
 
 class AnyOfCode(FindingCode):
     NONE_PASSES = "none_passes", "no alternative of `any_of` can pass"
+
+
+def _to_alternative(value: Any) -> Any:
+    """Without checks it would always pass."""
+    if value in ([], ()):
+        raise ValueError("an alternative without checks would always pass: remove it")
+    return value
+
+
+C = TypeVar("C")
+Alternative = Annotated[tuple[C, ...], BeforeValidator(_to_alternative)]
 
 
 class AnyOf(Requirement):
@@ -24,18 +36,15 @@ class AnyOf(Requirement):
     remedy: ClassVar[str] = "meet one of the alternatives"
 
     # `reconciler.policy.grammar` says which kinds of check a text may hold.
-    any_of: tuple[tuple[Check, ...], ...] = Field(min_length=1, description="Lists of checks; all of one must pass.")
+    any_of: tuple[Alternative[Check], ...] = Field(min_length=1, description="Lists of checks; all of one must pass.")
 
-    @model_validator(mode="after")
-    def _one_check_is_not_nothing(self) -> AnyOf:
-        """An alternative without checks would always pass, and the whole decides, not its parts."""
-        for number, checks in enumerate(self.any_of, 1):
-            if not checks:
-                raise ValueError(f"alternative {number} has no checks, so it would always pass: remove it")
-            for check in checks:
+    def mistakes(self) -> Iterator[Mistake]:
+        """The whole decides, not its parts."""
+        for number, checks in enumerate(self.any_of):
+            for at, check in enumerate(checks):
                 if check.id or check.overridable or check.overrides or check.level == "advisory":
-                    raise ValueError("id, level, overridable and overrides belong beside any_of, not to a check within")
-        return self
+                    told = "id, level, overridable and overrides belong beside any_of, not to a check within"
+                    yield Mistake(told, at=("any_of", number, at))
 
     @property
     def title(self) -> str:

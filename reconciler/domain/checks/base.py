@@ -101,7 +101,8 @@ class Check(Requirement):
 
     The docstring of a subclass is one sentence that says what the check asks; `notes` are the paragraphs about it in
     docs/policy.md, and `example` is how one may look there. Its `codes` are all that it finds, beside those that every
-    kind shares. `of`: what it can be asked about, models or prompts.
+    kind shares. `of`: what it can be asked about, models or prompts. `of_holders`: it also says something about what
+    holds the target already, and not only whether a version may take it.
     """
 
     kind: ClassVar[str]
@@ -109,12 +110,17 @@ class Check(Requirement):
     example: ClassVar[str]
     notes: ClassVar[str] = ""
     of: ClassVar[frozenset[str]] = frozenset({"model"})
+    of_holders: ClassVar[bool] = True
 
     on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
     grace: DurationField = Field(
         timedelta(0),
         description="How long after the request a missing value may still arrive before the check rejects.",
     )
+
+    def says_of_holders(self) -> bool:
+        """As `of_holders`, of this check."""
+        return self.of_holders
 
     @abstractmethod
     def find(self, evidence: Evidence, now: datetime) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
@@ -25,6 +25,7 @@ from reconciler.domain.evidence import (
 from reconciler.domain.fields import TextField
 from reconciler.domain.measured import Asked, Data, value_of
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.shares import Bounds, bounds_of
 
 # What MLflow asks for beside a baseline of 0, of which there is no share.
@@ -43,6 +44,7 @@ class CompareCheck(Check):
     """A metric is better than that of the version which holds the target."""
 
     kind: ClassVar[str] = "compare"
+    of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = CompareCode
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = (
@@ -92,13 +94,11 @@ decision."""
     )
     allow_zero: bool = Field(False, description="Accept 0.0 from a logged model, where MLflow serves NaN as 0.0.")
 
-    @model_validator(mode="after")
-    def _sensible(self) -> CompareCheck:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.min_absolute_change is None and self.min_relative_change is None:
-            raise ValueError("set min_absolute_change, min_relative_change or both")
+            yield Mistake("set min_absolute_change, min_relative_change or both", lacks=True)
         if self.bounds is not None and self.bounds[0] > self.bounds[1]:
-            raise ValueError(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
-        return self
+            yield Mistake(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
 
     @property
     def limits(self) -> Bounds | None:

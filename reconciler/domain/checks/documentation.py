@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, ModelFacts, Needs, VersionFacts
 from reconciler.domain.fields import TextField, Value
 from reconciler.domain.guards import guard_of
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.text import TEXT_LIMIT, Text, counted_letters, is_address, letters_and_digits
 
 # As templates of model cards have them below each heading. One that is not closed goes to the end.
@@ -35,12 +37,11 @@ class DocumentationTerms(Value):
         None, min_length=1, description="A tag of the version that may hold an https address instead, of a model card."
     )
 
-    @model_validator(mode="after")
-    def _headings_are_lines(self) -> DocumentationTerms:
-        for heading in self.headings:
+    def mistakes(self) -> Iterator[Mistake]:
+        for at, heading in enumerate(self.headings):
             if not heading.strip() or "\n" in heading or "\r" in heading:
-                raise ValueError(f"{heading!r} is not a heading: use one line, such as '## Intended use'")
-        return self
+                told = f"{heading!r} is not a heading: use one line, such as '## Intended use'"
+                yield Mistake(told, at=("headings", at))
 
 
 class DocumentationCheck(Check):
@@ -74,11 +75,15 @@ not followed: that the card says anything is not proven. Who may change its tag 
         return Needs(tags=tags, registered_model=self.documentation.of == "model")
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
+        return self.judged(evidence, is_address)
+
+    def judged(self, evidence: Evidence, is_url: Callable[..., bool]) -> Finding:
+        """`is_url`: what an engine takes for an address."""
         version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
         link = version.tags.get(self.documentation.or_tag) if self.documentation.or_tag else None
-        if link is not None and link.whole and is_address(link.head, "https"):
+        if link is not None and link.whole and is_url(link.head, "https"):
             guard = guard_of(str(self.documentation.or_tag), evidence)
             return Finding(CommonCode.OK, f"a link to {link.head}", source="version", guard=guard)
         if self.documentation.of == "version":

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
@@ -22,6 +22,7 @@ from reconciler.domain.evidence import (
 )
 from reconciler.domain.fields import GlobField, TextField
 from reconciler.domain.lineage import broken_lineage, contradiction, logged_several_models
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.shares import Bounds, bounds_of, is_finite
 
 # One less than are kept, so that a family with more is told from what is kept.
@@ -63,17 +64,15 @@ smallest to the largest, and is only for values above zero. `bounds` as of `metr
         None, description="Values outside are broken, not good. By default [0, 1] for accuracy and other shares of one."
     )
 
-    @model_validator(mode="after")
-    def _sensible(self) -> FamilyCheck:
+    def mistakes(self) -> Iterator[Mistake]:
         if all(limit is None for limit in (self.min, self.max, self.max_gap, self.min_ratio)):
-            raise ValueError("set one of min, max, max_gap and min_ratio")
+            yield Mistake("set one of min, max, max_gap and min_ratio", lacks=True)
         for least, most in ((self.min, self.max), self.bounds or (None, None)):
             if least is not None and most is not None and least > most:
-                raise ValueError(f"no value is at least {least:g} and at most {most:g}")
+                yield Mistake(f"no value is at least {least:g} and at most {most:g}")
         for name in self.expect:
             if not fnmatchcase(name, self.family):
-                raise ValueError(f"{name!r} in expect does not match {self.family!r}, so it would never be found")
-        return self
+                yield Mistake(f"{name!r} in expect does not match {self.family!r}, so it would never be found")
 
     @property
     def title(self) -> str:

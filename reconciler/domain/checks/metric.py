@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
@@ -25,6 +25,7 @@ from reconciler.domain.fields import DurationField, StepField, TextField
 from reconciler.domain.lineage import logged_several_models
 from reconciler.domain.measured import Data, several_models, unproven
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.readings import at_step, best, latest, several_datasets, several_values
 from reconciler.domain.shares import Bounds, bounds_of
 from reconciler.domain.times import CLOCKS_DIFFER, duration_text, from_millis, iso
@@ -82,19 +83,17 @@ Anybody may register a version under any run's id. What the run measured is this
     )
     allow_zero: bool = Field(False, description="Accept 0.0 from a logged model, where MLflow serves NaN as 0.0.")
 
-    @model_validator(mode="after")
-    def _sensible(self) -> MetricCheck:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.min is None and self.max is None:
-            raise ValueError("set min, max or both")
+            yield Mistake("set min, max or both", lacks=True)
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
+            yield Mistake(f"min {self.min:g} is greater than max {self.max:g}")
         if self.bounds is not None and self.bounds[0] > self.bounds[1]:
-            raise ValueError(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
+            yield Mistake(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
         if self.source == "run" and self.allow_zero:
-            raise ValueError("allow_zero requires source: logged_model")
+            yield Mistake("allow_zero requires source: logged_model", lacks=True)
         if self.step == "best" and self.min is not None and self.max is not None:
-            raise ValueError("step: best needs one of min and max, which says what is better")
-        return self
+            yield Mistake("step: best needs one of min and max, which says what is better")
 
     @property
     def names_bounds(self) -> bool:

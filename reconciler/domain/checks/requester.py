@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
 from reconciler.domain.fields import GlobField, Value
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.request import Assurance
 from reconciler.domain.requester_facts import RequesterFacts
 from reconciler.domain.scope import matches_any
@@ -42,11 +43,9 @@ class RequesterTerms(Value):
     )
     not_run_user: bool = Field(False, strict=True, description="Asked by another person than who ran the run.")
 
-    @model_validator(mode="after")
-    def _asks_something(self) -> RequesterTerms:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.assurance == "asserted" and self.allow is None and not self.deny and not self.not_run_user:
-            raise ValueError("asks nothing: set allow, deny, not_run_user, or assurance: authenticated")
-        return self
+            yield Mistake("asks nothing: set allow, deny, not_run_user, or assurance: authenticated", lacks=True)
 
 
 class RequesterCheck(Check):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Absent, Evidence, Needs, SignatureFacts, Unreadable
 from reconciler.domain.fields import Value
+from reconciler.domain.mistakes import Mistake, Mistakes
 from reconciler.domain.signature_facts import Column, Columns
 from reconciler.domain.text import counted, visible
 
@@ -38,15 +39,32 @@ class SignatureCode(FindingCode):
 
 def _to_columns(value: Any) -> tuple[tuple[str, str], ...]:
     """Names alone, or names with their types; a type that is not given may be any."""
-    if isinstance(value, Mapping):
-        return tuple((_text(name, "a column's name"), _to_type(name, kind)) for name, kind in value.items())
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple | Mapping):
         raise ValueError("not columns: use a list of names, such as [age, income], or names with types: {age: double}")
-    pairs = [one if isinstance(one, tuple) else (_text(one, "a column's name"), "") for one in value]
-    names = [name for name, _ in pairs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{twice[0]!r} stands twice: name each column once")
-    return tuple(pairs)
+    pairs = (
+        [*value.items()]
+        if isinstance(value, Mapping)
+        else [one if isinstance(one, tuple) else (one, None) for one in value]
+    )
+    if mistakes := list(_wrong_columns(value, pairs)):
+        raise Mistakes(mistakes)
+    return tuple((name, _to_type(name, kind)) for name, kind in pairs)
+
+
+def _wrong_columns(value: Any, pairs: Sequence[tuple[Any, Any]]) -> Iterator[Mistake]:
+    """Each where it stands."""
+    seen = set()
+    for number, (name, kind) in enumerate(pairs):
+        at = (name if isinstance(value, Mapping) else number,)
+        try:
+            _text(name, "a column's name")
+            _to_type(name, kind)
+        except ValueError as error:
+            yield Mistake(str(error), at=at)
+            continue
+        if name in seen:
+            yield Mistake(f"{name!r} is there twice: name each column once", at=at)
+        seen.add(name)
 
 
 def _to_type(name: object, value: Any) -> str:
@@ -89,11 +107,9 @@ class SignatureTerms(Value):
         description="No others where columns are named, but for inputs that may be left out.",
     )
 
-    @model_validator(mode="after")
-    def _exactly_something(self) -> SignatureTerms:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.exact and not self.inputs and not self.outputs:
-            raise ValueError("exact needs columns: name inputs, outputs or both")
-        return self
+            yield Mistake("exact needs columns: name inputs, outputs or both", lacks=True)
 
 
 class _Problem(NamedTuple):

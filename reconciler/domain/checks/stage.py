@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
 from reconciler.domain.evidence import Absent, Evidence, Needs, TenureFacts, Unreadable, VersionFacts
 from reconciler.domain.fields import DurationField, TargetField
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.times import duration_text, iso
 
@@ -23,6 +25,7 @@ class StageCheck(Check):
     """The version comes from a stage, or from an alias, and has held it for some time."""
 
     kind: ClassVar[str] = "stage"
+    of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = StageCode
     remedy: ClassVar[str] = "see that the version is there, and wait until looks have seen it there for long enough"
     example: ClassVar[str] = "{stage: Staging, held_for: 7d}"
@@ -54,15 +57,13 @@ left where it came from."""
         timedelta(days=1), description="How old the last look that saw it there may be; with `held_for`."
     )
 
-    @model_validator(mode="after")
-    def _sensible(self) -> StageCheck:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.held_for == timedelta(0):
-            raise ValueError("held_for must be positive: leave it out to ask only where the version is")
+            yield Mistake("held_for must be positive: leave it out to ask only where the version is")
         if self.held_for is None and "seen_within" in self.model_fields_set:
-            raise ValueError("seen_within says how old a look may be: it requires held_for")
+            yield Mistake("seen_within says how old a look may be: it requires held_for", lacks=True)
         if self.seen_within == timedelta(0):
-            raise ValueError("seen_within must be positive: no look is of this very moment")
-        return self
+            yield Mistake("seen_within must be positive: no look is of this very moment")
 
     @property
     def title(self) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import DurationField, TextField
 from reconciler.domain.guards import guard_of
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.shares import is_finite
 from reconciler.domain.text import Text, is_address
 from reconciler.domain.times import duration_text, parse_iso
@@ -76,22 +78,18 @@ class TagCheck(Check):
             _compiled(pattern)
         return pattern
 
-    @model_validator(mode="after")
-    def _one_condition(self) -> TagCheck:
+    def mistakes(self) -> Iterator[Mistake]:
         conditions = (self.equals, self.one_of, self.matches, self.type_of_value)
         if sum(condition is not None for condition in conditions) > 1:
-            raise ValueError(
-                "use only one of equals, one_of and matches, or type; a second condition is a second check"
-            )
+            yield Mistake("use only one of equals, one_of and matches, or type; a second condition is a second check")
         if self.type_of_value != "number" and (self.min is not None or self.max is not None):
-            raise ValueError("min and max need type: number")
+            yield Mistake("min and max need type: number", lacks=True)
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is greater than max {self.max:g}")
+            yield Mistake(f"min {self.min:g} is greater than max {self.max:g}")
         if self.type_of_value != "date" and self.max_age is not None:
-            raise ValueError("max_age needs type: date")
+            yield Mistake("max_age needs type: date", lacks=True)
         if not self.present and self._compares:
-            raise ValueError("a tag that must not be there has no value: remove equals, one_of and matches")
-        return self
+            yield Mistake("a tag that must not be there has no value: remove equals, one_of and matches")
 
     @property
     def title(self) -> str:
@@ -113,19 +111,25 @@ class TagCheck(Check):
         return Needs(tags=frozenset({self.tag}))
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
+        return self.judged(evidence, now, is_address)
+
+    def judged(self, evidence: Evidence, now: datetime, is_url: Callable[[str], bool]) -> Finding:
+        """`is_url`: what an engine takes for an address."""
         version = evidence.fact(VersionFacts)
         if not isinstance(version, VersionFacts):
             return nothing_to_judge(version)
-        return replace(self._found(version.tags.get(self.tag), now), guard=guard_of(self.tag, evidence))
+        return replace(self._found(version.tags.get(self.tag), now, is_url), guard=guard_of(self.tag, evidence))
 
-    def _found(self, text: Text | None, now: datetime) -> Finding:
+    def _found(self, text: Text | None, now: datetime, is_url: Callable[[str], bool]) -> Finding:
         if not self.present:
             return self._must_be_absent(text)
         if text is None:
             return Finding(TagCode.TAG_MISSING, "not set", source="version", missing=True)
         if not text.whole and self._compares:
             return Finding(TagCode.TOO_LONG, f"{text.length} characters, too long to be compared", source="version")
-        code = self._code_of(text.head) if self.type_of_value is None else self._code_of_type(text.head, now)
+        code = self._code_of(text.head)
+        if self.type_of_value is not None:
+            code = self._code_of_type(text.head, now, is_url)
         return Finding(code, f"{text.head[:200]!r}", source="version")
 
     @property
@@ -135,11 +139,11 @@ class TagCheck(Check):
         words += [f"at most {self.max:g}"] if self.max is not None else []
         return ", ".join(words + ([f"within {duration_text(self.max_age)}"] if self.max_age is not None else []))
 
-    def _code_of_type(self, value: str, now: datetime) -> FindingCode:
+    def _code_of_type(self, value: str, now: datetime, is_url: Callable[[str], bool]) -> FindingCode:
         if self.type_of_value == "number":
             return self._code_of_number(value)
         if self.type_of_value == "url":
-            return CommonCode.OK if is_address(value) else TagCode.NOT_OF_TYPE
+            return CommonCode.OK if is_url(value) else TagCode.NOT_OF_TYPE
         moment = _moment(value)
         if moment is None:
             return TagCode.NOT_OF_TYPE

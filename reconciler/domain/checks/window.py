@@ -7,12 +7,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from reconciler.domain.checks.base import Check, Finding
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.fields import MomentField, TextField, Value
+from reconciler.domain.mistakes import Mistake
 from reconciler.domain.times import iso
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -29,11 +30,9 @@ class Freeze(Value):
     starts: MomentField = Field(alias="from", description="The first moment of the freeze.")
     until: MomentField = Field(description="The first moment after it.")
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Freeze:
+    def mistakes(self) -> Iterator[Mistake]:
         if self.starts >= self.until:
-            raise ValueError("from must be before until")
-        return self
+            yield Mistake("from must be before until")
 
 
 class WindowTerms(Value):
@@ -68,6 +67,7 @@ class WindowCheck(Check):
     """Now is inside a window of time."""
 
     kind: ClassVar[str] = "window"
+    of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = WindowCode
     remedy: ClassVar[str] = "wait until the window opens"
     example: ClassVar[str] = 'window: {zone: Europe/Berlin, days: [mon, tue, wed, thu], hours: "09:00-16:00"}'
