@@ -69,7 +69,7 @@ def measure(url: str, path: Path) -> Iterator[tuple[str, str]]:
         yield "a dossier", f"{took / len(ids) * 1000:.1f} ms"
         entries = len(made[0]["entries"])
         yield f"nodes of the log that the proofs of its {entries} entries read, at most", str(max(nodes))
-        yield "for one entry", str(max(nodes) // entries)
+        yield "for each of them, on average", str(max(nodes) // entries)
     if engine.dialect.name == "sqlite" and found.size < _FEW:
         command = [sys.executable, "-I", str(_TOOL), str(engine.url.database), "--head", str(path)]
         took, _ = _timed(lambda: subprocess.run(command, check=True, capture_output=True))

@@ -28,7 +28,7 @@ _SECTION = Section(
     "`python -m bench.year` made, by `reports --url URL --write`.",
 )
 _QUARTER = ("--since", "2025-07-01", "--until", "2025-10-01")
-_NAMES = ("completeness", "bypasses", "drift", "operated", "policies", "duties", "decisions")
+_NAMES = ("completeness", "bypasses", "drift", "operated", "policies", "decisions")
 # In the quarter, and of a model of which it has several.
 _MONTH = ("--model", "model-7", "--target", "Production", "--verdict", "approve", "--since", "2025-08-01")
 _MB = 1_000_000
