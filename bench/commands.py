@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
+_ROUNDS, _SHOWN = 5, 100_000
 # A process between: the kernel's account of children is of all that a process ever had.
 _MEASURED = """
 import resource, subprocess, sys, time
@@ -28,13 +32,15 @@ class Cost:
         clock: seconds.
         cpu: seconds of the processors, of all processes of the command together.
         memory: most resident memory of one of them, in MB.
-        output: what the command wrote to stdout.
+        output: how what the command wrote to stdout begins: it may be more than fits into memory.
+        written: how many bytes that was.
     """
 
     clock: float
     cpu: float
     memory: int
     output: str
+    written: int
 
 
 def cost_of(url: str, *arguments: str) -> Cost:
@@ -43,9 +49,28 @@ def cost_of(url: str, *arguments: str) -> Cost:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    command = [sys.executable, "-c", _MEASURED, str(_COMMAND), *arguments]
-    variables = {**os.environ, "RECONCILER_AUDIT__URL": url}
-    done = subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
+    return _measured({**os.environ, "RECONCILER_AUDIT__URL": url}, str(_COMMAND), *arguments)
+
+
+def unit() -> float:
+    """Seconds of the processors for `alembic --help`, which tells how fast this machine is just now."""
+    alembic = str(_COMMAND.with_name("alembic"))
+    return statistics.median(_measured(os.environ, alembic, "--help").cpu for _ in range(_ROUNDS))
+
+
+def _measured(variables: Mapping[str, str], *command: str) -> Cost:
+    with tempfile.TemporaryFile("w+") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, *command],
+            env=dict(variables),
+            check=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        written = os.fstat(stdout.fileno()).st_size
+        stdout.seek(0)
+        output = stdout.read(_SHOWN)
     found = re.search(r"^measured (\S+) (\S+) (\d+)$", done.stderr, re.MULTILINE)
     assert found is not None, done.stderr
-    return Cost(float(found[1]), float(found[2]), int(found[3]) // 1024, done.stdout)
+    return Cost(float(found[1]), float(found[2]), int(found[3]) // 1024, output, written)

@@ -1,129 +1,78 @@
 """What reports cost on a million decisions: each as it is typed, of a quarter, as JSON.
 
     make bench BENCH_ARGS='reports --write'
-    make bench BENCH_ARGS='reports --decisions 100000'
+    make bench BENCH_ARGS='reports --only sqlite --decisions 100000'
+    make bench BENCH_ARGS='reports --url sqlite:////var/tmp/year.db'
 
-A few hundred decisions are written as the daemon writes them, and copied by SQL over a year, with five checks each;
-20,000 tenures begin in the third quarter. Copies have no evidence, and are not in the log: of the reports only `duties`
-needs either.
+The history is that of `bench.year`: a year, with evidence, and in the log.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from bench.audit import grow
-from bench.commands import cost_of
+from bench.commands import cost_of, unit
+from bench.databases import databases, of_databases
 from bench.sections import Section, table
+from bench.year import TENURES, decisions_in, make
 
 _SECTION = Section(
     "reports",
     "Reports of a quarter",
-    "Each as it is typed, as JSON, start-up of about 0.4 s included; a quarter has a fourth of the decisions. Seconds\n"
-    "are those of the processor. Made by `make bench BENCH_ARGS='reports --write'`.",
+    "Each as it is typed, start-up included; a quarter has a fourth of the decisions. Seconds are those of the\n"
+    "processor, on PostgreSQL without the server's; then their ratio to `alembic --help`, measured in the same run,\n"
+    "and the most resident memory. Made by `make bench BENCH_ARGS='reports --write'`, or, of a history that\n"
+    "`python -m bench.year` made, by `reports --url URL --write`.",
 )
 _QUARTER = ("--since", "2025-07-01", "--until", "2025-10-01")
 _NAMES = ("completeness", "bypasses", "drift", "operated", "policies", "decisions")
-_TENURES, _FIRST, _SEED = 20_000, 100_000_000, 400
-_AT = "strftime('%Y-%m-%dT%H:%M:%S.000Z', {}, 'unixepoch')"
-_YEAR, _THIRD_QUARTER = 1735689600, 1751328000
-
-
-def copy(path: Path, many: int) -> None:
-    """Copies what is there until there are so many decisions."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        ask = connection.execute
-        for (name,) in ask("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            ask(f"DROP TRIGGER {name}")
-        for setting in ("foreign_keys = OFF", "synchronous = OFF", "cache_size = -400000"):
-            ask(f"PRAGMA {setting}")
-        ask("BEGIN")
-        ask(
-            "CREATE TEMP TABLE n AS "
-            "WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < ?) SELECT i FROM k",
-            (many,),
-        )
-        _copy_decisions(connection, many)
-        _add_tenures(connection)
-        ask("COMMIT")
-        ask("ANALYZE")
-
-
-def _copy_decisions(connection: sqlite3.Connection, many: int) -> None:
-    id = "printf('%08x-0000-4000-8000-%012x', (i * 2654435761) & 4294967295, i)"
-    others = {
-        "id": f"{_FIRST} + i", "decision_id": id, "request_key": "printf('%064x', i)",
-        "version": "'' || (1 + i / 1000)",
-        "decided_at": _AT.format(f"{_YEAR} + i * 31536000.0 / {many}"), "model": "'model-' || (i % 1000)",
-    }  # fmt: skip
-    of_one = f"FROM n JOIN decisions d ON d.id = (SELECT min(id) FROM decisions) + i % {_SEED - 1}"
-    _insert(connection, "decisions", others, of_one)
-    connection.execute(
-        "INSERT INTO outcomes (decision_id, outcome, at, detail) "
-        f"SELECT decision_id, 'applied', decided_at, 'shown' FROM decisions WHERE id > {_FIRST}"
-    )
-    of_each = (
-        f"FROM (SELECT decision_id AS copied FROM decisions WHERE id > {_FIRST}) CROSS JOIN "
-        "(SELECT 0 AS place UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4) "
-        "JOIN (SELECT * FROM decision_checks LIMIT 1) d"
-    )
-    _insert(connection, "decision_checks", {"decision_id": "copied", "position": "place"}, of_each)
-
-
-def _add_tenures(connection: sqlite3.Connection) -> None:
-    """Most of them last a day."""
-    begin = _AT.format(f"{_THIRD_QUARTER} + i * 390")
-    columns = "id, at, registry, workspace, model, version, target, seen, not_since, tenure_id, first_look, sign"
-    place = "registry, workspace, 'model-' || (i % 1000), '' || i, 'Production'"
-    connection.execute(
-        f"INSERT INTO observations ({columns}) SELECT 1000000 + i, {begin}, {place}, 'held', {begin}, NULL, 0, '' "
-        f"FROM n CROSS JOIN (SELECT registry, workspace FROM decisions LIMIT 1) WHERE i <= {_TENURES}"
-    )
-    later = "strftime('%Y-%m-%dT%H:%M:%S.000Z', at, '+1 day')"
-    connection.execute(
-        f"INSERT INTO observations ({columns}) SELECT id + 1000000, {later}, registry, workspace, model, version, "
-        f"target, 'left', at, id, 0, '' FROM observations WHERE id > 1000000 AND id % 20 > 0"
-    )
-    decision = f"(SELECT decision_id FROM decisions d WHERE d.id = {_FIRST} - 1000000 + o.id)"
-    connection.execute(
-        "INSERT INTO attributions (at, observation_id, cause, by_approval, decision_id, detail) "
-        "SELECT at, id, CASE WHEN id % 100 = 0 THEN 'bypass' ELSE 'decision' END, id % 100 > 0, "
-        f"CASE WHEN id % 100 > 0 THEN {decision} END, '' FROM observations o WHERE id > 1000000 AND seen = 'held'"
-    )
-
-
-def _insert(connection: sqlite3.Connection, table: str, others: dict[str, str], source: str) -> None:
-    names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-    values = ", ".join(others.get(name, f"d.{name}") for name in names)
-    connection.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} {source}")
+# In the quarter, and of a model of which it has several.
+_MONTH = ("--model", "model-7", "--target", "Production", "--verdict", "approve", "--since", "2025-08-01")
+_MB = 1_000_000
 
 
 def measure(url: str) -> Iterator[tuple[str, str]]:
+    basis = unit()
+
+    def cost(*arguments: str) -> str:
+        spent = cost_of(url, *arguments)
+        size = f", {spent.written / _MB:,.0f} MB written" if spent.written > _MB else ""
+        return f"{spent.cpu:.1f} s, {spent.cpu / basis:.1f}, {spent.memory} MB{size}"
+
+    yield "`alembic --help`", f"{basis:.2f} s, 1"
     for name in _NAMES:
-        yield f"`audit report {name}`", _cost(url, "audit", "report", name, *_QUARTER, "--format", "json")
-    yield (
-        "`audit list` of a model since August",
-        _cost(url, "audit", "list", "--model", "model-7", "--since", "2025-08-01"),
-    )
-    yield "`audit show` by eight digits of an id", _cost(url, "audit", "show", "9e3779b1")
-
-
-def _cost(url: str, *arguments: str) -> str:
-    cost = cost_of(url, *arguments)
-    return f"{cost.cpu:.1f} s, {cost.memory} MB"
+        yield f"`audit report {name}`, as JSON", cost("audit", "report", name, *_QUARTER, "--format", "json")
+    id = cost_of(url, "audit", "list", *_MONTH, "--format", "csv", "--limit", "1").output.splitlines()[1].split(",")[0]
+    yield "`audit list` of a model, a target and a verdict since August", cost("audit", "list", *_MONTH)
+    yield "`audit show` by eight digits of an id", cost("audit", "show", id[:8])
+    yield "`audit dossier`", cost("audit", "dossier", id)
+    yield "`audit list --format csv` of everything", cost("audit", "list", "--format", "csv")
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = _SECTION.parser(__doc__)
-    parser.add_argument("--decisions", type=int, default=1_000_000)
+    parser = of_databases(_SECTION.parser(__doc__), 1_000_000)
+    parser.add_argument("--url", action="append", help="of a history that bench.year made (default: it makes one)")
     asked = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "audit.db"
-        grow(f"sqlite:///{path}", _SEED)
-        copy(path, asked.decisions)
-        what = f"SQLite, {asked.decisions:,} decisions, {_TENURES:,} tenures"
-        _SECTION.make(asked, table(what, "processor, memory", measure(f"sqlite:///{path}")))
+    _SECTION.make(asked, _there(asked.url) if asked.url else _made(asked))
+
+
+def _there(urls: Sequence[str]) -> Iterator[str]:
+    for url in urls:
+        yield from _of(url)
+        yield ""
+
+
+def _made(asked: Any) -> Iterator[str]:
+    for _, url in databases(asked):
+        with tempfile.TemporaryDirectory() as folder:
+            make(url, asked.decisions, Path(folder) / "audit.heads")
+        yield from _of(url)
+        yield ""
+
+
+def _of(url: str) -> Iterator[str]:
+    kind, many = decisions_in(url)
+    return table(f"{kind}, {many:,} decisions, {TENURES:,} tenures", "processor, ratio, memory", measure(url))

@@ -122,6 +122,28 @@ def as_rows(connection: Connection, texts: Sequence[str]) -> Any:
     return func.unnest(cast(texts, ARRAY(String))).table_valued("value", name="asked").render_derived()
 
 
+def driver_rows(
+    connection: Connection, row: type[Base], columns: Sequence[str], key: str, keys: Sequence[Any], order: str = ""
+) -> list[tuple[Any, ...]]:
+    """Cells as the driver has them, of the rows with one of these keys: where SQLAlchemy's own rows cost too much.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the statement failed.
+        Exception: the driver's own, where a cell cannot be read.
+    """
+    if connection.dialect.name == "sqlite":
+        among, asked = f"IN ({','.join('?' * len(keys))})", tuple(keys)
+    else:
+        among, asked = "= ANY(%s)", (list(keys),)
+    ordered = order and f" ORDER BY {order}"
+    query = f"SELECT {', '.join(columns)} FROM {row.__tablename__} WHERE {key} {among}{ordered}"  # noqa: S608  our own names
+    result = connection.exec_driver_sql(query, asked)
+    try:
+        return list(result.cursor.fetchall()) if result.cursor else []
+    finally:
+        result.close()
+
+
 def matching(dialect: str, column: Any, glob: str) -> ColumnElement[bool]:
     """`*` matches anything, and a letter itself only: SQLite's LIKE has no regard to case, and uses no index."""
     if "*" not in glob:

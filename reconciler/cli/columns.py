@@ -32,4 +32,6 @@ def _json_column(column: Sequence[Any]) -> Iterable[str]:
         return map(encode_basestring_ascii, column)
     if kinds <= {str, _NOTHING}:
         return ("null" if cell is None else encode_basestring_ascii(cell) for cell in column)
+    if kinds == {int}:
+        return map(int.__repr__, column)
     return map(json.dumps, column)

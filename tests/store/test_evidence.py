@@ -347,6 +347,40 @@ def test_no_byte_of_what_is_compressed_can_be_changed_unseen(engine: Engine, dat
     assert any(key in found for found in differences) or zlib.decompress(changed) == zlib.decompress(row.content)
 
 
+_BETWEEN = b'],["'
+
+
+@pytest.mark.parametrize("between", [b']\n["', b']\n\n["', b'],\n["', b'] ,["', b']],[["', b']\0["'])
+@pytest.mark.parametrize("many", [1, -1])
+def test_no_other_sign_between_two_fields_passes_for_ours(
+    engine: Engine, decision: str, between: bytes, many: int
+) -> None:
+    """Fields are found by what stands between them, and each has a digest of its own."""
+    without_triggers(engine, "evidence")
+    text_of = zlib.decompress(row_of(engine, decision).content)
+    with engine.begin() as connection:
+        put(connection, decision, {"content": zlib.compress(text_of.replace(_BETWEEN, between, many))})
+    assert len(verify(engine).differences) == 1
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(st.data())
+def test_no_byte_of_the_fields_can_be_changed_unseen(engine: Engine, data: st.DataObject) -> None:
+    if not leaves(engine):
+        decide(engine, 1)
+        without_triggers(engine, "evidence")
+    [key] = [leaf.row_key for leaf in leaves(engine) if leaf.entry == "decisions"]
+    content = row_of(engine, key).content
+    fields = zlib.decompress(content)
+    at, byte = data.draw(st.integers(0, len(fields) - 1)), data.draw(st.sampled_from(b'\n\0,]["x 0'))
+    with engine.begin() as connection:
+        put(connection, key, {"content": zlib.compress(fields[:at] + bytes([byte]) + fields[at + 1 :])})
+    differences = verify(engine).differences
+    with engine.begin() as connection:
+        put(connection, key, {"content": content})
+    assert any(key in found for found in differences) or fields[at] == byte
+
+
 def packed(entries: list[list[Any]]) -> bytes:
     return zlib.compress(json.dumps(entries).encode())
 

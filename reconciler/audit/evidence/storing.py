@@ -13,14 +13,17 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from operator import add
+from struct import Struct
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from reconciler.audit.evidence.tables import EvidenceRow, RedactionRow
 from reconciler.audit.log.canonical import Damaged, bytes_of
-from reconciler.audit.statements import chunks
+from reconciler.audit.statements import chunks, driver_rows
 from reconciler.domain.evidence import Evidence
 from reconciler.domain.redacted import evidence_left
 from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text, shown_path
@@ -28,6 +31,9 @@ from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, 
 _LEVEL = 9
 # Far more than any evidence has: texts are cut at 4,096 characters.
 _MOST_BYTES = 64 * 1024 * 1024
+_KEY = ("evidence_key",)
+_STORED = (*_KEY, "fields", "salts", "content")
+_BETWEEN = '","'
 
 
 class Salted(NamedTuple):
@@ -140,18 +146,25 @@ def text_in(content: object) -> bytes:
     return text
 
 
-def _at_once(row: Row[Any]) -> list[str] | None:
+def _at_once(fields: object, salts: bytes, content: object) -> list[str] | None:
     """The digests of evidence of which nothing is gone, of the text as it lies there; None where it is not plain.
 
     No quotation mark stands within a string of JSON without a backslash before it, so `],["` only ends one array and
-    begins another. Where it does so within a value there are more parts than fields.
+    begins another. Where it does so within a value there are more parts than fields. No line ends in what we write.
     """
-    salts, text = bytes_of(row.salts), text_in(row.content)
-    parts = text[3:-2].split(b'],["')
-    if len(parts) != row.fields or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
+    text = text_in(content)
+    parts = text[1:-1].replace(b'],["', b']\n["').split(b"\n")
+    if len(parts) != fields or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
         return None
-    begun = [salts[at : at + SALT_BYTES] + b'["' for at in range(0, len(salts), SALT_BYTES)]
-    return [sha256(salt + part + b"]").hexdigest() for salt, part in zip(begun, parts, strict=True)]
+    if b"\n" in text:
+        return None
+    return [made.hexdigest() for made in map(sha256, map(add, _salts(len(parts)).unpack(salts), parts))]
+
+
+@lru_cache(1000)
+def _salts(many: int) -> Struct:
+    """So many salts in a row."""
+    return Struct(f"{SALT_BYTES}s" * many)
 
 
 def _slot(entry: Sequence[Any], salt: bytes | None, redacted: tuple[str, str] | None) -> Slot:
@@ -186,21 +199,20 @@ def stored_digests(connection: Connection, keys: Collection[str]) -> dict[str, t
         for row in connection.execute(query).all():
             key = row.evidence_key
             with contextlib.suppress(Damaged):
-                at_once = None if key in redacted else _at_once(row)
+                at_once = None if key in redacted else _at_once(row.fields, bytes_of(row.salts), row.content)
                 digests[key] = tuple(at_once or Stored.of(row._asdict(), redacted[key]).digests())
     return digests
 
 
-def digests_at_once(connection: Connection, keys: Collection[str]) -> dict[str, list[str]]:
-    """As `stored_digests`, of evidence of which nothing is gone and which is plain."""
-    digests: dict[str, list[str]] = {}
+def digests_at_once(connection: Connection, keys: Collection[Any]) -> dict[Any, str]:
+    """As `stored_digests`, of evidence of which nothing is gone and which is plain: each as a list of JSON."""
+    digests: dict[Any, str] = {}
     for chunk in chunks(keys):
-        redacted = _redactions(connection, chunk)
-        query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
-        for row in connection.execute(query).all():
+        redacted = {key for (key,) in driver_rows(connection, RedactionRow, _KEY, _KEY[0], chunk)}
+        for key, fields, salts, content in driver_rows(connection, EvidenceRow, _STORED, _KEY[0], chunk):
             with contextlib.suppress(Damaged):
-                if row.evidence_key not in redacted and (of_it := _at_once(row)) is not None:
-                    digests[row.evidence_key] = of_it
+                if key not in redacted and (of_it := _at_once(fields, bytes_of(salts), content)) is not None:
+                    digests[key] = f'["{_BETWEEN.join(of_it)}"]'
     return digests
 
 

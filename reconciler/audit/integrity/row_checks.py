@@ -127,19 +127,10 @@ def _wrong_verdict(row: Row[Any], checks: Sequence[Row[Any]]) -> Iterator[str]:
 
 # --- all of history ------------------------------------------------------------------------------------------
 
-_CHECKS_TOGETHER = 500
 
-
-def checks_without_decision(connection: Connection) -> Iterator[str]:
-    """A sentence for each decision that is not there, and of which checks are. Every check is read, in parts."""
-    row, last = DecisionCheckRow, ""
-    while True:
-        named = select(row.decision_id).where(row.decision_id > last).order_by(row.decision_id).limit(_CHECKS_TOGETHER)
-        ids = list(dict.fromkeys(connection.scalars(named)))
-        # What is no text names no decision, and cannot be compared with one.
-        texts = [id for id in ids if isinstance(id, str)]
-        known = set(connection.scalars(select(DecisionRow.decision_id).where(DecisionRow.decision_id.in_(texts))))
-        yield from (f"decision_checks of {id}: their decision is missing" for id in ids if id not in known)
-        if not texts:
-            return
-        last = texts[-1]
+def checks_without_decision(connection: Connection, limit: int) -> Iterator[str]:
+    """A sentence for each decision that is not there, and of which checks are."""
+    id = DecisionCheckRow.decision_id
+    known = select(DecisionRow.decision_id).where(DecisionRow.decision_id == id)
+    for named in connection.scalars(select(id).where(~known.exists()).distinct().limit(limit)):
+        yield f"decision_checks of {named}: their decision is missing"

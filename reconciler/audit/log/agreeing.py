@@ -1,22 +1,25 @@
 """Which rows give the hashes that the log has of them, by the hundred thousand: cells become bytes without detours.
 
-This only ever says that a row agrees, and never that one does not: what is not plain is left to `log_reading`, which
+This only ever says that a row agrees, and never that one does not: what is not plain is left to `log.reading`, which
 reads a row by itself and tells what is wrong with it. A row agrees where the bytes that were made of its cells have the
 hash of its entry, and each kind of cell has a form of its own: none can pass for another.
+
+Some hundred rows are taken column by column, so that what a column may hold is asked once for all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
+from itertools import compress
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Connection, Integer, Row, bindparam, text
+from sqlalchemy import Column, Connection, Integer, Row
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit.cells import Real, Truth
@@ -24,43 +27,46 @@ from reconciler.audit.evidence.storing import digests_at_once
 from reconciler.audit.log.appending import ENTRIES, REST_ON_EVIDENCE
 from reconciler.audit.log.canonical import FORMAT, Damaged, bytes_of
 from reconciler.audit.log.reading import TABLES, cell_of
+from reconciler.audit.statements import chunks, driver_rows
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow, UtcMillis
 from reconciler.domain.times import iso
 
-Convert = Callable[[Any], str]
-Cells = Sequence[Any]
-_BETWEEN: Final = '","'
+# By name, each with as many cells as there are rows.
+Columns = Mapping[str, Sequence[Any]]
+_NOTHING: Final = type(None)
 # What a cell of another kind than its column's raises.
 _OTHERWISE: Final = (TypeError, ValueError, KeyError, AttributeError, Damaged)
 
 
 def agreeing(connection: Connection, leaves: Sequence[Row[Any]]) -> set[int]:
     """The numbers of the entries whose rows are as they were recorded, as far as that can be told at once."""
-    by_table: dict[str, list[Row[Any]]] = defaultdict(list)
+    wanted: dict[str, dict[str, tuple[int, bytes]]] = defaultdict(dict)
     for leaf in leaves:
-        by_table[leaf.entry].append(leaf)
+        if isinstance(leaf.row_key, str):
+            wanted[leaf.entry][leaf.row_key] = leaf.leaf, bytes_of(leaf.hash)
     found: set[int] = set()
-    for table, some in by_table.items():
+    for table, of_table in wanted.items():
         if table in TABLES:
-            found |= _of_table(connection, TABLES[table], some)
+            for key, hash_ in _hashes(connection, TABLES[table], of_table):
+                number, expected = of_table.get(key, (-1, b""))
+                if hash_ == expected:
+                    found.add(number)
     return found
 
 
-def _of_table(connection: Connection, row: type[Base], leaves: Sequence[Row[Any]]) -> set[int]:
-    contents: dict[str, str] = {}
-    try:
-        with _texts_as_texts(connection):
-            contents.update(_contents(connection, row, [leaf.row_key for leaf in leaves]))
-    except DBAPIError:
-        # A cell of SQLite that is no text at all ends the reading of all of them.
-        if connection.dialect.name != "sqlite":
-            raise
-    return {
-        leaf.leaf
-        for leaf in leaves
-        if (content := contents.get(leaf.row_key)) is not None
-        and sha256(b"\x00" + content.encode()).digest() == bytes_of(leaf.hash)
-    }
+def _hashes(connection: Connection, row: type[Base], keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The hash of the entry of each row that is plain, by its key."""
+    driver: Any = connection.dialect.loaded_dbapi
+    with _texts_as_texts(connection):
+        for some in chunks(keys):
+            try:
+                yield from list(_contents(connection, row, some))
+            except (driver.Error, *_OTHERWISE):
+                # One cell that is no text ends the reading of all of them, as one of another kind does.
+                continue
+            except DBAPIError:
+                if connection.dialect.name != "sqlite":
+                    raise
 
 
 @contextlib.contextmanager
@@ -80,113 +86,100 @@ def _texts_as_texts(connection: Connection) -> Iterator[None]:
 # --- rows ----------------------------------------------------------------------------------------------------
 
 
-class _Form(NamedTuple):
-    """How a row becomes JSON: its columns in the order of their names, which stand there as `names` have them."""
-
-    columns: tuple[str, ...]
-    names: tuple[str, ...]
-    converts: tuple[Convert, ...]
-
-    def of(self, cells: Cells) -> str:
-        parts = zip(self.names, self.converts, cells, strict=True)
-        members = [name + convert(cell) for name, convert, cell in parts if cell is not None]
-        return f"{{{','.join(members)}}}"
+def _contents(connection: Connection, row: type[Base], keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    columns = _columns(connection, row, ENTRIES[row], [cell_of(row, key) for key in keys])
+    if row in REST_ON_EVIDENCE:
+        columns = _with_the_rest(connection, row, columns)
+    # The zero byte is that of `leaf_hash`.
+    begin, end = f'\0{{"format":"{FORMAT}","row":', f',"table":"{row.__tablename__}"}}'
+    for key, text in zip(columns[ENTRIES[row]], _objects(connection, row, columns), strict=True):
+        yield str(key), sha256(f"{begin}{text}{end}".encode()).digest()
 
 
-def _contents(connection: Connection, row: type[Base], keys: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The canonical text of each row that is plain, by its key."""
-    table, key, form = row.__tablename__, ENTRIES[row], _form(connection, row)
-    at = form.columns.index(key)
-    found = {str(cells[at]): cells for cells in _read(connection, row, key, [cell_of(row, one) for one in keys])}
-    whole = _with_the_rest(connection, row, form, found) if row in REST_ON_EVIDENCE else found.items()
-    for name, cells in whole:
-        with contextlib.suppress(*_OTHERWISE):
-            yield name, f'{{"format":"{FORMAT}","row":{form.of(cells)},"table":"{table}"}}'
+def _columns(connection: Connection, row: type[Base], key: str, keys: Sequence[Any], order: str = "") -> Columns:
+    """Cells as the driver has them, of the rows with one of these keys."""
+    names = [column.name for column in row.__table__.columns]
+    rows = driver_rows(connection, row, names, key, keys, order)
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
 
 
-def _read(connection: Connection, row: type[Base], key: str, keys: Cells) -> list[list[Any]]:
-    """Cells as the driver has them, of the rows with one of these keys, in the order of the form."""
-    form, columns = _form(connection, row), row.__table__.columns
-    named = ", ".join(name if name in columns else "NULL" for name in form.columns)
-    order = " ORDER BY decision_id, position" if row is DecisionCheckRow else ""
-    extra = "decision_id, " if row is DecisionCheckRow else ""
-    query = text(f"SELECT {extra}{named} FROM {row.__tablename__} WHERE {key} IN :keys{order}")  # noqa: S608  our own names
-    rows = connection.execute(query.bindparams(bindparam("keys", expanding=True)), {"keys": list(keys)})
-    return [list(found) for found in rows.all()]
+def _with_the_rest(connection: Connection, row: type[Base], columns: Columns) -> Columns:
+    """With what else belongs into their entries; rows whose evidence is not plain are left out."""
+    found = digests_at_once(connection, columns[REST_ON_EVIDENCE[row]])
+    digests = [found.get(key) for key in columns[REST_ON_EVIDENCE[row]]]
+    whole = {name: tuple(compress(column, digests)) for name, column in columns.items()}
+    whole["evidence"] = tuple(filter(None, digests))
+    if row is DecisionRow:
+        checks = _checks(connection, whole["decision_id"])
+        whole["checks"] = tuple(f"[{','.join(checks[id])}]" for id in whole["decision_id"])
+    return whole
 
 
-def _with_the_rest(
-    connection: Connection, row: type[Base], form: _Form, rows: Mapping[str, list[Any]]
-) -> Iterator[tuple[str, Cells]]:
-    """Rows with what else belongs into their entries; those whose evidence is not plain are left out."""
-    at, place = form.columns.index(REST_ON_EVIDENCE[row]), form.columns.index("evidence")
-    digests = digests_at_once(connection, [str(cells[at]) for cells in rows.values()])
-    checks = _checks(connection, list(rows)) if row is DecisionRow else {}
-    for name, cells in rows.items():
-        if (of_it := digests.get(cells[at])) is None:
-            continue
-        cells[place] = f'["{_BETWEEN.join(of_it)}"]'
-        if row is DecisionRow:
-            cells[form.columns.index("checks")] = f"[{','.join(checks[name])}]"
-        yield name, cells
-
-
-def _checks(connection: Connection, decision_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The checks of each decision as JSON, in their order. One that is not plain makes no decision agree."""
-    form = _form(connection, DecisionCheckRow)
+def _checks(connection: Connection, decision_ids: Sequence[Any]) -> dict[str, list[str]]:
+    """The checks of each decision as JSON, in their order."""
+    columns = _columns(connection, DecisionCheckRow, "decision_id", decision_ids, "decision_id, position")
     checks: dict[str, list[str]] = defaultdict(list)
-    for decision_id, *cells in _read(connection, DecisionCheckRow, "decision_id", decision_ids):
-        try:
-            checks[decision_id].append(form.of(cells))
-        except _OTHERWISE:
-            checks[decision_id].append("")
+    # Its id stands in the decision that they are part of.
+    bare = {name: column for name, column in columns.items() if name != "decision_id"}
+    for id, text in zip(columns["decision_id"], _objects(connection, DecisionCheckRow, bare), strict=True):
+        checks[id].append(text)
     return checks
+
+
+def _objects(connection: Connection, row: type[Base], columns: Columns) -> Iterator[str]:
+    """Each row as an object of JSON, its members in the order of their names. Raises one of `_OTHERWISE`."""
+    form, texts = "", list[Sequence[str]]()
+    for name in sorted(columns):
+        column, kind = columns[name], _kinds(row.__tablename__, connection.dialect.name)[name]
+        classes = set(map(type, column))
+        if not classes - {_NOTHING} <= kind.classes:
+            raise Damaged("holds a cell of another kind than its column's")
+        if classes == {_NOTHING}:
+            continue
+        member = f',"{name}":'
+        if _NOTHING in classes:
+            form += "%s"
+            texts.append(["" if cell is None else member + kind.text(cell) for cell in column])
+        else:
+            form += f"{member}%s"
+            texts.append([*map(kind.text, column)])
+    return (f"{{{(form % members)[1:]}}}" for members in zip(*texts, strict=True))
 
 
 # --- cells ---------------------------------------------------------------------------------------------------
 
 
-def _form(connection: Connection, row: type[Base]) -> _Form:
-    return _made(row.__tablename__, connection.dialect.name, row in REST_ON_EVIDENCE)
+class _Kind(NamedTuple):
+    """The classes of a column's cells, and how each becomes JSON."""
+
+    classes: frozenset[type]
+    text: Callable[[Any], str]
 
 
 @cache
-def _made(table: str, dialect: str, rests_on_evidence: bool) -> _Form:
-    converts = {column.name: _convert(column, dialect) for column in Base.metadata.tables[table].columns}
-    if rests_on_evidence:
-        converts["evidence"] = str
-    if table == DecisionRow.__tablename__:
-        converts["checks"] = str
-    if table == DecisionCheckRow.__tablename__:
-        # It stands in its decision.
-        del converts["decision_id"]
-    ordered = tuple(sorted(converts))
-    return _Form(ordered, tuple(f'"{name}":' for name in ordered), tuple(converts[name] for name in ordered))
+def _kinds(table: str, dialect: str) -> Mapping[str, _Kind]:
+    kinds = {column.name: _kind(column, dialect) for column in Base.metadata.tables[table].columns}
+    # These are JSON already.
+    return kinds | dict.fromkeys(("checks", "evidence"), _Kind(frozenset({str}), str))
 
 
-def _convert(column: Column[Any], dialect: str) -> Convert:
+def _kind(column: Column[Any], dialect: str) -> _Kind:
     if isinstance(column.type, Truth):
-        return _truth
+        return _Kind(frozenset({int, bool}), _TRUTHS.__getitem__)
     if isinstance(column.type, Real):
-        return _real
+        return _Kind(frozenset({float}), _real)
     if isinstance(column.type, Integer):
-        return int.__repr__
+        return _Kind(frozenset({int}), int.__repr__)
     if isinstance(column.type, UtcMillis) and dialect != "sqlite":
-        return _moment
+        return _Kind(frozenset({datetime}), _moment)
     # SQLite keeps times as the texts that they are hashed as.
-    return encode_basestring_ascii
-
-
-def _truth(cell: Any) -> str:
-    if cell.__class__ not in {int, bool}:
-        raise TypeError
-    return _TRUTHS[cell]
+    return _Kind(frozenset({str}), encode_basestring_ascii)
 
 
 _TRUTHS: Final = {0: "false", 1: "true"}
 
 
-def _real(cell: Any) -> str:
+def _real(cell: float) -> str:
     return f'"{float.__repr__(cell)}"'
 
 

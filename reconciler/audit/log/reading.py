@@ -23,7 +23,7 @@ _ORDER = {row: "digest" if name == "digest" else "id" for row, name in ENTRIES.i
 
 # One less than 64 bits hold: there is a number behind it.
 HIGHEST_LEAF: Final = 2**63 - 2
-_READ_TOGETHER = 500
+_READ_TOGETHER = 1000
 # All numbers of as many digits fit into 64 bits.
 _MOST_DIGITS = 18
 

@@ -146,7 +146,8 @@ def _in_turn(
                 found.add(f"the log has nothing between its entries {expected - 1} and {leaf.leaf}")
             expected = leaf.leaf + 1
             nodes.update(tree.add(bytes_of(leaf.hash)))
-            roots.note(tree)
+            if tree.size in roots.wanted:
+                roots.note(tree)
         # Behind a gap no entry has its number any more, so no node can agree.
         if tree.size == expected:
             compare_nodes(connection, nodes, found)
@@ -189,15 +190,14 @@ def compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Diffe
     """Compares the interior nodes that these leaves complete with those that are stored."""
     row = LogNodeRow
     by_level: dict[int, list[int]] = defaultdict(list)
-    for node in nodes:
-        by_level[node.level].append(node.position)
-    stored = {
-        Node(level, stored.position): bytes_of(stored.hash)
-        for level, positions in by_level.items()
-        for stored in connection.execute(
-            select(row.position, row.hash).where(row.level == level, row.position.between(positions[0], positions[-1]))
-        )
-    }
+    for level, position in nodes:
+        by_level[level].append(position)
+    # A node is equal to a plain pair, which is made sooner.
+    stored: dict[tuple[int, int], bytes] = {}
+    for level, positions in by_level.items():
+        within = row.level == level, row.position.between(positions[0], positions[-1])
+        for position, hash_ in connection.execute(select(row.position, row.hash).where(*within)):
+            stored[level, position] = bytes_of(hash_)
     for node, hash_ in nodes.items():
         if stored.get(node) != hash_:
             found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")

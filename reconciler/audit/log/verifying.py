@@ -137,7 +137,7 @@ def compare_all_rows(connection: Connection, found: Differences) -> None:
             found.add(not_in_log(row.__tablename__, key))
     for key in evidence_of_nobody(connection, MOST_TOLD):
         found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
-    for sentence in checks_without_decision(connection):
+    for sentence in checks_without_decision(connection, MOST_TOLD):
         found.add(sentence)
     if connection.dialect.name == "sqlite":
         # A row that no index has is not found by it, and an index that has none refuses none.
