@@ -50,7 +50,7 @@ def _introduced(name: str, process: PluginProcess) -> tuple[Code, About]:
         raise PluginError(f"{name} cannot be loaded: its process {fault}") from None
     if refused := code.get("refused") or (about or {}).get("refused"):
         raise PluginError(f"{name} cannot be loaded: {visible(str(refused), 500)}")
-    return _code(name, code), _about(about or {})
+    return _code(name, code), _about(name, about or {})
 
 
 def _code(name: str, answer: Answer) -> Code:
@@ -58,14 +58,13 @@ def _code(name: str, answer: Answer) -> Code:
     return Code(name, *texts)
 
 
-def _about(answer: Answer) -> About:
-    """What was sent by a process in which the plugin has run."""
-    told = answer.get("check")
-    if not isinstance(told, Mapping):
-        raise PluginError("the process of a check did not say what it is")
-    codes = {str(code): str(meaning) for code, meaning in dict(told["codes"]).items()}
-    of, schema = frozenset(map(str, told["of"])), dict(told["schema"])
-    return About(codes, str(told["remedy"]), of, schema, visible(str(told["about"]), 300))
+def _about(name: str, answer: Answer) -> About:
+    """What was sent by a process in which the plugin has run, and so may be anything."""
+    match answer.get("check"):
+        case {"codes": dict(codes), "remedy": str(remedy), "of": list(of), "schema": dict(schema), "about": str(about)}:
+            meanings = {code: str(meaning) for code, meaning in codes.items()}
+            return About(meanings, remedy, frozenset(map(str, of)), schema, visible(about, 300))
+    raise PluginError(f"{name} cannot be loaded: its process did not say what it is")
 
 
 class LoadedPlugin:
@@ -101,7 +100,8 @@ class LoadedPlugin:
         match answer:
             case {"title": str(title), "expected": str(expected), "needs": dict(needs), "doubts": list(doubts)}:
                 shown = visible(title or self.code.check, 300)
-                return Terms(shown, visible(expected, 500), _needs(needs, self.code), tuple(map(str, doubts)))
+                needed = _needs(needs, self.code)
+                return Terms(shown, visible(expected, 500), needed, tuple(visible(str(doubt), 500) for doubt in doubts))
         raise PluginFault("gave an answer that is no title, no expectation or no needs")
 
     def judge(self, value: object, evidence: Mapping[str, Any]) -> Answer:
@@ -124,8 +124,11 @@ class LoadedPlugin:
 
 
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:
+    """Raises PluginFault."""
+    if not all(isinstance(told.get(name), list) for name in _NAMES):
+        raise PluginFault("gave an answer that is no needs")
     names: dict[str, Any] = {name: frozenset(map(str, told[name])) for name in _NAMES}
-    parts: dict[str, Any] = {part: bool(told[part]) for part in _PARTS}
+    parts: dict[str, Any] = {part: bool(told.get(part)) for part in _PARTS}
     asked = NeedsOfPlugin(**names, **parts)
     return Needs(
         metrics=asked.metrics,

@@ -6,9 +6,11 @@ process has no copy of what the product holds in memory, and of its variables on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +56,7 @@ class PluginProcess:
         self._rest = b""
         self._failed_at: deque[float] = deque(maxlen=_FAILURES)
         self._to_start = _TO_START
+        self._asked = 0
 
     def start(self) -> tuple[Answer, Answer | None]:
         """Whose code it has, told before any of it runs, and what the check says of itself; or only why it cannot run.
@@ -65,7 +68,7 @@ class PluginProcess:
         environment = {name: value for name, value in os.environ.items() if name in _VARIABLES}
         self._running = subprocess.Popen(  # noqa: S603  our own module
             [*_COMMAND, self._check], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment, bufsize=0,
+            env=environment, bufsize=0, process_group=0,
         )  # fmt: skip
         for stream in (self._running.stdin, self._running.stdout):
             assert stream is not None  # both are pipes
@@ -88,7 +91,13 @@ class PluginProcess:
 
     def ask(self, question: Mapping[str, Any]) -> Answer:
         """Raises PluginFault."""
-        return self._exchange(json.dumps(question, default=str).encode() + b"\n", self._seconds)
+        self._asked += 1
+        numbered = {**question, "number": self._asked}
+        answer = self._exchange(json.dumps(numbered, default=str).encode() + b"\n", self._seconds)
+        if answer.get("number") != self._asked:
+            # Such as of a process that the check forked: it is about other evidence.
+            raise self._failure("gave an answer to another question")
+        return answer
 
     def end(self) -> None:
         if self._ended is not None:
@@ -149,7 +158,7 @@ class PluginProcess:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Its questions end, and so does it; what does not is killed."""
+    """Its questions end, and so does it; what does not is killed, and what it started, too."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
@@ -158,3 +167,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
