@@ -20,7 +20,13 @@ from reconciler.judging import judge_again
 # What a check finds for want of a value that stored evidence does not have: nobody can tell what would have come of it.
 # A holder that nobody approved, or that is not there, was captured: of that an abstention would have come.
 _CANNOT_TELL: Final = frozenset(
-    {CommonCode.WITHHELD, CommonCode.UNREADABLE, CommonCode.CHECK_ERROR, CommonCode.UNDETERMINED, CommonCode.NOT_OBSERVED}
+    {
+        CommonCode.WITHHELD,
+        CommonCode.UNREADABLE,
+        CommonCode.CHECK_ERROR,
+        CommonCode.UNDETERMINED,
+        CommonCode.NOT_OBSERVED,
+    }
 )
 # Of one check.
 NOT_ASKED = "not asked"

@@ -80,9 +80,7 @@ def judged(
     return Verdict(verdict.by or ("administrator" if call.identity == ADMINISTRATOR else "approver of a tag"))
 
 
-def _judged(
-    call: Call, status: int, changes: Sequence[Change], terms: Terms, written: Collection[Model]
-) -> Verdict:
+def _judged(call: Call, status: int, changes: Sequence[Change], terms: Terms, written: Collection[Model]) -> Verdict:
     left = _counted(changes)
     if not left:
         return Verdict()

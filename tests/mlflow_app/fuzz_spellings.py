@@ -57,7 +57,8 @@ def _version(version: str) -> list[Any]:
 def _word(word: str) -> list[Any]:
     return [
         word.lower(), word.upper(), word.title(), word.swapcase(), f"{word} ", f" {word}", f"{word}\n", f"{word}\u0000",
-        f"{word}\u00a0", f"\ufeff{word}", word.replace("a", "\u0430"), word.replace("i", "\u0131"), word.replace("e", "\u00e9"), f"{word}\u200b", [word], None, "",
+        f"{word}\u00a0", f"\ufeff{word}", word.replace("a", "\u0430"), word.replace("i", "\u0131"),
+        word.replace("e", "\u00e9"), f"{word}\u200b", [word], None, "",
     ]  # fmt: skip
 
 
@@ -68,11 +69,19 @@ def _name(name: str) -> list[Any]:
 def _tags(tags: list[Fields]) -> list[Any]:
     """Tags of what is created, one of them spelled anyhow, and a list that names one twice."""
     *others, last = tags
-    return [*([*others, last | {"key": key}] for key in _word(last["key"])), [*tags, last], [last | {"value": ""}, *tags]]
+    return [
+        *([*others, last | {"key": key}] for key in _word(last["key"])),
+        [*tags, last],
+        [last | {"value": ""}, *tags],
+    ]
 
 
 def _are_keyed(tags: Any) -> bool:
-    return isinstance(tags, list) and bool(tags) and all(isinstance(tag, dict) and isinstance(tag.get("key"), str) for tag in tags)
+    return (
+        isinstance(tags, list)
+        and bool(tags)
+        and all(isinstance(tag, dict) and isinstance(tag.get("key"), str) for tag in tags)
+    )
 
 
 def _flag(flag: bool) -> list[Any]:

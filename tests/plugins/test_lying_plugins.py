@@ -1,4 +1,4 @@
-"""A check of a plugin that lies, forks, or writes its answers itself: it abstains or is not loaded, and never passes."""
+"""A check of a plugin that lies, forks, or writes its answers itself abstains or is not loaded, and never passes."""
 
 from __future__ import annotations
 
@@ -77,12 +77,15 @@ def test_what_fails_or_is_missing_without_a_code_does_not_pass(mine: Load, judge
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1", "1e999", "true", '"1"'])
 def test_a_number_that_the_audit_cannot_hold_is_no_finding(mine: Load, number: str) -> None:
-    numbered = "import json\nwas = json.dumps\n" + f"""
+    numbered = (
+        "import json\nwas = json.dumps\n"
+        + f"""
 def forged(value, **more):
     text = was(value, **more)
     return text.replace('"number": 1.5', '"number": {number}')
 json.dumps = forged
 """
+    )
     [check] = found(mine(source_of("return passed('fine', number=1.5)", head=numbered)), seen())
     assert (check.code, check.observed) == (
         "check_error", "mine of acme-mine 1.0.0 gave an answer that is no finding"

@@ -1,4 +1,4 @@
-"""A decision judged by another policy, on what it was judged on: what nobody can tell, and what an abstention came of."""
+"""A decision judged by another policy on what it was judged on: what is unknown, and what would abstain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ CLOSED = "{window: {hours: '01:00-01:01', zone: UTC}}"
 
 def policy(*checks: str) -> Policy:
     listed = "".join(f"      - {check}\n" for check in checks)
-    return parse_policy(f"version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n{listed}", "p").policy
+    return parse_policy(
+        f"version: 1\nrules:\n  - name: r\n    targets: [Production]\n    require:\n{listed}", "p"
+    ).policy
 
 
 def by(old: Policy, new: Policy, evidence: Evidence, redacted: tuple[str, ...] = ()) -> tuple[str, str, str]:
