@@ -5,6 +5,7 @@ On a real server; what holds the target is asked of it by MLflow's own client.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,10 +50,8 @@ def holds(people: People, candidate: str, target: str) -> list[str]:
     found = []
     for model in (people.model, f"{people.model}-before"):
         people.model, before = model, people.model
-        try:
+        with contextlib.suppress(MlflowException):
             found += [model] if people.holds(candidate, target) else []
-        except MlflowException:
-            pass
         people.model = before
     return found
 

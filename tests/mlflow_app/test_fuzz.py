@@ -1,5 +1,6 @@
 """Thousands of hostile calls to every route that changes something: a holder changes only by an approval, or by a
-recorded act of an administrator, and a protected tag only by a recorded act of an approver or administrator. The witness is outside the product (witness.py); fuzz_calls.py makes the calls.
+recorded act of an administrator, and a protected tag only by a recorded act of an approver or an administrator.
+The witness is outside the product (witness.py); fuzz_calls.py makes the calls.
 
 The same calls are sent with parts of the product taken away, to show that they are hostile and that the witness sees.
 """
