@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -109,18 +110,27 @@ class LoadedPlugin:
         return self._ask({"value": value, "evidence": evidence})
 
     def _ask(self, question: Mapping[str, Any]) -> Answer:
+        """Raises PluginFault, also where it rests."""
+        about = _about_what(question)
+        if self._process.rests(about):
+            raise PluginFault("failed several times within a minute, and is not asked before that is over")
         if not self._process.is_running:
             self._start_again()
-        return self._process.ask(question)
+        return self._process.ask(question, about)
 
     def _start_again(self) -> None:
-        """Raises PluginFault where it rests, or where the code is another by now."""
-        if self._process.rests:
-            raise PluginFault("failed several times within a minute, and is not asked before that is over")
+        """Raises PluginFault where the code is another by now."""
         answer, _ = self._process.start()
         if answer.get("sha256") != self.code.sha256:
             self._process.end()
             raise PluginFault("has other code by now: reload or restart what judges")
+
+
+def _about_what(question: Mapping[str, Any]) -> str:
+    """The same for the same terms and evidence, whenever they are asked about."""
+    evidence = {**question.get("evidence", {}), "now": ""}
+    text = json.dumps([question["value"], evidence], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:

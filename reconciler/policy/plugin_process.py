@@ -37,6 +37,7 @@ _TO_END: Final = 2.0
 # So often may it fail within a minute: a cycle must not wait again and again.
 _FAILURES: Final = 3
 _WITHIN: Final = 60.0
+_REMEMBERED: Final = 1000
 
 Answer = Mapping[str, Any]
 
@@ -57,6 +58,7 @@ class PluginProcess:
         self._failed_at: deque[float] = deque(maxlen=_FAILURES)
         self._to_start = _TO_START
         self._asked = 0
+        self._failed_on: set[str] = set()
 
     def start(self) -> tuple[Answer, Answer | None]:
         """Whose code it has, told before any of it runs, and what the check says of itself; or only why it cannot run.
@@ -83,20 +85,27 @@ class PluginProcess:
     def is_running(self) -> bool:
         return self._running is not None
 
-    @property
-    def rests(self) -> bool:
-        """Whether it failed so often that it is left alone for a while."""
-        full = len(self._failed_at) == _FAILURES
-        return full and time.monotonic() - self._failed_at[0] < _WITHIN
+    def rests(self, about: str) -> bool:
+        """Whether it failed so often that it is left alone for a while.
 
-    def ask(self, question: Mapping[str, Any]) -> Answer:
-        """Raises PluginFault."""
+        The last failure of a minute is kept for what it has not failed at, so that few requests keep no others waiting.
+        """
+        recent = sum(time.monotonic() - at < _WITHIN for at in self._failed_at)
+        return recent >= _FAILURES - (about in self._failed_on)
+
+    def ask(self, question: Mapping[str, Any], about: str) -> Answer:
+        """`about`: the same for questions about the same. Raises PluginFault."""
         self._asked += 1
         numbered = {**question, "number": self._asked}
-        answer = self._exchange(json.dumps(numbered, default=str).encode() + b"\n", self._seconds)
-        if answer.get("number") != self._asked:
-            # Such as of a process that the check forked: it is about other evidence.
-            raise self._failure("gave an answer to another question")
+        try:
+            answer = self._exchange(json.dumps(numbered, default=str).encode() + b"\n", self._seconds)
+            if answer.get("number") != self._asked:
+                # Such as of a process that the check forked: it is about other evidence.
+                raise self._failure("gave an answer to another question")
+        except PluginFault:
+            self._failed_on = {*list(self._failed_on)[: _REMEMBERED - 1], about}
+            raise
+        self._failed_on.discard(about)
         return answer
 
     def end(self) -> None:

@@ -112,6 +112,17 @@ def test_needs_that_are_none_are_a_mistake_at_their_place(mine: Load, needs: str
     assert "mine of acme-mine 1.0.0 gave an answer that is no needs" in str(caught.value)
 
 
+def test_few_requests_at_which_it_fails_do_not_keep_the_others_waiting(mine: Load) -> None:
+    fails = 'if evidence.run.metrics["validation_accuracy"].value > 0.96:\n    os._exit(1)\nreturn passed("fine")'
+    bad, worse, worst, good = seen("0.97"), seen("0.98"), seen("0.99"), seen("0.5")
+    # The last failure of a minute is for what it has not failed at.
+    checks = found(mine(source_of(fails)), bad, worse, bad, worse, good, worst, good)
+    rests = "failed several times within a minute, and is not asked before that is over"
+    assert [check.observed.removeprefix("mine of acme-mine 1.0.0 ") for check in checks] == [
+        "ended before it answered", "ended before it answered", rests, rests, "fine", "ended before it answered", rests
+    ]  # fmt: skip
+
+
 def test_what_it_started_ends_with_it(mine: Load) -> None:
     judge = "import subprocess\nsubprocess.Popen(['sleep', '600'])\nreturn passed('fine')"
     others = serving()
