@@ -192,8 +192,9 @@ def on_protected_tags(model: str) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def test_only_approvers_and_administrators_change_protected_tags(scene: Scene, model: str) -> None:
+def test_only_approvers_and_administrators_change_protected_tags(scene: Scene, name: Name) -> None:
     """bob manages the model where the login knows levels; what is there is told by MLflow's own tables."""
+    model = scene["root"].model(f"tagged-{name()}", versions=2)
     for role, level in (("bob", "MANAGE"), ("mia", "EDIT"), ("svc", "EDIT")):
         scene.grant(role, model, level)
     tier = {"name": model, "key": "tier"}
