@@ -6,6 +6,7 @@ so is a decision of the past that other code judged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -137,7 +138,7 @@ def _found(answer: Mapping[str, Any], code: Code, codes: type[FindingCode]) -> F
     """Raises PluginFault where it is none of the answers that a plugin may give."""
     match answer:
         case {"finding": {"code": str(found), "observed": str(observed), "source": str(where), "number": number,
-                          "missing": bool(missing)}} if number is None or isinstance(number, float):  # fmt: skip
+                          "missing": bool(missing)}} if _is_number(number) and (found or not missing):  # fmt: skip
             source = "; ".join(filter(None, (str(code), where)))
             return Finding(_code(found, code.check, codes), observed, number, source, missing)
         case {"absent": [str(absent), str(detail)]} if absent in set(AbsenceCode):
@@ -148,6 +149,11 @@ def _found(answer: Mapping[str, Any], code: Code, codes: type[FindingCode]) -> F
         if isinstance(why := answer.get(kind), str):
             return Finding(not_told, why, source=str(code), unreadable=True)
     raise PluginFault("gave an answer that is no finding")
+
+
+def _is_number(number: object) -> bool:
+    """Whether the audit has room for it: JSON as Python reads it also has NaN and infinity."""
+    return number is None or (isinstance(number, float) and math.isfinite(number))
 
 
 def _code(found: str, check: str, codes: type[FindingCode]) -> FindingCode:

@@ -83,12 +83,19 @@ def passed(observed: str, *, number: float | None = None, source: str = "") -> F
 
 
 def failed(code: str, observed: str, *, number: float | None = None, source: str = "") -> Finding:
-    return Finding(code, observed, number, source)
+    return Finding(_said(code), observed, number, source)
 
 
 def missing(code: str, observed: str, *, source: str = "") -> Finding:
     """A value is not there, and may still come."""
-    return Finding(code, observed, None, source, missing=True)
+    return Finding(_said(code), observed, None, source, missing=True)
+
+
+def _said(code: str) -> str:
+    """Without a code it would pass. Raises ValueError."""
+    if not code:
+        raise ValueError("what does not pass needs one of the check's codes")
+    return code
 
 
 class Check(ABC, Generic[T]):

@@ -35,7 +35,7 @@ class Unusable(Exception):
 def main(name: str) -> int:
     questions, answers = _streams()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # They reach the whole group; this process ends when its questions do.
+        # They reach the whole unit; this process ends when its questions do.
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
@@ -74,13 +74,14 @@ def _introduced(name: str, questions: BinaryIO) -> Iterator[Answer]:
             "sha256": package.sha256,
         }
         package.import_it()
-        served = Served(_made(name, entry))
+        served = Served(_made(name, entry, package))
         yield served.about()
     except (Unusable, CannotVouch, OSError) as error:
         yield {"refused": _one_line(str(error))}
         return
-    for question in questions:
-        yield served.answer(json.loads(question))
+    for line in questions:
+        question = json.loads(line)
+        yield served.answer(question) | {"number": question["number"]}
 
 
 def _entry(name: str) -> EntryPoint:
@@ -95,13 +96,16 @@ def _entry(name: str) -> EntryPoint:
     return named[0][1]
 
 
-def _made(name: str, entry: EntryPoint) -> Check[Any]:
+def _made(name: str, entry: EntryPoint, package: Package) -> Check[Any]:
     try:
         made = entry.load()()
     except BaseException as error:  # noqa: BLE001  a package of others may raise anything, SystemExit too
         raise Unusable(f"{entry.value} cannot be loaded: {_said(error)}") from None
     if not isinstance(made, Check):
         raise Unusable(f"{entry.value} is not a subclass of reconciler.plugins.Check")
+    if not package.has(where := type(made).__module__):
+        # Another class of that module would be another check under the same digest.
+        raise Unusable(f"{entry.value} is a class of {where}, which is not in {package.name}: name that module instead")
     if getattr(made, "name", None) != name:
         raise Unusable(f"{entry.value} has the name {getattr(made, 'name', None)!r}: make it that of its entry point")
     return made

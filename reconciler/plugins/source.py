@@ -59,6 +59,10 @@ class Package:
                 raise CannotVouch(f"{self.name} has a file with the name {name!r}")
             yield name, data
 
+    def has(self, module: str) -> bool:
+        """Whether this module is one of the package's, by its name."""
+        return f"{module}.".startswith(f"{self.name}.")
+
     def import_it(self) -> None:
         """From now on its modules are what was read."""
         sys.meta_path.insert(0, _Finder(self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def _introduced(name: str, process: PluginProcess) -> tuple[Code, About]:
         raise PluginError(f"{name} cannot be loaded: its process {fault}") from None
     if refused := code.get("refused") or (about or {}).get("refused"):
         raise PluginError(f"{name} cannot be loaded: {visible(str(refused), 500)}")
-    return _code(name, code), _about(about or {})
+    return _code(name, code), _about(name, about or {})
 
 
 def _code(name: str, answer: Answer) -> Code:
@@ -77,14 +78,13 @@ def _code(name: str, answer: Answer) -> Code:
     return Code(name, *texts)
 
 
-def _about(answer: Answer) -> About:
-    """What was sent by a process in which the plugin has run."""
-    told = answer.get("check")
-    if not isinstance(told, Mapping):
-        raise PluginError("the process of a check did not say what it is")
-    codes = {str(code): str(meaning) for code, meaning in dict(told["codes"]).items()}
-    of, schema = frozenset(map(str, told["of"])), dict(told["schema"])
-    return About(codes, str(told["remedy"]), of, schema, visible(str(told["about"]), 300))
+def _about(name: str, answer: Answer) -> About:
+    """What was sent by a process in which the plugin has run, and so may be anything."""
+    match answer.get("check"):
+        case {"codes": dict(codes), "remedy": str(remedy), "of": list(of), "schema": dict(schema), "about": str(about)}:
+            meanings = {code: str(meaning) for code, meaning in codes.items()}
+            return About(meanings, remedy, frozenset(map(str, of)), schema, visible(about, 300))
+    raise PluginError(f"{name} cannot be loaded: its process did not say what it is")
 
 
 class LoadedPlugin:
@@ -120,7 +120,12 @@ class LoadedPlugin:
         match answer:
             case {"title": str(title), "expected": str(expected), "needs": dict(needs), "doubts": list(doubts)}:
                 shown = visible(title or self.code.check, 300)
+<<<<<<< HEAD
                 return Terms(shown, visible(expected, 500), self._needs_in(needs), tuple(map(str, doubts)))
+=======
+                needed = _needs(needs, self.code)
+                return Terms(shown, visible(expected, 500), needed, tuple(visible(str(doubt), 500) for doubt in doubts))
+>>>>>>> h3
         raise PluginFault("gave an answer that is no title, no expectation or no needs")
 
     def _needs_in(self, told: Mapping[str, Any]) -> Needs:
@@ -135,25 +140,42 @@ class LoadedPlugin:
         return self._ask({"value": value, "evidence": evidence})
 
     def _ask(self, question: Mapping[str, Any]) -> Answer:
+        """Raises PluginFault, also where it rests."""
+        about = _about_what(question)
+        if self._process.rests(about):
+            raise PluginFault("failed several times within a minute, and is not asked before that is over")
         if not self._process.is_running:
             self._start_again()
-        return self._process.ask(question)
+        return self._process.ask(question, about)
 
     def _start_again(self) -> None:
-        """Raises PluginFault where it rests, or where the code is another by now."""
-        if self._process.rests:
-            raise PluginFault("failed several times within a minute, and is not asked before that is over")
+        """Raises PluginFault where the code is another by now."""
         answer, _ = self._process.start()
         if answer.get("sha256") != self.code.sha256:
             self._process.end()
             raise PluginFault("has other code by now: reload or restart what judges")
 
 
+def _about_what(question: Mapping[str, Any]) -> str:
+    """The same for the same terms and evidence, whenever they are asked about."""
+    evidence = {**question.get("evidence", {}), "now": ""}
+    text = json.dumps([question["value"], evidence], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:
+    """Raises PluginFault."""
+    if not all(isinstance(told.get(name), list) for name in _NAMES):
+        raise PluginFault("gave an answer that is no needs")
     names: dict[str, Any] = {name: frozenset(map(str, told[name])) for name in _NAMES}
+<<<<<<< HEAD
     parts: dict[str, Any] = {part: bool(told[part]) for part in _PARTS}
     asked = NeedsOfPlugin(**names, **parts, steps=frozenset(map(int, told["steps"])))
     held = frozenset(map(Target.parse, asked.held))
+=======
+    parts: dict[str, Any] = {part: bool(told.get(part)) for part in _PARTS}
+    asked = NeedsOfPlugin(**names, **parts)
+>>>>>>> h3
     return Needs(
         # A history is read of what the run shows of the metric.
         metrics=asked.metrics | asked.histories,

@@ -6,9 +6,11 @@ process has no copy of what the product holds in memory, and of its variables on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +37,7 @@ _TO_END: Final = 2.0
 # So often may it fail within a minute: a cycle must not wait again and again.
 _FAILURES: Final = 3
 _WITHIN: Final = 60.0
+_REMEMBERED: Final = 1000
 
 Answer = Mapping[str, Any]
 
@@ -54,6 +57,8 @@ class PluginProcess:
         self._rest = b""
         self._failed_at: deque[float] = deque(maxlen=_FAILURES)
         self._to_start = _TO_START
+        self._asked = 0
+        self._failed_on: set[str] = set()
 
     def start(self) -> tuple[Answer, Answer | None]:
         """Whose code it has, told before any of it runs, and what the check says of itself; or only why it cannot run.
@@ -65,7 +70,7 @@ class PluginProcess:
         environment = {name: value for name, value in os.environ.items() if name in _VARIABLES}
         self._running = subprocess.Popen(  # noqa: S603  our own module
             [*_COMMAND, self._check], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment, bufsize=0,
+            env=environment, bufsize=0, process_group=0,
         )  # fmt: skip
         for stream in (self._running.stdin, self._running.stdout):
             assert stream is not None  # both are pipes
@@ -80,15 +85,28 @@ class PluginProcess:
     def is_running(self) -> bool:
         return self._running is not None
 
-    @property
-    def rests(self) -> bool:
-        """Whether it failed so often that it is left alone for a while."""
-        full = len(self._failed_at) == _FAILURES
-        return full and time.monotonic() - self._failed_at[0] < _WITHIN
+    def rests(self, about: str) -> bool:
+        """Whether it failed so often that it is left alone for a while.
 
-    def ask(self, question: Mapping[str, Any]) -> Answer:
-        """Raises PluginFault."""
-        return self._exchange(json.dumps(question, default=str).encode() + b"\n", self._seconds)
+        The last failure of a minute is kept for what it has not failed at, so that few requests keep no others waiting.
+        """
+        recent = sum(time.monotonic() - at < _WITHIN for at in self._failed_at)
+        return recent >= _FAILURES - (about in self._failed_on)
+
+    def ask(self, question: Mapping[str, Any], about: str) -> Answer:
+        """`about`: the same for questions about the same. Raises PluginFault."""
+        self._asked += 1
+        numbered = {**question, "number": self._asked}
+        try:
+            answer = self._exchange(json.dumps(numbered, default=str).encode() + b"\n", self._seconds)
+            if answer.get("number") != self._asked:
+                # Such as of a process that the check forked: it is about other evidence.
+                raise self._failure("gave an answer to another question")
+        except PluginFault:
+            self._failed_on = {*list(self._failed_on)[: _REMEMBERED - 1], about}
+            raise
+        self._failed_on.discard(about)
+        return answer
 
     def end(self) -> None:
         if self._ended is not None:
@@ -149,7 +167,7 @@ class PluginProcess:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Its questions end, and so does it; what does not is killed."""
+    """Its questions end, and so does it; what does not is killed, and what it started, too."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
@@ -158,3 +176,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

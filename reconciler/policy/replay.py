@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from reconciler.domain.agreement import Recorded
 from reconciler.domain.captured import as_captured
-from reconciler.domain.codes import ReasonCode
+from reconciler.domain.codes import CommonCode
 from reconciler.domain.engine import ENGINE
 from reconciler.domain.evidence import Evidence, Needs
 from reconciler.domain.policy import Policy
@@ -16,8 +17,17 @@ from reconciler.domain.request import Request
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind
 from reconciler.judging import judge_again
 
-# Abstentions for want of a value that stored evidence does not have: nobody can tell what would have come of it.
-_CANNOT_TELL = frozenset({ReasonCode.WITHHELD, ReasonCode.UNREADABLE, ReasonCode.UNDETERMINED, ReasonCode.NOT_OBSERVED})
+# What a check finds for want of a value that stored evidence does not have: nobody can tell what would have come of it.
+# A holder that nobody approved, or that is not there, was captured: of that an abstention would have come.
+_CANNOT_TELL: Final = frozenset(
+    {
+        CommonCode.WITHHELD,
+        CommonCode.UNREADABLE,
+        CommonCode.CHECK_ERROR,
+        CommonCode.UNDETERMINED,
+        CommonCode.NOT_OBSERVED,
+    }
+)
 # Of one check.
 NOT_ASKED = "not asked"
 
@@ -78,7 +88,7 @@ def replayed(judging: Judging, new: Policy) -> Replayed:
     """What the new policy says, by today's engine and as of then."""
     would = _judged(judging, new)
     if _cannot_be_told(would):
-        return Replayed(Change.UNKNOWN, why=_first_unknown(would))
+        return Replayed(Change.UNKNOWN, why=_told(next(_untold(would))))
     if _effect(would) == _recorded_effect(judging.recorded):
         return Replayed(Change.SAME)
     checks = tuple(_changed_checks(judging.recorded, would))
@@ -111,11 +121,17 @@ def _recorded_effect(recorded: Recorded) -> tuple[str, bool]:
 
 
 def _cannot_be_told(verdict: Verdict) -> bool:
-    return verdict.kind is VerdictKind.ABSTAIN and verdict.reason_code in _CANNOT_TELL
+    return verdict.kind is VerdictKind.ABSTAIN and any(True for _ in _untold(verdict))
 
 
-def _first_unknown(verdict: Verdict) -> str:
-    return next((_told(check) for check in verdict.deciding if check.result is Result.UNKNOWN), "")
+def _untold(verdict: Verdict) -> Iterator[CheckResult]:
+    """The checks that decide, and could not be told; of alternatives the whole, where one of its parts could not."""
+    whole = None
+    for check in verdict.checks:
+        if check.role is not Role.PART:
+            whole = check if check.role is Role.DECIDES and check.result is Result.UNKNOWN else None
+        if whole is not None and check.result is Result.UNKNOWN and check.code in _CANNOT_TELL:
+            yield whole
 
 
 def _told(check: CheckResult) -> str:

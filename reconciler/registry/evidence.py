@@ -132,7 +132,7 @@ class EvidenceReader:
 
     def _logged_models(self, ids: Sequence[str]) -> dict[str, Found]:
         found = self._many.found(ids, self.search_logged_models)
-        return found | {id: self._get_logged_model(id) for id in ids if id not in found}
+        return found | self._many.each([id for id in ids if id not in found], self.read_logged_model, _no_logged_model)
 
     def search_logged_models(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
         body = {
@@ -143,14 +143,15 @@ class EvidenceReader:
         rows = rows_of(self._tracking.search(f"{API}/logged-models/search", body), "models")
         return {str(info_of(row).get("model_id")): row for row in rows}
 
-    def _get_logged_model(self, id: str) -> Found:
-        detail = f"the version was made from logged model {visible_name(id)}, which does not exist"
-        return answered(lambda: self.read_logged_model(id), Absent(AbsenceCode.LOGGED_MODEL_GONE, detail))
-
     def read_logged_model(self, id: str) -> Found:
         """Raises NotFound if it does not exist."""
         model: Row = member_of(self._tracking.get(f"{API}/logged-models/{id}"), "model", dict, "'model'")
         return model
+
+
+def _no_logged_model(id: str) -> Absent:
+    detail = f"the version was made from logged model {visible_name(id)}, which does not exist"
+    return Absent(AbsenceCode.LOGGED_MODEL_GONE, detail)
 
 
 def _run_ids(versions: Mapping[str, object], wanted: Sequence[tuple[Listed, Needs]]) -> list[str]:

@@ -1,4 +1,8 @@
-"""Read many runs or logged models at once, by searches for their ids."""
+"""Read many runs or logged models at once, by searches for their ids.
+
+A run may have so many metrics that its server takes minutes to show it, or that it is larger than a reply may be. It
+must not keep the others from being judged: whoever asked for it put it among them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from reconciler.domain.evidence import Absent, Unreadable
-from reconciler.ports import Invalid, NotFound, RegistryError
+from reconciler.ports import NotFound, RegistryError
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import rows_in_pages
 from reconciler.registry.transport import Transport
@@ -21,6 +25,12 @@ _MANY_EXPERIMENTS = 2000
 Found = Mapping[str, Any] | Absent | Unreadable
 # Finds rows by ids and the ids of experiments.
 Search = Callable[[Sequence[str], Sequence[str]], dict[str, Found]]
+# Reads one by its id. Raises RegistryError; NotFound where there is none.
+Read = Callable[[str], Found]
+
+# So many that do not come are waited for, each as long as a call may take; then the server is taken to be ill.
+_UNANSWERED = 3
+_REMEMBERED = 1000
 
 
 class Many:
@@ -29,9 +39,12 @@ class Many:
     def __init__(self, tracking: Transport) -> None:
         self._tracking = tracking
         self._experiments: list[str] | None = None
+        # Ids of what did not come when it was read by itself. It is left out of searches, and read last.
+        self._heavy: set[str] = set()
 
     def found(self, ids: Sequence[str], search: Search) -> dict[str, Found]:
         """What searches find of `ids`. The ids that are missing from the result must be read one by one."""
+        ids = [id for id in ids if id not in self._heavy]
         if len(ids) < 2:
             return {}
         found: dict[str, Found] = {}
@@ -47,11 +60,35 @@ class Many:
                     found |= search(chunk, experiments)
                 if not known:
                     break
-        except (TooLarge, Invalid, NotFound):
+        except RegistryError:
+            # One of them may be why.
             return found
-        except RegistryError as error:
-            return {id: Unreadable(str(error)) for id in ids} | found
         return found
+
+    def each(self, ids: Iterable[str], read: Read, absent: Callable[[str], Absent]) -> dict[str, Found]:
+        """Each read by itself. After several that do not come the others are given up, as when a server is down."""
+        found: dict[str, Found] = {}
+        unanswered: list[str] = []
+        for id in sorted(ids, key=self._heavy.__contains__):
+            if len(unanswered) >= _UNANSWERED:
+                found[id] = Unreadable(unanswered[-1])
+                continue
+            try:
+                found[id] = read(id)
+                self._heavy.discard(id)
+            except NotFound:
+                found[id] = absent(id)
+            except RegistryError as error:
+                found[id] = Unreadable(str(error))
+                self._remember(id)
+                # What is too large does come.
+                unanswered += [] if isinstance(error, TooLarge) else [str(error)]
+        return found
+
+    def _remember(self, id: str) -> None:
+        if len(self._heavy) >= _REMEMBERED:
+            self._heavy.clear()
+        self._heavy.add(id)
 
     def _experiment_ids(self, refresh: bool) -> list[str]:
         """Every experiment's id, remembered: a search for runs must name the experiments to search."""

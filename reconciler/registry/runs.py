@@ -49,7 +49,7 @@ class Runs:
             if isinstance(row, Mapping):
                 self._outputs = _Outputs.READ_ONE_BY_ONE if shows_outputs(row) else _Outputs.NOWHERE
         # A search shows only what the account may see, so it cannot prove that a run does not exist. A read can.
-        return found | {id: self._get(id) for id in ids if id not in found}
+        return found | self._many.each([id for id in ids if id not in found], self.get, _absent)
 
     def search(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
         body = {
@@ -62,11 +62,14 @@ class Runs:
         return {str(info_of(row).get("run_id")): row for row in rows}
 
     def _get(self, id: str) -> Found:
-        absent = Absent(AbsenceCode.RUN_NOT_FOUND, f"run {visible_name(id)} does not exist")
-        return answered(lambda: self.get(id), absent)
+        return answered(lambda: self.get(id), _absent(id))
 
     def get(self, id: str) -> Found:
         """Raises NotFound if it does not exist."""
         answer = self._tracking.get(f"{API}/runs/get", {"run_id": id})
         run: Row = member_of(answer, "run", dict, "'run'")
         return run
+
+
+def _absent(id: str) -> Absent:
+    return Absent(AbsenceCode.RUN_NOT_FOUND, f"run {visible_name(id)} does not exist")

@@ -85,9 +85,13 @@ def auth_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("auth") / "mlflow-server.log"
 
 
+# On the server of each login.
+PROTECTED = {"TRANSITION_REQUESTS_PROTECTED_TAGS": "tier,validated.at"}
+
+
 @pytest.fixture(scope="session")
 def auth_uri(auth_log: Path) -> Iterator[str]:
-    with basic_auth_server(auth_log.parent) as uri:
+    with basic_auth_server(auth_log.parent, **PROTECTED) as uri:
         yield uri
 
 

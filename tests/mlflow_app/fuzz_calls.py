@@ -219,7 +219,7 @@ class _Caller:
 
 
 def _models(place: Place) -> list[str]:
-    return [name + place.suffix for name in ("fraud", "score", "greeting", "free")]
+    return [name + place.suffix for name in ("fraud", "score", "tagged", "greeting", "free")]
 
 
 _TEXTS: dict[str, Callable[[Place], list[str]]] = {
@@ -232,8 +232,8 @@ _TEXTS: dict[str, Callable[[Place], list[str]]] = {
     "experiment_id": lambda place: [place.experiment],
     "experiment_ids": lambda place: [place.experiment],
     "model_id": lambda place: [place.logged_model],
-    "key": lambda place: ["transition_request.stage.Production", "note", "mlflow.prompt.is_prompt"],
-    "tag_key": lambda place: ["note", "transition_request.stage.Production"],
+    "key": lambda place: ["transition_request.stage.Production", "tier", "note", "mlflow.prompt.is_prompt"],
+    "tag_key": lambda place: ["note", "tier", "transition_request.stage.Production"],
     "value": lambda place: ["x", '{"id": "forged"}'],
     "path": lambda place: ["model/MLmodel", place.run_path],
     "artifact_path": lambda place: [f"{place.run_path}/MLmodel", place.run_path],

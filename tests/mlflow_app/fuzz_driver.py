@@ -29,9 +29,18 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from tests.mlflow_app.fuzz_calls import Call, Scene, make_calls
-from tests.mlflow_app.fuzz_judge import Verdict, counted, judged
+from tests.mlflow_app.fuzz_judge import Terms, Verdict, counted, judged
 from tests.mlflow_app.fuzz_routes import routes_of
-from tests.mlflow_app.fuzz_world import ADMINISTRATOR, APPROVER, MANAGER, PASSWORD, PROTECTED, World, auth_config
+from tests.mlflow_app.fuzz_world import (
+    ADMINISTRATOR,
+    APPROVER,
+    MANAGER,
+    PASSWORD,
+    PROTECTED,
+    PROTECTED_KEYS,
+    World,
+    auth_config,
+)
 from tests.mlflow_app.witness import Change, FileWitness, Witness
 
 PREFIX = "/behind/a-prefix"
@@ -60,6 +69,10 @@ class Mode:
         return [MANAGER, ADMINISTRATOR] if self.managers_approve else [APPROVER]
 
     @property
+    def terms(self) -> Terms:
+        return Terms(self.approvers, protects_tags=self.login)
+
+    @property
     def template(self) -> str:
         return "-".join(
             ["world", *(["workspaces"] if self.workspaces else []), *(["objects"] if self.object_store else [])]
@@ -86,6 +99,8 @@ class Seen:
     changes: list[Change]
     verdict: Verdict
     answer: str = ""
+    # What of the changes is protected on this server.
+    left: list[Change] = field(default_factory=list)
 
 
 @dataclass
@@ -115,7 +130,7 @@ class Outcome:
         self.families.append(call.family)
         self.endpoints.append(call.endpoint)
         self.identities.append(call.identity)
-        left = counted(seen.changes)
+        left = seen.left
         if left:
             self.changed[call.number] = "; ".join(sorted({f"{change.thing} {change.kind}" for change in left}))
             self.shown[call.number] = call.shown()
@@ -180,6 +195,7 @@ def operator_variables(mode: Mode, directory: Path, uri: str) -> dict[str, str]:
             "MLFLOW_AUTH_CONFIG_PATH": str(auth_config(directory, mode.workspaces)),
             "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of this test",
+            "TRANSITION_REQUESTS_PROTECTED_TAGS": ",".join(PROTECTED_KEYS),
         }
         variables |= {} if mode.managers_approve else {"TRANSITION_REQUESTS_APPROVERS": APPROVER}
     return variables
@@ -357,8 +373,10 @@ class Trial:
             status, answer = send(call)
             moved = self._files.changes()
             changes = [*self._witness.changes(), *moved]
-            verdict = judged(call, status, changes, self._mode.approvers, self._written())
-            yield Seen(call, status, changes, verdict, answer[:600])
+            terms = self._mode.terms
+            verdict = judged(call, status, changes, terms, self._written())
+            left = counted(changes, terms.protects_tags)
+            yield Seen(call, status, changes, verdict, answer[:600], left)
             self._restore(status < 400 or bool(changes), bool(moved))
 
     def _restore(self, changed: bool, moved: bool) -> None:
@@ -369,14 +387,17 @@ class Trial:
             if self._login is not None:
                 self._login.restore()
 
-    def _written(self) -> set[tuple[str, str]]:
-        """The models of the administrator's acts that the app has recorded since the last call of this method."""
+    def _written(self) -> dict[str, set[tuple[str, str]]]:
+        """The models of the direct acts that the app has recorded since the last call of this method, by who acted."""
         if not self._has_history:
-            return set()
-        new = f"number > {self._last} AND decider = '{ADMINISTRATOR}' AND what = 'changed'"
-        rows = self._witness.rows(f"SELECT number, workspace, model FROM {HISTORY} WHERE {new}")
-        self._last = max((number for number, _, _ in rows), default=self._last)
-        return {(workspace, model) for _, workspace, model in rows}
+            return {}
+        new = f"number > {self._last} AND what = 'changed'"
+        rows = self._witness.rows(f"SELECT number, decider, workspace, model FROM {HISTORY} WHERE {new}")
+        self._last = max((number for number, *_ in rows), default=self._last)
+        written: dict[str, set[tuple[str, str]]] = {}
+        for _, decider, workspace, model in rows:
+            written.setdefault(decider, set()).add((workspace, model))
+        return written
 
 
 def relocate(database: Path, template: Path, directory: Path) -> None:

@@ -6,16 +6,18 @@ bytes; the rest are the fields of the call.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
-from tests.mlflow_app.fuzz_world import EDITOR, READER, Place
+from tests.mlflow_app.fuzz_world import EDITOR, PROTECTED_KEYS, READER, Place
 
 Intent = dict[str, Any]
 
 _FILES = ("MLmodel", "model.pkl", "data/weights.bin", "new-file", "MLmodel/below")
 _REQUEST, _DECISION = "transition_request.stage.Production", "transition_decision.stage.Production"
 _PROMPT_KEY = "mlflow.prompt.is_prompt"
+_TIER, _VALIDATED = ({"key": key, "value": value} for key, value in PROTECTED_KEYS.items())
 
 
 def intents(endpoint: str, place: Place) -> list[Intent]:
@@ -71,17 +73,21 @@ def _alias_deletions(place: Place) -> list[Intent]:
 
 
 def _deletions(place: Place) -> list[Intent]:
-    which = (("fraud", "2"), ("score", "1"), ("greeting", "1"), ("fraud", "1"), ("direct", "1"), ("free", "1"))
+    which = (
+        ("fraud", "2"), ("score", "1"), ("tagged", "1"), ("greeting", "1"), ("fraud", "1"), ("direct", "1"),
+        ("free", "1"), ("tagged", "2"),
+    )  # fmt: skip
     return [_of(place, name, version) for name, version in which]
 
 
 def _model_deletions(place: Place) -> list[Intent]:
-    return [_of(place, name) for name in ("fraud", "score", "greeting", "direct", "free")]
+    return [_of(place, name) for name in ("fraud", "tagged", "score", "greeting", "direct", "free")]
 
 
 def _renames(place: Place) -> list[Intent]:
     return [
         _of(place, "fraud", new_name="fraud else"),
+        _of(place, "tagged", new_name="untagged"),
         _of(place, "score", new_name="fraud"),
         _of(place, "score", new_name="score else"),
         _of(place, "greeting", new_name="goodbye"),
@@ -94,7 +100,21 @@ def _tags(place: Place) -> list[Intent]:
     keys = (_REQUEST, _DECISION, "transition_request.alias.champion", "transition_decision.alias.champion", "note")
     which = (("fraud", "3"), ("fraud", "2"), ("free", "1"), ("score", "2"))
     value = '{"id": "forged", "requester": "rita", "requested_at": "2026-01-02T03:04:05.000Z", "comment": "x"}'
-    return [_of(place, name, version, key=key, value=value) for name, version in which for key in keys]
+    ours = [_of(place, name, version, key=key, value=value) for name, version in which for key in keys]
+    on = (("tagged", "1"), ("tagged", "2"), ("fraud", "2"), ("greeting", "1"))
+    protected = [_of(place, name, version, **tag | _at(tag)) for name, version in on for tag in (_VALIDATED, _TIER)]
+    return _alternately(protected, ours)
+
+
+def _at(tag: Intent) -> Intent:
+    """Now another value, so that it is a change where the tag is there."""
+    return {"value": "2026-11-30"} if tag is _VALIDATED else {"value": "2"}
+
+
+def _alternately(some: list[Intent], others: list[Intent]) -> list[Intent]:
+    """Plain calls take the first of them."""
+    both = itertools.chain.from_iterable(itertools.zip_longest(some, others))
+    return [intent for intent in both if intent is not None]
 
 
 def _tag_deletions(place: Place) -> list[Intent]:
@@ -106,7 +126,10 @@ def _new_versions(place: Place) -> list[Intent]:
     return [
         _of(place, "fraud", source=source, run_id=place.run, tags=[{"key": _REQUEST, "value": "forged"}]),
         _of(place, "fraud", source=source, run_id=place.run, tags=[{"key": _DECISION, "value": "Approved"}]),
+        _of(place, "tagged", source="s3://bucket/x", tags=[_VALIDATED]),
         _of(place, "free", source="s3://bucket/x", tags=[{"key": _REQUEST.upper(), "value": "forged"}]),
+        _of(place, "free", source="s3://bucket/x", tags=[{"key": "note", "value": "x"}, _TIER, _VALIDATED]),
+        _of(place, "greeting", source="prompt-template", tags=[{"key": _PROMPT_KEY, "value": "true"}, _VALIDATED]),
         _of(place, "free", source=f"models:/{place.logged_model}", model_id=place.logged_model),
         _of(place, "fraud", source=source, run_id=place.run),
         _of(place, "free", source="s3://bucket/x", tags=[{"key": _PROMPT_KEY, "value": "true"}]),
@@ -116,6 +139,11 @@ def _new_versions(place: Place) -> list[Intent]:
 def _model_tags(place: Place) -> list[Intent]:
     return [
         _of(place, "fraud", key=_PROMPT_KEY, value="true"),
+        _of(place, "tagged", key="tier", value="2"),
+        _of(place, "free", key="tier", value="2"),
+        _of(place, "greeting", key="tier", value="2"),
+        _of(place, "tagged", key="tier", value=""),
+        _of(place, "tagged", key=_PROMPT_KEY, value="true"),
         _of(place, "score", key=_PROMPT_KEY, value="true"),
         _of(place, "greeting", key=_PROMPT_KEY, value="false"),
         _of(place, "fraud", key="note", value="true"),
@@ -125,6 +153,7 @@ def _model_tags(place: Place) -> list[Intent]:
 def _model_tag_deletions(place: Place) -> list[Intent]:
     return [
         _of(place, "greeting", key=_PROMPT_KEY),
+        _of(place, "tagged", key="tier"),
         _of(place, "fraud", key="note"),
         _of(place, "fraud", key=_PROMPT_KEY),
     ]
@@ -150,7 +179,15 @@ def _model_descriptions(place: Place) -> list[Intent]:
 
 def _new_models(place: Place) -> list[Intent]:
     prompt = [{"key": _PROMPT_KEY, "value": "true"}]
-    return [_of(place, "fraud"), _of(place, "new", tags=prompt), _of(place, "fraud", tags=prompt), _of(place, "FRAUD")]
+    return [
+        _of(place, "new", tags=[_TIER]),
+        _of(place, "fraud"),
+        _of(place, "new", tags=prompt),
+        _of(place, "new", tags=[*prompt, _TIER, {"key": "note", "value": "x"}]),
+        _of(place, "fraud", tags=prompt),
+        _of(place, "tagged", tags=[{"key": "tier", "value": "2"}]),
+        _of(place, "FRAUD"),
+    ]
 
 
 # --- requests ------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""Whether the changes that the witness saw after a call are allowed: by an approval, or as a recorded act."""
+"""Whether the changes that the witness saw after a call are allowed: by an approval, or as a recorded act of an
+administrator, or of an approver on a protected tag."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.mlflow_app.fuzz_calls import Call
@@ -13,6 +14,7 @@ from tests.mlflow_app.witness import Change
 _REQUEST, _DECISION = "transition_request.", "transition_decision."
 # Workspace and name.
 Model = tuple[str, str]
+_PROTECTED_TAG = "protected tag"
 _OF_MODELS = ("version", "alias", "tag", "model", "prompt tag")
 _COUNTED = (*_OF_MODELS, "run", "logged model", "experiment", "file")
 
@@ -25,8 +27,26 @@ class Verdict:
     wrong: str = ""
 
 
-def counted(changes: Sequence[Change]) -> list[Change]:
+@dataclass(frozen=True)
+class Terms:
+    """What a server allows.
+
+    Attributes:
+        approvers: None: every caller may decide.
+        protects_tags: whether it protects tags.
+    """
+
+    approvers: Sequence[str] | None
+    protects_tags: bool
+
+
+def counted(changes: Sequence[Change], protects_tags: bool) -> list[Change]:
     """The changes of protected things, without our tags that were deleted or moved with an unprotected model."""
+    tags = [change for change in changes if protects_tags and change.thing == _PROTECTED_TAG]
+    return [*tags, *_counted(changes)]
+
+
+def _counted(changes: Sequence[Change]) -> list[Change]:
     gone = {_model(change) for change in changes if change.free and _is_whole(change)}
     kept = [change for change in changes if change.thing in _COUNTED]
     return [change for change in kept if not (_model(change) in gone and _falls_or_moves(change))]
@@ -44,11 +64,24 @@ def _falls_or_moves(change: Change) -> bool:
 
 
 def judged(
-    call: Call, status: int, changes: Sequence[Change], approvers: Sequence[str] | None, written: Collection[Model]
+    call: Call, status: int, changes: Sequence[Change], terms: Terms, written: Mapping[str, Collection[Model]]
 ) -> Verdict:
-    """`approvers` None: every caller may decide. `written`: models on which the app has recorded an administrator's
-    act in its own table since the previous call."""
-    left = counted(changes)
+    """`written`: the models on which the app has recorded a direct act in its own table since the previous call, by
+    who acted."""
+    verdict = _judged(call, status, changes, terms, written.get(ADMINISTRATOR, ()))
+    left = counted(changes, terms.protects_tags)
+    tags = {_model(change) for change in left if change.thing == _PROTECTED_TAG}
+    if not tags or verdict.wrong:
+        return verdict
+    if call.identity not in {ADMINISTRATOR, *(terms.approvers or ())}:
+        return Verdict(wrong=f"{call.identity or 'nobody'} changed a protected tag")
+    if not tags <= set(written.get(call.identity, ())):
+        return Verdict(wrong="a change of a protected tag that is not recorded")
+    return Verdict(verdict.by or ("administrator" if call.identity == ADMINISTRATOR else "approver of a tag"))
+
+
+def _judged(call: Call, status: int, changes: Sequence[Change], terms: Terms, written: Collection[Model]) -> Verdict:
+    left = _counted(changes)
     if not left:
         return Verdict()
     recorded = _all_recorded(left, {*written, *(_model(change) for change in changes if _is_decision(change))})
@@ -58,7 +91,7 @@ def judged(
     if status >= 300:
         return Verdict(wrong=f"it was answered {status}, and changed something")
     if call.endpoint in _OWN:
-        verdict = _OWN[call.endpoint](call, left, approvers)
+        verdict = _OWN[call.endpoint](call, left, terms.approvers)
         if not verdict.wrong or call.identity != ADMINISTRATOR:
             return verdict
     if call.identity == ADMINISTRATOR:

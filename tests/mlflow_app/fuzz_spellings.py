@@ -57,12 +57,31 @@ def _version(version: str) -> list[Any]:
 def _word(word: str) -> list[Any]:
     return [
         word.lower(), word.upper(), word.title(), word.swapcase(), f"{word} ", f" {word}", f"{word}\n", f"{word}\u0000",
-        f"{word}\u00a0", f"\ufeff{word}", word.replace("a", "\u0430"), [word], None, "",
+        f"{word}\u00a0", f"\ufeff{word}", word.replace("a", "\u0430"), word.replace("i", "\u0131"),
+        word.replace("e", "\u00e9"), f"{word}\u200b", [word], None, "",
     ]  # fmt: skip
 
 
 def _name(name: str) -> list[Any]:
     return [name.upper(), name.title(), f"{name} ", f" {name}", f"{name}\u0000", f"{name}\ud800", f"./{name}", 7, None]
+
+
+def _tags(tags: list[Fields]) -> list[Any]:
+    """Tags of what is created, one of them spelled anyhow, and a list that names one twice."""
+    *others, last = tags
+    return [
+        *([*others, last | {"key": key}] for key in _word(last["key"])),
+        [*tags, last],
+        [last | {"value": ""}, *tags],
+    ]
+
+
+def _are_keyed(tags: Any) -> bool:
+    return (
+        isinstance(tags, list)
+        and bool(tags)
+        and all(isinstance(tag, dict) and isinstance(tag.get("key"), str) for tag in tags)
+    )
 
 
 def _flag(flag: bool) -> list[Any]:
@@ -83,12 +102,15 @@ _SPELLINGS: dict[str, tuple[float, Callable[[Any], list[Any]]]] = {
     "archive_existing_versions": (0.3, _flag),
     "comment": (0.4, _text),
     "value": (0.1, _text),
+    "tags": (0.2, _tags),
 }
 
 
 def _value(chance: random.Random, name: str, value: Any) -> Any:
     often, spellings = _SPELLINGS.get(name, (0.0, _text))
     plain = isinstance(value, str | bool) and (name != "version" or str(value).isdecimal())
+    if name == "tags":
+        plain = _are_keyed(value)
     return chance.choice(spellings(value)) if plain and chance.random() < often else value
 
 

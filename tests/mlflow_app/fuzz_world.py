@@ -25,6 +25,8 @@ USERS = (APPROVER, READER, EDITOR, MANAGER, "spare")
 # team-a has the same names as default, so that they can be confused; team-b can be merged into default.
 WORKSPACES = {"default": "", "team-a": "", "team-b": "-b"}
 PROTECTED = "Production,@champion"
+# What the policy rests on, where users log in: on `tagged`, and on its first version.
+PROTECTED_KEYS = {"tier": "1", "validated.at": "2026-11-01"}
 GRANTS = {EDITOR: "EDIT", MANAGER: "MANAGE"}
 # An experiment that keeps its artifacts elsewhere, without the proxy.
 DIRECT = "direct"
@@ -134,6 +136,7 @@ class _Maker:
         self._version("score", f"models:/{logged}", aliases=["champion"])
         self._version("score", "s3://bucket/second")
         self._model("free", 2)
+        self._tagged()
         self._model("greeting", 0, prompt=True)
         self._version("greeting", "prompt-template", aliases=["champion"], prompt=True)
         self._version("greeting", "prompt-template", prompt=True)
@@ -143,6 +146,14 @@ class _Maker:
         self._ask("score", "2", "alias.champion", APPROVER, "r-4")
         self._ask("free", "1", "stage.Production", MANAGER, "r-5")
         self._ask("free", "2", "stage.Staging", READER, "r-6")
+
+    def _tagged(self) -> None:
+        from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
+
+        self._model("tagged", 2)
+        tier, validated = PROTECTED_KEYS.items()
+        self.registry.set_registered_model_tag("tagged" + self._suffix, RegisteredModelTag(*tier))
+        self.registry.set_model_version_tag("tagged" + self._suffix, "1", ModelVersionTag(*validated))
 
     def _direct_holder(self, workspace: str) -> tuple[str, str]:
         if not self._direct or self._workspaces:

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from reconciler.demo.server import mlflow_server
-from tests.mlflow_app.conftest import API, Person
+from tests.mlflow_app.conftest import API, PROTECTED, Person
 from tests.mlflow_app.ports import free_port
 from tests.servers import app_beside, python_of_oidc
 
@@ -79,7 +79,7 @@ def proxied(directory: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def on_header(directory: Path) -> Iterator[Scene]:
-    with mlflow_server(directory, *APP, variables=proxied(directory)) as uri:
+    with mlflow_server(directory, *APP, variables=proxied(directory) | PROTECTED) as uri:
         people = {role: behind_a_proxy(uri, mail(role)) for role in ROLES}
         people["svc"] = behind_a_proxy(uri, mail("svc"), "staff, approvers")
         levels = {"ada": "CAN_EDIT", "bob": "CAN_EDIT", "mia": "CAN_MANAGE_PRODUCTION_VERSIONS", "root": "CAN_EDIT"}
@@ -105,17 +105,21 @@ def on_basic_auth(request: pytest.FixtureRequest) -> Iterator[Scene]:
 def on_oidc_auth(directory: Path) -> Iterator[Scene]:
     python = python_of_oidc()
     with provider(python, directory) as issuer:
-        variables = COMMON | {
-            "TRANSITION_REQUESTS_AUTH": "oidc-auth",
-            "TRANSITION_REQUESTS_APPROVERS": mail("Mia"),
-            "TRANSITION_REQUESTS_APPROVER_GROUPS": "approvers",
-            "OIDC_DISCOVERY_URL": f"{issuer}/.well-known/openid-configuration",
-            "OIDC_CLIENT_ID": "mlflow",
-            "OIDC_CLIENT_SECRET": "known to both",
-            "OIDC_USERS_DB_URI": f"sqlite:///{directory}/users.db",
-            "SECRET_KEY": "for the sessions of this test",
-            "DEFAULT_MLFLOW_PERMISSION": "READ",
-        }
+        variables = (
+            COMMON
+            | PROTECTED
+            | {
+                "TRANSITION_REQUESTS_AUTH": "oidc-auth",
+                "TRANSITION_REQUESTS_APPROVERS": mail("Mia"),
+                "TRANSITION_REQUESTS_APPROVER_GROUPS": "approvers",
+                "OIDC_DISCOVERY_URL": f"{issuer}/.well-known/openid-configuration",
+                "OIDC_CLIENT_ID": "mlflow",
+                "OIDC_CLIENT_SECRET": "known to both",
+                "OIDC_USERS_DB_URI": f"sqlite:///{directory}/users.db",
+                "SECRET_KEY": "for the sessions of this test",
+                "DEFAULT_MLFLOW_PERMISSION": "READ",
+            }
+        )
         variables |= app_beside(directory / "path")
         with mlflow_server(directory, *APP, variables=variables, python=python) as uri:
             yield _people_of(uri, issuer, directory / "mlflow-server.log")

@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine, text
 
+from reconciler.mlflow_app.identity import Caller
 from tests.mlflow_app.test_fuzz_servers import mariadb
 from tests.mlflow_app.test_wall import PRODUCTION, World, refused, walled
 
@@ -66,3 +68,44 @@ def reached(world: World, kind: str, name: str, call: Callable[[], None]) -> Non
         call()
     with world.store.engine.connect() as connection:
         assert connection.exec_driver_sql(ASKED[kind].replace("%", "%%")).scalar() == 0, name
+
+
+def test_keys_that_the_database_treats_as_protected_ones_are_refused(world: World) -> None:
+    """In each collation: nobody gets a tag there that the database finds by a protected key, or changes one."""
+    store = world.store
+    world.model()
+    world.model("free")
+    world.somebody.now = Caller("root", admin=True)
+    store.set_registered_model_tag("m", RegisteredModelTag("tier", "1"))
+    store.set_model_version_tag("m", "1", ModelVersionTag("tier", "1"))
+    world.somebody.now = Caller("ada")
+    for key in (
+        "tıer",
+        "TİER",
+        "tiér",
+        "TIER",
+        "ｔｉｅｒ",
+        "tier ",
+        "ti\u200ber",
+        "ti\u00ader",
+        "tier\x01",
+        "ti\x7fer",
+    ):
+        for do in (
+            partial(store.set_registered_model_tag, "m", RegisteredModelTag(key, "2")),
+            partial(store.set_registered_model_tag, "free", RegisteredModelTag(key, "2")),
+            partial(store.set_registered_model_tag, "FREE", RegisteredModelTag(key, "2")),
+            partial(store.delete_registered_model_tag, "M", key),
+            partial(store.set_model_version_tag, "m", "2", ModelVersionTag(key, "2")),
+            partial(store.set_model_version_tag, "M", "1", ModelVersionTag(key, "2")),
+            partial(store.delete_model_version_tag, "m", "1", key),
+            partial(store.create_model_version, "free", "s3://b/m", tags=[ModelVersionTag(key, "2")]),
+        ):
+            with contextlib.suppress(MlflowException):
+                do()
+            assert by_protected_key(world) == [("m", 0, "tier", "1"), ("m", 1, "tier", "1")], (key, do)
+
+
+def by_protected_key(world: World) -> list[tuple[Any, ...]]:
+    found = world.rows("SELECT name, 0, `key`, value FROM registered_model_tags WHERE `key` = 'tier'")
+    return found + world.rows("SELECT name, version, `key`, value FROM model_version_tags WHERE `key` = 'tier'")

@@ -1,5 +1,6 @@
 """Thousands of hostile calls to every route that changes something: a holder changes only by an approval, or by a
-recorded act of an administrator. The witness is outside the product (witness.py); fuzz_calls.py makes the calls.
+recorded act of an administrator, and a protected tag only by a recorded act of an approver or an administrator.
+The witness is outside the product (witness.py); fuzz_calls.py makes the calls.
 
 The same calls are sent with parts of the product taken away, to show that they are hostile and that the witness sees.
 """
@@ -23,11 +24,12 @@ SEED = int(os.environ.get("FUZZ_SEED", "20"))
 EVERYTHING = ("guard", "store", "files")
 pytestmark = pytest.mark.timeout(900)
 
-# Handlers that reach a holder, one of our tags, or what a holder is made of, on an undefended server.
+# Handlers that reach a holder, one of our tags, a protected tag, or what a holder is made of, on an undefended server.
 REACHING = """
     _transition_stage transition_requests_transition_stage _set_registered_model_alias _delete_registered_model_alias
     _delete_model_version _delete_registered_model _rename_registered_model _set_model_version_tag
     _delete_model_version_tag _create_model_version _set_registered_model_tag _delete_registered_model_tag
+    _create_registered_model
     _upload_artifact _delete_artifact_mlflow_artifacts _complete_multipart_upload_artifact
     _create_presigned_upload_url serve_upload_artifact _delete_workspace_handler _delete_run _delete_experiment
     _delete_logged_model transition_requests_create transition_requests_approve transition_requests_reject
@@ -91,6 +93,12 @@ def test_among_them_are_approvals_and_acts_of_administrators_that_change_holders
     assert by["approval"] >= 20
     assert by["administrator"] >= 40
     assert by["request resolved"] >= 15
+
+
+def test_protected_tags_change_by_approvers_and_administrators_and_undefended_by_anybody(runs: Runs) -> None:
+    assert sum("protected tag" in text for outcome in runs.of(*EVERYTHING) for text in outcome.changed.values()) >= 60
+    by = Counter(cause for outcome in runs.of() for cause in outcome.accounted.values())
+    assert by["approver of a tag"] >= 3
 
 
 def test_the_same_calls_to_an_undefended_server_change_holders_by_every_route_that_can(runs: Runs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -167,3 +168,55 @@ def test_no_secret_is_written_to_the_servers_log(scene: Scene) -> None:
     log = scene.log.read_text()
     for word in ("a-secret-that-the-proxy-sends", "a-long-enough-password", "of this test", "a secret of this test"):
         assert word not in log
+
+
+# --- protected tags ------------------------------------------------------------------------------------------
+
+
+def on_protected_tags(model: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """What changes a tag that is protected, or makes one: of the model, and of its first version."""
+    first, second = {"name": model, "version": "1"}, {"name": model, "version": "2"}
+    tier, date = {"key": "tier", "value": "9"}, {"key": "validated.at", "value": "9"}
+    return [
+        ("POST", "registered-models/set-tag", {"name": model, **tier}),
+        ("POST", "registered-models/set-tag", {"name": model, **tier, "key": "TIER "}),
+        ("DELETE", "registered-models/delete-tag", {"name": model, "key": "tier"}),
+        ("POST", "model-versions/set-tag", {**first, **date}),
+        ("POST", "model-versions/set-tag", {**second, **tier}),
+        ("DELETE", "model-versions/delete-tag", {**first, "key": "validated.at"}),
+        ("POST", "model-versions/create", {"name": model, "source": "s3://b/m", "tags": [{"key": "a"}, date]}),
+        ("POST", "registered-models/create", {"name": f"{model}-new", "tags": [tier]}),
+        ("DELETE", "model-versions/delete", first),
+        ("DELETE", "registered-models/delete", {"name": model}),
+        ("POST", "registered-models/rename", {"name": model, "new_name": f"{model}-old"}),
+    ]
+
+
+def test_only_approvers_and_administrators_change_protected_tags(scene: Scene, name: Name) -> None:
+    """bob manages the model where the login knows levels; what is there is told by MLflow's own tables."""
+    model = scene["root"].model(f"tagged-{name()}", versions=2)
+    for role, level in (("bob", "MANAGE"), ("mia", "EDIT"), ("svc", "EDIT")):
+        scene.grant(role, model, level)
+    tier = {"name": model, "key": "tier"}
+    scene["root"].call("POST", "registered-models/set-tag", json={**tier, "value": "1"})
+    of_first = {"name": model, "version": "1", "key": "validated.at", "value": "1"}
+    scene["root"].call("POST", "model-versions/set-tag", json=of_first)
+    before = [("registered_model_tags", "tier", "1"), ("model_version_tags", "validated.at", "1")]
+    for role in ("ada", "bob"):
+        for method, path, arguments in on_protected_tags(model):
+            for prefix in (API, API.replace("/api/", "/ajax-api/")):
+                status = scene[role].send(method, f"{prefix}/{path}", json=arguments).status_code
+                assert status == 403, (role, prefix, path, arguments)
+        assert tags_like(scene, model) == before
+    for role in ("mia", "svc", "root"):
+        scene[role].call("POST", "registered-models/set-tag", json={**tier, "value": role})
+        assert tags_like(scene, model)[0][2] == role
+
+
+def tags_like(scene: Scene, model: str) -> list[tuple[str, str, str]]:
+    """The tags of whatever has this name, or one that begins with it."""
+    tables = ("registered_model_tags", "model_version_tags")
+    named = "WHERE name LIKE ? || '%' AND key <> 'a'"
+    with sqlite3.connect(scene.log.parent / "mlflow.db") as database:
+        found = {table: database.execute(f"SELECT key, value FROM {table} {named}", [model]) for table in tables}
+        return [(table, key, value) for table, rows in found.items() for key, value in rows]
