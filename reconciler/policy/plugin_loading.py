@@ -120,12 +120,8 @@ class LoadedPlugin:
         match answer:
             case {"title": str(title), "expected": str(expected), "needs": dict(needs), "doubts": list(doubts)}:
                 shown = visible(title or self.code.check, 300)
-<<<<<<< HEAD
-                return Terms(shown, visible(expected, 500), self._needs_in(needs), tuple(map(str, doubts)))
-=======
-                needed = _needs(needs, self.code)
-                return Terms(shown, visible(expected, 500), needed, tuple(visible(str(doubt), 500) for doubt in doubts))
->>>>>>> h3
+                told = tuple(visible(str(doubt), 500) for doubt in doubts)
+                return Terms(shown, visible(expected, 500), self._needs_in(needs), told)
         raise PluginFault("gave an answer that is no title, no expectation or no needs")
 
     def _needs_in(self, told: Mapping[str, Any]) -> Needs:
@@ -168,14 +164,9 @@ def _needs(told: Mapping[str, Any], code: Code) -> Needs:
     if not all(isinstance(told.get(name), list) for name in _NAMES):
         raise PluginFault("gave an answer that is no needs")
     names: dict[str, Any] = {name: frozenset(map(str, told[name])) for name in _NAMES}
-<<<<<<< HEAD
-    parts: dict[str, Any] = {part: bool(told[part]) for part in _PARTS}
-    asked = NeedsOfPlugin(**names, **parts, steps=frozenset(map(int, told["steps"])))
-    held = frozenset(map(Target.parse, asked.held))
-=======
     parts: dict[str, Any] = {part: bool(told.get(part)) for part in _PARTS}
-    asked = NeedsOfPlugin(**names, **parts)
->>>>>>> h3
+    asked = NeedsOfPlugin(**names, **parts, steps=frozenset(map(int, told.get("steps", ()))))
+    held = frozenset(map(Target.parse, asked.held))
     return Needs(
         # A history is read of what the run shows of the metric.
         metrics=asked.metrics | asked.histories,
