@@ -25,8 +25,8 @@ from reconciler.demo import samples
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
     Evidence,

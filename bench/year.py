@@ -29,7 +29,7 @@ from reconciler.audit.log.appending import Entry, entry_of, entry_of_decision, t
 from reconciler.audit.log.heads import HeadKeeper
 from reconciler.audit.log.tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow, OutcomeRow
-from reconciler.domain.merkle import leaf_hash
+from reconciler.domain.proofs.merkle import leaf_hash
 
 TENURES = 20_000
 _BEGIN, _THIRD_QUARTER = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.domain.baselines import Baseline, HeldNow, chosen, holder_facts, needs_of, no_baseline
-from reconciler.domain.evidence import Absent, Evidence, HolderFacts, Needs, Unreadable
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.looks import Place
+from reconciler.domain.evidence.evidence import Absent, Evidence, HolderFacts, Needs, Unreadable
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.holding.baselines import Baseline, HeldNow, chosen, holder_facts, needs_of, no_baseline
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.request import Request
 from reconciler.ports import Held, Listed, Registry
 from reconciler.ports.observations import Arrivals

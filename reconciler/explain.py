@@ -14,7 +14,7 @@ from reconciler.cycle.happening import Happening, event, of_unread, past_tense
 from reconciler.cycle.summary import summary_of
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line

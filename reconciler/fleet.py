@@ -13,9 +13,9 @@ from reconciler.cycle.batches import batches
 from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.requester import RequesterCode
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import Absent, Evidence, VersionFacts
-from reconciler.domain.holding import Holders, changes_in
-from reconciler.domain.looks import Look, Place
+from reconciler.domain.evidence.evidence import Absent, Evidence, VersionFacts
+from reconciler.domain.holding.looks import Look, Place
+from reconciler.domain.holding.tenures import Holders, changes_in
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.scope import Scope

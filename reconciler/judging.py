@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.comparing import baselines
-from reconciler.domain.engine import ENGINE
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import ENGINES, Evaluate
 from reconciler.domain.errors import ExitCode, ReconcilerError
-from reconciler.domain.evaluate import ENGINES, Evaluate
-from reconciler.domain.evidence import Evidence, TenureFacts
-from reconciler.domain.keeping import permitted, within_room
+from reconciler.domain.evidence.evidence import Evidence, TenureFacts
+from reconciler.domain.evidence.keeping import permitted, within_room
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict, VerdictKind

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from reconciler.domain.baselines import HeldNow, Holding
-from reconciler.domain.evidence import Answer, Evidence, TenureFacts, Unreadable, VersionFacts
-from reconciler.domain.looks import Place
+from reconciler.domain.evidence.evidence import Answer, Evidence, TenureFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.baselines import HeldNow, Holding
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.ports import Held, Registry
 from reconciler.ports.observations import Arrivals
 

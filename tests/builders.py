@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     FACTS,
     Absent,
     Answer,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.domain.evidence import Dataset, Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence.evidence import Dataset, Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
 from reconciler.domain.text import Text
 from reconciler.policy.file import parse_policy
 from tests.builders import a_request, evidence_of, with_changed

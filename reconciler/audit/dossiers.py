@@ -21,10 +21,10 @@ from reconciler.audit.log.heads import first_leaf, size_of_log, stored_root
 from reconciler.audit.log.reading import entries_of
 from reconciler.audit.log.tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionRow, OutcomeRow
-from reconciler.domain.checkpoint import Head, origin_of
 from reconciler.domain.errors import ExitCode, ReconcilerError
-from reconciler.domain.merkle import Span, consistency, inclusion, leaf_hash
-from reconciler.domain.salted import shown_path
+from reconciler.domain.evidence.salted import shown_path
+from reconciler.domain.proofs.checkpoint import Head, origin_of
+from reconciler.domain.proofs.merkle import Span, consistency, inclusion, leaf_hash
 
 FORMAT: Final = "mlflow-reconciler dossier v1"
 _OF_DECISIONS: Sequence[type[Base]] = (OutcomeRow, EarlierOutcomeRow, ConfirmationRow, LateEffectRow)

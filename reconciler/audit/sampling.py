@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select
 from reconciler.audit.dossiers import Dossier, dossier_of, written
 from reconciler.audit.log.filling import Progress, unseen
 from reconciler.audit.tables import DecisionRow
-from reconciler.domain.checkpoint import Head
 from reconciler.domain.decision import in_file_names
+from reconciler.domain.proofs.checkpoint import Head
 from reconciler.domain.times import iso
 
 FORMAT: Final = "mlflow-reconciler sample v1"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from reconciler.domain.baselines import Holding
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.looks import Place
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.baselines import Holding
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.request import Request
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import visible, visible_name
 from reconciler.ports import AuditUnavailable, Registry, SchemaMismatch, Stuck
 from reconciler.settings.model import Settings

@@ -10,7 +10,7 @@ from reconciler.cli.common import common_first
 from reconciler.cli.exits import USAGE, guarded, say
 from reconciler.cli.running import asks_for_run, run
 from reconciler.cli.shell_words import join_what_bash_broke
-from reconciler.cli.streams import arguments, usable_streams
+from reconciler.cli.shown.streams import arguments, usable_streams
 from reconciler.domain.text import visible
 
 __all__ = ["main"]

@@ -11,7 +11,7 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import ByOption, FormatOption, ModelOption, NoHeadersOption, TargetOption, target_of
-from reconciler.cli.output import Format, Shape, write_rows
+from reconciler.cli.shown.output import Format, Shape, write_rows
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 

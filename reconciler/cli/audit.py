@@ -24,11 +24,11 @@ from reconciler.cli.options import (
     period,
     target_of,
 )
-from reconciler.cli.output import Format, Shape, write_json, write_rows
 from reconciler.cli.redacting import redact
 from reconciler.cli.reperforming import reperform
 from reconciler.cli.reports import report
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.shown.output import Format, Shape, write_json, write_rows
+from reconciler.cli.shown.terminal import progress_bar
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
 
@@ -76,7 +76,7 @@ def list_decisions(
     """List decisions, the newest first."""
     from reconciler.audit.reader import DecisionFilter
     from reconciler.bootstrap.audit_reader import audit_reader
-    from reconciler.cli.decision_lines import print_decisions
+    from reconciler.cli.shown.decision_lines import print_decisions
 
     begins, ends = period(since, until)
     filters = DecisionFilter(
@@ -121,7 +121,7 @@ def show(
 
 def _show_as(shape: Shape, decision_id: str) -> int:
     from reconciler.bootstrap.audit_reader import audit_reader
-    from reconciler.cli.showing import show_decision
+    from reconciler.cli.shown.decision import show_decision
 
     with audit_reader(settings()) as reader:
         whole = reader.decision(decision_id)

@@ -14,12 +14,12 @@ import typer
 from reconciler.cli.common import Common, settings
 from reconciler.cli.exits import DONE, NEGATIVE, UNREACHABLE
 from reconciler.cli.options import JsonOption, NoHeadersOption, place_option, wants_json
-from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.pausing import pause, resume
 from reconciler.cli.running import run
 from reconciler.cli.service import install_service
+from reconciler.cli.shown.output import Format, Shape, write_rows
+from reconciler.cli.shown.terminal import Colour, painted, progress_bar
 from reconciler.cli.status import status
-from reconciler.cli.terminal import Colour, painted, progress_bar
 
 if TYPE_CHECKING:
     from reconciler.cycle import CycleSummary
@@ -51,8 +51,8 @@ def demo(
     """
     from reconciler.cli.pages import pages_of_everything
     from reconciler.cli.reports import tell
-    from reconciler.cli.signals import ended_in_order
-    from reconciler.cli.terminal import spinner
+    from reconciler.cli.shown.terminal import spinner
+    from reconciler.cli.written.signals import ended_in_order
     from reconciler.demo import run_demo
 
     # The server that it started would go on. Ctrl-C is how `--serve` is meant to end.

@@ -14,8 +14,8 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption
-from reconciler.cli.output import Format, Shape, rows_writer, write_rows
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.shown.output import Format, Shape, rows_writer, write_rows
+from reconciler.cli.shown.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
 app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")

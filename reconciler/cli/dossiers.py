@@ -13,11 +13,11 @@ from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import DecisionArgument, SinceOption, UntilOption, period, place_option
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.shown.terminal import progress_bar
 from reconciler.domain.text import counted, quoted
 
 if TYPE_CHECKING:
-    from reconciler.domain.checkpoint import Head
+    from reconciler.domain.proofs.checkpoint import Head
 
 _HEAD = "A file of heads that you kept, to prove by (default: audit.heads, where this user may read it)."
 ProofOption = Annotated[Path | None, typer.Option("--head", help=_HEAD)]
@@ -32,7 +32,7 @@ def dossier(
     from reconciler.audit.dossiers import dossier_of, written
     from reconciler.audit.reader import only_one
     from reconciler.bootstrap.audit_reader import audit_snapshot
-    from reconciler.cli.files import put
+    from reconciler.cli.written.files import put
 
     with audit_snapshot(settings()) as connection, progress_bar("proving the decision"):
         whole_id = only_one(connection, decision_id)
@@ -60,7 +60,7 @@ def sample(
     """Draw decisions of a period, and write their dossiers with an index as a ZIP."""
     from reconciler.audit.sampling import POPULATIONS, Drawing, write_sample
     from reconciler.bootstrap.audit_reader import audit_snapshot
-    from reconciler.cli.files import put
+    from reconciler.cli.written.files import put
 
     if report not in POPULATIONS:
         known = ", ".join(POPULATIONS)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from reconciler.cli.common import Common, with_config
-from reconciler.cli.signals import Ended, end_by
+from reconciler.cli.written.signals import Ended, end_by
 from reconciler.domain.errors import ExitCode, ReconcilerError
 
 DONE: Final = ExitCode.DONE

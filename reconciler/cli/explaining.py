@@ -23,8 +23,8 @@ from reconciler.cli.options import (
     version_of,
     wants_json,
 )
-from reconciler.cli.output import write_json
-from reconciler.cli.terminal import Colour, painted
+from reconciler.cli.shown.output import write_json
+from reconciler.cli.shown.terminal import Colour, painted
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_iso
 
@@ -71,7 +71,7 @@ def explain(
         if as_json:
             write_json(_data(explanation), sys.stdout)
         elif format is ExplainFormat.MARKDOWN:
-            from reconciler.cli.markdown import explanation_page
+            from reconciler.cli.shown.markdown import explanation_page
 
             sys.stdout.write(explanation_page(explanation))
         else:

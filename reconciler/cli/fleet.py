@@ -13,8 +13,8 @@ from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
 from reconciler.cli.explaining import moment_at
 from reconciler.cli.options import FormatOption, NoHeadersOption
-from reconciler.cli.output import Format, RowWriter, Shape, rows_writer
-from reconciler.cli.terminal import Colour, painted, progress_bar
+from reconciler.cli.shown.output import Format, RowWriter, Shape, rows_writer
+from reconciler.cli.shown.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler.cli import completing
-from reconciler.cli.output import Format
+from reconciler.cli.shown.output import Format
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_duration, parse_iso

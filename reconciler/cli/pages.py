@@ -29,9 +29,9 @@ def page_of(report: Report, reading: Reading) -> str:
 def write_folder(reading: Reading, place: Path) -> None:
     """Every report, as pages, into a folder of theirs."""
     from reconciler.cli.dossiers import own_heads
-    from reconciler.cli.folders import Kind, put_folder
-    from reconciler.cli.rendering import write_section
-    from reconciler.cli.terminal import progress_bar
+    from reconciler.cli.shown.rendering import write_section
+    from reconciler.cli.shown.terminal import progress_bar
+    from reconciler.cli.written.folders import Kind, put_folder
     from reconciler.html.folder import FORMAT, MANIFEST, Folder
 
     with put_folder(place, Kind(MANIFEST, FORMAT)) as partial, progress_bar("writing pages") as progress:

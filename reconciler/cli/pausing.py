@@ -14,7 +14,7 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import ByOption, duration_of
-from reconciler.cli.terminal import spinner
+from reconciler.cli.shown.terminal import spinner
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text, iso
 

@@ -13,10 +13,10 @@ import typer
 
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.files import put
 from reconciler.cli.options import FormatOption, NoHeadersOption, place_option
-from reconciler.cli.output import Format, Shape, rows_writer, write_json, write_rows
 from reconciler.cli.replaying import replay
+from reconciler.cli.shown.output import Format, Shape, rows_writer, write_json, write_rows
+from reconciler.cli.written.files import put
 from reconciler.domain.text import counted, quoted, visible, visible_name
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE
 from reconciler.cli.options import FormatOption, NoHeadersOption, SinceOption, UntilOption, period
-from reconciler.cli.output import Format, RowWriter, Shape, rows_writer
-from reconciler.cli.terminal import Colour, painted, progress_bar
+from reconciler.cli.shown.output import Format, RowWriter, Shape, rows_writer
+from reconciler.cli.shown.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:

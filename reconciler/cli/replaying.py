@@ -12,9 +12,9 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
 from reconciler.cli.options import FormatOption, NoHeadersOption, SinceOption, UntilOption, period
-from reconciler.cli.output import Format, RowWriter, Shape, rows_writer
 from reconciler.cli.reperforming import chosen_decisions
-from reconciler.cli.terminal import Colour, painted, progress_bar
+from reconciler.cli.shown.output import Format, RowWriter, Shape, rows_writer
+from reconciler.cli.shown.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:

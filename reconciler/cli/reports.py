@@ -29,9 +29,9 @@ from reconciler.cli.options import (
     place_option,
     target_of,
 )
-from reconciler.cli.output import Format, Shape, write_rows
 from reconciler.cli.pages import page_of, require_libraries, write_folder
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.shown.output import Format, Shape, write_rows
+from reconciler.cli.shown.terminal import progress_bar
 from reconciler.domain.text import quoted
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _reading(settings: Settings, asked: Asked) -> Iterator[Reading]:
 
 def _write(report: Report, reading: Reading, shape: Shape | None, output: Path | None, section: str | None) -> None:
     from reconciler.audit.reporting import matter_of
-    from reconciler.cli.rendering import head_sentence, write_report
+    from reconciler.cli.shown.rendering import head_sentence, write_report
 
     if shape is None:
         _write_page(report, reading, output, section)
@@ -235,7 +235,7 @@ def _only(section: str, answer: Answer) -> Answer:
 @contextlib.contextmanager
 def _stream(report: Report, ending: str, output: Path | None, now: datetime) -> Iterator[TextIO]:
     """Stdout, or a file that takes its place when it is whole."""
-    from reconciler.cli.files import put
+    from reconciler.cli.written.files import put
 
     if output is None:
         yield sys.stdout

@@ -28,9 +28,9 @@ from reconciler.cli.options import (
     version_of,
     wants_json,
 )
-from reconciler.cli.output import Format, Shape, write_json, write_rows
-from reconciler.cli.stuck_lines import stuck_data, stuck_lines
-from reconciler.cli.tables import write_record
+from reconciler.cli.shown.output import Format, Shape, write_json, write_rows
+from reconciler.cli.shown.stuck_lines import stuck_data, stuck_lines
+from reconciler.cli.shown.tables import write_record
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text, iso
 

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.files import write_new
 from reconciler.cli.options import place_option
+from reconciler.cli.written.files import write_new
 from reconciler.domain.text import visible
 from reconciler.settings.secret_files import SECRETS, SIGNING_KEY
 

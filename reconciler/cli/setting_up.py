@@ -15,9 +15,9 @@ from reconciler.cli import completing
 from reconciler.cli.answers import Answers, Bound, Files
 from reconciler.cli.daemon import show_findings
 from reconciler.cli.exits import DONE, NEGATIVE, is_out_of, say
-from reconciler.cli.files import write_new
 from reconciler.cli.options import place_option, target_of
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.shown.terminal import progress_bar
+from reconciler.cli.written.files import write_new
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.target import Target
 from reconciler.domain.text import command_line, visible, visible_name

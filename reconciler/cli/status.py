@@ -11,12 +11,12 @@ import typer
 from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import JsonOption, PageFormatOption, duration_of, wants_json
-from reconciler.cli.output import write_json
-from reconciler.cli.status_holding import show_holding
-from reconciler.cli.stuck_lines import in_a_row, since
-from reconciler.cli.tables import write_table
-from reconciler.cli.terminal import Colour, painted
-from reconciler.cli.watching import watched
+from reconciler.cli.shown.output import write_json
+from reconciler.cli.shown.status_holding import show_holding
+from reconciler.cli.shown.stuck_lines import in_a_row, since
+from reconciler.cli.shown.tables import write_table
+from reconciler.cli.shown.terminal import Colour, painted
+from reconciler.cli.shown.watching import watched
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.text import counted, named_place, visible
 from reconciler.domain.times import duration_text, parse_iso

@@ -14,8 +14,8 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
 from reconciler.cli.options import FormatOption, NoHeadersOption
-from reconciler.cli.output import Format, Shape, rows_writer
-from reconciler.cli.terminal import progress_bar
+from reconciler.cli.shown.output import Format, Shape, rows_writer
+from reconciler.cli.shown.terminal import progress_bar
 from reconciler.domain.text import counted, visible_name
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from reconciler.audit.log.signing import PublicKey
     from reconciler.audit.log.verifying import Verified
     from reconciler.audit.log.witnesses import Witnesses
-    from reconciler.cli.output import RowWriter
-    from reconciler.domain.checkpoint import Head
+    from reconciler.cli.shown.output import RowWriter
+    from reconciler.domain.proofs.checkpoint import Head
     from reconciler.settings.model import Settings
 
 HeadOption = Annotated[

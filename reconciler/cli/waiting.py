@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, NO_SUCH, say
-from reconciler.cli.terminal import Colour, painted, spinner
+from reconciler.cli.shown.terminal import Colour, painted, spinner
 from reconciler.domain.text import command_line, visible, visible_name
 from reconciler.domain.times import duration_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from reconciler.domain.holding import Ended, Sign
-from reconciler.domain.looks import Kind, Look, Place
+from reconciler.domain.holding.looks import Kind, Look, Place
+from reconciler.domain.holding.tenures import Ended, Sign
 from reconciler.ports.observations import AsOf, Watch
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.domain.holding import is_another
-from reconciler.domain.looks import Place
+from reconciler.domain.holding.looks import Place
+from reconciler.domain.holding.tenures import is_another
 from reconciler.ports import Listed
 
 

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Final
 
 from reconciler.cycle.happening import Tell, of_drift
-from reconciler.domain.drift import changes_since, needs_again
-from reconciler.domain.keeping import permitted
-from reconciler.domain.looks import Place, Tenure
+from reconciler.domain.evidence.keeping import permitted
+from reconciler.domain.holding.drift import changes_since, needs_again
+from reconciler.domain.holding.looks import Place, Tenure
 from reconciler.domain.request import NOBODY, Request
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import Drift, Observations, Watch

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.evidence.evidence import VersionFacts
 from reconciler.ports import Listed
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.domain.decision import Decision, OutcomeKind
-from reconciler.domain.drift import Change
-from reconciler.domain.looks import Place
+from reconciler.domain.holding.drift import Change
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible, visible_name

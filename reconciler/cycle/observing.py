@@ -14,9 +14,10 @@ from reconciler.cycle.habits import Habits
 from reconciler.cycle.happening import Tell, of_bypass
 from reconciler.cycle.recognising import Recognising
 from reconciler.cycle.straying import Straying
-from reconciler.domain.causes import Cause
 from reconciler.domain.decision import Mode
-from reconciler.domain.holding import (
+from reconciler.domain.holding.causes import Cause
+from reconciler.domain.holding.looks import Kind, Look, Place, Wanted
+from reconciler.domain.holding.tenures import (
     Began,
     Changes,
     Holders,
@@ -25,7 +26,6 @@ from reconciler.domain.holding import (
     ungoverned,
     vanished_aliases,
 )
-from reconciler.domain.looks import Kind, Look, Place, Wanted
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.times import from_millis

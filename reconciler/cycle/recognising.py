@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.earlier_names import EarlierMove, Recognised, unambiguous
-from reconciler.domain.looks import Look, Place
+from reconciler.domain.holding.earlier_names import EarlierMove, Recognised, unambiguous
+from reconciler.domain.holding.looks import Look, Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.ports import Registry, RegistryError, Standing

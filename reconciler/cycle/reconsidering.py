@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Judged, Mode, conditional
-from reconciler.domain.engine import ENGINE
+from reconciler.domain.engines.current import ENGINE
 from reconciler.domain.judgements import Confirmation, Findings, findings_of
 from reconciler.domain.verdict import VerdictKind
 from reconciler.judging import Judgement, judge_batch

@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.cycle.asked import Asked
 from reconciler.cycle.recognising import Recognising
-from reconciler.domain.earlier_names import holds_as
+from reconciler.domain.holding.earlier_names import holds_as
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.failpoints import failpoint

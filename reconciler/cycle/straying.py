@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reconciler.cycle.happening import Tell, of_stray
 from reconciler.domain.decision import Mode
-from reconciler.domain.looks import Look
+from reconciler.domain.holding.looks import Look
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import DECISION_PREFIX, REQUEST_PREFIX, request_tag, target_of_tag
 from reconciler.ports import Registry, RegistryError

@@ -9,7 +9,7 @@ from reconciler.bootstrap.registries import make_registry
 from reconciler.doctor.files import policy_or_none
 from reconciler.doctor.findings import Finding, fail, ok, skip, warn
 from reconciler.doctor.tags import protected_tags
-from reconciler.domain.evidence import Needs
+from reconciler.domain.evidence.evidence import Needs
 from reconciler.domain.policy import Policy
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted

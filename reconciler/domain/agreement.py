@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from reconciler.domain.codes import CommonCode
-from reconciler.domain.evaluate import COMBINED
+from reconciler.domain.engines.evaluate import COMBINED
 from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.facts import Absent, Fact, Unreadable
+from reconciler.domain.evidence.facts import Absent, Fact, Unreadable
 
 Answer = Fact | Absent | Unreadable
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.request import Request
 from reconciler.domain.text import command_line, cut_at_word, visible_name
 from reconciler.domain.times import iso

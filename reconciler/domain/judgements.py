@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.domain.decision import Mode, OutcomeKind
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.verdict import CheckResult, Role, Verdict, VerdictKind
 
 # What was found, without texts and numbers: (rule, check, result, code) of each check that decides.

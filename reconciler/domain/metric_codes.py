@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.shares import Bounds, is_finite
+from reconciler.domain.evidence.shares import Bounds, is_finite
 
 
 class MetricCode(FindingCode):

@@ -17,10 +17,10 @@ from pydantic import Field, PrivateAttr, create_model, field_validator, model_va
 
 from reconciler.domain.checks.base import Check, Finding
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
-from reconciler.domain.evidence import Code, CodeFacts, Evidence, Needs
+from reconciler.domain.evidence.evidence import Code, CodeFacts, Evidence, Needs
+from reconciler.domain.evidence.withheld import Withheld
 from reconciler.domain.plugin_view import shown
 from reconciler.domain.text import visible
-from reconciler.domain.withheld import Withheld
 
 _LONGEST_CODE = 32
 # What could not be told, by the word for it in an answer.

@@ -1,7 +1,7 @@
 """What a check of a plugin is shown of the evidence, as JSON data: what its needs ask for, and nothing else.
 
-What no check asks for may be left out of the evidence that is kept (`reconciler.domain.keeping`), so a check that saw
-it could judge otherwise when its decision is judged again. `reconciler.plugins.evidence` reads this.
+What no check asks for may be left out of the evidence that is kept (`reconciler.domain.evidence.keeping`), so a check
+that saw it could judge otherwise when its decision is judged again. `reconciler.plugins.evidence` reads this.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Final
 
-from reconciler.domain.captured import NOT_CAPTURED
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.captured import NOT_CAPTURED
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     Fact,
@@ -31,12 +31,12 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.history_facts import History
-from reconciler.domain.signature_facts import Column
-from reconciler.domain.tenure_facts import TimeHeld
+from reconciler.domain.evidence.history_facts import History
+from reconciler.domain.evidence.signature_facts import Column
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.evidence.withheld import Withheld
 from reconciler.domain.text import Text
 from reconciler.domain.times import iso
-from reconciler.domain.withheld import Withheld
 
 _OF_VERSION: Final = ("run_id", "source", "status", "current_stage", "description")
 _OF_RUN: Final = ("run_id", "status", "lifecycle_stage", "end_time", "experiment_id")

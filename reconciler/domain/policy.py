@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.base import Check
-from reconciler.domain.evidence import Needs
+from reconciler.domain.evidence.evidence import Needs
 from reconciler.domain.fields import GlobField, MomentField, TargetField, TextField, Value, WordsField
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Names, Part, Scope, matches_any

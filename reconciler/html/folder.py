@@ -23,8 +23,8 @@ from reconciler.audit.reader import whole_decision
 from reconciler.audit.reporting import Answer, Reading, Report, Section, matter_of
 from reconciler.audit.reports import reports
 from reconciler.audit.tables import DecisionRow
-from reconciler.domain.checkpoint import Head
 from reconciler.domain.decision import in_file_names
+from reconciler.domain.proofs.checkpoint import Head
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 from reconciler.html.front import Contents, Listed, front_page

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.audit.overview import decided, held
 from reconciler.audit.reporting import Answer, Matter, Reading
 from reconciler.audit.reports.completeness import EXCEPTION, UNEXPLAINED, UNKNOWN_PERSON
-from reconciler.domain.causes import Cause
+from reconciler.domain.holding.causes import Cause
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text
 from reconciler.html import figures

@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.audit.overview.ran import Doing
 from reconciler.audit.reports.completeness import EXCEPTION, UNEXPLAINED, UNKNOWN_PERSON
-from reconciler.domain.causes import Cause
+from reconciler.domain.holding.causes import Cause
 
 INK, QUIET, GRID = "#1f2933", "#5b6773", "#e3e8ee"
 BLUE, GREEN, SKY, PURPLE, ORANGE, RED = "#0072b2", "#009e73", "#56b4e9", "#a9568a", "#e69f00", "#d55e00"

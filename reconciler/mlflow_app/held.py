@@ -15,7 +15,7 @@ from mlflow.store.model_registry.dbmodels.models import (
 )
 from sqlalchemy import Connection, and_, literal, select
 
-from reconciler.domain.holder_groups import GROUPS, HeldRow, digest_of, in_groups, split_digests
+from reconciler.domain.holding.groups import GROUPS, HeldRow, digest_of, in_groups, split_digests
 from reconciler.domain.target import Target
 
 _VERSION, _MODEL = SqlModelVersion.__table__, SqlRegisteredModel.__table__

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from reconciler.domain.holder_groups import HeldRow
+from reconciler.domain.holding.groups import HeldRow
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.tag_format import REQUEST_PREFIX, request_tag
 from reconciler.domain.target import STAGES, Target

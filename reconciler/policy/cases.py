@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from reconciler.domain.causes import Cause, is_approved
 from reconciler.domain.checks.signature import ColumnsField
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
     Dataset,
@@ -30,14 +29,15 @@ from reconciler.domain.evidence import (
     VersionFacts,
     number,
 )
+from reconciler.domain.evidence.history_facts import History
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.evidence.readings import latest
+from reconciler.domain.evidence.signature_facts import Column, Columns
+from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.fields import DurationField, MomentField, TargetField, TextField, Value
-from reconciler.domain.history_facts import History
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.readings import latest
+from reconciler.domain.holding.causes import Cause, is_approved
 from reconciler.domain.request import Assurance, Request, Requester
-from reconciler.domain.signature_facts import Column, Columns
 from reconciler.domain.target import Target
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]

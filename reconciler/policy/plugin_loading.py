@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.domain.code_facts import Code
-from reconciler.domain.evidence import Needs
+from reconciler.domain.evidence.code_facts import Code
+from reconciler.domain.evidence.evidence import Needs
 from reconciler.domain.plugin_checks import About, PluginCheck, PluginFault, Terms, kind_of
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible

@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.domain.agreement import Recorded
-from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import CommonCode
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind

@@ -10,14 +10,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import ReasonCode
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import ENGINES
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import ENGINES
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import Evidence, Needs
+from reconciler.domain.evidence.redacted import evidence_shown
 from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import Policy
-from reconciler.domain.redacted import evidence_shown
 from reconciler.domain.request import Request
 from reconciler.domain.text import quoted
 from reconciler.domain.verdict import Role, Verdict

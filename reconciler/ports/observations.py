@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from reconciler.domain.baselines import Holding
-from reconciler.domain.causes import Explained
-from reconciler.domain.drift import Change
-from reconciler.domain.earlier_names import EarlierMove, Recognised
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.holding import Began, Ended
-from reconciler.domain.looks import Kind, Place, Tenure
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.baselines import Holding
+from reconciler.domain.holding.causes import Explained
+from reconciler.domain.holding.drift import Change
+from reconciler.domain.holding.earlier_names import EarlierMove, Recognised
+from reconciler.domain.holding.looks import Kind, Place, Tenure
+from reconciler.domain.holding.tenures import Began, Ended
 from reconciler.domain.scope import Scope
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.ports.registry import Held
 
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs, Unreadable, VersionFacts
-from reconciler.domain.looks import Look, Place, Wanted
+from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable, VersionFacts
+from reconciler.domain.holding.baselines import HeldNow
+from reconciler.domain.holding.looks import Look, Place, Wanted
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.looks import Look, Wanted
+from reconciler.domain.evidence.evidence import Evidence, Needs
+from reconciler.domain.holding.looks import Look, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Part, Scope
 from reconciler.domain.tag_format import decision_tag

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from reconciler.domain.holder_groups import GROUPS, HeldRow
-from reconciler.domain.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.holding.groups import GROUPS, HeldRow
+from reconciler.domain.holding.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Unavailable

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from reconciler.domain.looks import Look, Wanted
+from reconciler.domain.holding.looks import Look, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
 from reconciler.registry.paging import Row

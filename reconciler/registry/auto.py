@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs, Unreadable
-from reconciler.domain.looks import Look, Place, Wanted
+from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
+from reconciler.domain.holding.baselines import HeldNow
+from reconciler.domain.holding.looks import Look, Place, Wanted
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Unreadable
-from reconciler.domain.looks import Kind, Look, Round, SeenVersion, Wanted
+from reconciler.domain.evidence.evidence import Unreadable
+from reconciler.domain.holding.baselines import HeldNow
+from reconciler.domain.holding.looks import Kind, Look, Round, SeenVersion, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
     Evidence,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.domain.evidence import Dataset, LoggedModelFacts, Reading, RunFacts, number
+from reconciler.domain.evidence.evidence import Dataset, LoggedModelFacts, Reading, RunFacts, number
 from reconciler.domain.text import Text
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.understanding import Number

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from reconciler.domain.evidence import Evidence, HistoryFacts, Needs, Reading, RunFacts
-from reconciler.domain.history_facts import History
+from reconciler.domain.evidence.evidence import Evidence, HistoryFacts, Needs, Reading, RunFacts
+from reconciler.domain.evidence.history_facts import History
 from reconciler.ports import Listed, RegistryError, Unavailable
 from reconciler.registry.facts import reading_of
 from reconciler.registry.paging import rows_in_pages

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from reconciler.domain.looks import Kind, Look, Place, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.holding.looks import Kind, Look, Place, Round, SeenModel, SeenVersion, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from reconciler.domain.evidence import Absent, Unreadable
+from reconciler.domain.evidence.evidence import Absent, Unreadable
 from reconciler.ports import NotFound, RegistryError
 from reconciler.registry.errors import TooLarge
 from reconciler.registry.paging import rows_in_pages

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from reconciler.domain.signature_facts import Column, Columns
+from reconciler.domain.evidence.signature_facts import Column, Columns
 from reconciler.domain.text import visible
 from reconciler.policy.marks import root_of
 
@@ -104,7 +104,7 @@ def _is_optional(spec: Mapping[str, Any]) -> bool:
 
 
 def _type(spec: Any, what: str, depth: int = 0) -> str:
-    """The type as `reconciler.domain.signature_facts.Column` has it."""
+    """The type as `reconciler.domain.evidence.signature_facts.Column` has it."""
     kind = spec.get("type") if isinstance(spec, Mapping) else None
     if depth > _DEEPEST:
         raise Unclear(f"MLmodel: {what} of the signature is nested deeper than {_DEEPEST} levels")

@@ -1,7 +1,7 @@
 """The file `MLmodel` of a version, by the tracking server's own route of the run or logged model that it lies in.
 
 What the registry names is never fetched: it only tells which run or logged model, and which path below it, and that
-only where `reconciler.domain.lineage` finds it proven.
+only where `reconciler.domain.evidence.lineage` finds it proven.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
     Evidence,
@@ -23,8 +23,8 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.lineage import path_in_run
-from reconciler.domain.salted import json_text
+from reconciler.domain.evidence.lineage import path_in_run
+from reconciler.domain.evidence.salted import json_text
 from reconciler.domain.text import visible
 from reconciler.ports import NotFound, RegistryError, Unavailable
 from reconciler.registry.errors import NoEndpoint, TooLarge

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import Absent, Answer, Fact, ModelFacts, Needs, Unreadable
+from reconciler.domain.evidence.evidence import Absent, Answer, Fact, ModelFacts, Needs, Unreadable
 from reconciler.domain.text import Text
 from reconciler.ports import Listed
 from reconciler.registry.origins import answered

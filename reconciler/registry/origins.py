@@ -13,7 +13,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import Absent, OriginFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence.evidence import Absent, OriginFacts, Unreadable, VersionFacts
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.ports import NotFound, RegistryError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.domain.looks import SeenModel
+from reconciler.domain.holding.looks import SeenModel
 from reconciler.domain.scope import Scope
 from reconciler.ports import NotFound
 from reconciler.registry.paging import Row, rows_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import Absent
+from reconciler.domain.evidence.evidence import Absent
 from reconciler.domain.text import visible_name
 from reconciler.registry.facts import info_of, shows_outputs
 from reconciler.registry.many import Found, Many, quoted

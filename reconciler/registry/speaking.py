@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Protocol
 
-from reconciler.domain.evidence import Needs
-from reconciler.domain.looks import Look
+from reconciler.domain.evidence.evidence import Needs
+from reconciler.domain.holding.looks import Look
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

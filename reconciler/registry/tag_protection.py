@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.domain.evidence import Evidence, Needs, ProtectionFacts
-from reconciler.domain.protection_facts import Guard
+from reconciler.domain.evidence.evidence import Evidence, Needs, ProtectionFacts
+from reconciler.domain.evidence.protection_facts import Guard
 from reconciler.ports import Listed, RegistryError, Unavailable
 
 

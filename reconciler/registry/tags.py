@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.looks import Look, Place, Wanted
+from reconciler.domain.evidence.evidence import Evidence, Needs
+from reconciler.domain.holding.looks import Look, Place, Wanted
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.domain.baselines import HeldNow
 from reconciler.domain.decision import COMMENT_BYTES, Decision
-from reconciler.domain.evidence import Evidence, Needs, Unreadable
-from reconciler.domain.looks import Look, Place
+from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
+from reconciler.domain.holding.baselines import HeldNow
+from reconciler.domain.holding.looks import Look, Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

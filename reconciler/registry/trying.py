@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from reconciler.domain.baselines import HeldNow
-from reconciler.domain.evidence import Needs, SignatureFacts, Unreadable
+from reconciler.domain.evidence.evidence import Needs, SignatureFacts, Unreadable
+from reconciler.domain.holding.baselines import HeldNow
 from reconciler.domain.request import NOBODY, Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from reconciler.domain.evidence import VersionFacts
+from reconciler.domain.evidence.evidence import VersionFacts
 from reconciler.domain.prompts import MARK, SOURCES_OF_PROMPTS, is_marked
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable

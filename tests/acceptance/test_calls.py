@@ -15,7 +15,7 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
-from reconciler.domain.looks import Look
+from reconciler.domain.holding.looks import Look
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy
 from reconciler.registry.app import AppRegistry

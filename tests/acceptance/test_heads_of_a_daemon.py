@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.domain.checkpoint import heads_in
+from reconciler.domain.proofs.checkpoint import heads_in
 from tests.acceptance.conftest import Product, Server
 from tests.acceptance.test_daemon import daemon, ended, until
 from tests.history import key_pair

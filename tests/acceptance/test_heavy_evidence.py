@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from reconciler.domain.evidence import Unreadable
+from reconciler.domain.evidence.evidence import Unreadable
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.many import Many
 from reconciler.registry.runs import Runs

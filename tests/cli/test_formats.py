@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from reconciler.cli.app import app
-from reconciler.cli.output import Format, Shape, row_writer, write_rows
+from reconciler.cli.shown.output import Format, Shape, row_writer, write_rows
 
 OF_ROWS = ["table", "csv", "json", "jsonl"]
 # Where something else than rows is printed, it is called by the same words.

@@ -20,7 +20,7 @@ import reconciler
 from reconciler.audit import schema
 from reconciler.cli.common import LogFormat, LogLevel, common_first
 from reconciler.cli.exits import code_of, guarded
-from reconciler.cli.output import Format, Shape, write_rows
+from reconciler.cli.shown.output import Format, Shape, write_rows
 from reconciler.cli.status import _skew
 from reconciler.domain.errors import ReconcilerError
 from reconciler.domain.text import quoted

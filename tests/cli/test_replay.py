@@ -15,7 +15,7 @@ import pytest
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.evidence.redacting import redact
-from reconciler.domain.evidence import RunFacts
+from reconciler.domain.evidence.evidence import RunFacts
 from reconciler.policy.file import parse_policy
 from tests import command
 from tests.builders import a_request, accuracy_policy, with_changed

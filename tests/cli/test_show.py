@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from reconciler.cli.output import Format, Shape, write_rows
-from reconciler.cli.showing import show_evidence
-from reconciler.domain.evidence import RunFacts, VersionFacts
-from reconciler.domain.keeping import kept
+from reconciler.cli.shown.decision import show_evidence
+from reconciler.cli.shown.output import Format, Shape, write_rows
+from reconciler.domain.evidence.evidence import RunFacts, VersionFacts
+from reconciler.domain.evidence.keeping import kept
 from reconciler.domain.text import Text, visible
 from tests.builders import with_changed
 from tests.unit.test_compare import against, holder

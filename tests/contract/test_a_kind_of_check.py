@@ -24,7 +24,7 @@ from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.checks.kinds import KINDS, every_code
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
 from reconciler.domain.decision import Mode
-from reconciler.domain.evidence import Absent, Evidence, Needs, Unreadable, VersionFacts
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, Unreadable, VersionFacts
 from reconciler.domain.fields import TextField
 from reconciler.domain.text import Text
 from reconciler.policy.file import LoadedPolicy, PolicyError, parse_policy

@@ -19,9 +19,9 @@ from sqlalchemy import text
 
 from reconciler.audit.holding.bypasses import holding
 from reconciler.audit.store import SqlAuditLog
-from reconciler.cli.status_holding import show_holding
+from reconciler.cli.shown.status_holding import show_holding
 from reconciler.cycle import Cycle, Times
-from reconciler.domain.looks import Kind, Wanted
+from reconciler.domain.holding.looks import Kind, Wanted
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.looking import Looking
 from reconciler.registry.tags import TagsRegistry

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision, Mode
-from reconciler.domain.evidence import Unreadable
+from reconciler.domain.evidence.evidence import Unreadable
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import VerdictKind
 from reconciler.judging import judge_batch

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.holder_groups import GROUPS, group_of
-from reconciler.domain.looks import Kind, Wanted
+from reconciler.domain.holding.groups import GROUPS, group_of
+from reconciler.domain.holding.looks import Kind, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.registry.app import AppRegistry

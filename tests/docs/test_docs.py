@@ -19,8 +19,8 @@ from reconciler.audit.reader import REGISTER
 from reconciler.audit.tables import Base
 from reconciler.cli.app import app
 from reconciler.domain.checks.kinds import every_code
-from reconciler.domain.evidence import FACTS
-from reconciler.domain.salted import KEPT
+from reconciler.domain.evidence.evidence import FACTS
+from reconciler.domain.evidence.salted import KEPT
 from reconciler.settings.model import known_keys
 
 ROOT = Path(__file__).resolve().parents[2]

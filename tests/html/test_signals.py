@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 
-from reconciler.cli.files import put
-from reconciler.cli.folders import Kind, put_folder
+from reconciler.cli.written.files import put
+from reconciler.cli.written.folders import Kind, put_folder
 from tests.command import COMMAND
 from tests.html.conftest import Folder, report
 
@@ -95,7 +95,7 @@ STORM: Final = """
 import sys
 from pathlib import Path
 from reconciler.cli.exits import guarded
-from reconciler.cli.folders import Kind, put_folder
+from reconciler.cli.written.folders import Kind, put_folder
 
 def work():
     with put_folder(Path(sys.argv[1]), Kind("manifest.json", "x")) as partial:
@@ -125,7 +125,7 @@ WRITES_A_FILE: Final = """
 import os, sys
 from pathlib import Path
 from reconciler.cli.exits import guarded
-from reconciler.cli.files import put
+from reconciler.cli.written.files import put
 
 def work():
     with put(Path(sys.argv[1])) as file:
@@ -156,7 +156,7 @@ def test_a_file_that_was_closed_to_others_stays_so(folder: Folder, tmp_path: Pat
 WRITES_IN_PARTS: Final = """
 import sys
 from pathlib import Path
-from reconciler.cli.files import put
+from reconciler.cli.written.files import put
 
 with put(Path(sys.argv[1])) as file:
     file.write(b"first half, ")

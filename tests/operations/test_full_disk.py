@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.domain.checkpoint import heads_in
+from reconciler.domain.proofs.checkpoint import heads_in
 from tests.acceptance.conftest import Product
 from tests.command import COMMAND
 from tests.databricks_double import Workspace

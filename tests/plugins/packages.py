@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from reconciler.domain.evidence import Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence.evidence import Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
 from reconciler.domain.text import Text
 from tests.builders import NO_LOGGED_MODEL
 from tests.whole_evidence import NOW

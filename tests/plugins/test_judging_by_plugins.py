@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reconciler.domain.captured import as_captured
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Absent, CodeFacts, Evidence, Needs, RunFacts, Unreadable, VersionFacts
-from reconciler.domain.keeping import within_room
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import Absent, CodeFacts, Evidence, Needs, RunFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence.keeping import within_room
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import CheckResult, Verdict, VerdictKind
 from reconciler.policy.file import LoadedPolicy, PolicyError, parse_policy

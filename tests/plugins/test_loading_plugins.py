@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.domain.evaluate import evaluate
+from reconciler.domain.engines.evaluate import evaluate
 from reconciler.policy.file import parse_policy
 from reconciler.policy.plugins import PluginError, Plugins
 from reconciler.settings.errors import SettingsError

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.verdict import CheckResult
 from reconciler.policy.file import PolicyError, parse_policy
 from reconciler.policy.plugins import PluginError, Plugins

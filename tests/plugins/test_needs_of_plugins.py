@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
-from reconciler.domain.captured import as_captured
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     HistoryFacts,
@@ -23,12 +23,12 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.history_facts import History
-from reconciler.domain.looks import Place
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.signature_facts import Column
+from reconciler.domain.evidence.history_facts import History
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.signature_facts import Column
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.target import Target
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.fleet import Holder, judged_fleet
 from reconciler.plugins.testing import found as found_by_a_test
 from reconciler.policy.file import PolicyError, parse_policy

@@ -20,7 +20,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.evidence import Evidence, Needs, RunFacts
+from reconciler.domain.evidence.evidence import Evidence, Needs, RunFacts
 from reconciler.domain.text import Text
 from reconciler.policy.file import LoadedPolicy, parse_policy
 from reconciler.policy.plugins import Plugins

@@ -25,7 +25,7 @@ from reconciler.audit.log.head_files import read
 from reconciler.audit.log.heads import HeadKeeper
 from reconciler.audit.sampling import Drawing, write_sample
 from reconciler.audit.tables import DecisionRow
-from reconciler.domain.checkpoint import Head
+from reconciler.domain.proofs.checkpoint import Head
 from tests import command
 from tests.history import History, Owner, made
 from tests.proofs.test_heads import pause

@@ -25,8 +25,8 @@ from reconciler.audit.log.heads import HeadKeeper
 from reconciler.audit.log.signing import PublicKey, Signer
 from reconciler.audit.log.verifying import verify
 from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
-from reconciler.domain.checkpoint import Head, heads_in
 from reconciler.domain.decision import Mode
+from reconciler.domain.proofs.checkpoint import Head, heads_in
 from tests.history import key_pair
 from tests.postgres import PostgresServer
 from tests.roles import daemon_role

@@ -10,7 +10,7 @@ import pytest
 from reconciler.bootstrap.audit_logs import signer_of
 from reconciler.cli.service import _let_read
 from reconciler.doctor.files import heads
-from reconciler.domain.checkpoint import Head
+from reconciler.domain.proofs.checkpoint import Head
 from reconciler.settings.errors import SettingsError
 from reconciler.settings.load import load_settings
 from reconciler.settings.secret_files import UnreadableSecret

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reconciler.audit.log.signing import PublicKey, Signer, UnusablePublicKey, key_id
-from reconciler.domain.checkpoint import Head, heads_in
+from reconciler.domain.proofs.checkpoint import Head, heads_in
 from tests.history import key_pair
 from tests.verifier import VERIFIER, Differs
 

@@ -16,7 +16,7 @@ from reconciler.audit.log.heads import HeadKeeper
 from reconciler.audit.log.signing import PublicKey, Signer
 from reconciler.audit.log.verifying import Asked, Verified, verify
 from reconciler.audit.log.witnesses import trusted
-from reconciler.domain.checkpoint import Head
+from reconciler.domain.proofs.checkpoint import Head
 from tests.history import key_pair
 from tests.proofs.test_heads import pause, rebuilt, rewrite
 from tests.store.test_log import decide, without_triggers

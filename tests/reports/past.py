@@ -18,7 +18,7 @@ from reconciler.audit.holding.accepting import acknowledge
 from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.decision import Mode
-from reconciler.domain.evidence import Evidence, RunFacts, VersionFacts
+from reconciler.domain.evidence.evidence import Evidence, RunFacts, VersionFacts
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text

@@ -20,8 +20,8 @@ from reconciler.audit.holding.tables import AttributionRow, ObservationRow
 from reconciler.audit.reporting import Asked, Reading, matter_of
 from reconciler.audit.reports import reports
 from reconciler.audit.tables import DecisionRow, OutcomeRow
-from reconciler.cli.output import Format, Shape
-from reconciler.cli.rendering import write_report, write_section
+from reconciler.cli.shown.output import Format, Shape
+from reconciler.cli.shown.rendering import write_report, write_section
 from reconciler.html.folder import Folder
 from tests.html.test_folder import Elements
 from tests.reports.conftest import new_database

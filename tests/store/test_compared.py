@@ -13,7 +13,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, CycleSummary, PolicyInForce, Times
 from reconciler.domain.decision import Mode
-from reconciler.domain.redacted import evidence_shown
+from reconciler.domain.evidence.redacted import evidence_shown
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.judging import judge_again

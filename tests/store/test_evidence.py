@@ -27,10 +27,10 @@ from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.session import Session
 from reconciler.audit.tables import DecisionCheckRow, PauseEventRow, db_now
-from reconciler.domain.evidence import Evidence
+from reconciler.domain.evidence.evidence import Evidence
+from reconciler.domain.evidence.salted import document_of, fields_of
 from reconciler.domain.judgements import Confirmation
 from reconciler.domain.request import Request
-from reconciler.domain.salted import document_of, fields_of
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.judging import judge_again
 from reconciler.ports import NoSuchField

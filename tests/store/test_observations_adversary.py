@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from reconciler.audit.holding.accepting import acknowledge
 from reconciler.cycle import PolicyInForce
-from reconciler.domain.looks import Kind, Look, Wanted
+from reconciler.domain.holding.looks import Kind, Look, Wanted
 from reconciler.domain.target import Target
 from reconciler.failpoints import watching
 from reconciler.policy.file import parse_policy

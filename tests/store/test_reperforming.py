@@ -30,10 +30,10 @@ from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Judged, Mode
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Evidence, ModelFacts, Reading, RunFacts, VersionFacts
-from reconciler.domain.keeping import kept
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.evidence import Evidence, ModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence.keeping import kept
 from reconciler.domain.request import Request
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind

@@ -22,12 +22,12 @@ from reconciler.audit.decisions.stored import Chosen, parts_of
 from reconciler.audit.evidence.redacting import redact
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.agreement import Recorded, RecordedCheck
-from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.decision import Judged, Mode
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     HolderFacts,
@@ -40,7 +40,7 @@ from reconciler.domain.evidence import (
     TenureFacts,
     VersionFacts,
 )
-from reconciler.domain.keeping import within_room
+from reconciler.domain.evidence.keeping import within_room
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.judging import judge_again

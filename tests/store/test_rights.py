@@ -25,11 +25,11 @@ from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
-from reconciler.domain.drift import Change
-from reconciler.domain.earlier_names import Recognised
-from reconciler.domain.holding import Began, Ended
+from reconciler.domain.holding.drift import Change
+from reconciler.domain.holding.earlier_names import Recognised
+from reconciler.domain.holding.looks import Place
+from reconciler.domain.holding.tenures import Began, Ended
 from reconciler.domain.judgements import Confirmation
-from reconciler.domain.looks import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy

@@ -25,8 +25,8 @@ from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause, running
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base, PendingActRow
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Evidence, Reading, RunFacts, VersionFacts
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.evidence import Evidence, Reading, RunFacts, VersionFacts
 from reconciler.domain.request import Assurance, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text

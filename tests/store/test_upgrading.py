@@ -21,8 +21,8 @@ from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
-from reconciler.domain.evaluate import ENGINES
-from reconciler.domain.evidence import Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.engines.evaluate import ENGINES
+from reconciler.domain.evidence.evidence import Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
 from reconciler.domain.request import Request
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind

@@ -12,8 +12,8 @@ from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import PolicyInForce
-from reconciler.domain.baselines import Holding
-from reconciler.domain.looks import Place
+from reconciler.domain.holding.baselines import Holding
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.target import Target
 from reconciler.domain.times import iso, parse_iso
 from reconciler.policy.file import parse_policy

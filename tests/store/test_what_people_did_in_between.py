@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from reconciler.audit.store import SqlAuditLog
-from reconciler.domain.looks import Look, Wanted
+from reconciler.domain.holding.looks import Look, Wanted
 from reconciler.domain.request import Assurance, Requester
 from reconciler.ports import History, Resolution, Resolved
 from tests.store.test_observations import PRODUCTION, Looking

@@ -13,10 +13,10 @@ from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Judged, Mode
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Evidence, VersionFacts
-from reconciler.domain.keeping import kept
-from reconciler.domain.salted import KEPT, fields_of, shown_path
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.evidence import Evidence, VersionFacts
+from reconciler.domain.evidence.keeping import kept
+from reconciler.domain.evidence.salted import KEPT, fields_of, shown_path
 from reconciler.domain.text import Text
 from reconciler.judging import judge_again
 from tests.builders import REGISTRY, with_changed

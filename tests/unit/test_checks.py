@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.domain.evaluate import ENGINES, evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.evaluate import ENGINES, evaluate
+from reconciler.domain.evidence.evidence import (
     Dataset,
     Evidence,
     LeftOut,
@@ -26,7 +26,7 @@ from reconciler.domain.evidence import (
     RunFacts,
     VersionFacts,
 )
-from reconciler.domain.keeping import within_room
+from reconciler.domain.evidence.keeping import within_room
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Assurance, Requester
 from reconciler.domain.text import Text

@@ -8,9 +8,9 @@ from itertools import permutations
 
 import pytest
 
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import COMBINED, evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import COMBINED, evaluate
+from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
     Evidence,

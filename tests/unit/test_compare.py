@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import (
     Absent,
     Dataset,
     Evidence,
@@ -26,11 +26,11 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.keeping import permitted, within_room
-from reconciler.domain.looks import Place
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import document_of, fields_of
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.evidence.keeping import permitted, within_room
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import document_of, fields_of
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict, VerdictKind

@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.drift import Change, changes_since, needs_again
-from reconciler.domain.evidence import Absent, Evidence, LoggedModelFacts, Reading, RunFacts, Unreadable, VersionFacts
-from reconciler.domain.facts import LeftOut
+from reconciler.domain.evidence.evidence import (
+    Absent,
+    Evidence,
+    LoggedModelFacts,
+    Reading,
+    RunFacts,
+    Unreadable,
+    VersionFacts,
+)
+from reconciler.domain.evidence.facts import LeftOut
+from reconciler.domain.holding.drift import Change, changes_since, needs_again
 from reconciler.domain.text import Text
 from tests.builders import evidence_of, with_answer, with_changed
 

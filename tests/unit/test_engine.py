@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.evaluate import ENGINES, evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.evaluate import ENGINES, evaluate
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     Fact,

@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reconciler.domain.evaluate import ENGINES, evaluate
-from reconciler.domain.evidence import Evidence, Needs, ProtectionFacts, VersionFacts
-from reconciler.domain.guards import NOT_KNOWN
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import document_of, fields_of
+from reconciler.domain.engines.evaluate import ENGINES, evaluate
+from reconciler.domain.evidence.evidence import Evidence, Needs, ProtectionFacts, VersionFacts
+from reconciler.domain.evidence.guards import NOT_KNOWN
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import document_of, fields_of
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.verdict import CheckResult, Verdict

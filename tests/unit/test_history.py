@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.captured import as_captured
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import (
     Evidence,
     HistoryFacts,
     LoggedModelFacts,
@@ -27,9 +27,9 @@ from reconciler.domain.evidence import (
     VersionFacts,
     number,
 )
-from reconciler.domain.history_facts import History
-from reconciler.domain.keeping import within_room
-from reconciler.domain.salted import document_of, fields_of
+from reconciler.domain.evidence.history_facts import History
+from reconciler.domain.evidence.keeping import within_room
+from reconciler.domain.evidence.salted import document_of, fields_of
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Verdict
 from reconciler.judging import judge_again
@@ -141,7 +141,7 @@ def test_what_is_kept_gives_what_the_whole_history_gives_however_it_is_cut(
 ) -> None:
     """A second implementation: each point by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reconciler.domain.history_facts._TOGETHER", together)
+        patch.setattr("reconciler.domain.evidence.history_facts._TOGETHER", together)
         kept = History.of(history, (7,))
         shuffled = list(history)
         order.shuffle(shuffled)

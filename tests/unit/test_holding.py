@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from reconciler.domain.holding import Ended, Holders, Sign, ungoverned
-from reconciler.domain.looks import Place, SeenModel, Tenure
+from reconciler.domain.holding.looks import Place, SeenModel, Tenure
+from reconciler.domain.holding.tenures import Ended, Holders, Sign, ungoverned
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 

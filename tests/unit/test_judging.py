@@ -15,7 +15,7 @@ from reconciler.domain.checks.metric import MetricCode
 from reconciler.domain.checks.run import RunCode
 from reconciler.domain.checks.tag import TagCode
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.evidence import FACTS, Absent, Evidence, Fact, RunFacts, Unreadable
+from reconciler.domain.evidence.evidence import FACTS, Absent, Evidence, Fact, RunFacts, Unreadable
 from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict
 from reconciler.judging import UnknownEngine, judge_again

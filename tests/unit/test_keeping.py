@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.audit.evidence.storing import salted
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Evidence, LoggedModelFacts, Needs, RunFacts, VersionFacts
-from reconciler.domain.keeping import ROOM, kept, within_room
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import KEPT, document_of, fields_of
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.evidence import Evidence, LoggedModelFacts, Needs, RunFacts, VersionFacts
+from reconciler.domain.evidence.keeping import ROOM, kept, within_room
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import KEPT, document_of, fields_of
+from reconciler.domain.evidence.withheld import Withheld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
-from reconciler.domain.withheld import Withheld
 from reconciler.judging import judge_again
 from tests.builders import with_changed
 from tests.whole_evidence import ASKED, FLOODS, HOSTILE, NEEDS, NOW, POLICY, flooded, reading, whole

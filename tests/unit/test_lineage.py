@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     LoggedModelFacts,
@@ -18,7 +18,7 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.lineage import lies_under
+from reconciler.domain.evidence.lineage import lies_under
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.judging import judge_again

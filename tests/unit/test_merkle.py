@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pymerkle import InmemoryTree
 
-from reconciler.domain.merkle import Node, Span, Tree, consistency, inclusion, leaf_hash
+from reconciler.domain.proofs.merkle import Node, Span, Tree, consistency, inclusion, leaf_hash
 from tests.verifier import VERIFIER, Differs
 
 # The leaves and the roots that Certificate Transparency's implementations test themselves with.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema, TensorSpec
 
-from reconciler.domain.signature_facts import Column, Columns
+from reconciler.domain.evidence.signature_facts import Column, Columns
 from reconciler.registry.mlmodel import Unclear, signature_in
 
 # --- as MLflow writes it -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     LoggedModelFacts,
     OriginFacts,
@@ -21,8 +21,8 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.lineage import path_in_run
-from reconciler.domain.signature_facts import Column
+from reconciler.domain.evidence.lineage import path_in_run
+from reconciler.domain.evidence.signature_facts import Column
 from reconciler.domain.text import Text
 from reconciler.registry.model_files import MOST_BYTES, ModelFiles
 from reconciler.registry.transport import Limits

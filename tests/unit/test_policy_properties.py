@@ -15,9 +15,9 @@ import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import COMBINED, evaluate
-from reconciler.domain.evidence import (
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import COMBINED, evaluate
+from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
     Evidence,
@@ -29,8 +29,8 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.signature_facts import Column
-from reconciler.domain.tenure_facts import TimeHeld
+from reconciler.domain.evidence.signature_facts import Column
+from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Role, Verdict, VerdictKind
 from reconciler.judging import judge_again

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.markdown import code_span
-from reconciler.domain.evidence import LeftOut, RunFacts, VersionFacts
+from reconciler.cli.shown.markdown import code_span
+from reconciler.domain.evidence.evidence import LeftOut, RunFacts, VersionFacts
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.policy.cases import Cases

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.evidence import Dataset
+from reconciler.domain.evidence.evidence import Dataset
 from reconciler.registry.facts import run_facts
 from reconciler.registry.versions import version_facts
 

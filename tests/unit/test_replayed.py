@@ -8,10 +8,10 @@ import pytest
 
 from reconciler.domain.agreement import Recorded, RecordedCheck
 from reconciler.domain.codes import AbsenceCode
-from reconciler.domain.engine import ENGINE
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Absent, Evidence, HolderFacts, LoggedModelFacts, RunFacts, VersionFacts
-from reconciler.domain.holder_facts import Arrival
+from reconciler.domain.engines.current import ENGINE
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.evidence import Absent, Evidence, HolderFacts, LoggedModelFacts, RunFacts, VersionFacts
+from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.policy import Policy
 from reconciler.policy.file import parse_policy
 from reconciler.policy.replay import Judging, replayed

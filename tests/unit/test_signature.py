@@ -9,13 +9,21 @@ from typing import Any
 
 import pytest
 
-from reconciler.domain.captured import as_captured
-from reconciler.domain.drift import Change, changes_since, needs_again
-from reconciler.domain.evidence import Absent, Evidence, Needs, RunFacts, SignatureFacts, Unreadable, VersionFacts
-from reconciler.domain.keeping import kept
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import document_of, fields_of
-from reconciler.domain.signature_facts import Column, Columns
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import (
+    Absent,
+    Evidence,
+    Needs,
+    RunFacts,
+    SignatureFacts,
+    Unreadable,
+    VersionFacts,
+)
+from reconciler.domain.evidence.keeping import kept
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import document_of, fields_of
+from reconciler.domain.evidence.signature_facts import Column, Columns
+from reconciler.domain.holding.drift import Change, changes_since, needs_again
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import CheckResult, Verdict
 from reconciler.judging import judge_again

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli import status
-from reconciler.domain.captured import as_captured
 from reconciler.domain.codes import ABSTENTIONS
-from reconciler.domain.drift import changes_since
-from reconciler.domain.evaluate import evaluate
-from reconciler.domain.evidence import Absent, Evidence, Needs, TenureFacts, Unreadable, VersionFacts
-from reconciler.domain.keeping import permitted
-from reconciler.domain.looks import Place
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import document_of, fields_of
+from reconciler.domain.engines.evaluate import evaluate
+from reconciler.domain.evidence.captured import as_captured
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, TenureFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence.keeping import permitted
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import document_of, fields_of
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.drift import changes_since
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.target import Target
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict
 from reconciler.fleet import Fitness, Holder, judged_fleet

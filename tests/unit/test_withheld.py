@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from reconciler.domain.codes import CommonCode, ReasonCode
-from reconciler.domain.evidence import Absent, Evidence, VersionFacts
-from reconciler.domain.redacted import evidence_left
+from reconciler.domain.evidence.evidence import Absent, Evidence, VersionFacts
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import KEPT, document_of, fields_of
+from reconciler.domain.evidence.withheld import REDACTED, Withheld
 from reconciler.domain.request import Request
-from reconciler.domain.salted import KEPT, document_of, fields_of
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, VerdictKind
-from reconciler.domain.withheld import REDACTED, Withheld
 from reconciler.judging import judge_again, judge_batch
 from reconciler.policy.file import parse_policy
 from reconciler.ports import Listed

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.cli.output import Format, Shape, row_writer
+from reconciler.cli.shown.output import Format, Shape, row_writer
 
 CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
 ROWS = st.integers(1, 4).flatmap(

@@ -21,7 +21,7 @@ from reconciler.audit.rows import RequestColumns
 from reconciler.audit.tables import PolicyVersionRow
 from reconciler.domain.agreement import Agreement, Discrepancy, by_recorded_checks, compared, overall
 from reconciler.domain.checks.kinds import Kinds
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible

@@ -1,6 +1,7 @@
 """Stored evidence as it is judged again, by the thousand: of all that was kept, what the rules ask for is taken in.
 
-That nothing else decides is what `reconciler.domain.keeping` rests on, too: whatever is not asked for may be left out.
+That nothing else decides is what `reconciler.domain.evidence.keeping` rests on, too: whatever is not asked for may be
+left out.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 
 from reconciler.audit.evidence.storing import text_in
 from reconciler.audit.log.canonical import Damaged
-from reconciler.domain.evidence import Evidence, Needs
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import document_of
+from reconciler.domain.evidence.evidence import Evidence, Needs
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import document_of
 
 # What each answer holds by names, without which it is no answer.
 _MAPS = (("version", "tags"), ("run", "metrics"), ("logged_model", "metrics"))

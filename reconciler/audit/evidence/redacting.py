@@ -21,7 +21,7 @@ from reconciler.audit.log.appending import Recording
 from reconciler.audit.reader import only_one
 from reconciler.audit.session import Session
 from reconciler.audit.tables import db_now
-from reconciler.domain.salted import KEPT, shown_path
+from reconciler.domain.evidence.salted import KEPT, shown_path
 from reconciler.domain.text import quoted, visible, visible_name
 from reconciler.ports import AuditUnavailable, NoSuchField
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from reconciler.audit.evidence.storing import Stored
 from reconciler.audit.holding.tables import DriftRow
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow
-from reconciler.domain.salted import shown_path
+from reconciler.domain.evidence.salted import shown_path
 from reconciler.domain.text import visible
 
 # Shorter words are in many texts by chance.

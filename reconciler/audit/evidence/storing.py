@@ -24,9 +24,17 @@ from sqlalchemy import Connection, select
 from reconciler.audit.evidence.tables import EvidenceRow, RedactionRow
 from reconciler.audit.log.canonical import Damaged, bytes_of
 from reconciler.audit.statements import chunks, driver_rows
-from reconciler.domain.evidence import Evidence
-from reconciler.domain.redacted import evidence_left
-from reconciler.domain.salted import SALT_BYTES, Field, digest_of, document_of, fields_of, json_text, shown_path
+from reconciler.domain.evidence.evidence import Evidence
+from reconciler.domain.evidence.redacted import evidence_left
+from reconciler.domain.evidence.salted import (
+    SALT_BYTES,
+    Field,
+    digest_of,
+    document_of,
+    fields_of,
+    json_text,
+    shown_path,
+)
 
 _LEVEL = 9
 # Far more than any evidence has: texts are cut at 4,096 characters.

@@ -13,7 +13,7 @@ from reconciler.audit.holding.tables import AcknowledgementRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import parts
 from reconciler.audit.tables import UtcMillis
-from reconciler.domain.causes import Cause
+from reconciler.domain.holding.causes import Cause
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible, visible_name
 from reconciler.ports import NoSuchTenure

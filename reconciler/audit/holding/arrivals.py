@@ -15,12 +15,12 @@ from reconciler.audit.holding.earlier_moves import created_of
 from reconciler.audit.holding.tables import AttributionRow, HolderRow, ObservationRow
 from reconciler.audit.statements import Served, chunks
 from reconciler.audit.tables import DecisionRow, OutcomeRow
-from reconciler.domain.baselines import Holding
-from reconciler.domain.causes import Cause, is_approved
 from reconciler.domain.decision import OutcomeKind
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.holding import is_another
-from reconciler.domain.looks import Place
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.holding.baselines import Holding
+from reconciler.domain.holding.causes import Cause, is_approved
+from reconciler.domain.holding.looks import Place
+from reconciler.domain.holding.tenures import is_another
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso

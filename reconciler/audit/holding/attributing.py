@@ -19,10 +19,10 @@ from reconciler.audit.holding.tables import AttributionRow, HolderRow, Unattribu
 from reconciler.audit.log.appending import Recording
 from reconciler.audit.session import Session
 from reconciler.audit.statements import WRITTEN_TOGETHER, Served
-from reconciler.domain.causes import Cause, Explained, Found, began_by, ended_by
-from reconciler.domain.earlier_names import EarlierMove, Recognised
-from reconciler.domain.holding import Sign
-from reconciler.domain.looks import Place
+from reconciler.domain.holding.causes import Cause, Explained, Found, began_by, ended_by
+from reconciler.domain.holding.earlier_names import EarlierMove, Recognised
+from reconciler.domain.holding.looks import Place
+from reconciler.domain.holding.tenures import Sign
 from reconciler.domain.request import Assurance, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible

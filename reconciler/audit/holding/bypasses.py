@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text
 from reconciler.audit.holding.tables import AcknowledgementRow, HolderRow, LookRow, StrayTagRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import UtcMillis, db_now
-from reconciler.domain.causes import Cause
+from reconciler.domain.holding.causes import Cause
 
 SHOWN: Final = 20
 

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from reconciler.audit.evidence.storing import Stored, stored_evidence
 from reconciler.audit.holding.attribution_queries import EARLIER_MOVES
 from reconciler.audit.holding.looks import HELD
-from reconciler.domain.earlier_names import EarlierMove
-from reconciler.domain.evidence import VersionFacts
-from reconciler.domain.holding import is_another
-from reconciler.domain.looks import Place
+from reconciler.domain.evidence.evidence import VersionFacts
+from reconciler.domain.holding.earlier_names import EarlierMove
+from reconciler.domain.holding.looks import Place
+from reconciler.domain.holding.tenures import is_another
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 

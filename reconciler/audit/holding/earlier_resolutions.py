@@ -11,8 +11,8 @@ from sqlalchemy import Connection, select, text
 from reconciler.audit.holding.tables import HolderRow, UnattributedRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import OpenRequestRow
-from reconciler.domain.earlier_names import holds_as
-from reconciler.domain.looks import Place
+from reconciler.domain.holding.earlier_names import holds_as
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted
 

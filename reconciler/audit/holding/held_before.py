@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, exists, not_, or_, select
 from reconciler.audit.holding.tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.tables import OpenRequestRow
-from reconciler.domain.causes import Cause
+from reconciler.domain.holding.causes import Cause
 from reconciler.ports import Resolution
 
 

@@ -21,7 +21,7 @@ from reconciler.audit.holding.tables import (
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
-from reconciler.domain.looks import Kind, Place, Tenure
+from reconciler.domain.holding.looks import Kind, Place, Tenure
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible

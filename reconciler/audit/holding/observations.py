@@ -22,11 +22,11 @@ from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.session import Session
 from reconciler.audit.statements import Served, parts
 from reconciler.audit.tables import DecisionRow, OpenRequestRow
-from reconciler.domain.baselines import Holding
-from reconciler.domain.holder_facts import Arrival
-from reconciler.domain.looks import Place, Tenure
+from reconciler.domain.evidence.holder_facts import Arrival
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.baselines import Holding
+from reconciler.domain.holding.looks import Place, Tenure
 from reconciler.domain.scope import Scope
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
 from reconciler.ports import Held

@@ -13,11 +13,11 @@ from reconciler.audit.holding.arrivals import open_tenures_of
 from reconciler.audit.holding.tables import LookRow, ObservationRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import UtcMillis, db_now
-from reconciler.domain.baselines import Holding
-from reconciler.domain.looks import Place
+from reconciler.domain.evidence.tenure_facts import TimeHeld
+from reconciler.domain.holding.baselines import Holding
+from reconciler.domain.holding.looks import Place
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.target import Target
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.fleet import Known, OnRecord
 
 # A model that was renamed more often is followed no further.

@@ -14,7 +14,7 @@ from reconciler.audit.log.reading import cell_of
 from reconciler.audit.statements import chunks
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OutcomeRow, PolicyVersionRow
 from reconciler.domain.agreement import as_judged
-from reconciler.domain.evaluate import COMBINED
+from reconciler.domain.engines.evaluate import COMBINED
 
 # A policy has up to 4 MiB.
 _POLICIES_TOGETHER = 8

@@ -40,7 +40,7 @@ from reconciler.audit.tables import (
     PolicyVersionRow,
 )
 from reconciler.domain.decision import Leaf
-from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.domain.proofs.merkle import Node, Tree, leaf_hash, peaks
 from reconciler.ports.errors import SchemaMismatch
 
 # Between two statements of a transaction that holds the log's lock.

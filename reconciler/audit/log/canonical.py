@@ -3,8 +3,8 @@
 They are JSON (RFC 8259) in ASCII with sorted keys and no blanks, of an object with `format`, `table` and `row`. A time
 is ISO 8601 in UTC with milliseconds, a number with a fraction the shortest text that reads back as it. A column without
 a value is left out, so that a later version can add one. A decision holds its checks in their order. What rests on
-evidence holds as `evidence` the salted digests of its fields in their order (`domain/salted.py`), which stay when a
-field is redacted.
+evidence holds as `evidence` the salted digests of its fields in their order (`domain/evidence/salted.py`), which stay
+when a field is redacted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from reconciler.domain.salted import json_text
+from reconciler.domain.evidence.salted import json_text
 from reconciler.domain.times import iso
 
 FORMAT: Final = "mlflow-reconciler audit v1"

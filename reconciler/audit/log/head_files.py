@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from reconciler.domain.checkpoint import Head, Heads, heads_in
 from reconciler.domain.errors import ExitCode, ReconcilerError
+from reconciler.domain.proofs.checkpoint import Head, Heads, heads_in
 
 # A head takes about 300 bytes: the last one of a log is among so many.
 _TAIL: Final = 64 * 1024

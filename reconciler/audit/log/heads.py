@@ -14,8 +14,8 @@ from reconciler.audit.log.signing import Signer
 from reconciler.audit.log.tables import LogEpochRow, LogLeafRow, LogStateRow
 from reconciler.audit.session import Session
 from reconciler.audit.tables import now_in
-from reconciler.domain.checkpoint import LOGGED, Head, origin_of
-from reconciler.domain.merkle import Tree, peaks
+from reconciler.domain.proofs.checkpoint import LOGGED, Head, origin_of
+from reconciler.domain.proofs.merkle import Tree, peaks
 from reconciler.domain.text import counted, visible_name
 from reconciler.domain.times import iso
 from reconciler.logs import LOGGER

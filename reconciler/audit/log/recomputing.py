@@ -22,8 +22,8 @@ from reconciler.audit.log.filling import Progress, unseen
 from reconciler.audit.log.reading import TABLES, end_without_gap, entries_of, leaves_from
 from reconciler.audit.log.tables import LogNodeRow
 from reconciler.audit.tables import DecisionRow
-from reconciler.domain.checkpoint import Head
-from reconciler.domain.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.domain.proofs.checkpoint import Head
+from reconciler.domain.proofs.merkle import Node, Tree, leaf_hash, peaks
 
 # Entries of a range: a power of two.
 _TOGETHER: Final = 4096

@@ -24,7 +24,7 @@ from reconciler.audit.log.tables import LogLeafRow
 from reconciler.audit.statements import Served, chunks
 from reconciler.audit.tables import DecisionRow, OutcomeRow
 from reconciler.domain.decision import Leaf
-from reconciler.domain.merkle import leaf_hash
+from reconciler.domain.proofs.merkle import leaf_hash
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name

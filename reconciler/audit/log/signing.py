@@ -8,8 +8,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.domain.checkpoint import Head, Signature
 from reconciler.domain.errors import ExitCode, ReconcilerError
+from reconciler.domain.proofs.checkpoint import Head, Signature
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

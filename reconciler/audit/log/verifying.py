@@ -25,8 +25,8 @@ from reconciler.audit.log.recomputing import MOST_TOLD, Differences, Roots, begu
 from reconciler.audit.log.tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.log.witnesses import Epoch, Log, compared, epochs_in, of_others
 from reconciler.audit.recent import new_keys_not_in_log
-from reconciler.domain.checkpoint import Head, origin_of
-from reconciler.domain.merkle import Tree
+from reconciler.domain.proofs.checkpoint import Head, origin_of
+from reconciler.domain.proofs.merkle import Tree
 from reconciler.domain.text import counted
 
 

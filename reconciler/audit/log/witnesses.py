@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 from reconciler.audit.log.canonical import Damaged
 from reconciler.audit.log.signing import PublicKey
 from reconciler.audit.log.tables import LogEpochRow
-from reconciler.domain.checkpoint import Head
+from reconciler.domain.proofs.checkpoint import Head
 from reconciler.domain.text import counted, visible, visible_name
 from reconciler.domain.times import iso
 

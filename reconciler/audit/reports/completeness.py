@@ -16,7 +16,7 @@ from reconciler.audit.running.control import Control, controls, doubts, observed
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES, OfTenure
-from reconciler.domain.causes import Cause
+from reconciler.domain.holding.causes import Cause
 from reconciler.domain.request import Assurance
 from reconciler.domain.text import counted
 

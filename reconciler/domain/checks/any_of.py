@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from reconciler.domain.checks.base import Check, Requirement
 from reconciler.domain.codes import FindingCode
-from reconciler.domain.evidence import Needs
+from reconciler.domain.evidence.evidence import Needs
 from reconciler.domain.mistakes import Mistake
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Absent, Evidence, Needs, Unreadable
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, Unreadable
 from reconciler.domain.fields import DurationField, IdField, TextField, Value
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     HolderFacts,
@@ -22,11 +22,11 @@ from reconciler.domain.evidence import (
     Unreadable,
     VersionFacts,
 )
+from reconciler.domain.evidence.measured import Asked, Data, value_of
+from reconciler.domain.evidence.shares import Bounds, bounds_of
 from reconciler.domain.fields import TextField
-from reconciler.domain.measured import Asked, Data, value_of
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
 from reconciler.domain.mistakes import Mistake
-from reconciler.domain.shares import Bounds, bounds_of
 
 # What MLflow asks for beside a baseline of 0, of which there is no share.
 _MORE_THAN_ZERO = 1e-10

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.evidence.evidence import Evidence, Needs, VersionFacts
 from reconciler.domain.fields import Value
 from reconciler.domain.text import TEXT_LIMIT, counted_letters, letters_and_digits
 

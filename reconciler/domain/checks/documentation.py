@@ -11,9 +11,9 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Evidence, ModelFacts, Needs, VersionFacts
+from reconciler.domain.evidence.evidence import Evidence, ModelFacts, Needs, VersionFacts
+from reconciler.domain.evidence.guards import guard_of
 from reconciler.domain.fields import TextField, Value
-from reconciler.domain.guards import guard_of
 from reconciler.domain.mistakes import Mistake
 from reconciler.domain.text import TEXT_LIMIT, Text, counted_letters, is_address, letters_and_digits
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     MOST_OF_A_FAMILY,
     Evidence,
     LoggedModelFacts,
@@ -20,10 +20,10 @@ from reconciler.domain.evidence import (
     RunFacts,
     VersionFacts,
 )
+from reconciler.domain.evidence.lineage import broken_lineage, contradiction, logged_several_models
+from reconciler.domain.evidence.shares import Bounds, bounds_of, is_finite
 from reconciler.domain.fields import GlobField, TextField
-from reconciler.domain.lineage import broken_lineage, contradiction, logged_several_models
 from reconciler.domain.mistakes import Mistake
-from reconciler.domain.shares import Bounds, bounds_of, is_finite
 
 # One less than are kept, so that a family with more is told from what is kept.
 MOST_MEMBERS = MOST_OF_A_FAMILY - 1

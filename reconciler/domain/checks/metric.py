@@ -11,7 +11,7 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import (
+from reconciler.domain.evidence.evidence import (
     Absent,
     Evidence,
     HistoryFacts,
@@ -21,13 +21,13 @@ from reconciler.domain.evidence import (
     RunFacts,
     Unreadable,
 )
+from reconciler.domain.evidence.lineage import logged_several_models
+from reconciler.domain.evidence.measured import Data, several_models, unproven
+from reconciler.domain.evidence.readings import at_step, best, latest, several_datasets, several_values
+from reconciler.domain.evidence.shares import Bounds, bounds_of
 from reconciler.domain.fields import DurationField, StepField, TextField
-from reconciler.domain.lineage import logged_several_models
-from reconciler.domain.measured import Data, several_models, unproven
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
 from reconciler.domain.mistakes import Mistake
-from reconciler.domain.readings import at_step, best, latest, several_datasets, several_values
-from reconciler.domain.shares import Bounds, bounds_of
 from reconciler.domain.times import CLOCKS_DIFFER, duration_text, from_millis, iso
 
 __all__ = ["MetricCheck", "MetricCode"]

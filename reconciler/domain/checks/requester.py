@@ -10,14 +10,14 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
+from reconciler.domain.evidence.requester_facts import RequesterFacts
+from reconciler.domain.evidence.withheld import EXCLUDED, Withheld
 from reconciler.domain.fields import GlobField, Value
 from reconciler.domain.mistakes import Mistake
 from reconciler.domain.request import Assurance
-from reconciler.domain.requester_facts import RequesterFacts
 from reconciler.domain.scope import matches_any
 from reconciler.domain.text import quoted
-from reconciler.domain.withheld import EXCLUDED, Withheld
 
 _USER = "mlflow.user"
 _SURE = (Assurance.UNKNOWN, Assurance.ASSERTED, Assurance.AUTHENTICATED)

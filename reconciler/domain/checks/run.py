@@ -10,9 +10,9 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, RunFacts, Unreadable
+from reconciler.domain.evidence.lineage import Unproven, doubt_about_link
 from reconciler.domain.fields import DurationField, Value
-from reconciler.domain.lineage import Unproven, doubt_about_link
 from reconciler.domain.times import CLOCKS_DIFFER, duration_text, from_millis, iso
 
 

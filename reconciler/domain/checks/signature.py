@@ -11,10 +11,10 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Absent, Evidence, Needs, SignatureFacts, Unreadable
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, SignatureFacts, Unreadable
+from reconciler.domain.evidence.signature_facts import Column, Columns
 from reconciler.domain.fields import Value
 from reconciler.domain.mistakes import Mistake, Mistakes
-from reconciler.domain.signature_facts import Column, Columns
 from reconciler.domain.text import counted, visible
 
 # How MLflow names the type of a column; array, object, map and tensor say behind it what they hold.

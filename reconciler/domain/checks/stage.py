@@ -10,10 +10,10 @@ from pydantic import Field
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
-from reconciler.domain.evidence import Absent, Evidence, Needs, TenureFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence.evidence import Absent, Evidence, Needs, TenureFacts, Unreadable, VersionFacts
+from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.fields import DurationField, TargetField
 from reconciler.domain.mistakes import Mistake
-from reconciler.domain.tenure_facts import TimeHeld
 from reconciler.domain.times import duration_text, iso
 
 

@@ -13,11 +13,11 @@ from pydantic import Field, field_validator
 
 from reconciler.domain.checks.base import Check, Finding, nothing_to_judge
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.evidence.evidence import Evidence, Needs, VersionFacts
+from reconciler.domain.evidence.guards import guard_of
+from reconciler.domain.evidence.shares import is_finite
 from reconciler.domain.fields import DurationField, TextField
-from reconciler.domain.guards import guard_of
 from reconciler.domain.mistakes import Mistake
-from reconciler.domain.shares import is_finite
 from reconciler.domain.text import Text, is_address
 from reconciler.domain.times import duration_text, parse_iso
 

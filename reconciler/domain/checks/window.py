@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from reconciler.domain.checks.base import Check, Finding
 from reconciler.domain.codes import CommonCode, FindingCode
-from reconciler.domain.evidence import Evidence, Needs
+from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.fields import MomentField, TextField, Value
 from reconciler.domain.mistakes import Mistake
 from reconciler.domain.times import iso

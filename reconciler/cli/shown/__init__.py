@@ -1,0 +1,1 @@
+"""How answers are shown: tables, lines and pages for people, CSV and JSON for programs."""

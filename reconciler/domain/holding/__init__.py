@@ -1,0 +1,1 @@
+"""What holds a target: what looks show, which tenures begin and end, and why."""
