@@ -229,15 +229,16 @@ def make(url: str, many: int, heads: Path) -> None:
         raise ValueError(f"at least {2 * _WRITTEN} decisions")
     grow(url, _WRITTEN)
     engine = make_engine(url)
-    keeper, yesterday = HeadKeeper(engine, heads), many - many // 365
-    for first, last in ((_WRITTEN, yesterday), (yesterday, many)):
+    keeper, third_quarter, yesterday = HeadKeeper(engine, heads), many * 3 // 4, many - many // 365
+    for first, last in ((_WRITTEN, third_quarter), (third_quarter, yesterday), (yesterday, many)):
         with engine.begin() as connection, _without_triggers(connection):
             year = Year(connection, many)
             year.decisions(first, last)
-            if last < many:
+            if last == third_quarter:
                 year.tenures(connection)
             connection.execute(update(LogStateRow).values(size=year.tree.size))
-        keeper.keep()
+        if last > third_quarter:
+            keeper.keep()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE" if connection.dialect.name == "sqlite" else "VACUUM ANALYZE")
     engine.dispose()
