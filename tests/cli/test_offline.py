@@ -257,7 +257,7 @@ def test_every_error_of_ours_has_its_exit_code() -> None:
         "AuditLocked": 69, "SchemaMismatch": 78,
         "NoSuchDecision": 4, "NoSuchField": 4, "NoSuchTenure": 4, "AmbiguousDecision": 2,
         "AlreadyServed": 78, "SettingsError": 78,
-        "PolicyError": 78, "NoHeads": 2, "Unprovable": 1, "UnusableKey": 78, "UnusablePublicKey": 2,
+        "PolicyError": 78, "NoHeads": 2, "Unwritable": 2, "Unprovable": 1, "UnusableKey": 78, "UnusablePublicKey": 2,
         "UnreadableSecret": 78, "OutputClosed": 69, "ServerFailed": 69, "OptionsError": 78, "UnknownEngine": 78,
         "CannotDraw": 78, "LibraryMissing": 78, "PluginError": 78,
     }  # fmt: skip

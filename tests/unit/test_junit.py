@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> Non
     (tmp_path / "policy.test.yaml").write_text("cases:\n" + CASE.format(name="good", auc=0.9))
     done = run(str(tmp_path / "policy.yaml"), "--junit", str(tmp_path / "none/results.xml"))
     said = f"{tmp_path}/none/results.xml: cannot be written: No such file or directory\n"
-    assert (done.returncode, done.stderr) == (78, said)
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_who_wants_no_junit_loads_no_writer_of_it(tmp_path: Path) -> None:
