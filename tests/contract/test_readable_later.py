@@ -22,7 +22,7 @@ def test_a_model_of_databricks_that_may_be_read_since_a_while_was_there_when_it_
     """Another daemon finds it. What was made a moment ago was moved by somebody, who may have asked."""
     now = time.time()
     with workspace() as double:
-        double.models["read before"] = {"1": Version(created=round((now - TEN_DAYS) * 1000))}
+        double.models["read before"] = {"1": Version(created=round((now - TEN_DAYS - 1) * 1000))}
         first = Daemon(OnDatabricks(double).registry, tmp_path)
         for _ in range(3):
             first.cycle()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from reconciler.audit.holding.tables import HolderRow, ShownModelsRow
+from reconciler.audit.inserting import insert_many
 from reconciler.audit.statements import Served
 
 
@@ -21,7 +22,7 @@ def keep_shown(connection: Connection, served: Served, groups: Mapping[int, str]
     row = ShownModelsRow
     connection.execute(delete(row).where(served.among(row), row.part.in_(list(groups))))
     here = {"registry": served.registry, "workspace": served.workspace}
-    connection.execute(insert(row), [{**here, "part": part, "digests": text} for part, text in groups.items()])
+    insert_many(connection, row, [{**here, "part": part, "digests": text} for part, text in groups.items()])
 
 
 def hide(connection: Connection, seen: Mapping[int, datetime | None]) -> None:
