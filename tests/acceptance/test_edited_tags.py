@@ -102,9 +102,7 @@ def test_a_model_that_was_renamed_deleted_or_made_anew_is_no_difference(told: To
     assert told.verified()[1] == []
     server.call("POST", "registered-models/rename", json={"name": new_name["new_name"], "new_name": told.model})
     server.call("DELETE", "registered-models/delete", json={"name": told.other})
-    _, lines, notes = told.verified()
-    assert lines == []
-    assert "1 decision that the database has as applied" in notes
+    assert told.verified()[1] == []
     # Another version with the name and the number of the one that was decided about.
     server.version(told.other, metric=0.97)
     assert told.verified()[1] == []

@@ -1,6 +1,6 @@
 """Daemons killed while they tell, move and close, and people who withdraw and ask again at once.
 
-What was really applied is read from triggers in MLflow's own database. 10 SIGKILLs for each protocol on each database,
+What was really applied is read from triggers in MLflow's own database. 6 SIGKILLs for each protocol on each database,
 100 with LONG_TESTS=1; REFILING_KILLS says how many.
 """
 
@@ -33,7 +33,7 @@ from tests.crash.test_nemesis import LEASE, Replicas, one_gapless_log, replicas,
 from tests.mlflow_app.witness import Change, Witness
 from tests.postgres import PostgresServer
 
-KILLS = int(os.environ.get("REFILING_KILLS", "100" if LONG else "10"))
+KILLS = int(os.environ.get("REFILING_KILLS", "100" if LONG else "6"))
 MODELS = 24
 _ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
 

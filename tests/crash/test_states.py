@@ -231,7 +231,7 @@ def test_no_history_breaks_a_promise(engine: Engine) -> None:
     run_state_machine_as_test(
         type("BoundHistories", (Histories,), {"engine": engine}),
         settings=settings(
-            max_examples=400 if LONG else 60,
+            max_examples=400 if LONG else 35,
             stateful_step_count=30,
             deadline=None,
             derandomize=not LONG,

@@ -29,7 +29,7 @@ from tests.mlflow_app.fuzz_world import World, build
 from tests.mlflow_app.test_fuzz import SEED, findings
 from tests.postgres import PostgresServer
 
-CALLS = 130
+CALLS = 80
 pytestmark = pytest.mark.timeout(600)
 
 MODES = {

@@ -244,7 +244,10 @@ def test_the_unit_of_the_timer_writes_its_reports(report: Run, tmp_path: Path) -
         (["nope"], f"name: 'nope' is not among: {', '.join(sorted(reports()))}"),
         (["decisions", "--since", "2026-03-01", "--until", "2026-02-01"], "--until: the period ends before it begins"),
         (["decisions", "--since", "2099-01-01"], "--since: is yet to come"),
-        (["decisions", "--since", "2026-03-01", "--until", "2026-03-01"], "--until: the period ends as it begins"),
+        (
+            ["decisions", "--since", "2026-03-01", "--until", "2026-03-01"],
+            "--until: the period ends as it begins, and is empty: --until is the first moment behind it",
+        ),
         (["as-of", "--at", "2099-01-01"], "--at: is yet to come"),
         (["as-of", "--since", "7d"], "--since: as-of is about a moment: use --at"),
         (["decisions", "--at", "7d"], "--at: decisions is about a period: use --since and --until"),

@@ -362,8 +362,8 @@ def test_a_cell_of_any_kind_is_found_in_each_column_by_both_commands(tmp_path: P
 
 
 def cells_for(place: int) -> Sequence[str]:
-    """For the n-th column: all, or three of them that the next columns do not get."""
-    return CELLS if LONG else [CELLS[(3 * place + step) % len(CELLS)] for step in range(3)]
+    """For the n-th column: all, or two of them that the next columns do not get."""
+    return CELLS if LONG else [CELLS[(2 * place + step) % len(CELLS)] for step in range(2)]
 
 
 def set_as_owner(database: Path, table: str, column: str, cell: str) -> bool:
