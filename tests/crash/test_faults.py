@@ -107,4 +107,4 @@ def cycle_with(part: type[Any]) -> type[Cycle]:
 )
 def test_a_mutant_is_noticed(mutant: Attempt, tmp_path: Path) -> None:
     with workspace() as held, pytest.raises(AssertionError):
-        explore(held, tmp_path, mutant, every=1 if LONG else 5)
+        explore(held, tmp_path, mutant, every=1 if LONG else 3)
