@@ -22,7 +22,13 @@ MOVED: Final = "moved_since_the_last_look"
 
 
 def moved_since(reading: Reading) -> int:
-    """Decisions that moved a version in the period, and since whose act nobody has looked at that kind of target."""
+    """Decisions that moved a version in the period, and since whose act nobody has looked at that kind of target.
+
+    A registry that nobody has looked at has none: `never_looked` tells of it.
+    """
+    older = _older(reading)
+    if older is None:
+        return 0
     decision, outcome, look, seen = DecisionRow, OutcomeRow, LookRow, ObservationRow
     looked = case((decision.target.like("@%"), look.aliases_as_of), else_=look.stages_as_of)
     at_its_place = (getattr(seen, name) == getattr(decision, name) for name in _PLACE)
@@ -31,11 +37,11 @@ def moved_since(reading: Reading) -> int:
     both = decision.__table__.join(outcome.__table__, outcome.decision_id == decision.decision_id)
     query = (
         select(func.count())
-        .select_from(both.outerjoin(look.__table__, same))
+        .select_from(both.join(look.__table__, same))
         .where(
             *reading.among(decision.__table__),
             *overlapping(reading, outcome.at, null()),
-            outcome.id > _older(reading),
+            outcome.id > older,
             decision.acts,
             decision.verdict == str(VerdictKind.APPROVE),
             outcome.outcome == str(OutcomeKind.APPLIED),
@@ -49,13 +55,16 @@ def moved_since(reading: Reading) -> int:
 _PLACE: Final = ("registry", "workspace", "model", "version", "target")
 
 
-def _older(reading: Reading) -> int:
-    """An outcome before which every look has seen everything: of a long history only the end is read."""
-    moments = [_as_of(look) for look in _looks(reading).values()]
-    first = min((moment for moment in moments if moment is not None), default=None)
-    if first is None or len(moments) < len(reading.registries) or None in moments:
+def _older(reading: Reading) -> int | None:
+    """An outcome before which every look has seen everything: of a long history only the end is read. None: no look."""
+    looks = _looks(reading)
+    moments = [_as_of(looks[served]) for served in reading.registries if served in looks]
+    if not moments:
+        return None
+    if None in moments:
         return 0
     row = OutcomeRow
+    first = min(moment for moment in moments if moment is not None)
     before = select(row.id).where(row.at <= first).order_by(row.id.desc()).limit(1)
     return reading.connection.scalar(before) or 0
 
