@@ -59,10 +59,6 @@ class Remainder:
         """Whether something was taken out here, within, or around. Args: at: as in the text."""
         return at in self._touched or any(at[:length] in self._out for length in range(1, len(at)))
 
-    def lacks_within(self, at: Location) -> bool:
-        """Whether something was taken out within."""
-        return at in self._touched and at not in self._out
-
     def take_out(self, at: Location) -> bool:
         """Takes out what is wrong; what encloses it where that did not help. False: nothing is left to be taken out.
 
