@@ -91,7 +91,8 @@ def _alternatives() -> str:
 
 def _section(kind: type[Check]) -> str:
     told = f"{kind.__doc__}\n\n```yaml\n- {kind.example}\n```\n\n" + (f"{kind.notes}\n\n" if kind.notes else "")
-    return f"\n## `{kind.kind}`\n\n{told}{_keys(kind, leave_out=Check)}\n{_codes(kind.codes)}"
+    codes = f"\n{_codes(kind.codes)}" if len(kind.codes) else ""
+    return f"\n## `{kind.kind}`\n\n{told}{_keys(kind, leave_out=Check)}{codes}"
 
 
 def _keys(model: type[BaseModel], leave_out: type[BaseModel] | None = None) -> str:
@@ -122,7 +123,7 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 _LISTS = {
     "signature.inputs": "a list of names, or names with types",
     "signature.outputs": "a list of names, or names with types",
-    "people": "names with texts",
+    "people": "names with strings",
     "include": "a list of sections",
     "rules": "a list of sections",
     "require": "a list of checks",
@@ -145,7 +146,7 @@ def _allowed(annotation: Any, key: str = "") -> str:
     if origin is Literal:
         return _words(inner)
     if origin is tuple:
-        return "a list of texts" if inner[-1] is Ellipsis else "`[least, most]`"
+        return "a list of strings" if inner[-1] is Ellipsis else "`[least, most]`"
     if origin is Mapping:
         return "names with values"
     if issubclass(annotation, StrEnum):

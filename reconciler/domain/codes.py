@@ -41,7 +41,7 @@ class ReasonCode(_Explained):
         "abstain: something could not be read, or a check of your own failed; it is tried again",
     )
     WAITING = "waiting", "abstain: a value is missing, but its `grace` is not over"
-    WITHHELD = "withheld", "abstain: the evidence is without a value, by `evidence.exclude` or by a redaction"
+    WITHHELD = "withheld", "abstain: a value was kept out by `evidence.exclude`, or redacted"
     UNDETERMINED = "undetermined", "abstain: the registry does not show what a check asks for"
     OUTSIDE_WINDOW = (
         "outside_window",
@@ -53,13 +53,13 @@ class ReasonCode(_Explained):
     )
     NOT_OBSERVED = (
         "not_observed",
-        "abstain: the audit database does not tell since when the version holds its stage; the reason says what to do",
+        "abstain: the audit database does not say since when the version holds its stage; the reason says what to do",
     )
     ONLY_ADVISORY = (
         "only_advisory",
-        "abstain: no check that matches decides; the reason tells what they would have said",
+        "abstain: no matching check decides; the reason says what they found",
     )
-    CONFLICTING_RULES = "conflicting_rules", "abstain: all pass, but rules that match disagree on `archive_existing`"
+    CONFLICTING_RULES = "conflicting_rules", "abstain: all pass, but matching rules disagree on `archive_existing`"
     MISSING = "missing", "abstain: a value is missing, and its check says `on_missing: abstain`"
 
 
@@ -81,7 +81,7 @@ class CommonCode(FindingCode):
     UNDETERMINED = "undetermined", "the registry does not show what the check asks for: an abstention"
     HOLDER_UNAPPROVED = (
         "holder_unapproved",
-        "nothing tells that what holds the target was approved, so it is no baseline: an abstention",
+        "nothing shows that the holder of the target was approved, so it is no baseline: an abstention",
     )
     HELD_TOO_SHORT = "held_too_short", "it has held a stage or alias for less than `held_for`: an abstention"
     NOT_OBSERVED = (
@@ -104,7 +104,7 @@ class AbsenceCode(FindingCode):
     NO_LOGGED_MODEL = "no_logged_model", "the version was not made from a logged model"
     LOGGED_MODEL_GONE = "logged_model_gone", "the version was made from a logged model that is deleted"
     ORIGIN_GONE = "origin_gone", "the version is a copy of one that is deleted or renamed"
-    ORIGIN_REPLACED = "origin_replaced", "the version is a copy, and what it was copied from now has another model"
+    ORIGIN_REPLACED = "origin_replaced", "the version is a copy, and its original now has another model"
     ORIGIN_UNCLEAR = "origin_unclear", "the version's `models:` source names neither a logged model nor a version"
     COPIES_TOO_DEEP = "copies_too_deep", "the version is a copy of a copy, more than 5 deep"
     NO_MODEL_FILE = "no_model_file", "there is no file `MLmodel` where the version's files lie"

@@ -10,7 +10,7 @@ class MetricCode(FindingCode):
     BELOW_MIN = "below_min", "less than `min`"
     ABOVE_MAX = "above_max", "more than `max`"
     OUT_OF_BOUNDS = "out_of_bounds", "outside `bounds`: a broken measurement"
-    NOT_FINITE = "not_finite", "NaN, an infinity, or ±1.797e308, as which MLflow serves an infinity"
+    NOT_FINITE = "not_finite", "NaN, an infinity, or ±1.797e308, which MLflow serves in place of an infinity"
     NOT_A_NUMBER = "not_a_number", "the registry gave text"
     METRIC_MISSING = "metric_missing", "the metric was not logged"
     DATASET_MISSING = "dataset_missing", "the metric was not measured on `dataset`"
@@ -18,12 +18,12 @@ class MetricCode(FindingCode):
     AMBIGUOUS_VALUE = "ambiguous_value", "several values at one step and time"
     ZERO_MAY_BE_NAN = (
         "zero_may_be_nan",
-        "0.0 on a logged model, as which MLflow serves NaN; `allow_zero: true` accepts it",
+        "0.0 on a logged model, which MLflow serves in place of NaN; `allow_zero: true` accepts it",
     )
     STEP_MISSING = "step_missing", "there is no value at this `step`"
     DATASET_UNUSED = "dataset_unused", "the run does not name the dataset among its inputs"
-    EXPERIMENT_NOT_ALLOWED = "experiment_not_allowed", "measured in another experiment than those in `experiments`"
-    METRIC_TOO_OLD = "metric_too_old", "measured longer ago than `max_age`, or at a time that is still to come"
+    EXPERIMENT_NOT_ALLOWED = "experiment_not_allowed", "measured in an experiment that is not in `experiments`"
+    METRIC_TOO_OLD = "metric_too_old", "measured longer ago than `max_age`, or at a time in the future"
     MEASURED_ON_OTHER_RUN = "measured_on_other_run", "the version's run did not make its model"
     SEVERAL_MODELS = "several_models", "the run logged several models, and the version does not say which one it is"
 

@@ -43,13 +43,13 @@ class Rule(Value):
     name: TextField = Field(min_length=1, max_length=200, description="Shown with every reason.")
     kind: Literal["model", "prompt"] = Field("model", description="What `models` names: models, or prompts.")
     models: tuple[GlobField, ...] = Field(("*",), min_length=1, description="Globs over registered model names.")
-    exclude: tuple[GlobField, ...] = Field((), description="Globs over names that the rule leaves out.")
+    exclude: tuple[GlobField, ...] = Field((), description="Globs over the names that the rule leaves out.")
     when: When | None = Field(
         None, description="Applies only to models with these tags, or without a tag of that name."
     )
     targets: tuple[TargetField, ...] = Field(min_length=1, description="Stages, and aliases with @.")
     mode: Literal["decide", "observe"] = Field(
-        "decide", description="`observe`: what its checks say is told and recorded, and decides nothing."
+        "decide", description="`observe`: the rule reports and records what its checks find, and decides nothing."
     )
     starts: MomentField | None = Field(
         None, alias="from", description="Before this moment (UTC) the rule only observes, and says what will fail."
@@ -101,7 +101,7 @@ class Include(Value):
 class Defaults(Value):
     """What holds where no rule that matches says otherwise."""
 
-    archive_existing: bool = Field(False, strict=True, description="As of a rule.")
+    archive_existing: bool = Field(False, strict=True, description="Applies to every rule that does not set its own.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,10 @@ class Policy(Value):
     # Globs over the names of tags that are kept out of the evidence; of the configuration, not of the text.
     _exclude: tuple[str, ...] = PrivateAttr(())
 
-    version: Literal[1] = Field(description="Of the language.")
+    version: Literal[1] = Field(description="Version of the policy language.")
     defaults: Defaults = Field(Defaults(), description="What holds where no rule that matches says otherwise.")
     people: Mapping[TextField, WordsField] = Field(
-        {}, description="The logins of each person, of registry, cluster and operating system."
+        {}, description="The logins of each person on the registry, the cluster and the operating system."
     )
     include: tuple[Include, ...] = Field((), description="Other files with rules, such as one for each team.")
     rules: tuple[Rule, ...] = Field((), description="At least one, here or in a file that is included.")

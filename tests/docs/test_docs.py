@@ -128,7 +128,7 @@ def test_the_reference_has_the_allowed_values_of_each_key() -> None:
         "| `grace` | a time: `90s`, `10m`, `1h30m`, `30d` | `0s` |",
         "| `allow_zero` | `true`, `false` | `false` |",
         "| `bounds` | `[least, most]` | – |",
-        "| `one_of` | a list of texts | – |",
+        "| `one_of` | a list of strings | – |",
     ):
         assert row in page
 

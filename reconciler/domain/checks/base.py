@@ -60,7 +60,9 @@ class Requirement(Value):
         "`explain` shows, such as `metric auc`.",
         examples=["auc"],
     )
-    level: Literal["hard", "advisory"] = Field("hard", description="`advisory`: told and recorded, and never decides.")
+    level: Literal["hard", "advisory"] = Field(
+        "hard", description="`advisory`: reported and recorded, but never decides."
+    )
     overridable: bool = Field(
         False, strict=True, description="Checks of other rules may replace it, for their own models. Needs an `id`."
     )
@@ -68,7 +70,7 @@ class Requirement(Value):
         (), description="The `rule/id` of each overridable check that this one replaces, where its own rule matches."
     )
     why: TextField | None = Field(
-        None, max_length=300, description="What demands it, such as a paragraph of a standard."
+        None, max_length=300, description="The reason for the check, such as a paragraph of a standard."
     )
     help: TextField | None = Field(None, max_length=300, description="Where to read what to do, such as an address.")
 
@@ -112,7 +114,7 @@ class Check(Requirement):
     of: ClassVar[frozenset[str]] = frozenset({"model"})
     of_holders: ClassVar[bool] = True
 
-    on_missing: OnMissing = Field(OnMissing.REJECT, description="What a definite absence means.")
+    on_missing: OnMissing = Field(OnMissing.REJECT, description="What to do if the value is certainly missing.")
     grace: DurationField = Field(
         timedelta(0),
         description="How long after the request a missing value may still arrive before the check rejects.",

@@ -51,36 +51,41 @@ class CompareCheck(Check):
         "{compare: validation_accuracy, min_relative_change: 0.01, greater_is_better: true, if_no_holder: fail}"
     )
     notes: ClassVar[str] = """\
-The changes mean what they mean in MLflow's `MetricThreshold`. With `greater_is_better`, the value must be at least the
-holder's plus `min_absolute_change`, and `(value - holder's) / |holder's|` at least `min_relative_change`; without it,
-the other way round. Beside a holder's 0 there is no share: then the value must be better by 1e-10. Unlike in MLflow,
-`min_absolute_change` may be 0, which means "not worse", and NaN and infinities never pass.
+The two changes mean the same as in MLflow's `MetricThreshold`. With `greater_is_better: true`, the value must be at
+least the holder's plus `min_absolute_change`, and `(value - holder's) / |holder's|` at least `min_relative_change`;
+with `false`, the other way round. If the holder's value is 0, there is no relative change: the value must then be
+better by 1e-10. Unlike in MLflow, `min_absolute_change` may be 0, meaning "not worse", and NaN and infinities never
+pass.
 
-Both numbers are read as by `metric`, with the codes of `metric` for a value that is missing, none or out of `bounds`:
-the run's latest, or the logged model's on one dataset. What the run measured is this version's only where
-`run: {linked: true}` stands beside it.
+Both numbers are read as `metric` reads them: the run's latest value, or the logged model's on one dataset. A value that
+is missing, not a number or out of `bounds` gets the codes of `metric`. Only a check `run: {linked: true}` beside this
+one makes sure that the run's metrics are those of this version.
 
-The holder is the version that the alias names, or of a stage the newest version there that was approved. It counts as
-approved where its tenure began by a decision, a person's approval, an administrator, a rollback or as a baseline, or
-where a decision approved it since; see `tenures` in [the audit database](audit.md). A version is never compared with
-itself. Where the audit database does not tell, or is not there, or the holder came by a bypass, the verdict is an
-abstention (`holder_unapproved`), unless the policy says `bypassed_holder: allow`: nobody gets a worse version approved
-by moving one there first that nobody ever approved. A holder without the metric, or with one that is out of bounds, is
-a missing value: it fails, or is left to a person by `on_missing: abstain`.
+The holder is the version that the alias names or, for a stage, the newest version there that was approved. It counts as
+approved if its tenure began by a decision, a person's approval, an administrator or a rollback, or as a baseline, or if
+a decision has approved it since; see `tenures` in [the audit database](audit.md). A version is never compared with
+itself.
 
-`if_no_holder: pass` trusts whoever may take the alias or the stage away: put a `metric` with `min` beside it.
+If the holder came by a bypass, or the audit database does not tell or is missing, the verdict is an abstention
+(`holder_unapproved`). Otherwise anybody could get a worse version approved by first moving one there that nobody had
+approved. `bypassed_holder: allow` turns this off. A holder whose metric is missing or out of bounds counts as a missing
+value: the check fails, or with `on_missing: abstain` leaves the request to a person.
 
-The holder is read when the request is judged, and right before the decision is carried out. It is kept with the
+`if_no_holder: pass` trusts everybody who may remove the alias or the stage: add a `metric` with `min` beside it.
+
+The holder is read when the request is judged, and again right before the decision is carried out. It is kept with the
 decision."""
 
     compare: TextField = Field(min_length=1, description="The metric's key.", examples=["validation_accuracy"])
-    greater_is_better: bool = Field(strict=True, description="Whether more is better, as of accuracy and not of loss.")
-    min_absolute_change: float | None = Field(None, ge=0, strict=True, description="How much better, at least.")
+    greater_is_better: bool = Field(
+        strict=True, description="Whether higher is better (as for accuracy) or lower (as for loss)."
+    )
+    min_absolute_change: float | None = Field(None, ge=0, strict=True, description="The smallest improvement.")
     min_relative_change: float | None = Field(
-        None, ge=0, le=1, strict=True, description="How much better, at least, as a share of the holder's."
+        None, ge=0, le=1, strict=True, description="The smallest improvement, as a share of the holder's value."
     )
     if_no_holder: Literal["pass", "fail", "abstain"] = Field(
-        description="What it means that nothing holds the target, or only the version itself."
+        description="What to do if nothing holds the target, or only the version itself."
     )
     bypassed_holder: Literal["abstain", "allow"] = Field(
         "abstain", description="`allow`: also compare with a holder that nobody is known to have approved."
@@ -90,7 +95,7 @@ decision."""
     dataset_digest: TextField | None = Field(None, description="Digest of the dataset, as MLflow has it.")
     bounds: Bounds | None = Field(
         None,
-        description="Values outside are broken, on both sides. By default [0, 1] for accuracy and other shares of one.",
+        description="Values outside, on either side, are broken measurements. By default [0, 1] for shares.",
     )
     allow_zero: bool = Field(False, description="Accept 0.0 from a logged model, where MLflow serves NaN as 0.0.")
 

@@ -32,8 +32,8 @@ class DescriptionCheck(Check):
     remedy: ClassVar[str] = "write a description of the version"
     example: ClassVar[str] = "description: {min_length: 20}"
     notes: ClassVar[str] = """\
-`min_length` counts letters and digits of any script; blanks, punctuation, symbols and invisible characters count
-nothing. Of a description over 4,096 characters the first 4,096 are judged."""
+`min_length` counts letters and digits of any script; blanks, punctuation, symbols and invisible characters do not
+count. Only the first 4,096 characters of a description are judged."""
 
     description: DescriptionTerms
 

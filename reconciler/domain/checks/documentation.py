@@ -53,9 +53,10 @@ class DocumentationCheck(Check):
     example: ClassVar[str] = 'documentation: {headings: ["## Intended use", "## Limits"], or_tag: model.card}'
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = f"""\
-A heading is a line of its own, as it is written in `headings`, with a letter or digit below it before the next one.
-Comments (`<!-- … -->`), which no page shows, count nothing. The first {TEXT_LIMIT:,} characters are judged. A link is
-not followed: that the card says anything is not proven. Who may change its tag is told beside it."""
+A heading is a line of its own, exactly as in `headings`, with at least one letter or digit between it and the next
+heading. Comments (`<!-- … -->`), which no page shows, do not count. Only the first {TEXT_LIMIT:,} characters are
+judged. A link is not followed, so nothing proves that the card says anything. The finding says who may change
+its tag."""
 
     documentation: DocumentationTerms
 

@@ -49,19 +49,21 @@ class FamilyCheck(Check):
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = '{family: "f1_group_*", expect: [f1_group_a, f1_group_b], min: 0.8, max_gap: 0.05}'
     notes: ClassVar[str] = """\
-The check for fairness: `family: accuracy_group_*` holds the run's latest value of every metric of that pattern against
-the limits. Name the groups in `expect`, since whoever trains decides which metrics are logged. The ratio is that of the
-smallest to the largest, and is only for values above zero. `bounds` as of `metric`."""
+Use this check for fairness: `family: accuracy_group_*` compares the run's latest value of every metric of that pattern
+with the limits. Name the groups in `expect`, since whoever trains decides which metrics are logged. The ratio is that
+of the smallest value to the largest, and requires values above zero. `bounds` works as in `metric`."""
 
     family: GlobField = Field(min_length=1, description="A glob over metric keys.", examples=["accuracy_group_*"])
     expect: tuple[TextField, ...] = Field((), description="Metrics that must be among them.")
-    at_least: int = Field(2, ge=1, strict=True, description="How many there must be.")
+    at_least: int = Field(2, ge=1, strict=True, description="The lowest number of metrics that passes.")
     min: float | None = Field(None, strict=True, description="The lowest value that passes, of each.")
     max: float | None = Field(None, strict=True, description="The highest value that passes, of each.")
-    max_gap: float | None = Field(None, ge=0, strict=True, description="The largest less the smallest, at most.")
-    min_ratio: float | None = Field(None, gt=0, le=1, strict=True, description="The smallest by the largest, at least.")
+    max_gap: float | None = Field(None, ge=0, strict=True, description="The widest gap between largest and smallest.")
+    min_ratio: float | None = Field(
+        None, gt=0, le=1, strict=True, description="The lowest ratio of smallest to largest."
+    )
     bounds: Bounds | None = Field(
-        None, description="Values outside are broken, not good. By default [0, 1] for accuracy and other shares of one."
+        None, description="Values outside are broken measurements. By default [0, 1] for accuracy and other shares."
     )
 
     def mistakes(self) -> Iterator[Mistake]:

@@ -41,27 +41,29 @@ class MetricCheck(Check):
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = "{metric: validation_accuracy, names: [val_acc], min: 0.9, dataset: holdout, max_age: 30d}"
     notes: ClassVar[str] = """\
-Give at least one of `min` and `max`; `allow_zero` needs `source: logged_model`. `names` are tried in their
-order where there is no `metric`; the reason says which was found.
+Give at least one of `min` and `max`; `allow_zero` needs `source: logged_model`. If the run has no `metric`, the keys
+in `names` are tried in their order; the reason says which was found.
 
-`dataset` and `dataset_digest` say on what a logged model was measured. Of a run they say that it names this dataset
-among its inputs, whatever it used it for. Times, inputs and digests are what whoever logged the run wrote.
+For a logged model, `dataset` and `dataset_digest` say what it was measured on. For a run, they only require that the
+run names this dataset among its inputs, for whatever use. Whoever logged the run wrote its times, inputs and digests.
 
-From a run, the metric's latest value is judged, as MLflow reduces it. With `step`, its history is read, at least one
-call more for each run and metric: of a step the value of the latest time, which fails as `ambiguous_value` where there
-are several; `best` is the highest with `min`, the lowest with `max`, and passes over NaN and infinities unless there is
-nothing else. A history of more than a million points cannot be read. Whoever may write to the run may log a better
-value, and the best step need not be the one at which the model was saved: put a floor for the latest beside it. From a
-logged model, the value of the highest
-step and time on one dataset. Where the version was made from a logged model, that model must have been made by the
-run that the version names. A run that logged several models proves none of them: then the logged model's own metric is
-judged, as with `source: logged_model`. A logged model that is deleted, or a copy that cannot be followed, fails.
+From a run, the check judges the metric's latest value, as MLflow reduces it. With `step` it reads the metric's history,
+which takes at least one more call for each run and metric. Of a numbered step it takes the value of the latest time; if
+there are several, it fails as `ambiguous_value`. `best` is the highest value with `min`, the lowest with `max`, and
+skips NaN and infinities unless there is nothing else. A history of more than a million points cannot be read. Whoever
+may write to the run may log a better value, and the model need not have been saved at the best step: also set a limit
+for the latest value.
 
-Anybody may register a version under any run's id. What the run measured is this version's only where a check
-`run: {linked: true}` stands beside it.
+From a logged model, the check judges the value of the highest step and time on one dataset. If the version was made
+from a logged model, the run that the version names must have made that model. A run that logged several models proves
+none of them: the check then judges the logged model's own metric, as with `source: logged_model`. It fails if the
+logged model is deleted, or if the version is a copy that cannot be followed.
 
-`bounds` is `[0, 1]` by default where a word of the metric's name is accuracy, acc, precision, recall, auc or f1, as in
-`validationAccuracy` and `val_acc`; `bounds: null` takes that away."""
+Anybody may register a version under any run's id. Only a check `run: {linked: true}` beside this one makes sure that
+the run's metrics are those of this version.
+
+`bounds` is `[0, 1]` by default if a word of the metric's name is accuracy, acc, precision, recall, auc or f1, as in
+`validationAccuracy` and `val_acc`; `bounds: null` removes that default."""
 
     metric: TextField = Field(min_length=1, description="The metric's key.", examples=["validation_accuracy"])
     min: float | None = Field(None, strict=True, description="The lowest value that passes.")
@@ -71,15 +73,15 @@ Anybody may register a version under any run's id. What the run measured is this
     dataset: TextField | None = Field(None, description="Name of the dataset.")
     dataset_digest: TextField | None = Field(None, description="Digest of the dataset, as MLflow has it.")
     step: StepField = Field(
-        "last", description="Of which step: `last`, a number, or `best`, by whichever of `min` and `max` is given."
+        "last", description="The step to judge: `last`, a number, or `best`, by whichever of `min` and `max` is given."
     )
     experiments: tuple[TextField, ...] | None = Field(
-        None, min_length=1, description="Ids of experiments; it was measured in one of them."
+        None, min_length=1, description="Ids of experiments; the metric must come from one of them."
     )
-    max_age: DurationField | None = Field(None, description="Since it was logged.")
+    max_age: DurationField | None = Field(None, description="The longest time since it was logged.")
     bounds: Bounds | None = Field(
         None,
-        description="Values outside are broken, not good. By default [0, 1] for accuracy and other shares of one.",
+        description="Values outside are broken measurements. By default [0, 1] for accuracy and other shares.",
     )
     allow_zero: bool = Field(False, description="Accept 0.0 from a logged model, where MLflow serves NaN as 0.0.")
 

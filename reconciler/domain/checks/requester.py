@@ -26,8 +26,8 @@ _SURE = (Assurance.UNKNOWN, Assurance.ASSERTED, Assurance.AUTHENTICATED)
 class RequesterCode(FindingCode):
     REQUESTER_NOT_ALLOWED = "requester_not_allowed", "the requester is not among those in `allow`"
     REQUESTER_DENIED = "requester_denied", "the requester is among those in `deny`"
-    REQUESTER_UNSURE = "requester_unsure", "it is less sure who asked than `assurance` demands"
-    SAME_PERSON = "same_person", "the requester is who ran the run"
+    REQUESTER_UNSURE = "requester_unsure", "the requester's name is less reliable than `assurance` demands"
+    SAME_PERSON = "same_person", "the requester is the person who ran the run"
     PERSON_UNKNOWN = (
         "person_unknown",
         "`people` does not say whose login it is, so it may be the same person",
@@ -35,13 +35,15 @@ class RequesterCode(FindingCode):
 
 
 class RequesterTerms(Value):
-    allow: tuple[GlobField, ...] | None = Field(None, min_length=1, description="Globs over names of who may ask.")
-    deny: tuple[GlobField, ...] = Field((), description="Globs over names of who may not ask.")
+    allow: tuple[GlobField, ...] | None = Field(
+        None, min_length=1, description="Globs over the names of people who may ask."
+    )
+    deny: tuple[GlobField, ...] = Field((), description="Globs over the names of people who may not ask.")
     assurance: Literal["asserted", "authenticated"] = Field(
         "authenticated",
         description="`authenticated`: the server vouches for the name; `asserted`: the request says it.",
     )
-    not_run_user: bool = Field(False, strict=True, description="Asked by another person than who ran the run.")
+    not_run_user: bool = Field(False, strict=True, description="The requester is not the person who ran the run.")
 
     def mistakes(self) -> Iterator[Mistake]:
         if self.assurance == "asserted" and self.allow is None and not self.deny and not self.not_run_user:
@@ -49,7 +51,7 @@ class RequesterTerms(Value):
 
 
 class RequesterCheck(Check):
-    """Who asks may ask."""
+    """The requester is allowed to ask."""
 
     kind: ClassVar[str] = "requester"
     codes: ClassVar[type[FindingCode]] = RequesterCode
@@ -58,11 +60,12 @@ class RequesterCheck(Check):
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = """\
 `assurance` is `authenticated` unless the policy says otherwise. Only servers with users and passwords vouch for names.
-Names are compared as they are written, capitals too. Before anybody asks, `explain --as NAME` says who would.
+Names are compared as written, including case. Before there is a request, `explain --as NAME` judges as
+if NAME had asked.
 
-`not_run_user` compares persons and not logins: `people` of the policy has the logins of each, of registry, cluster and
-operating system. Whoever is not named there is never another person, and no login is two
-persons'. The run's user is the tag `mlflow.user`, which whoever logs the run may write."""
+`not_run_user` compares people, not logins: the policy's `people` lists the logins of each person on the registry, the
+cluster and the operating system. Somebody who is not listed never counts as another person, and no login may belong to
+two people. The run's user is the tag `mlflow.user`, which whoever logs the run may write."""
 
     requester: RequesterTerms
 

@@ -24,14 +24,14 @@ class Problem(NamedTuple):
 class RunCode(FindingCode):
     RUN_DELETED = "run_deleted", "the run is deleted"
     RUN_NOT_FINISHED = "run_not_finished", "the run's status is not FINISHED, or it has no end time"
-    RUN_TOO_OLD = "run_too_old", "the run ended longer ago than `max_age`, or at a time that is still to come"
+    RUN_TOO_OLD = "run_too_old", "the run ended longer ago than `max_age`, or at a time in the future"
     LINK_UNPROVEN = "link_unproven", "it is not proven that the version comes from the run"
 
 
 class RunTerms(Value):
     finished: bool = Field(True, strict=True, description="The run's status is FINISHED.")
     not_deleted: bool = Field(True, strict=True, description="The run is not deleted.")
-    max_age: DurationField | None = Field(None, description="Since the run's end.")
+    max_age: DurationField | None = Field(None, description="The longest time since the run's end.")
     linked: bool = Field(False, strict=True, description="The version must provably come from this run.")
 
 
@@ -43,16 +43,17 @@ class RunCheck(Check):
     remedy: ClassVar[str] = "register a version of a finished run, from the model that the run itself logged"
     example: ClassVar[str] = "run: {max_age: 30d, linked: true}"
     notes: ClassVar[str] = """\
-`linked` is proven in one of two ways; what anybody may write, such as the run's id in a version, proves nothing.
+`linked` is proven in one of two ways. What anybody may write, such as the run's id in a version, proves nothing.
 
-- The version was made from a logged model (MLflow 3), the run names it as its only output, and both are of one
-  experiment. A run that logged several models proves none of them: take the metric from the logged model instead.
+- The version was made from a logged model (MLflow 3), the run names that model as its only output, and both belong to
+  one experiment. A run that logged several models proves none of them: take the metric from the logged model instead.
 - The version's source lies under the run's artifacts: `runs:/<run id>/…`, or the run's own artifact address. An address
   that could lead elsewhere (`..` or `//` in any spelling, another run's artifacts within) proves nothing.
 
-`max_age` is by the end that whoever logged the run wrote; one that is more than 5 minutes ahead fails.
+`max_age` counts from the end time that whoever logged the run wrote. A run whose end is more than 5 minutes in the
+future fails.
 
-A copy is followed to what it was copied from, 5 deep. Where the registry does not show the run's outputs, the check
+A copy is followed to its original, through at most 5 copies. If the registry does not show the run's outputs, the check
 abstains."""
 
     run: RunTerms

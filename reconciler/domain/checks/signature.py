@@ -104,7 +104,7 @@ class SignatureTerms(Value):
     exact: bool = Field(
         False,
         strict=True,
-        description="No others where columns are named, but for inputs that may be left out.",
+        description="Where columns are named, allow no others except optional inputs.",
     )
 
     def mistakes(self) -> Iterator[Mistake]:
@@ -125,23 +125,23 @@ class SignatureCheck(Check):
     remedy: ClassVar[str] = "log the model with a signature that has these columns, and register the result"
     example: ClassVar[str] = "signature: {inputs: {age: long, income: double}, outputs: [score]}"
     notes: ClassVar[str] = """\
-The signature stands in the model's file `MLmodel`. The tracking server hands it out by its own route of the run or
-logged model that the version was made from: one call for each version, and only where a rule has this check. 64 kB are
-read at most, and no address is followed that the registry names, nor a redirect. The decision keeps the columns with
-their types, and the file's size and SHA-256.
+The signature is in the model's file `MLmodel`. The daemon reads this file from the tracking server, over the route for
+artifacts of the run or logged model that the version was made from. That is one call for each version, and only where a
+rule has this check. It reads at most 64 kB, and follows neither addresses that the registry names nor redirects. The
+decision keeps the columns with their types, and the file's size and SHA-256.
 
-`signature: {}` asks for a signature with inputs and outputs. Columns are a list of names, or names with types, which
-are MLflow's. `array`, `object`, `map` and `tensor` match whatever they hold, unless it stands behind them as `explain`
-shows it: `array(string)`, `tensor(float64)[-1,28,28]`. Case matters in names.
+`signature: {}` asks for a signature with inputs and outputs. Give columns as a list of names, or as names with MLflow's
+types. `array`, `object`, `map` and `tensor` match any content, unless the policy adds it as `explain` shows it:
+`array(string)`, `tensor(float64)[-1,28,28]`. Names are case-sensitive.
 
-Tensors and columns need no names. Where the policy names columns and the schema has no names, the check fails as
-`columns_unnamed`. With `on_missing: abstain` that is left to a person, and so are models without a signature and
+In MLflow, tensors and columns need no names. If the policy names columns and the schema has no names, the check fails
+as `columns_unnamed`. `on_missing: abstain` leaves this case to a person, as well as models without a signature and
 versions without the file.
 
-What cannot be told is an abstention: `undetermined` where the version's files do not provably lie among those of its
-run (as for `linked` of `run`), and where the file is larger, is not YAML, or is not what MLflow writes; `unreadable`
-where the server refuses the file or cannot reach it. Databricks documents no such route. Who may write to the run's
-artifacts may change the file afterwards, which [drift](audit.md#drifts) shows."""
+What cannot be told is an abstention. It is `undetermined` if the version's files do not provably lie among those of its
+run (as for `linked` of `run`), or if the file is larger, is not YAML, or is not what MLflow writes. It is `unreadable`
+if the server refuses the file or cannot reach it. Databricks documents no such route. Whoever may write to the run's
+artifacts may change the file afterwards; [drift](audit.md#drifts) shows that."""
 
     signature: SignatureTerms
 

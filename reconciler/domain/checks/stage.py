@@ -18,7 +18,7 @@ from reconciler.domain.times import duration_text, iso
 
 
 class StageCode(FindingCode):
-    NOT_AT_STAGE = "not_at_stage", "the version does not hold the stage, or the alias, that it has to come from"
+    NOT_AT_STAGE = "not_at_stage", "the version does not hold the stage or alias that it has to come from"
 
 
 class StageCheck(Check):
@@ -30,31 +30,31 @@ class StageCheck(Check):
     remedy: ClassVar[str] = "see that the version is there, and wait until looks have seen it there for long enough"
     example: ClassVar[str] = "{stage: Staging, held_for: 7d}"
     notes: ClassVar[str] = """\
-Where the version is comes from the registry, when the request is judged. Since when comes from the audit database
-alone: what a registry claims as a time proves nothing. Counted is from the first look of a daemon that saw the version
-there (`first_seen_with` of its tenure) until the last one, by the database's clock. A version that left and came back
-begins anew. A look says only what it saw: what left and came back between two looks, or while no daemon ran, was not
-seen and breaks nothing.
+The registry says where the version is, when the request is judged. Only the audit database says since when: a time that
+a registry claims proves nothing. The time counts from the first look of a daemon that saw the version there
+(`first_seen_with` of its tenure) to the last one, by the database's clock. For a version that left and came back, it
+starts again. A look says only what it saw: if a version left and came back between two looks, or while no daemon ran,
+nobody saw that, and the time goes on.
 
-Until the time is over, the verdict is an abstention (`held_too_short`) that says from when on it passes, and the
-request is judged again, as with a `window`; what fails is rejected all the same. Where no look has seen the version
-there, the last look is older than `seen_within`, or no audit database can be asked, it is an abstention, too
-(`not_observed`).
+Until the version has been there long enough, the verdict is an abstention (`held_too_short`) that says from when on it
+passes, and the request is judged again, as with a `window`. A request that fails another check is rejected all the
+same. The verdict is also an abstention (`not_observed`) if no look has seen the version there, if the last look is
+older than `seen_within`, or if the audit database cannot be asked.
 
-A stage or alias that is named with `held_for` is looked at from the first cycle with this policy on, also where no rule
-governs it, and then counts from there: a new policy waits once for everybody. Such a target is not governed by that:
-nothing there is a bypass, a baseline or an exception, and its tenures are in `observations` (`sign` is `watched`) and
-not in `tenures`. Where a rule begins or ceases to govern a target, or an audit database is set up anew, the time counts
-anew; it goes on under a model's new name.
+The daemon looks at a stage or alias named with `held_for` from the first cycle with this policy on, even if no rule
+governs it. The time counts from then, so a new policy makes everybody wait once. This does not make the target
+governed: nothing there is a bypass, a baseline or an exception, and its tenures are in `observations` (`sign` is
+`watched`), not in `tenures`. The time starts again if a rule begins or ceases to govern the target, or if the audit
+database is set up anew. It goes on if the model is renamed.
 
-`seen_within` has to be longer than the time between two looks: between cycles, or runs of `once`; of an alias, between
-rounds over all models; on Databricks, between sweeps. In `fleet` this check says nothing, as what holds a target has
-left where it came from."""
+`seen_within` must be longer than the time between two looks: between cycles, or runs of `once`; for an alias, between
+rounds over all models; on Databricks, between sweeps. In `fleet` this check says nothing, since a version that holds a
+target has already left where it came from."""
 
     stage: TargetField = Field(description="A stage, or an alias with @, that the version holds.", examples=["Staging"])
-    held_for: DurationField | None = Field(None, description="For how long at least, as looks saw it.")
+    held_for: DurationField | None = Field(None, description="The shortest time, as looks saw it.")
     seen_within: DurationField = Field(
-        timedelta(days=1), description="How old the last look that saw it there may be; with `held_for`."
+        timedelta(days=1), description="How old the last look that saw it there may be. Needs `held_for`."
     )
 
     def mistakes(self) -> Iterator[Mistake]:

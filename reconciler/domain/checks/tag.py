@@ -35,8 +35,8 @@ class TagCode(FindingCode):
     NOT_OF_TYPE = "not_of_type", "the tag's value is not of the `type` that is asked for"
     NUMBER_TOO_SMALL = "number_too_small", "the tag's number is less than `min`"
     NUMBER_TOO_LARGE = "number_too_large", "the tag's number is more than `max`"
-    DATE_OUT_OF_RANGE = "date_out_of_range", "the tag's date is longer ago than `max_age`, or still to come"
-    TOO_LONG = "too_long", "a value over 4,096 characters is not kept whole, so what it says is not judged"
+    DATE_OUT_OF_RANGE = "date_out_of_range", "the tag's date is longer ago than `max_age`, or in the future"
+    TOO_LONG = "too_long", "a value over 4,096 characters is not kept whole, so its content is not judged"
 
 
 class TagCheck(Check):
@@ -49,7 +49,7 @@ class TagCheck(Check):
     notes: ClassVar[str] = (
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`.\n\n"
         "Whoever may edit the model may set its versions' tags, unless the MLflow app [protects\nthem]"
-        "(mlflow-app.md#protected-tags). `check` names those that it does not protect, and each finding\nsays it of "
+        "(mlflow-app.md#protected-tags). `check` names those that it does not protect, and each finding\nsays so of "
         "its tag."
     )
 
@@ -69,7 +69,9 @@ class TagCheck(Check):
     )
     min: float | None = Field(None, strict=True, description="The lowest number that passes (`type: number`).")
     max: float | None = Field(None, strict=True, description="The highest number that passes (`type: number`).")
-    max_age: DurationField | None = Field(None, description="Since the date, which has come (`type: date`).")
+    max_age: DurationField | None = Field(
+        None, description="The longest time since the date, which must not be in the future (`type: date`)."
+    )
 
     @field_validator("matches")
     @classmethod

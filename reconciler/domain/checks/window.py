@@ -36,12 +36,14 @@ class Freeze(Value):
 
 
 class WindowTerms(Value):
-    zone: TextField = Field("UTC", description="Of `hours` and `days`, such as Europe/Berlin.")
+    zone: TextField = Field("UTC", description="Time zone of `hours` and `days`, such as Europe/Berlin.")
     days: tuple[Day, ...] = Field(
         _DAYS, min_length=1, description="Days of the week: mon, tue, wed, thu, fri, sat, sun."
     )
     hours: TextField = Field("00:00-24:00", description="From and to, within a day.", examples=["09:00-17:00"])
-    freezes: tuple[Freeze, ...] = Field((), description="Times `from` and `until` which nothing passes.")
+    freezes: tuple[Freeze, ...] = Field(
+        (), description="Periods, each with `from` and `until`, in which nothing passes."
+    )
 
     @field_validator("zone")
     @classmethod
@@ -64,7 +66,7 @@ class WindowTerms(Value):
 
 
 class WindowCheck(Check):
-    """Now is inside a window of time."""
+    """The decision is made inside a window of time."""
 
     kind: ClassVar[str] = "window"
     of_holders: ClassVar[bool] = False
@@ -73,8 +75,9 @@ class WindowCheck(Check):
     example: ClassVar[str] = 'window: {zone: Europe/Berlin, days: [mon, tue, wed, thu], hours: "09:00-16:00"}'
     of: ClassVar[frozenset[str]] = frozenset({"model", "prompt"})
     notes: ClassVar[str] = """\
-Outside, the verdict is an abstention that says when the window opens, and the request is judged again; what fails is
-rejected all the same. `freezes` without an offset are in UTC. The zone's rules are those of the host."""
+Outside the window, the verdict is an abstention that says when the window opens, and the request is judged again. A
+request that fails another check is rejected all the same. `freezes` without an offset are in UTC. The zone's rules are
+those of the host."""
 
     window: WindowTerms
 
