@@ -121,9 +121,9 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 _LISTS = {
-    "signature.inputs": "a list of names, or names with types",
-    "signature.outputs": "a list of names, or names with types",
-    "people": "names with strings",
+    "signature.inputs": "a list of names, or a mapping of names to types",
+    "signature.outputs": "a list of names, or a mapping of names to types",
+    "people": "a mapping of names to strings",
     "include": "a list of sections",
     "rules": "a list of sections",
     "require": "a list of checks",
@@ -148,7 +148,7 @@ def _allowed(annotation: Any, key: str = "") -> str:
     if origin is tuple:
         return "a list of strings" if inner[-1] is Ellipsis else "`[least, most]`"
     if origin is Mapping:
-        return "names with values"
+        return "a mapping of names to values"
     if issubclass(annotation, StrEnum):
         return _words(annotation)
     return _TYPES[annotation]
