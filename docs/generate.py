@@ -30,7 +30,7 @@ COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 CLI = """\
 # Commands
 
-Made from `--help` by `make docs`. Machine output goes to stdout, everything said to people to stderr.
+Made from `--help` by `make docs`. Machine output goes to stdout, messages for people to stderr.
 
 Exit codes: 0 done, or `explain` would approve; 1 a negative answer; 2 usage; 3 `explain` abstains, a request is still
 open, or what was asked cannot be told; 4 there is no such model, version, request or decision; 69 the registry or the
@@ -40,10 +40,10 @@ wrong; 130 interrupted.
 METRICS = """\
 # Metrics
 
-Made from the code by `make docs`. `run` writes them after each cycle to `metrics.path`, a file for node_exporter's
-textfile collector: replaced at once, mode 0644; nothing listens. `once` writes no metrics. `contrib/alerts.yml` has
-alert rules on them (what each means and what to do first: [operating](operating.md)), `contrib/grafana-dashboard.json`
-a dashboard.
+Made from the code by `make docs`. After each cycle, `run` writes the metrics to `metrics.path`, a file for
+node_exporter's textfile collector. The file is replaced in one step and has mode 0644; no port is opened.
+`once` writes no metrics. `contrib/alerts.yml` has alert rules
+([what each means and what to do first](operating.md#what-to-watch)), `contrib/grafana-dashboard.json` a dashboard.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|
