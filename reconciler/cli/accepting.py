@@ -10,7 +10,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, FormatOption, ModelOption, NoHeadersOption, TargetOption, target_of
+from reconciler.cli.options import REASON, ByOption, FormatOption, ModelOption, NoHeadersOption, TargetOption, target_of
 from reconciler.cli.shown.output import Format, Shape, write_rows
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
@@ -23,11 +23,11 @@ _COLUMNS = ("tenure_id", "model", "version", "target", "first_seen_with", "regis
 
 
 def acknowledge(
-    tenure_id: Annotated[int, typer.Argument(min=1, max=_LARGEST, help="The number that `status` shows.")],
-    reason: Annotated[str, typer.Option(help="Why it is accepted; recorded.")],
+    tenure_id: Annotated[int, typer.Argument(min=1, max=_LARGEST, help="The tenure's number, as `status` shows it.")],
+    reason: Annotated[str, typer.Option(metavar=REASON, help="Why it is accepted; recorded.")],
     person: ByOption = None,
 ) -> int:
-    """Put on record that a named person accepts a version that holds a target without a decision."""
+    """Record that a named person accepts a version that holds a target without a decision."""
     from reconciler.audit import schema
     from reconciler.audit.database import Access
     from reconciler.audit.holding.accepting import acknowledge
@@ -45,12 +45,14 @@ def acknowledge(
 def baseline(
     model: ModelOption = None,
     target: TargetOption = None,
-    reason: Annotated[str | None, typer.Option(help="Accept what is listed, for this reason; recorded.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar=REASON, help="Accept everything listed, for this reason; recorded.")
+    ] = None,
     person: ByOption = None,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """List what held a target when it was first looked at and nobody has accepted yet; with --reason, accept it."""
+    """List what already held a target at the first look and nobody has accepted; with --reason, accept it."""
     from reconciler.audit import schema
     from reconciler.audit.holding.accepting import accept_baselines, baselines
 

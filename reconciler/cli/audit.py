@@ -13,6 +13,7 @@ from reconciler.cli.accepting import acknowledge, baseline
 from reconciler.cli.common import settings
 from reconciler.cli.dossiers import dossier, sample
 from reconciler.cli.exits import DONE
+from reconciler.cli.group import Group
 from reconciler.cli.options import (
     DecisionArgument,
     FormatOption,
@@ -32,7 +33,9 @@ from reconciler.cli.shown.terminal import progress_bar
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
 
-app = typer.Typer(no_args_is_help=True, help="List decisions, show one in full, report on a period, verify the log.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="List decisions, show one in full, report on a period, verify the log."
+)
 
 REGISTER = (
     "decision_id", "decided_at", "registry", "workspace", "model", "version", "target", "requester",
@@ -55,7 +58,10 @@ class VerdictChoice(StrEnum):
 
 VerdictOption = Annotated[VerdictChoice | None, typer.Option(help="approve or reject.")]
 RequesterOption = Annotated[
-    str | None, typer.Option(help="Requester; * matches anything.", autocompletion=completing.requesters)
+    str | None,
+    typer.Option(
+        metavar="<glob>", help="Name of the requester; * matches anything.", autocompletion=completing.requesters
+    ),
 ]
 
 
@@ -67,11 +73,13 @@ def list_decisions(
     target: TargetOption = None,
     verdict: VerdictOption = None,
     requester: RequesterOption = None,
-    mode: Annotated[Mode | None, typer.Option(help="Mode it was decided in.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Mode of the decision.")] = None,
     outcome: Annotated[OutcomeKind | None, typer.Option(help="Outcome, such as applied.")] = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=_MOST, help="Show at most this many, newest first.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="<n>", min=1, max=_MOST, help="Show at most this many, newest first.")
+    ] = None,
 ) -> int:
     """List decisions, the newest first."""
     from reconciler.audit.reader import DecisionFilter

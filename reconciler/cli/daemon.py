@@ -63,7 +63,7 @@ def demo(
 def once(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be decided; change nothing.")] = False,
 ) -> int:
-    """Run one cycle: one sentence, one exit code."""
+    """Run one cycle, and report it in one sentence and one exit code."""
     from reconciler import logs
     from reconciler.bootstrap.cycles import run_once
     from reconciler.daemon.schedule import log_cycle, log_every_event
@@ -90,7 +90,7 @@ def check(
     format: Annotated[Format | None, typer.Option("--format", help="Output format (default: table).")] = None,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Check everything a daemon needs: OK, WARN or FAIL with the remedy, SKIP for what could not be tried."""
+    """Check everything that a daemon needs: OK, WARN or FAIL with a remedy, or SKIP if it could not be tried."""
     from reconciler import doctor
 
     shape = Shape(Format.JSON if wants_json(format, as_json) else format or Format.TABLE, not no_headers)

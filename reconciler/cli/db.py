@@ -13,19 +13,20 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, FormatOption, NoHeadersOption
+from reconciler.cli.group import Group
+from reconciler.cli.options import REASON, ByOption, FormatOption, NoHeadersOption
 from reconciler.cli.shown.output import Format, Shape, rows_writer, write_rows
 from reconciler.cli.shown.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
-app = typer.Typer(no_args_is_help=True, help="The schema of the audit database.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Create, upgrade, check, copy and back up the audit database.")
 
 
 def _url() -> str:
     return settings().audit.url.get_secret_value()
 
 
-_SQL = "Print the statements instead, for PostgreSQL and whoever may change its schema; change nothing."
+_SQL = "Print the SQL instead of running it, for somebody who may change the schema (PostgreSQL)."
 
 
 @app.command(epilog="Example: RECONCILER_AUDIT__URL=sqlite:///audit.db mlflow-reconciler db upgrade")
@@ -56,7 +57,7 @@ def _print_sql(url: str) -> int:
 
 @app.command(epilog="Example: mlflow-reconciler db history")
 def history(format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False) -> int:
-    """List the schema's revisions, the oldest first, and which of them the database has."""
+    """List the schema's revisions, oldest first, and mark those that the database has."""
     from reconciler.audit import schema
 
     at = schema.current(_url()) or ""
@@ -71,10 +72,10 @@ def history(format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = F
 
 @app.command(epilog="Example: mlflow-reconciler db roles > roles.sql")
 def roles(
-    prefix: Annotated[str, typer.Option(help="What the names of the roles begin with.")] = "reconciler",
-    schema: Annotated[str, typer.Option(help="The schema that the audit's tables are in.")] = "public",
+    prefix: Annotated[str, typer.Option(metavar="<name>", help="Prefix of the roles' names.")] = "reconciler",
+    schema: Annotated[str, typer.Option(metavar="<name>", help="Schema of the audit tables.")] = "public",
 ) -> int:
-    """Print SQL that makes roles on PostgreSQL: owner, daemon, operator and auditor; change nothing."""
+    """Print the SQL that creates the PostgreSQL roles owner, daemon, operator and auditor; change nothing."""
     from reconciler.audit.roles import script
 
     for option, name in (("--prefix", prefix), ("--schema", schema)):
@@ -86,7 +87,7 @@ def roles(
 
 @app.command(epilog="Example: mlflow-reconciler db current")
 def current() -> int:
-    """Print the database's revision; exit 1 where it has none."""
+    """Print the database's revision; exit 1 if it has none."""
     from reconciler.audit import schema
 
     revision = schema.current(_url())
@@ -97,16 +98,16 @@ def current() -> int:
     return DONE
 
 
-AllOption = Annotated[bool, typer.Option("--all", help="Check every row, not only those of the last day.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Check all rows, not only those of the last day.")]
 
 
 @app.command(epilog="Example: mlflow-reconciler db check --all")
 def check(
     everything: AllOption = False, format: FormatOption = Format.TABLE, no_headers: NoHeadersOption = False
 ) -> int:
-    """Compare the schema with a new database's, and the rows of the last day with the log, their checks and policies.
+    """Compare the schema with that of a new database, and the last day's rows with the log, their checks and policies.
 
-    Exit 1 with a line for each difference. A clock that ran backwards is told too, and is no difference.
+    Exits 1 with a line for each difference. A clock that ran backwards is reported too, but is no difference.
     """
     from reconciler.audit import schema
     from reconciler.audit.database import Access
@@ -149,8 +150,10 @@ def _told_of_rows(differences: Sequence[str], entries: int | None, everything: b
     return f"{which} {'differ' if differences else 'are in order'} ({counted(entries, 'entry', 'entries')} of the log)"
 
 
-FromOption = Annotated[str, typer.Option("--from", help="The database to copy; a URL as in audit.url.")]
-ToOption = Annotated[str, typer.Option("--to", help="An empty database, created by `db upgrade`.")]
+FromOption = Annotated[
+    str, typer.Option("--from", metavar="<url>", help="The database to copy; a URL as in audit.url.")
+]
+ToOption = Annotated[str, typer.Option("--to", metavar="<url>", help="An empty database, created by `db upgrade`.")]
 
 
 @app.command(epilog="Example: mlflow-reconciler db copy --from sqlite:///audit.db --to postgresql://db/audit")
@@ -196,10 +199,10 @@ def backup(path: Annotated[Path, typer.Argument(help="The file to create.")]) ->
 
 @app.command(epilog="Example: mlflow-reconciler db restored --reason 'disk failed, restored the backup of 2 March'")
 def restored(
-    reason: Annotated[str, typer.Option(help="Why the database was restored; recorded.")],
+    reason: Annotated[str, typer.Option(metavar=REASON, help="Why the database was restored; recorded.")],
     person: ByOption = None,
 ) -> int:
-    """Record that the database was restored from a backup, so that decisions since then may be missing from it."""
+    """Record that the database was restored from a backup, so that later decisions may be missing."""
     from reconciler.audit import schema
     from reconciler.audit.database import Access
     from reconciler.audit.log.epochs import note_restored

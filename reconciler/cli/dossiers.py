@@ -19,7 +19,7 @@ from reconciler.domain.text import counted, quoted
 if TYPE_CHECKING:
     from reconciler.domain.proofs.checkpoint import Head
 
-_HEAD = "A file of heads that you kept, to prove by (default: audit.heads, where this user may read it)."
+_HEAD = "A file of heads that you kept, to prove against (default: audit.heads, if this user may read it)."
 ProofOption = Annotated[Path | None, typer.Option("--head", help=_HEAD)]
 
 
@@ -28,7 +28,7 @@ def dossier(
     head: ProofOption = None,
     output: Annotated[Path | None, place_option(help="A file (default: stdout).")] = None,
 ) -> int:
-    """Write one decision with its evidence, policy and outcome as JSON that proves itself (tools/verify_audit.py)."""
+    """Write one decision with its evidence, policy and outcome as JSON that tools/verify_audit.py verifies."""
     from reconciler.audit.dossiers import dossier_of, written
     from reconciler.audit.reader import only_one
     from reconciler.bootstrap.audit_reader import audit_snapshot
@@ -48,16 +48,24 @@ def dossier(
 
 def sample(
     output: Annotated[Path, place_option(help="The ZIP file to write.")],
-    seed: Annotated[str, typer.Option(help="Draws the same decisions again, as long as there are no more of them.")],
+    seed: Annotated[
+        str,
+        typer.Option(
+            metavar="<text>", help="The same seed draws the same decisions, as long as the period has no new ones."
+        ),
+    ],
     report: Annotated[
-        str, typer.Option(help="What is drawn from: decisions.", autocompletion=completing.populations)
+        str,
+        typer.Option(
+            metavar="<report>", help="The population to draw from: decisions.", autocompletion=completing.populations
+        ),
     ] = "decisions",
-    size: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 25,
+    size: Annotated[int, typer.Option(metavar="<n>", min=1, max=10_000, help="How many to draw.")] = 25,
     since: SinceOption = None,
     until: UntilOption = None,
     head: ProofOption = None,
 ) -> int:
-    """Draw decisions of a period, and write their dossiers with an index as a ZIP."""
+    """Draw a sample of decisions, and write their dossiers with an index as a ZIP."""
     from reconciler.audit.sampling import POPULATIONS, Drawing, write_sample
     from reconciler.bootstrap.audit_reader import audit_snapshot
     from reconciler.cli.written.files import put

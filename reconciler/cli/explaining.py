@@ -15,6 +15,7 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, code_of, say
 from reconciler.cli.options import (
+    TIME,
     JsonOption,
     ModelArgument,
     TargetArgument,
@@ -49,14 +50,18 @@ def explain(
     target: TargetArgument,
     as_json: JsonOption = False,
     format: Annotated[ExplainFormat | None, typer.Option(help="Output format (default: table).")] = None,
-    policy: Annotated[
-        Path | None, typer.Option(help="The policy to judge by (default: the one that the configuration names).")
-    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="The policy to judge by (default: the configured one).")] = None,
     at: Annotated[
-        str | None, typer.Option(help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now.")
+        str | None,
+        typer.Option(metavar=TIME, help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now."),
     ] = None,
     asker: Annotated[
-        str, typer.Option("--as", help="Who would ask, for checks of the requester; an open request has its own.")
+        str,
+        typer.Option(
+            "--as",
+            metavar="<name>",
+            help="The requester to assume, for checks of the requester. An open request names its own.",
+        ),
     ] = "",
 ) -> int:
     """Show what would be decided now, and why; change nothing."""

@@ -12,7 +12,7 @@ import typer
 from reconciler.cli.common import settings
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, say
 from reconciler.cli.explaining import moment_at
-from reconciler.cli.options import FormatOption, NoHeadersOption
+from reconciler.cli.options import TIME, FormatOption, NoHeadersOption
 from reconciler.cli.shown.output import Format, RowWriter, Shape, rows_writer
 from reconciler.cli.shown.terminal import Colour, painted, progress_bar
 from reconciler.domain.text import counted
@@ -27,18 +27,18 @@ _COLOURS = {"passes": Colour.GOOD, "fails": Colour.BAD, "unknown": Colour.DOUBTF
 
 
 def fleet(
-    policy: Annotated[
-        Path | None, typer.Option(help="The policy to judge by (default: the one that the configuration names).")
-    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="The policy to judge by (default: the configured one).")] = None,
     at: Annotated[
-        str | None, typer.Option(help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now.")
+        str | None,
+        typer.Option(metavar=TIME, help="Judge as of this time (UTC), such as 2027-01-01, on the evidence of now."),
     ] = None,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Judge each version that holds a governed target now; exit 1 where one fails, else 3 where one cannot be told.
+    """Judge every version that holds a governed target now; exit 1 if one fails, or 3 if one cannot be judged.
 
-    Reads the registry and changes nothing. Says since when it holds the target, where the audit database knows.
+    Reads the registry and changes nothing. Shows since when each version has held its target, if
+    the audit database knows.
     """
     from reconciler.bootstrap.fleets import fleet as fleet_of
 

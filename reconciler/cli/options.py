@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -16,6 +16,11 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import parse_duration, parse_iso
 
+# What the help shows in the place of a value.
+TIME: Final = "<time>"
+DURATION: Final = "<duration>"
+REASON: Final = "<text>"
+
 
 def _model(name: str) -> str:
     if not name:
@@ -24,25 +29,32 @@ def _model(name: str) -> str:
 
 
 ModelArgument = Annotated[
-    str, typer.Argument(help="The registered model's name.", callback=_model, autocompletion=completing.models)
+    str,
+    typer.Argument(help="The registered model's name.", callback=_model, autocompletion=completing.models),
 ]
 DecisionArgument = Annotated[
-    str, typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions)
+    str,
+    typer.Argument(help="The decision's id, or its first characters.", autocompletion=completing.decisions),
 ]
 VersionArgument = Annotated[str, typer.Argument(help="The version's number.")]
 TargetArgument = Annotated[
-    str, typer.Argument(help="A stage (Production) or an alias (@champion).", autocompletion=completing.targets)
+    str,
+    typer.Argument(help="A stage (Production) or an alias (@champion).", autocompletion=completing.targets),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
-WaitingTimeOption = Annotated[str, typer.Option("--timeout", help="How long --wait waits, such as 90s, 10m or 1h.")]
+WaitingTimeOption = Annotated[
+    str, typer.Option("--timeout", metavar=DURATION, help="How long --wait waits, such as 90s, 10m or 1h.")
+]
 ModelOption = Annotated[
-    str | None, typer.Option(help="Model name; * matches anything.", autocompletion=completing.models)
+    str | None,
+    typer.Option(metavar="<glob>", help="Name of the model; * matches anything.", autocompletion=completing.models),
 ]
 TargetOption = Annotated[
-    str | None, typer.Option(help="A stage or an alias such as @champion.", autocompletion=completing.targets)
+    str | None,
+    typer.Option(metavar="<target>", help="A stage or an alias such as @champion.", autocompletion=completing.targets),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
-_ROWS_ONLY = "Print rows only, one a line, without column names (table and CSV; JSON is as without it)."
+_ROWS_ONLY = "Leave out the column names of a table or a CSV. JSON is not affected."
 NoHeadersOption = Annotated[bool, typer.Option("--no-headers", help=_ROWS_ONLY)]
 
 
@@ -66,9 +78,14 @@ class PageFormat(StrEnum):
 
 PageFormatOption = Annotated[PageFormat | None, typer.Option("--format", help="Output format (default: table).")]
 SinceOption = Annotated[
-    str | None, typer.Option(help="From this time on: 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days.")
+    str | None,
+    typer.Option(
+        metavar=TIME, help="Start of the period (UTC): 2026-11-24, 2026-11-24T09:00, or 7d for the last seven days."
+    ),
 ]
-UntilOption = Annotated[str | None, typer.Option(help="Before this time, written as for --since.")]
+UntilOption = Annotated[
+    str | None, typer.Option(metavar=TIME, help="End of the period, exclusive; same format as --since.")
+]
 
 
 # MLflow keeps version numbers as 32-bit integers in every database.
@@ -143,4 +160,6 @@ def need_some_time(begins: datetime, ends: datetime) -> None:
         raise typer.BadParameter(empty, param_hint="--until")
 
 
-ByOption = Annotated[str | None, typer.Option("--by", help="Name to record (default: the user of this machine).")]
+ByOption = Annotated[
+    str | None, typer.Option("--by", metavar="<name>", help="Name to record (default: your user name on this machine).")
+]

@@ -13,7 +13,7 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import ByOption, duration_of
+from reconciler.cli.options import DURATION, REASON, ByOption, duration_of
 from reconciler.cli.shown.terminal import spinner
 from reconciler.domain.text import counted
 from reconciler.domain.times import duration_text, iso
@@ -31,15 +31,17 @@ _LOCKED_FOR = 60.0
 
 
 def pause(
-    reason: Annotated[str, typer.Option(help="Reason; recorded, and shown until acts resume.")],
+    reason: Annotated[str, typer.Option(metavar=REASON, help="Reason; recorded, and shown until acts resume.")],
     person: ByOption = None,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait until every daemon has obeyed; exit 1 and name those that have not in time."),
+        typer.Option("--wait", help="Wait until every daemon has paused; exit 1 and name those that have not in time."),
     ] = False,
-    timeout: Annotated[str, typer.Option(help="How long --wait waits, such as 90s, 10m or 1h.")] = "5m",
+    timeout: Annotated[
+        str, typer.Option(metavar=DURATION, help="How long --wait waits, such as 90s, 10m or 1h.")
+    ] = "5m",
 ) -> int:
-    """Stop all daemons on this database from acting; they go on listing and judging."""
+    """Stop all daemons of this database from acting. They keep listing and judging."""
     from reconciler.audit.running.pauses import PAUSE, pause_in_force, running
     from reconciler.audit.schema import shown_url
 
@@ -58,7 +60,7 @@ def pause(
 
 
 def resume(
-    reason: Annotated[str, typer.Option(help="Reason; recorded.")] = "",
+    reason: Annotated[str, typer.Option(metavar=REASON, help="Reason; recorded.")] = "",
     person: ByOption = None,
 ) -> int:
     """Let daemons act again."""

@@ -13,6 +13,7 @@ import typer
 
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
+from reconciler.cli.group import Group
 from reconciler.cli.options import FormatOption, NoHeadersOption, place_option
 from reconciler.cli.replaying import replay
 from reconciler.cli.shown.output import Format, Shape, rows_writer, write_json, write_rows
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler.policy.testing import Tested
 
 app = typer.Typer(
-    no_args_is_help=True, help="Check a policy, try it on cases or past decisions, or get its JSON Schema."
+    cls=Group, no_args_is_help=True, help="Check a policy, try it on cases or past decisions, or get its JSON Schema."
 )
 
 
@@ -132,12 +133,12 @@ def _models(rule: Rule) -> str:
 
 @app.command(epilog="Example: mlflow-reconciler policy diff old.yaml policy.yaml")
 def diff(
-    old: Annotated[Path, typer.Argument(help="The policy as it was.", readable=False)],
-    new: Annotated[Path, typer.Argument(help="The policy as it is to be.", readable=False)],
+    old: Annotated[Path, typer.Argument(help="The old policy.", readable=False)],
+    new: Annotated[Path, typer.Argument(help="The new policy.", readable=False)],
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Say in words what differs between two policies; exit 1 where something does."""
+    """Show the differences between two policies in words; exit 1 if there are any."""
     from reconciler.policy.diff import differences
     from reconciler.policy.file import read_policy
     from reconciler.policy.problems import read_both
@@ -164,13 +165,13 @@ def judge_cases(
         Path | None, typer.Argument(help="The policy (default: the configured one).", readable=False)
     ] = None,
     cases: Annotated[
-        Path | None, typer.Option(help="The cases (default: beside the policy, as policy.test.yaml of policy.yaml).")
+        Path | None, typer.Option(help="The test cases (default: policy.test.yaml beside policy.yaml).")
     ] = None,
     junit: Annotated[Path | None, place_option(help="Write the results to this file, as JUnit XML.")] = None,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Judge the cases of a policy; exit 1 where one is not judged as it expects."""
+    """Run the test cases of a policy; exit 1 if a verdict is not the expected one."""
     from reconciler.policy.file import read_policy
     from reconciler.policy.problems import read_both
     from reconciler.policy.testing import outcomes_of, read_cases, untouched

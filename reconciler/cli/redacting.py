@@ -9,24 +9,24 @@ import typer
 
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
-from reconciler.cli.options import ByOption, DecisionArgument
+from reconciler.cli.options import REASON, ByOption, DecisionArgument
 from reconciler.domain.text import counted
 
 if TYPE_CHECKING:
     from reconciler.audit.evidence.redacting import Redaction
 
-_FIELD = "What to remove, as `audit show --format json` nests it: version.tags.owner. May be repeated."
+_FIELD = "Field to remove, by its path in `audit show --format json`, such as version.tags.owner. May be repeated."
 
 
 def redact(
     decision_id: DecisionArgument,
-    field: Annotated[list[str], typer.Option(help=_FIELD)],
-    reason: Annotated[str, typer.Option(help="Why; recorded. Do not repeat the value.")],
+    field: Annotated[list[str], typer.Option(metavar="<field>", help=_FIELD)],
+    reason: Annotated[str, typer.Option(metavar=REASON, help="Why; recorded. Do not repeat the value.")],
     person: ByOption = None,
 ) -> int:
-    """Remove a value from a decision's evidence for good, on record; every proof of the log still holds.
+    """Remove a value from a decision's evidence for good. The removal is recorded, and every proof still holds.
 
-    Its name and its salted digest stay. What else shows the value is printed, and is not changed.
+    The field's name and salted digest stay. Other places that show the value are listed, not changed.
     """
     from reconciler.audit import schema
     from reconciler.audit.database import Access

@@ -33,17 +33,17 @@ _COLOURS = {"differs": Colour.BAD, "unknown": Colour.DOUBTFUL}
 def reperform(
     decision_id: Annotated[
         str | None,
-        typer.Argument(help="A decision's id, or the beginning of it.", autocompletion=completing.decisions),
+        typer.Argument(help="The decision's id, or its first characters.", autocompletion=completing.decisions),
     ] = None,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
     since: SinceOption = None,
     until: UntilOption = None,
 ) -> int:
-    """Judge decisions again from what was recorded with them; exit 1 where one comes out differently, else 3 where one
-    cannot be told.
+    """Judge decisions again from their recorded evidence; exit 1 if one comes out differently, or 3 if one cannot be
+    judged.
 
-    Each is judged on its stored evidence, by the policy that was in force and the engine that judged it.
+    Each is judged by the policy that was in force then and the engine that judged it.
     """
     from reconciler.audit.decisions.reperforming import reperform as judged_again
     from reconciler.audit.decisions.stored import Chosen

@@ -36,21 +36,20 @@ _NOT_BY_THE_POLICY = "by engine"
 
 
 def replay(
-    new: Annotated[Path, typer.Argument(help="The policy as it is to be.", readable=False)],
+    new: Annotated[Path, typer.Argument(help="The new policy.", readable=False)],
     since: SinceOption = None,
     until: UntilOption = None,
     fail_on_change: Annotated[
         bool,
-        typer.Option(
-            "--fail-on-change", help="Exit 1 where the policy changes a decision; else 3 where one cannot be told."
-        ),
+        typer.Option("--fail-on-change", help="Exit 1 if the policy changes a decision, or 3 if one cannot be judged."),
     ] = False,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Judge the decisions of a period by another policy: how many would differ, which, and why.
+    """Judge the decisions of a period by another policy: show how many would differ, which, and why.
 
-    They are judged on what was recorded with them, as of then. What was never captured cannot be told.
+    Each is judged on the evidence recorded with it, as of its own time. What was never recorded cannot be
+    judged.
     """
     from reconciler.audit.decisions.replaying import replay as judged_by
     from reconciler.audit.decisions.stored import Chosen

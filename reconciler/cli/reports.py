@@ -18,6 +18,8 @@ from reconciler.cli import completing
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, say
 from reconciler.cli.options import (
+    DURATION,
+    TIME,
     ModelOption,
     NoHeadersOption,
     SinceOption,
@@ -51,24 +53,33 @@ class ReportFormat(StrEnum):
 
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME", help="Reports; without one, they are listed.", autocompletion=completing.reports),
+    typer.Argument(
+        help="Names of reports. Without a name, the reports are listed.",
+        autocompletion=completing.reports,
+    ),
 ]
-AtOption = Annotated[str | None, typer.Option(help="The moment, of as-of: written as for --since (default: now).")]
-LongerOption = Annotated[str, typer.Option("--longer-than", help="Name gaps of the control longer than this.")]
+AtOption = Annotated[
+    str | None, typer.Option(metavar=TIME, help="For as-of: the moment, same format as --since (default: now).")
+]
+LongerOption = Annotated[
+    str, typer.Option("--longer-than", metavar=DURATION, help="Report gaps in the control that are longer than this.")
+]
 OutputOption = Annotated[
-    Path | None, place_option(help="A file, or a directory in which reports are named by day (default: stdout).")
+    Path | None, place_option(help="A file, or a directory that gets one file per report and day (default: stdout).")
 ]
 SectionOption = Annotated[
     str | None,
     typer.Option(
-        help="Only this list of the report, such as gaps. A CSV has one (default: the first).",
+        help="Only this list of the report, such as gaps. A CSV holds one list (default: the first).",
         autocompletion=completing.sections,
     ),
 ]
 HtmlOption = Annotated[
     Path | None,
     place_option(
-        "--html", metavar="DIRECTORY", help="Every report as pages, with one for each model and dossier (extra report)."
+        "--html",
+        metavar="<directory>",
+        help="Write every report as HTML pages, with one for each model and decision (needs the extra `report`).",
     ),
 ]
 ReportFormatOption = Annotated[ReportFormat | None, typer.Option("--format", help="Output format (default: table).")]
@@ -88,7 +99,7 @@ def report(
     format: ReportFormatOption = None,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Report on a period, or list the reports. Each states its period, database and log, and is of one moment."""
+    """Report on a period, or list the reports. Each report is one snapshot, and states its period, database and log."""
     from reconciler.audit.reporting import Asked
     from reconciler.audit.reports import reports
 

@@ -14,7 +14,9 @@ from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NO_SUCH, say
 from reconciler.cli.explaining import explain
 from reconciler.cli.fleet import fleet
+from reconciler.cli.group import Group
 from reconciler.cli.options import (
+    REASON,
     FormatOption,
     JsonOption,
     ModelArgument,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from reconciler.domain.request import Request
     from reconciler.ports import Found, Listed
 
-app = typer.Typer(no_args_is_help=True, help="File, follow, list and withdraw requests.")
+app = typer.Typer(cls=Group, no_args_is_help=True, help="File, follow, list and withdraw requests.")
 
 NO_RULE = "no rule covers it"
 _COMMENT_SHOWN = 80
@@ -65,8 +67,13 @@ def create(
     model: ModelArgument,
     version: VersionArgument,
     target: TargetArgument,
-    comment: Annotated[str, typer.Option(help="Reason for the request; recorded with the decision.")] = "",
-    requester: Annotated[str | None, typer.Option(help="Requester (default: the user of this machine).")] = None,
+    comment: Annotated[
+        str, typer.Option(metavar=REASON, help="Reason for the request; recorded with the decision.")
+    ] = "",
+    requester: Annotated[
+        str | None,
+        typer.Option(metavar="<name>", help="Name of the requester (default: your user name on this machine)."),
+    ] = None,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Wait for the decision: exit 0 approved, 1 rejected, 3 still open, 4 withdrawn."),
@@ -128,7 +135,7 @@ def show(
     as_json: JsonOption = False,
     format: PageFormatOption = None,
 ) -> int:
-    """Show an open request, or what was last decided about this version and target."""
+    """Show an open request, or the last decision about this version and target."""
     from reconciler.bootstrap.asking import request_tool
     from reconciler.cli.explaining import with_json_errors
 

@@ -59,14 +59,20 @@ _HIDDEN = ("/home", "/root", "/run/user")
 
 def install_service(
     root: Annotated[
-        Path, place_option(help="Write below this folder, for packagers; units then run /usr/bin, or --prefix.")
+        Path,
+        place_option(
+            help="Write below this folder, for packagers. The units then run the command in /usr/bin, or in --prefix."
+        ),
     ] = Path("/"),
     prefix: Annotated[
         Path | None,
-        place_option(help="Prefix the command is installed under, as PREFIX/bin (default: this command's)."),
+        place_option(help="Prefix that the command is installed under, as PREFIX/bin (default: this command's)."),
     ] = None,
     operators: Annotated[
-        str | None, typer.Option(help="Group that may read the credentials, to run pause, status and check.")
+        str | None,
+        typer.Option(
+            metavar="<group>", help="Group that may read the credentials, and so run pause, status and check."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")] = False,
 ) -> int:

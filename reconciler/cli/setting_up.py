@@ -35,19 +35,24 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    server: Annotated[str | None, typer.Option(help="MLflow server, or databricks://PROFILE.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="<url>", help="MLflow server, or databricks://PROFILE.")] = None,
     database: Annotated[
-        str | None, typer.Option(help="Where decisions are recorded (default: audit.db in the folder).")
+        str | None,
+        typer.Option(metavar="<url>", help="Database for the decisions (default: audit.db in the folder)."),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            help=f"Stage or @alias that is decided about (default: {_DEFAULT_TARGET}).",
+            metavar="<target>",
+            help=f"Stage or @alias to govern (default: {_DEFAULT_TARGET}).",
             autocompletion=completing.targets,
         ),
     ] = None,
     bound: Annotated[
-        str | None, typer.Option(help=f"What a version must have measured (default: '{_DEFAULT_BOUND}').")
+        str | None,
+        typer.Option(
+            metavar="<bound>", help=f"What a version must have measured to pass (default: '{_DEFAULT_BOUND}')."
+        ),
     ] = None,
     directory: Annotated[Path | None, place_option(help="Folder for the files (default: the current one).")] = None,
 ) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.options import JsonOption, PageFormatOption, duration_of, wants_json
+from reconciler.cli.options import DURATION, JsonOption, PageFormatOption, duration_of, wants_json
 from reconciler.cli.shown.output import write_json
 from reconciler.cli.shown.status_holding import show_holding
 from reconciler.cli.shown.stuck_lines import in_a_row, since
@@ -47,15 +47,18 @@ def status(
     as_json: JsonOption = False,
     format: PageFormatOption = None,
     max_age: Annotated[
-        str | None, typer.Option(help="For monitoring: exit 1 unless a cycle succeeded within this time, such as 5m.")
+        str | None,
+        typer.Option(
+            metavar=DURATION, help="For monitoring: exit 1 unless a cycle has succeeded within this time, such as 5m."
+        ),
     ] = None,
     all_registries: Annotated[
         bool,
         typer.Option("--all-registries", help="Show every registry in the database, not only the configured one."),
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds, until Ctrl-C.")] = False,
 ) -> int:
-    """Show the last cycle, the open requests and what they wait for."""
+    """Show the last cycle, the open requests, and what they are waiting for."""
     limit = duration_of(max_age, "--max-age") if max_age is not None else None
     as_json = wants_json(format, as_json)
     if watch and (as_json or limit is not None):

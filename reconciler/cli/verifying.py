@@ -30,27 +30,28 @@ if TYPE_CHECKING:
     from reconciler.settings.model import Settings
 
 HeadOption = Annotated[
-    Path | None, typer.Option("--head", help="A file of heads that was kept elsewhere; or the journal's lines of them.")
+    Path | None,
+    typer.Option("--head", help="A file of heads that was kept elsewhere, or the journal lines that hold them."),
 ]
-_KEY = "The public key that signs heads: a file in PEM, or NAME+ID+BASE64."
-_SINCE = "A head up to which all was verified before: rows behind it are read, and no earlier one."
-_REGISTRY = "Compare what the registry shows of decisions, too; it needs the daemon's access to the registry."
+_KEY = "Public key of the heads' signatures: a PEM file, or NAME+ID+BASE64."
+_SINCE = "A head that was verified before: only rows added after it are read."
+_REGISTRY = "Also compare the decisions with what the registry shows. Needs the daemon's access to the registry."
 _COLUMNS = ("difference",)
-_EPOCH = "Take what a restore up to this epoch explains as explained."
+_EPOCH = "Accept the differences that restores up to this epoch explain."
 
 
 def verify(
     head: HeadOption = None,
     registry: Annotated[bool, typer.Option("--registry", help=_REGISTRY)] = False,
-    key: Annotated[str | None, typer.Option("--key", help=_KEY)] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="<key>", help=_KEY)] = None,
     since: Annotated[Path | None, typer.Option("--since", help=_SINCE)] = None,
-    accept_epoch: Annotated[int, typer.Option("--accept-epoch", min=1, help=_EPOCH)] = 1,
+    accept_epoch: Annotated[int, typer.Option("--accept-epoch", metavar="<n>", min=1, help=_EPOCH)] = 1,
     format: FormatOption = Format.TABLE,
     no_headers: NoHeadersOption = False,
 ) -> int:
-    """Recompute the log from the rows of history; exit 1 and name each row that was changed, removed or added.
+    """Recompute the log from the rows of history; exit 1 and name every row that was changed, removed or added.
 
-    Without a head that was kept elsewhere, this cannot tell a database that was rebuilt as a whole.
+    Without a head kept elsewhere, it cannot detect that the whole database was rebuilt.
     """
     from reconciler.audit import schema
     from reconciler.audit.database import Access
