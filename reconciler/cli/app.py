@@ -11,12 +11,12 @@ from typer.exceptions import TyperException
 
 from reconciler import __version__
 from reconciler.cli import audit, daemon, db, policy, requests, setting_up
+from reconciler.cli.commands import Commands
 from reconciler.cli.common import Common, LogFormat, LogLevel
 from reconciler.cli.exits import DONE, USAGE, say
-from reconciler.cli.group import Group
 
 app = typer.Typer(
-    cls=Group,
+    cls=Commands,
     name="mlflow-reconciler",
     help="Protected aliases and a flight recorder for MLflow, with no inbound port.",
     no_args_is_help=True,

@@ -10,10 +10,10 @@ import typer
 
 from reconciler.cli import completing
 from reconciler.cli.accepting import acknowledge, baseline
+from reconciler.cli.commands import Commands
 from reconciler.cli.common import settings
 from reconciler.cli.dossiers import dossier, sample
 from reconciler.cli.exits import DONE
-from reconciler.cli.group import Group
 from reconciler.cli.options import (
     DecisionArgument,
     FormatOption,
@@ -34,7 +34,7 @@ from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
 
 app = typer.Typer(
-    cls=Group, no_args_is_help=True, help="List decisions, show one in full, report on a period, verify the log."
+    cls=Commands, no_args_is_help=True, help="List decisions, show one in full, report on a period, verify the log."
 )
 
 REGISTER = (

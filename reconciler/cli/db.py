@@ -11,15 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
+from reconciler.cli.commands import Commands
 from reconciler.cli.common import settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.group import Group
 from reconciler.cli.options import REASON, ByOption, FormatOption, NoHeadersOption
 from reconciler.cli.shown.output import Format, Shape, rows_writer, write_rows
 from reconciler.cli.shown.terminal import progress_bar
 from reconciler.domain.text import counted, visible
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="Create, upgrade, check, copy and back up the audit database.")
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, help="Create, upgrade, check, copy and back up the audit database."
+)
 
 
 def _url() -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reconciler.cli.commands import Commands
 from reconciler.cli.common import plugins, settings
 from reconciler.cli.exits import DONE, NEGATIVE, say
-from reconciler.cli.group import Group
 from reconciler.cli.options import FormatOption, NoHeadersOption, place_option
 from reconciler.cli.replaying import replay
 from reconciler.cli.shown.output import Format, Shape, rows_writer, write_json, write_rows
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from reconciler.policy.testing import Tested
 
 app = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Check a policy, try it on cases or past decisions, or get its JSON Schema."
+    cls=Commands,
+    no_args_is_help=True,
+    help="Check a policy, try it on cases or past decisions, or get its JSON Schema.",
 )
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reconciler.cli.commands import Commands
 from reconciler.cli.common import settings, with_config
 from reconciler.cli.exits import DONE, NO_SUCH, say
 from reconciler.cli.explaining import explain
 from reconciler.cli.fleet import fleet
-from reconciler.cli.group import Group
 from reconciler.cli.options import (
     REASON,
     FormatOption,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from reconciler.domain.request import Request
     from reconciler.ports import Found, Listed
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="File, follow, list and withdraw requests.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="File, follow, list and withdraw requests.")
 
 NO_RULE = "no rule covers it"
 _COMMENT_SHOWN = 80
