@@ -119,8 +119,8 @@ class AuditReader:
         """The working picture of the last cycle, oldest first: what is open and what it waits for.
 
         Of the last decision about a request: `would` is its verdict where the mode did not act on it; else
-        `decision_id` is its id, with `act_next_attempt_at` and `act_detail` until it is given up. Both are None where
-        the request is to be judged.
+        `decision_id` is its id, with `act_next_attempt_at` and `act_detail` until it has an `outcome`. `would` and
+        `decision_id` are None where the request is to be judged.
         """
         decisions = DecisionRow.__table__.alias("decided")
         decided, act = decisions.c, PendingActRow
@@ -135,7 +135,7 @@ class AuditReader:
         stands = decided.acts & (ended.is_(None) | (ended != "lapsed"))
         query = (
             select(OpenRequestRow.__table__, case((~decided.acts, decided.verdict)).label("would"))
-            .add_columns(case((stands, decided.decision_id)).label("decision_id"))
+            .add_columns(*(case((stands, one)).label(one.name) for one in (decided.decision_id, ended)))
             .add_columns(act.next_attempt_at.label("act_next_attempt_at"), act.last_detail.label("act_detail"))
             .select_from(OpenRequestRow.__table__)
             .outerjoin(decisions, decided.decision_id == last)

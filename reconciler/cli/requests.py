@@ -89,7 +89,7 @@ def create(
     who = getpass.getuser() if requester is None else requester
     goal = target_of(target)
     before = tool.find(model, version, goal)
-    request = tool.create(model, version, goal, who, comment)
+    request = _filed(tool, before, who, comment)
     print(request.id, flush=True)
     say(f"filed: {_place(request)}, as {request.requester.known_as}")
     if before.holds:
@@ -100,6 +100,20 @@ def create(
         say(f"follow it: {command_line('request show', model, version, str(goal))}")
         return DONE
     return wait_for_decision(tool, request, before, patience)
+
+
+def _filed(tool: RequestTool, before: Found, who: str, comment: str) -> Request:
+    """The request that was filed. Raises Conflict where one is open, with the command that withdraws it."""
+    from reconciler.ports import Conflict
+
+    place = before.listed.request
+    try:
+        return tool.create(place.model, place.version, place.target, who, comment)
+    except Conflict as error:
+        if not before.open:
+            raise
+        withdraw = command_line("request withdraw", place.model, place.version, str(place.target))
+        raise Conflict(f"{str(error).removesuffix('.')}: {withdraw}") from None
 
 
 def _say_coverage(tool: RequestTool, request: Request) -> None:

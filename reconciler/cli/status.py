@@ -28,6 +28,13 @@ _SHOWN_DAEMONS = 5
 # Of what a server said, in a table; what is stuck is shown with all its words.
 _WORDS = 160
 # Why a request is not decided, by the code of its abstention.
+# How a decision ended about a request that is still in the picture: its daemon read it before.
+_ENDED = {
+    "applied": "and carried out",
+    "failed": "and given up",
+    "superseded": "and resolved by somebody else first",
+    "unattributed": "and resolved, nothing tells by whom",
+}
 _WHY: dict[str, str] = {
     ReasonCode.NO_POLICY: "no rule covers it",
     ReasonCode.MISSING: "a value is missing",
@@ -228,7 +235,7 @@ def _state(row: dict[str, Any], next_try: str | None) -> str:
     if row["act_detail"]:
         return f"decided, next try {next_try}: {visible(row['act_detail'], _WORDS)}"
     if row["decision_id"]:
-        return "decided, being carried out" if row["act_next_attempt_at"] else "decided, and given up"
+        return f"decided, {_ENDED.get(row['outcome'], 'being carried out')}"
     if row["waiting_code"]:
         return _WHY[row["waiting_code"]]
     return f"would {row['would']}" if row["would"] else "to be judged in the next cycle"

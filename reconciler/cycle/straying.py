@@ -23,7 +23,9 @@ def what_is_wrong(one: Stray, scope: Scope, *, is_prompt: bool) -> str:
     if not governed:
         return f"tag {one.tag} requests nothing: no rule of the policy covers this {'prompt' if is_prompt else 'model'}"
     tags = " or ".join(map(request_tag, governed))
-    return f"tag {one.tag} requests nothing that a rule covers here ({', '.join(map(str, governed))}): name it {tags}"
+    covered = ", ".join(map(str, governed))
+    remedy = f"name it {tags}, or ask the policy's owner for a rule"
+    return f"tag {one.tag} requests nothing that a rule covers here ({covered}): {remedy}"
 
 
 class Straying:

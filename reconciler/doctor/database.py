@@ -16,6 +16,7 @@ from reconciler.audit.integrity.comparing import differences
 from reconciler.audit.rights import Right, rights
 from reconciler.audit.tables import Base
 from reconciler.doctor.findings import Finding, fail, ok, skip
+from reconciler.domain.text import counted
 from reconciler.ports import AuditUnavailable, SchemaMismatch
 from reconciler.settings.model import Settings
 
@@ -116,8 +117,8 @@ def _append_only(engine: Engine) -> Finding:
 def _refused_by(keys: dict[str, ColumnElement[bool] | None]) -> str:
     tried = [name for name, key in keys.items() if key is not None]
     empty = [name for name, key in keys.items() if key is None]
-    parts = [f"{', '.join(tried)} refused UPDATE and DELETE of one row (rolled back)"] if tried else []
-    parts += [f"no rows to try it on in {', '.join(empty)}, whose triggers exist"] if empty else []
+    parts = [f"{counted(len(tried), 'table')} refused UPDATE and DELETE of one row (rolled back)"] if tried else []
+    parts += [f"{counted(len(empty), 'table')} without rows to try it on; the triggers exist"] if empty else []
     return "; ".join(parts)
 
 

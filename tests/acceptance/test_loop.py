@@ -231,8 +231,9 @@ def test_requests_are_filed_listed_and_withdrawn(server: Server, product: Produc
     id = product.ok("request", "create", name("fraud"), "1", "Production", "--requester", "ada").strip()
     again = product.run("request", "create", name("fraud"), "1", "Production")
     assert again.returncode == 1
-    assert "is already open" in again.stderr
     assert "ada" in again.stderr
+    withdraw = f"mlflow-reconciler request withdraw {name('fraud')} 1 Production"
+    assert again.stderr.endswith(f" is already open: withdraw it first: {withdraw}\n")
     listed = json.loads(product.ok("request", "list", "--format", "json"))
     assert [(row["id"], row["requester"]) for row in listed if row["model"] == name("fraud")] == [(id, "ada")]
     product.ok("request", "withdraw", name("fraud"), "1", "Production")

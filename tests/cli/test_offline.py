@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from functools import partial
@@ -127,6 +128,18 @@ def test_a_group_without_a_command_shows_its_help() -> None:
     done = run("audit")
     assert done.returncode == 2
     assert done.stderr.startswith("Usage: mlflow-reconciler audit [OPTIONS] COMMAND [ARGS]...\n")
+
+
+@pytest.mark.parametrize("group", ["", "request", "policy", "audit", "db"])
+def test_help_tells_what_each_command_does_in_a_whole_sentence_and_on_80_columns(group: str) -> None:
+    done = command.run(*group.split(), "--help", environment={**os.environ, "COLUMNS": "80"})
+    listed = done.stdout.partition("\nCommands:\n")[2].partition("\n\n")[0].strip()
+    assert listed
+    assert "..." not in listed
+    assert max(map(len, listed.splitlines())) <= 80
+    # A line that goes on has no name at its beginning.
+    sentences = re.split(r"\n  (?=\S)", listed)
+    assert [one[-1] for one in sentences] == ["."] * len(sentences)
 
 
 def test_a_policy_is_validated_with_every_mistake_on_its_line(tmp_path: Path) -> None:

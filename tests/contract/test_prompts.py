@@ -170,7 +170,7 @@ def test_a_misspelt_tag_on_a_prompt_is_told_what_can_be_requested_of_prompts(
     people.server.tag(model, "please", "transition_request.alias.Production")
     cycles(daemon)
     told = people.server.shown(model)["tags"]["transition_decision.alias.Production"]
-    assert told.endswith("name it transition_request.alias.production")
+    assert told.endswith("name it transition_request.alias.production, or ask the policy's owner for a rule")
 
 
 def test_what_changed_of_an_approved_prompt_is_told(people: People, daemon: Daemon, model: str) -> None:

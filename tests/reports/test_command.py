@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import reconciler
 from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.log.heads import head_now
+from reconciler.audit.reporting import Asked, Reading
 from reconciler.audit.reports import reports
 from reconciler.cli.service import templates
 from reconciler.domain.target import Target
@@ -319,6 +321,26 @@ def test_a_role_that_may_only_read_gets_every_report(postgres: PostgresServer, t
     assert "No policy was in force yet." in (tmp_path / "narrowed/policies.html").read_text()
     ok(report("--html", str(tmp_path / "report")))
     assert {f"{name}.html" for name in reports()} < {path.name for path in (tmp_path / "report").iterdir()}
+
+
+def test_what_no_look_has_explained_yet_qualifies_the_report_on_bypasses_until_it_is_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    schema.upgrade(url)
+    looking, auditor = Looking(make_engine(url)), make_engine(url)
+    looking.cycle()
+    looking.move("1")
+    told = []
+    for _ in range(2):
+        looking.cycle()
+        with auditor.connect() as connection:
+            reading = Reading(connection, Asked())
+            # The clock of the looks is ahead.
+            reading.until += timedelta(hours=1)
+            told.append(reports()["bypasses"].answer(reading))
+    looking.engine.dispose()
+    auditor.dispose()
+    waiting = "1 tenure will be explained by the next look: a bypass may be among them"
+    assert [(one.counts["bypasses"], waiting in one.qualifications) for one in told] == [(0, True), (1, False)]
 
 
 def test_on_a_database_without_a_row_every_report_says_so(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from reconciler.audit.reader import LISTED, AuditReader, DecisionFilter
 from reconciler.audit.running.pauses import PAUSE, RESUME, note_pause, running
 from reconciler.audit.store import SqlAuditLog
 from reconciler.audit.tables import Base, PendingActRow
+from reconciler.cli.status import _state
 from reconciler.domain.decision import Judged, Mode, Outcome, OutcomeKind
 from reconciler.domain.engines.evaluate import evaluate
 from reconciler.domain.evidence.evidence import Evidence, Reading, RunFacts, VersionFacts
@@ -178,6 +179,28 @@ def test_a_list_that_cannot_be_read_is_stuck_after_three_times_and_what_was_open
     assert (audit.log.stuck(), len(audit.reader.open_requests())) == ([], 1)
     audit.log.reconcile_open([], [])
     assert audit.reader.open_requests() == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [(None, "being carried out"), (OutcomeKind.APPLIED, "and carried out"), (OutcomeKind.FAILED, "and given up"),
+     (OutcomeKind.SUPERSEDED, "and resolved by somebody else first"),
+     (OutcomeKind.UNATTRIBUTED, "and resolved, nothing tells by whom")],
+)  # fmt: skip
+def test_a_request_that_another_replica_decided_meanwhile_is_told_with_what_became_of_it(
+    audit: Audit, outcome: OutcomeKind | None, said: str
+) -> None:
+    judged = audit.judged()
+    [recorded] = audit.log.record(judged)
+    assert recorded is not None
+    assert recorded.fence is not None
+    if outcome is not None:
+        audit.log.conclude(Ending(Pending(recorded.decision, 0, recorded.fence), Outcome(outcome, "told")))
+    # As by the replica that had listed it before.
+    audit.log.reconcile_open([judged.request], [])
+    [row] = audit.reader.open_requests()
+    assert row["outcome"] == outcome
+    assert _state(row, None) == f"decided, {said}"
 
 
 def _eleven_minutes_later(audit: Audit) -> None:
