@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from reconciler.audit import schema
+from reconciler.demo import server
 from reconciler.demo.server import mlflow_server
+from tests import forker
 from tests.postgres import PostgresServer
 from tests.servers import OlderServers
 
@@ -100,6 +103,24 @@ def _copying(template: Path, upgrade: Callable[..., str]) -> Callable[..., str]:
         return schema.head()
 
     return copied
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_are_forked() -> Iterator[None]:
+    """`mlflow server` of this environment is forked, and imports little; with a path of its own it starts as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "_start", _forked(server._start))
+        yield
+
+
+def _forked(start: Callable[..., Any]) -> Callable[..., Any]:
+    def started(command: list[str], environment: Mapping[str, str], log: Path) -> Any:
+        if command[0] != sys.executable or environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):
+            return start(command, environment, log)
+        log.write_bytes(b"")
+        return forker.start(forker.MLFLOW, "mlflow", *command[3:], environment=environment, out=log)
+
+    return started
 
 
 @pytest.fixture(scope="session")
