@@ -36,6 +36,8 @@ LONG_FILES = (
     "crash/test_refiling.py", "mlflow_app/test_fuzz_servers.py", "crash/test_states.py", "crash/test_pgbouncer.py",
 )  # fmt: skip
 HEAVY_FOLDERS = ("acceptance", "mlflow_app", "operations", "contract", "store", "crash", "packaging")
+# The one that runs, if any.
+_POSTGRES: list[PostgresServer] = []
 
 
 def pytest_configure() -> None:
@@ -80,7 +82,7 @@ def only_the_tests_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.fixture(scope="session", autouse=True)
 def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An empty SQLite file is upgraded once in this process; the others are copies of it, which takes no second.
+    """An empty database of each kind is upgraded once in this process; the others are copies of it.
 
     Commands and daemons are processes of their own, and upgrade as ever; so do databases with something in them.
     """
@@ -93,16 +95,22 @@ def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _copying(template: Path, upgrade: Callable[..., str]) -> Callable[..., str]:
     def copied(url: str, *progress: Any) -> str:
-        path = Path(url.removeprefix("sqlite:///"))
-        if not url.startswith("sqlite:///") or path.exists() or not path.parent.is_dir() or "?" in url:
-            return upgrade(url, *progress)
-        try:
-            shutil.copy(template, path)
-        except OSError:
-            return upgrade(url, *progress)
-        return schema.head()
+        if _copied_file(template, url) or any(server.upgrade(url, upgrade) for server in _POSTGRES):
+            return schema.head()
+        return upgrade(url, *progress)
 
     return copied
+
+
+def _copied_file(template: Path, url: str) -> bool:
+    path = Path(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or path.exists() or not path.parent.is_dir() or "?" in url:
+        return False
+    try:
+        shutil.copy(template, path)
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -150,7 +158,9 @@ def postgres() -> Iterator[PostgresServer]:
     # Not below pytest's folder: as root the server is another user, whom every pytest that starts shuts out.
     with tempfile.TemporaryDirectory(prefix="reconciler-postgres-", ignore_cleanup_errors=True) as directory:
         server = PostgresServer(Path(directory))
+        _POSTGRES.append(server)
         yield server
+        _POSTGRES.remove(server)
         server.stop()
 
 

@@ -142,9 +142,9 @@ _COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 _LATER = ("alembic.command", "alembic.config", "psycopg", "rich.console", "rich.table", "sqlalchemy.dialects.sqlite")
 # All that a server of MLflow imports but `mlflow.server`, which reads its variables when it is imported.
 _BELOW_THE_SERVER = (
-    "alembic.command", "fastapi", "flask", "flask_cors", "mlflow.gateway.config", "mlflow.genai.scorers", "mlflow.metrics",
-    "mlflow.store.model_registry.sqlalchemy_workspace_store", "mlflow.store.tracking.sqlalchemy_workspace_store",
-    "pydantic.v1", "sqlalchemy.dialects.sqlite", "uvicorn.main",
+    "alembic.command", "fastapi", "flask", "flask_cors", "mlflow.gateway.config", "mlflow.genai.scorers",
+    "mlflow.metrics", "mlflow.store.model_registry.sqlalchemy_workspace_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store", "pydantic.v1", "sqlalchemy.dialects.sqlite", "uvicorn.main",
 )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def _become(job: dict[str, Any], place: str) -> None:
         code = _run(job["run"])
     except SystemExit as ended:
         code = ended.code
-    except BaseException:
+    except BaseException:  # noqa: BLE001  told as the interpreter tells it
         sys.excepthook(*sys.exc_info())
     finally:
         # As the interpreter ends: what is buffered is written, and a text is told.
