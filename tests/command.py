@@ -20,3 +20,8 @@ def run(*arguments: str, environment: Mapping[str, str], timeout: float = 120) -
     done = forker.run(forker.PRODUCT, "reconciler.cli:main", *arguments, environment=environment, timeout=timeout)
     done.args = [COMMAND, *arguments]
     return done
+
+
+def start(*arguments: str, environment: Mapping[str, str], log: Path) -> forker.Forked:
+    """As `subprocess.Popen([COMMAND, *arguments], …)`, with all that it writes at the end of `log`."""
+    return forker.start(forker.PRODUCT, "reconciler.cli:main", *arguments, environment=environment, out=log)

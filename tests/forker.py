@@ -29,6 +29,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _STARTS_WITHIN = 300.0
 PRODUCT, MLFLOW = "product", "mlflow"
 
@@ -54,6 +56,9 @@ class Forked:
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def _ended(self, within: float | None) -> int | None:
         """The forker answers once more, with the exit code, and closes the connection."""
@@ -86,7 +91,7 @@ def run(
         try:
             code = forked.wait(timeout)
         except subprocess.TimeoutExpired:
-            forked.send_signal(signal.SIGKILL)
+            forked.kill()
             raise
         return subprocess.CompletedProcess([run, *arguments], code, out.read_text(), err.read_text())
 
@@ -153,6 +158,15 @@ class _Forker(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
 
     max_children = 100
     request_queue_size = 100
+    _for = os.getppid()
+
+    def service_actions(self) -> None:
+        """Every half second. Who was killed stops nothing of what it started."""
+        super().service_actions()
+        if os.getppid() != self._for:
+            for process in psutil.Process().children(recursive=True):
+                process.kill()
+            sys.exit()
 
 
 class _Job(socketserver.StreamRequestHandler):

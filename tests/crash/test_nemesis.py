@@ -10,7 +10,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,10 +24,11 @@ from reconciler.audit import schema
 from reconciler.audit.database import make_engine
 from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
-from tests.command import COMMAND
+from tests import command
 from tests.crash.conftest import LONG, POLICY
 from tests.crash.record import says_nothing_false
 from tests.databricks_double import Asked, Workspace, workspace
+from tests.forker import Forked
 from tests.postgres import PostgresServer
 
 SECONDS = float(os.environ.get("NEMESIS_SECONDS", "600" if LONG else "40"))
@@ -43,7 +43,7 @@ class Replicas:
 
     def __init__(self, place: Path, url: str, uri: str, count: int, interval: float = 0.5) -> None:
         (place / "policy.yaml").write_text(POLICY)
-        self._log = (place / "log").open("ab")
+        self._log = place / "log"
         self._environment = {
             **os.environ,
             "RECONCILER_REGISTRY__URI": uri,
@@ -59,8 +59,8 @@ class Replicas:
         }
         self.processes = [self._start() for _ in range(count)]
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([COMMAND, "run"], env=self._environment, stdout=self._log, stderr=self._log)
+    def _start(self) -> Forked:
+        return command.start("run", environment=self._environment, log=self._log)
 
     def kill(self, number: int) -> None:
         self.processes[number].kill()
@@ -79,7 +79,6 @@ class Replicas:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
-        self._log.close()
 
 
 @contextlib.contextmanager
