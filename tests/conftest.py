@@ -115,7 +115,13 @@ def _copied_file(template: Path, url: str) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def servers_are_forked() -> Iterator[None]:
-    """`mlflow server` of this environment is forked, and imports little; those of others start as ever."""
+    """`mlflow server` of this environment is forked, and imports little.
+
+    Those of other environments start as users start them, and in the long run all do.
+    """
+    if os.environ.get("LONG_TESTS"):
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "_start", _forked(server._start))
         yield

@@ -12,8 +12,8 @@ import atexit
 import functools
 import gc
 import importlib
-import itertools
 import json
+import multiprocessing
 import os
 import pkgutil
 import runpy
@@ -204,8 +204,7 @@ def _become(job: dict[str, Any], place: str) -> None:
     code: int | str | None = 1
     try:
         _take_over(job)
-        if job["run"] == "mlflow":
-            _fork_the_servers_worker_too(job, place)
+        _BEFORE.get(job["run"], lambda job, place: None)(job, place)
         code = _run(job["run"])
     except SystemExit as ended:
         code = ended.code
@@ -244,23 +243,35 @@ def _take_over(job: dict[str, Any]) -> None:
     time.tzset()
 
 
-def _fork_the_servers_worker_too(job: dict[str, Any], place: str) -> None:
-    """`mlflow server` executes another command, and waits: `python -m uvicorn …` is forked from the same forker.
-
-    Of several workers each is an interpreter of its own, which imports all, and so are other servers than uvicorn.
-    """
+def _fork_what_serves_too(job: dict[str, Any], place: str) -> None:
+    """`mlflow server` executes `python -m uvicorn …`, and waits: that process is forked from the same forker."""
     from mlflow.utils import process
 
-    as_ever = process._exec_cmd
-
-    def started(command: list[str], *, extra_env: dict[str, str], **more: Any) -> Any:
-        one_worker = ("--workers", "1") in itertools.pairwise(command)
-        if command[1:3] != ["-m", "uvicorn"] or not one_worker:
-            return as_ever(command, extra_env=extra_env, **more)
+    def started(command: list[str], *, extra_env: dict[str, str], **more: Any) -> Forked:
+        assert command[1:3] in (["-m", "uvicorn"], ["-m", "gunicorn"], ["-m", "waitress"]), command
         environment = os.environ | extra_env
-        return _ask(place, "uvicorn", tuple(command[3:]), environment, job["out"], group=os.getpid())
+        return _ask(place, command[2], tuple(command[3:]), environment, job["out"], group=os.getpid())
 
     process._exec_cmd = started
+
+
+def _fork_its_workers_too(job: dict[str, Any], place: str) -> None:
+    """Uvicorn starts an interpreter for each of several workers; the other servers fork, or have threads."""
+    from uvicorn import _subprocess
+
+    _subprocess.spawn = multiprocessing.get_context("fork")  # type: ignore[assignment]
+    os.register_at_fork(after_in_child=_as_a_new_interpreter)
+
+
+def _as_a_new_interpreter() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_BEFORE: dict[str, Callable[[dict[str, Any], str], None]] = {
+    "mlflow": _fork_what_serves_too, "uvicorn": _fork_its_workers_too,
+}  # fmt: skip
 
 
 def _import_product() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +30,11 @@ from tests.mlflow_app.test_fuzz import SEED, findings
 from tests.postgres import PostgresServer
 
 CALLS = 80
-LONG = bool(os.environ.get("LONG_TESTS"))
 pytestmark = pytest.mark.timeout(600)
 
 MODES = {
-    "uvicorn with workers": Mode("basic-auth"),
-    "uvicorn with workers on PostgreSQL": Mode("basic-auth with workspaces", workspaces=True),
+    "uvicorn with 4 workers": Mode("basic-auth"),
+    "uvicorn with 4 workers on PostgreSQL": Mode("basic-auth with workspaces", workspaces=True),
     "gunicorn": Mode("nobody logs in, a prefix", "gunicorn", login=False, workspaces=True, prefix=PREFIX),
     "gunicorn on PostgreSQL": Mode("managers approve", "gunicorn", managers_approve=True),
 }
@@ -71,7 +69,7 @@ def besieged(mode: Mode, directory: Path, uri: str) -> Outcome:
         "--app-name",
         "transition-requests",
         "--workers",
-        "4" if mode.server == "uvicorn" and LONG else "2",
+        "4" if mode.server == "uvicorn" else "2",
         "--backend-store-uri",
         uri,
     ]

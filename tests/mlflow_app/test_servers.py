@@ -19,16 +19,14 @@ from tests.mlflow_app.conftest import Person
 from tests.postgres import PostgresServer
 
 APP = ("--app-name", "transition-requests")
-# Each imports all of MLflow.
-WORKERS = "4" if os.environ.get("LONG_TESTS") else "2"
 
 
 @pytest.fixture(
-    params=["uvicorn with workers", "uvicorn with workers on PostgreSQL", "gunicorn with workers", "waitress"]
+    params=["uvicorn with 4 workers", "uvicorn with 4 workers on PostgreSQL", "gunicorn with 4 workers", "waitress"]
 )
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Person]:
-    options = {"gunicorn with workers": ["--gunicorn-opts="], "waitress": ["--waitress-opts="]}
-    arguments = [*APP, *options.get(request.param, []), "--workers", WORKERS]
+    options = {"gunicorn with 4 workers": ["--gunicorn-opts="], "waitress": ["--waitress-opts="]}
+    arguments = [*APP, *options.get(request.param, []), "--workers", "4"]
     if "PostgreSQL" in request.param:
         server: PostgresServer = request.getfixturevalue("postgres")
         arguments += ["--backend-store-uri", server.new_database()]
@@ -108,7 +106,7 @@ def _without_times(answer: Any) -> Any:
 
 
 def test_without_authentication_the_start_warns_once_that_anyone_can_approve(tmp_path: Path) -> None:
-    with mlflow_server(tmp_path, *APP, "--workers", WORKERS) as uri:
+    with mlflow_server(tmp_path, *APP, "--workers", "3") as uri:
         Person(uri).call("GET", "transition-requests/list")
     log = (tmp_path / "mlflow-server.log").read_text()
     assert log.count("Production protected; no authentication: anyone can approve") == 1
