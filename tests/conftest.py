@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import shutil
@@ -114,8 +116,8 @@ def _copied_file(template: Path, url: str) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def servers_are_forked() -> Iterator[None]:
-    """`mlflow server` of this environment is forked, and imports little.
+def servers_are_forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """`mlflow server` of this environment is forked, and imports little; the tables of a new SQLite file are copied.
 
     Those of other environments start as users start them, and in the long run all do.
     """
@@ -123,14 +125,28 @@ def servers_are_forked() -> Iterator[None]:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "_start", _forked(server._start))
+        patch.setattr(server, "_start", _forked(server._start, tmp_path_factory))
         yield
 
 
-def _forked(start: Callable[..., Any]) -> Callable[..., Any]:
+_MLFLOWS_TABLES = "import sys; from mlflow.store.db import utils; " + (
+    "utils._initialize_tables(utils.create_sqlalchemy_engine(sys.argv[1]))"
+)
+
+
+def _forked(start: Callable[..., Any], folders: pytest.TempPathFactory) -> Callable[..., Any]:
+    @functools.cache
+    def template() -> Path:
+        path = folders.mktemp("tables") / "mlflow.db"
+        done = forker.run(forker.MLFLOW, "-c", _MLFLOWS_TABLES, f"sqlite:///{path}", environment=os.environ)
+        assert done.returncode == 0, done.stderr
+        return path
+
     def started(command: list[str], environment: Mapping[str, str], log: Path) -> Any:
         if command[0] != sys.executable:
             return start(command, environment, log)
+        [*_, database] = [value for option, value in itertools.pairwise(command) if option == "--backend-store-uri"]
+        _copied_file(template(), database)
         log.write_bytes(b"")
         return forker.start(forker.MLFLOW, "mlflow", *command[3:], environment=environment, out=log)
 
