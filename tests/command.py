@@ -15,7 +15,7 @@ from tests import forker
 COMMAND = Path(sys.executable).with_name("mlflow-reconciler")
 
 
-def run(*arguments: str, environment: Mapping[str, str], timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, environment: Mapping[str, str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run([COMMAND, *arguments], …, capture_output=True, text=True)`."""
     done = forker.run(forker.PRODUCT, "reconciler.cli:main", *arguments, environment=environment, timeout=timeout)
     done.args = [COMMAND, *arguments]
