@@ -35,6 +35,8 @@ SECONDS = float(os.environ.get("NEMESIS_SECONDS", "600" if LONG else "40"))
 REQUESTS, BURST = 500, 50
 # The shortest lease that the settings allow with this timeout.
 TIMEOUT, LEASE = 1.0, 14.0
+# Far more than any machine needs; how long a request waits is asserted by itself.
+_HANGS_AFTER = 500.0
 _DECISION_ID = re.compile(r"\(decision ([0-9a-f-]{36}),")
 
 
@@ -97,7 +99,7 @@ def until(condition: Callable[[], bool], what: str, within: float) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.timeout(SECONDS + 1200)
 def test_four_replicas_killed_and_frozen_lose_double_and_contradict_nothing(
     postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,11 +110,11 @@ def test_four_replicas_killed_and_frozen_lose_double_and_contradict_nothing(
         start = _seconds_to_the_first_call(held)
         asked, strikes = _a_minute_of_trouble(held, four, chance)
         rows = AuditReader(make_engine(url))
-        until(lambda: not held.requests, "every request resolved", LEASE + 60)
+        until(lambda: not held.requests, "every request resolved", _HANGS_AFTER)
         until(
             lambda: all(row["outcome"] for row in rows.decisions(DecisionFilter(), None)),
             "every decision with its outcome",
-            LEASE + 60,
+            _HANGS_AFTER,
         )
         decisions = rows.decisions(DecisionFilter(), None)
     _verify(held, asked, decisions)
