@@ -9,6 +9,7 @@ terminal, signals, several workers), tests start it as users do.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -178,25 +179,17 @@ class _Job(socketserver.StreamRequestHandler):
         child = os.fork()
         if child == 0:
             _become(job, str(self.server.server_address))
-        # By both, since either may be the first to need it.
-        _join(child, job["group"] or child)
+        # By both, since either may be the first to need it; a child may have ended, or with it the group to join.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpgid(child, job["group"] or child)
         self._answer(child)
         _, status = os.waitpid(child, 0)
         self._answer(os.waitstatus_to_exitcode(status))
 
     def _answer(self, number: int) -> None:
         # Who asked may have ended without waiting.
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.wfile.write(f"{number}\n".encode())
-        except BrokenPipeError:
-            return
-
-
-def _join(process: int, group: int) -> None:
-    try:
-        os.setpgid(process, group)
-    except ProcessLookupError:
-        return
 
 
 def _become(job: dict[str, Any], place: str) -> None:
@@ -231,7 +224,7 @@ def _run(what: str) -> Any:
 
 
 def _take_over(job: dict[str, Any]) -> None:
-    _join(0, job["group"])
+    os.setpgid(0, job["group"])
     os.environ.clear()
     os.environ.update(job["environment"])
     os.chdir(job["folder"])
