@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from reconciler.audit import schema
+from reconciler.demo import server
 from reconciler.demo.server import mlflow_server
+from tests import forker
 from tests.postgres import PostgresServer
 from tests.servers import OlderServers
 
@@ -33,6 +38,8 @@ LONG_FILES = (
     "crash/test_refiling.py", "mlflow_app/test_fuzz_servers.py", "crash/test_states.py", "crash/test_pgbouncer.py",
 )  # fmt: skip
 HEAVY_FOLDERS = ("acceptance", "mlflow_app", "operations", "contract", "store", "crash", "packaging")
+# The one that runs, if any.
+_POSTGRES: list[PostgresServer] = []
 
 
 def pytest_configure() -> None:
@@ -77,7 +84,7 @@ def only_the_tests_own_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.fixture(scope="session", autouse=True)
 def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An empty SQLite file is upgraded once in this process; the others are copies of it, which takes no second.
+    """An empty database of each kind is upgraded once in this process; the others are copies of it.
 
     Commands and daemons are processes of their own, and upgrade as ever; so do databases with something in them.
     """
@@ -90,16 +97,60 @@ def new_databases_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _copying(template: Path, upgrade: Callable[..., str]) -> Callable[..., str]:
     def copied(url: str, *progress: Any) -> str:
-        path = Path(url.removeprefix("sqlite:///"))
-        if not url.startswith("sqlite:///") or path.exists() or not path.parent.is_dir() or "?" in url:
-            return upgrade(url, *progress)
-        try:
-            shutil.copy(template, path)
-        except OSError:
-            return upgrade(url, *progress)
-        return schema.head()
+        if _copied_file(template, url) or any(server.upgrade(url, upgrade) for server in _POSTGRES):
+            return schema.head()
+        return upgrade(url, *progress)
 
     return copied
+
+
+def _copied_file(template: Path, url: str) -> bool:
+    path = Path(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or path.exists() or not path.parent.is_dir() or "?" in url:
+        return False
+    try:
+        shutil.copy(template, path)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_are_forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """`mlflow server` of this environment is forked, and imports little; the tables of a new SQLite file are copied.
+
+    Those of other environments start as users start them, and in the long run all do.
+    """
+    if os.environ.get("LONG_TESTS"):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "_start", _forked(server._start, tmp_path_factory))
+        yield
+
+
+_MLFLOWS_TABLES = "import sys; from mlflow.store.db import utils; " + (
+    "utils._initialize_tables(utils.create_sqlalchemy_engine(sys.argv[1]))"
+)
+
+
+def _forked(start: Callable[..., Any], folders: pytest.TempPathFactory) -> Callable[..., Any]:
+    @functools.cache
+    def template() -> Path:
+        path = folders.mktemp("tables") / "mlflow.db"
+        done = forker.run(forker.MLFLOW, "-c", _MLFLOWS_TABLES, f"sqlite:///{path}", environment=os.environ)
+        assert done.returncode == 0, done.stderr
+        return path
+
+    def started(command: list[str], environment: Mapping[str, str], log: Path) -> Any:
+        if command[0] != sys.executable:
+            return start(command, environment, log)
+        [*_, database] = [value for option, value in itertools.pairwise(command) if option == "--backend-store-uri"]
+        _copied_file(template(), database)
+        log.write_bytes(b"")
+        return forker.start(forker.MLFLOW, "mlflow", *command[3:], environment=environment, out=log)
+
+    return started
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +180,9 @@ def postgres() -> Iterator[PostgresServer]:
     # Not below pytest's folder: as root the server is another user, whom every pytest that starts shuts out.
     with tempfile.TemporaryDirectory(prefix="reconciler-postgres-", ignore_cleanup_errors=True) as directory:
         server = PostgresServer(Path(directory))
+        _POSTGRES.append(server)
         yield server
+        _POSTGRES.remove(server)
         server.stop()
 
 

@@ -47,21 +47,26 @@ def mlflow_server(
     port = _free_port()
     uri = f"http://127.0.0.1:{port}"
     log = directory / "mlflow-server.log"
+    command = [str(python or sys.executable), *_command(directory, port, *arguments)]
+    process = _start(command, _environment(python) | dict(variables or {}), log)
+    try:
+        _wait_until_up(process, uri, log)
+        yield uri
+    finally:
+        _stop(process)
+
+
+def _start(command: list[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  our own command line, no shell
-            [str(python or sys.executable), *_command(directory, port, *arguments)],
+        return subprocess.Popen(  # noqa: S603  our own command line, no shell
+            command,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=_environment(python) | dict(variables or {}),
+            env=environment,
             # Its own process group: the workers stop with the server, and Ctrl-C reaches only us.
             start_new_session=True,
         )
-        try:
-            _wait_until_up(process, uri, log)
-            yield uri
-        finally:
-            _stop(process)
 
 
 def _command(directory: Path, port: int, *arguments: str) -> list[str]:

@@ -19,6 +19,7 @@ import mlflow
 import pytest
 import requests
 
+from reconciler.audit import schema
 from reconciler.registry.endpoint import Endpoint
 from reconciler.registry.transport import Transport
 from tests import command
@@ -262,5 +263,5 @@ def product(server: Server, tmp_path: Path) -> Product:
         "      - metric: validation_accuracy\n"
         "        min: 0.90\n"
     )
-    product.ok("db", "upgrade")
+    schema.upgrade(f"sqlite:///{tmp_path}/audit.db")
     return product

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -15,17 +14,18 @@ from pathlib import Path
 import pytest
 
 from reconciler.demo.server import mlflow_server
+from tests import command
 from tests.acceptance.conftest import Product, Server
-from tests.command import COMMAND
+from tests.forker import Forked
 from tests.manager import Manager
 from tests.unit.test_transport import serving
 
 Name = Callable[[str], str]
 # Far more than any machine needs.
-_HANGS_AFTER = 120.0
+_HANGS_AFTER = 300.0
 
 
-def until(condition: Callable[[], bool], what: str, within: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, within: float = _HANGS_AFTER) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, f"did not happen within {within:g} s: {what}"
@@ -33,19 +33,18 @@ def until(condition: Callable[[], bool], what: str, within: float = 60.0) -> Non
 
 
 @contextlib.contextmanager
-def daemon(product: Product, log: Path, interval: str = "0.5s") -> Iterator[subprocess.Popen[bytes]]:
+def daemon(product: Product, log: Path, interval: str = "0.5s") -> Iterator[Forked]:
     product.variables |= {"RECONCILER_SCHEDULE__INTERVAL": interval, "RECONCILER_SCHEDULE__JITTER": "0"}
-    with log.open("wb") as output:
-        process = subprocess.Popen([COMMAND, "run"], env=product.environment(), stderr=output, stdout=output)
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+    log.write_bytes(b"")
+    process = command.start("run", environment=product.environment(), log=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
-def ended(process: subprocess.Popen[bytes]) -> int:
+def ended(process: Forked) -> int:
     """Its exit code. How long it may take is for a clock that a test controls (tests/unit/test_stopping.py)."""
     return process.wait(_HANGS_AFTER)
 
@@ -208,10 +207,10 @@ def test_a_database_without_a_schema_exits_78_with_the_command(product: Product,
     product.variables["RECONCILER_AUDIT__URL"] = f"sqlite:///{tmp_path}/other.db"
     codes = {}
     for there in (False, True):
-        for command in ("run", "once", "status"):
-            done = product.run(command)
+        for word in ("run", "once", "status"):
+            done = product.run(word)
             assert "mlflow-reconciler db upgrade" in done.stderr
-            codes[command, there] = done.returncode
+            codes[word, there] = done.returncode
         (tmp_path / "other.db").touch()
     # Whoever only looks at a file that is not there has mistyped its path.
     assert codes == {

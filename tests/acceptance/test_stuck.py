@@ -44,7 +44,7 @@ def guarded_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ini.write_text(
         "[mlflow]\ndefault_permission = READ\n"
         f"database_uri = sqlite:///{directory}/auth.db\n"
-        f"admin_username = root\nadmin_password = {PASSWORD}\n"
+        f"admin_username = root\nadmin_password = {PASSWORD}\nauth_cache_ttl_seconds = 3600\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     variables = {"MLFLOW_AUTH_CONFIG_PATH": str(ini), "MLFLOW_FLASK_SERVER_SECRET_KEY": "s" * 40}

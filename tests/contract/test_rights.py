@@ -76,7 +76,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     config = directory / "basic_auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = MANAGE\ndatabase_uri = sqlite:///{directory}/auth.db\n"
-        "admin_username = root\nadmin_password =\n"
+        "admin_username = root\nadmin_password =\nauth_cache_ttl_seconds = 3600\n"
     )
     variables = {
         "MLFLOW_AUTH_CONFIG_PATH": str(config),

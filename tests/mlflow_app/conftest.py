@@ -97,11 +97,14 @@ def auth_uri(auth_log: Path) -> Iterator[str]:
 
 @contextmanager
 def basic_auth_server(directory: Path, **more: str) -> Iterator[str]:
-    """On basic-auth, fail-closed as by MLflow's default; `svc` and `mia` are the approvers. `more`: variables."""
+    """On basic-auth, fail-closed as by MLflow's default; `svc` and `mia` are the approvers. `more`: variables.
+
+    A password is checked once: in every call that would cost more than all else together.
+    """
     config = directory / "basic_auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{directory}/auth.db\n"
-        "admin_username = root\nadmin_password =\n"
+        "admin_username = root\nadmin_password =\nauth_cache_ttl_seconds = 3600\n"
     )
     variables = {
         "TRANSITION_REQUESTS_AUTH": "basic-auth",

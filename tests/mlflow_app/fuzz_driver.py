@@ -16,7 +16,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from tests import forker
 from tests.mlflow_app.fuzz_calls import Call, Scene, make_calls
 from tests.mlflow_app.fuzz_judge import Terms, Verdict, counted, judged
 from tests.mlflow_app.fuzz_routes import routes_of
@@ -467,15 +467,14 @@ def start(options: RunOptions, out: Path) -> Outcome:
     Raises:
         AssertionError: the run failed; the message has the end of its stderr.
     """
-    command = [
-        sys.executable, "-m", __name__, "--mode", options.mode.name, "--template", str(options.template),
+    arguments = [
+        "--mode", options.mode.name, "--template", str(options.template),
         "--directory", str(options.directory), "--out", str(out), "--seed", str(options.seed),
         "--share", str(options.share), "--without", ",".join(options.without),
     ]  # fmt: skip
-    command += ["--dangerous-only"] if options.dangerous_only else []
-    command += ["--write-calls", str(options.write_calls)] if options.write_calls is not None else []
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ | {"PYTHONPATH": root})
+    arguments += ["--dangerous-only"] if options.dangerous_only else []
+    arguments += ["--write-calls", str(options.write_calls)] if options.write_calls is not None else []
+    done = forker.run(forker.MLFLOW, __name__, *arguments, environment=os.environ)
     if done.returncode:
         raise AssertionError(f"{options.mode.name} without {options.without}: {done.stderr[-3000:]}")
     return Outcome.read(out)

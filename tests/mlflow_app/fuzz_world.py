@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+
+from tests import forker
 
 PASSWORD = "a-long-enough-password"
 ADMINISTRATOR, APPROVER, READER, EDITOR, MANAGER = "root", "ann", "rita", "ed", "mia"
@@ -65,10 +65,10 @@ class World:
 def build(uri: str, directory: Path, *, workspaces: bool = False, auth: bool = False, direct: str = "") -> World:
     """In a process of its own. `direct` is the scheme of the artifacts that are not proxied; "" means none."""
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", __name__, "--uri", uri, "--directory", str(directory), "--direct", direct]
-    command += ["--workspaces"] if workspaces else []
-    command += ["--auth"] if auth else []
-    made = subprocess.run(command, env=_environment(uri, directory, workspaces), capture_output=True, text=True)
+    arguments = ["--uri", uri, "--directory", str(directory), "--direct", direct]
+    arguments += ["--workspaces"] if workspaces else []
+    arguments += ["--auth"] if auth else []
+    made = forker.run(forker.MLFLOW, __name__, *arguments, environment=_environment(uri, directory, workspaces))
     if made.returncode:
         raise AssertionError(f"the world was not made: {made.stderr[-2000:]}")
     return World.read(directory)

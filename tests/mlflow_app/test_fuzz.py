@@ -22,7 +22,7 @@ from tests.mlflow_app.fuzz_world import build
 
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
 EVERYTHING = ("guard", "store", "files")
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 # Handlers that reach a holder, one of our tags, a protected tag, or what a holder is made of, on an undefended server.
 REACHING = """

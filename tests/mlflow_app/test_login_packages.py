@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from reconciler.demo.server import mlflow_server
 from reconciler.mlflow_app.login import load_login
 from reconciler.mlflow_app.options import OptionsError, read_options
+from tests import forker
 from tests.mlflow_app.conftest import Person
 from tests.mlflow_app.logins import APP
 
@@ -37,10 +37,8 @@ def package(directory: Path, code: str) -> dict[str, str]:
 
 def said(variables: dict[str, str], code: str = LOADED) -> str:
     """What the command would say: the only line that loading the app prints. A traceback fails the test."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, **variables}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = forker.run(forker.MLFLOW, "-c", code, environment={**os.environ, **variables})
+    assert done.returncode == 0, done.stderr
     [line] = done.stdout.splitlines()
     return line
 

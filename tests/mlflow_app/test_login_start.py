@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from reconciler.demo.server import ServerFailed, mlflow_server
 from reconciler.mlflow_app.login import Login, load_login
 from reconciler.mlflow_app.options import OptionsError, logins, read_options
+from tests import forker
 from tests.mlflow_app.logins import APP, COMMON, proxied, secret_file
 from tests.servers import app_beside, python_of
 
@@ -262,7 +262,5 @@ def test_another_package_may_bring_a_login(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[mlflow_reconciler.login]\nown = own_login:Own\n")
     code = "from reconciler.mlflow_app import serving; print(serving._LOGIN.caller().name)"
     variables = {**os.environ, **KEY, AUTH: "own", "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], env=variables, capture_output=True, text=True, check=True
-    )
+    done = forker.run(forker.MLFLOW, "-c", code, environment=variables)
     assert done.stdout.strip() == "zoe"

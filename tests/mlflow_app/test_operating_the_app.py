@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import requests
 import reconciler.mlflow_app
 from reconciler.demo.server import mlflow_server
 from reconciler.mlflow_app.options import OptionsError, read_options
+from tests import forker
 from tests.acceptance.test_daemon import until
 from tests.builders import accuracy_policy
 from tests.command import run
@@ -173,17 +175,17 @@ LOAD = "import mlflow.version as v; v.VERSION = '{version}'; import reconciler.m
 
 @pytest.mark.parametrize("version", ["3.16.1", "3.18.0", "4.0.0"])
 def test_on_an_untested_release_the_app_refuses_to_start_and_names_the_override(version: str) -> None:
-    command = [sys.executable, "-c", LOAD.format(version=version)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    load = functools.partial(forker.run, forker.MLFLOW, "-c", LOAD.format(version=version))
+    done = load(environment=os.environ)
     assert done.returncode != 0
     message = done.stderr.strip().splitlines()[-1]
     assert version in message
     variable = f"TRANSITION_REQUESTS_ACCEPT_MLFLOW={version}"
     assert variable in message
     accepted = {**os.environ, "TRANSITION_REQUESTS_ACCEPT_MLFLOW": version}
-    assert subprocess.run(command, env=accepted, capture_output=True, check=False).returncode == 0
+    assert load(environment=accepted).returncode == 0
     another = {**os.environ, "TRANSITION_REQUESTS_ACCEPT_MLFLOW": "3.99"}
-    assert subprocess.run(command, env=another, capture_output=True, check=False).returncode != 0
+    assert load(environment=another).returncode != 0
 
 
 def test_the_extra_installs_only_tested_releases() -> None:

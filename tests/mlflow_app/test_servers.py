@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from reconciler.demo.server import ServerFailed, mlflow_server
 from reconciler.mlflow_app.options import OptionsError, read_options
+from tests import forker
 from tests.mlflow_app.conftest import Person
 from tests.postgres import PostgresServer
 
@@ -156,5 +156,5 @@ def test_each_wrong_option_is_named(variables: dict[str, str], message: str) -> 
 def test_loading_the_entry_point_serves_nothing() -> None:
     """`mlflow server` loads it only to see whether it is a function."""
     code = "from reconciler.mlflow_app import app; print(type(app.application).__name__)"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    done = forker.run(forker.MLFLOW, "-c", code, environment=os.environ)
     assert done.stdout.strip() == "str"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.audit import schema
 from tests.acceptance.conftest import Product
 from tests.builders import accuracy_policy
 from tests.databricks_double import Workspace, workspace
@@ -25,7 +26,7 @@ def product_on(uri: str, place: Path) -> Product:
     product.variables |= {"RECONCILER_REGISTRY__BUDGET": "500", "RECONCILER_REGISTRY__TIMEOUT": "5s"}
     product.policy(POLICY)
     (place / "policy.yaml").chmod(0o644)
-    product.ok("db", "upgrade")
+    schema.upgrade(f"sqlite:///{place}/audit.db")
     return product
 
 

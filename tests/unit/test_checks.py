@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from time import monotonic
+from time import process_time
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -222,11 +222,11 @@ def test_a_family_is_kept_whole_and_one_that_is_too_large_is_told_from_what_is_k
         large = shown(
             {f"g{number:06}" + "x" * 200: 1 for number in range(count)} | {f"other{n}": 1 for n in range(900)}
         )
-        begun = monotonic()
+        begun = process_time()
         kept = within_room(large, policy.needs(request))
         verdict = evaluate(policy, request, kept, NOW)
         assert str(verdict.checks[0].code) == expected
-        assert monotonic() - begun < 20
+        assert process_time() - begun < 20
         run = kept.fact(RunFacts)
         assert isinstance(run, RunFacts)
         assert len(run.metrics) <= 1001 + 900
@@ -489,11 +489,11 @@ def test_a_window_that_means_nothing_is_refused(terms: str, says: str) -> None:
 
 
 def test_hostile_tags_and_patterns_cost_little() -> None:
-    begun = monotonic()
+    begun = process_time()
     large = shown(tags={"t": "a" * 10_000_000})
     for terms in ("matches: '(a*)*b'", "type: number", "type: date", "type: url", "equals: x"):
         assert code(f"{{tag: t, {terms}}}", large) == "too_long"
     short = shown(tags={"t": "a" * 4096})
     assert code("{tag: t, matches: '(a|aa)+$x'}", short) == "no_match"
     assert code("{tag: t, type: number}", short) == "not_of_type"
-    assert monotonic() - begun < 10
+    assert process_time() - begun < 10

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -304,10 +304,10 @@ def test_a_policy_that_was_made_to_take_long_is_read_all_the_same() -> None:
     rest = {"targets": ["Production"], "require": [{"run": {"linked": True}}]}
     rules = [rest | {"name": f"r{at}", "models": hostile, "archive_existing": at % 2 == 0} for at in range(20)]
     rules += [rest | {"name": f"s{at}"} for at in range(3_000)]
-    begun = monotonic()
+    begun = process_time()
     with suppress(PolicyError):
         parse_policy(json.dumps({"version": 1, "rules": rules}), "p")
-    assert monotonic() - begun < 60
+    assert process_time() - begun < 60
 
 
 # --- the one text --------------------------------------------------------------------------------------------
