@@ -81,7 +81,7 @@ def _about_globs(key: str, globs: Sequence[str]) -> Iterator[tuple[Location, str
         if not glob or "/" in glob or ":" in glob:
             yield (key, index), f"{glob!r} never matches: a model's name is not empty, and has no / or :"
         elif "," in glob or {"{", "}"} & {*glob} or glob != glob.strip():
-            yield (key, index), f"{glob!r} is one glob, whose blanks, commas and braces are part of the name: use a list"
+            yield (key, index), f"{glob!r} is one glob: its blanks, commas and braces are part of a name; use a list"
         elif any(_matches_nothing(one) for one in _RANGES.findall(glob)):
             yield (key, index), f"{glob!r} never matches: a range goes from the lower to the higher, as in [a-z]"
 
@@ -109,7 +109,7 @@ def _asks_for_link(check: Check | AnyOf) -> bool:
 
 
 class _Linking:
-    """The rules that prove the run, by the globs of their models: with thousands of rules not each is compared with all."""
+    """The rules that prove the run, by the globs of their models: of thousands not each is compared with all."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._by_glob: dict[str, list[Rule]] = defaultdict(list)

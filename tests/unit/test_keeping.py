@@ -22,6 +22,7 @@ from reconciler.domain.evidence.withheld import Withheld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.judging import judge_again
+from reconciler.policy.file import parse_policy
 from tests.builders import with_changed
 from tests.whole_evidence import ASKED, FLOODS, HOSTILE, NEEDS, NOW, POLICY, flooded, reading, whole
 

@@ -28,7 +28,16 @@ def as_stored(text: str) -> LoadedPolicy:
 
 @pytest.mark.parametrize(
     ("written", "read"),
-    [("010", 8), ("-010", -8), ("0x10", 16), ("0b10", 2), ("1_000", 1000), ("0.90_0", 0.9), ("1:30", 90), ("0:0.9", 0.9)],
+    [
+        ("010", 8),
+        ("-010", -8),
+        ("0x10", 16),
+        ("0b10", 2),
+        ("1_000", 1000),
+        ("0.90_0", 0.9),
+        ("1:30", 90),
+        ("0:0.9", 0.9),
+    ],
 )
 def test_a_number_that_people_read_as_another_one_is_refused(written: str, read: float) -> None:
     text = RULE + f"      - {{metric: a, min: {written}}}\n"

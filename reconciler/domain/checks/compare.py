@@ -138,7 +138,8 @@ decision."""
         low, high = self.limits or (-math.inf, math.inf)
         if self.min_absolute_change is not None and self.min_absolute_change > high - low:
             change = f"min_absolute_change {number_text(self.min_absolute_change)}"
-            yield f"can never pass: {change} is more than lies between the bounds {number_text(low)} and {number_text(high)}"
+            between = f"{number_text(low)} and {number_text(high)}"
+            yield f"can never pass: {change} is more than lies between the bounds {between}"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
         return self.within(self.limits, evidence)

@@ -115,10 +115,10 @@ Anybody may register a version under any run's id. What the run measured is this
 
     @property
     def expected(self) -> str:
-        if self.min is not None and self.max is not None:
-            return f"between {number_text(self.min)} and {number_text(self.max)}{self._conditions}"
-        limit = f"at least {number_text(self.min)}" if self.min is not None else f"at most {number_text(self.max)}"
-        return limit + self._conditions
+        low, high = (number_text(limit) if limit is not None else "" for limit in (self.min, self.max))
+        if low and high:
+            return f"between {low} and {high}{self._conditions}"
+        return (f"at least {low}" if low else f"at most {high}") + self._conditions
 
     @property
     def _conditions(self) -> str:

@@ -75,8 +75,9 @@ def perhaps_overridden(rules: Sequence[Applying]) -> Doubted:
     """What would stand in for another, did its rule apply: that could not be told."""
     found: dict[tuple[str, str | None], list[tuple[str, FindingCode]]] = defaultdict(list)
     for one in rules:
-        for key, by in _overriding(one) if one.unclear is not None else ():
-            found[key].append((by, one.unclear.code))
+        if (unclear := one.unclear) is not None:
+            for key, by in _overriding(one):
+                found[key].append((by, unclear.code))
     return {key: min(by) for key, by in found.items()}
 
 
