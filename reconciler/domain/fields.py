@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -21,8 +21,9 @@ from reconciler.domain.mistakes import Mistake, Mistakes
 from reconciler.domain.target import Target
 from reconciler.domain.times import duration_text, iso, parse_duration, parse_iso
 
-# The context in which a policy is validated that was in force once.
+# The contexts in which policies are validated: one that was in force once, and one that is to be.
 STORED: Final = "stored"
+NEW: Final = "new"
 
 
 class Value(BaseModel):
@@ -30,13 +31,24 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    # Keys that say something without a value, as `bounds: null` does.
+    may_be_empty: ClassVar[frozenset[str]] = frozenset()
+
     def mistakes(self) -> Iterator[Mistake]:
         """What is wrong between its keys, each of which is right by itself."""
         yield from ()
 
+    def _empty(self) -> Iterator[Mistake]:
+        """Keys behind which the value is missing, so that the text asks for more than the policy does."""
+        for name, field in type(self).model_fields.items():
+            if name in self.model_fields_set - self.may_be_empty and getattr(self, name) is None:
+                key = field.alias or name
+                yield Mistake("nothing stands here: give it a value, or remove the key", at=(key,))
+
     @model_validator(mode="after")
-    def _without_mistakes(self) -> Self:
-        if found := tuple(self.mistakes()):
+    def _without_mistakes(self, info: ValidationInfo) -> Self:
+        found = (*self.mistakes(), *(self._empty() if info.context == NEW else ()))
+        if found:
             raise Mistakes(found)
         return self
 

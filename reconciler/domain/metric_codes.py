@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.domain.codes import CommonCode, FindingCode
 from reconciler.domain.evidence.shares import Bounds, is_finite
+from reconciler.domain.text import number_text
 
 
 class MetricCode(FindingCode):
@@ -46,5 +47,5 @@ def what_is_wrong(code: FindingCode, bounds: Bounds | None) -> str:
     if code is MetricCode.NOT_FINITE:
         return ", not a finite number"
     if code is MetricCode.OUT_OF_BOUNDS and bounds is not None:
-        return f", outside of {bounds[0]:g} to {bounds[1]:g}"
+        return f", outside of {number_text(bounds[0])} to {number_text(bounds[1])}"
     return ""

@@ -79,6 +79,7 @@ class PluginCheck(Check):
     """A check of a plugin; `value` stands behind its key in the policy."""
 
     plugin: ClassVar[Plugin]
+    may_be_empty: ClassVar[frozenset[str]] = frozenset({"value"})
 
     value: Any
     _terms: Terms = PrivateAttr()

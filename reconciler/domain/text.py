@@ -73,6 +73,19 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
+def number_text(number: float) -> str:
+    """The number as people write it: `0.9`, `1e+06`; with all its digits where fewer would be another number."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number).removesuffix(".0")
+
+
+def number_beside(number: float, limit: float | None) -> str:
+    """A computed number in six digits, unless these would be on the other side of the limit."""
+    short = f"{number:.6g}"
+    tells = limit is None or [number < limit, number > limit] == [float(short) < limit, float(short) > limit]
+    return short if tells else number_text(number)
+
+
 def named_place(registry: str, workspace: str) -> str:
     """A registry, and the workspace where it has several."""
     return registry + (f", workspace {workspace}" if workspace else "")

@@ -42,6 +42,8 @@ from reconciler.domain.text import Text
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
 _NOTHING_GIVEN = "the case gives none"
+# What a stored decision says by itself.
+_OF_THE_REQUEST = ("model", "target", "kind", "requester", "asked_at")
 
 
 class GivenVersion(Value):
@@ -151,6 +153,9 @@ class Case(Value):
             raise ValueError("give either given: with evidence, or decision: with the id of one in `decisions`")
         if self.given is not None and self.target is None:
             raise ValueError("name the target, such as Production or '@champion'")
+        said = [key for key in _OF_THE_REQUEST if key in self.model_fields_set]
+        if self.decision is not None and said:
+            raise ValueError(f"a decision has its own request: remove {', '.join(said)}")
         return self
 
     @property

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from reconciler.domain.checks.base import Check
 from reconciler.domain.checks.kinds import Kinds
-from reconciler.domain.fields import STORED
+from reconciler.domain.fields import NEW, STORED
 from reconciler.domain.mistakes import typed_and_wrong
 from reconciler.domain.policy import Include, Policy, Rule
 from reconciler.domain.text import quoted
@@ -22,6 +22,7 @@ from reconciler.policy.marks import Marks, compose
 from reconciler.policy.problems import Location, PolicyError, Problem
 from reconciler.policy.remainder import Remainder
 from reconciler.policy.sources import MAX_BYTES, CannotInclude, Source, label_of
+from reconciler.policy.spelling import hidden_characters
 from reconciler.policy.validating import Validated, Wrong, validated
 
 _MOST_FILES = 1000
@@ -66,7 +67,7 @@ class Files:
         self._name = name
         self._source = source
         self._kinds = kinds
-        self._context = STORED if stored else None
+        self._context = STORED if stored else NEW
         self._room = MAX_BYTES
         self.files: list[File] = []
         self.parts: list[Part] = []
@@ -153,8 +154,11 @@ class Files:
             message = "the file is empty: start with `version: 1` and `rules:`"
             self.problems.append(Problem(1, 1, "", message, name))
             return None
-        marks = Marks(root)
-        self.problems += [_of_file(problem, name) for problem in marks.problems]
+        # What an earlier release read, it read so.
+        stored = self._context == STORED
+        marks = Marks(root, as_read=not stored)
+        hidden = [] if stored else hidden_characters(text)
+        self.problems += [_of_file(problem, name) for problem in (*hidden, *marks.problems)]
         return marks if marks.whole else None
 
     def _validated(self, marks: Marks, name: str) -> Validated[Policy]:

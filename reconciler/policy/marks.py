@@ -13,6 +13,7 @@ from yaml.resolver import Resolver
 
 from reconciler.domain.text import visible
 from reconciler.policy.problems import Location, PolicyError, Problem, path_of
+from reconciler.policy.spelling import misread
 
 # Room for 300 rules of 50 checks.
 _MAX_VALUES = 200_000
@@ -79,9 +80,13 @@ class Marks:
     """`data` is the document as plain values; `problems` are mistakes that YAML itself allows.
 
     `whole`: the document is not too large to be looked at. `broken`: where `data` has None for what is no value.
+
+    Args:
+        as_read: a number that people read as another one is a mistake, and so is a key that is no text.
     """
 
-    def __init__(self, root: yaml.Node) -> None:
+    def __init__(self, root: yaml.Node, *, as_read: bool = False) -> None:
+        self._as_read = as_read
         self._values: dict[Location, yaml.Mark] = {}
         self._keys: dict[Location, yaml.Mark] = {}
         self._nodes: set[int] = set()
@@ -113,7 +118,9 @@ class Marks:
         seen: set[str] = set()
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
-            if key in seen:
+            if self._as_read and not isinstance(key_node, yaml.ScalarNode):
+                self._add_problem(key_node.start_mark, (*at, key), "a key must be a text: this is a list or a section")
+            elif key in seen:
                 self._add_problem(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
             seen.add(key)
             self._keys[*at, key] = key_node.start_mark
@@ -124,11 +131,18 @@ class Marks:
 
     def _scalar(self, node: yaml.Node, at: Location) -> Any:
         try:
-            return self._scalars.construct_object(node, deep=True)
+            value = self._scalars.construct_object(node, deep=True)
+            wrong = misread(node, value) if self._as_read and isinstance(node, yaml.ScalarNode) else ""
         except (yaml.YAMLError, ValueError) as error:
-            self._add_problem(node.start_mark, at, f"invalid value: {visible(str(error), 200)}")
-            self.broken.append(at)
-            return None
+            wrong = f"invalid value: {visible(str(error), 200)}"
+        except (LookupError, AttributeError, ArithmeticError, TypeError):
+            # PyYAML stumbles over a text that is not what its tag says, as in `!!bool maybe`.
+            wrong = f"invalid value: {visible(str(node.value), 60)} is no {node.tag.rpartition(':')[2]}"
+        if not wrong:
+            return value
+        self._add_problem(node.start_mark, at, wrong)
+        self.broken.append(at)
+        return None
 
     def _add_problem(self, mark: yaml.Mark, at: Location, message: str) -> None:
         self.problems.append(Problem(mark.line + 1, mark.column + 1, path_of(at), message))

@@ -142,10 +142,11 @@ def _changed_checks(recorded: Recorded, would: Verdict) -> Iterator[ChangedCheck
     """Of the checks that decide: those with another result, and those of only one policy that do not pass."""
     before = {check.name: check for check in recorded.checks if check.role == Role.DECIDES}
     after = {check.name: check for check in would.deciding}
+    replaced = {check.name: f"replaced by {check.note}" for check in would.checks if check.role is Role.OVERRIDDEN}
     for name, new in after.items():
         old = before[name].result if name in before else NOT_ASKED
         if old != new.result and not (old == NOT_ASKED and new.result is Result.PASSED):
             yield ChangedCheck(name, old, str(new.result), new.sentence)
     for name, check in before.items():
         if name not in after and check.result != Result.PASSED:
-            yield ChangedCheck(name, check.result, NOT_ASKED)
+            yield ChangedCheck(name, check.result, replaced.get(name, NOT_ASKED))

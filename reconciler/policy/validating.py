@@ -72,9 +72,12 @@ def validated(
             found.value = model.model_validate(found.left.data(), context=context)
             return found
         except ValidationError as error:
-            told = [one for one in error.errors(include_url=False) if not _follows_from_others(one)]
-            errors = [Wrong(found.left.place(to_text(one["loc"])), one) for one in told]
-        found.wrong += [wrong for one in errors for wrong in _independent(one, found.left)]
+            own = [one for one in error.errors(include_url=False) if not _follows_from_others(one)]
+            errors = [Wrong(found.left.place(to_text(one["loc"])), one) for one in own]
+        # A check that is taken out leaves the keys behind that every check has, with what is wrong between them.
+        known = {(wrong.at, wrong.message) for wrong in found.wrong if wrong.message is not None}
+        told = [wrong for one in errors for wrong in _independent(one, found.left)]
+        found.wrong += [wrong for wrong in told if (wrong.at, wrong.message) not in known]
         by_place = dict.fromkeys(one.at for one in errors)
         if False in [found.left.take_out(at) for at in by_place]:
             return found

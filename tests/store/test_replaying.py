@@ -294,6 +294,22 @@ def test_of_the_registered_models_tags_those_are_known_that_were_asked_for(
     assert counts(engine, new) == {expected: 1}
 
 
+@pytest.mark.parametrize(
+    ("team", "expected"),
+    [("", "same"), ("    when: {model_tag: {other: x}}\n", "unknown"), ("    mode: observe\n", "differs")],
+    ids=["certainly", "nobody can tell", "never"],
+)
+def test_a_check_that_another_may_replace_fails_for_certain_only_where_it_is_known_that_none_does(
+    engine: Engine, team: str, expected: str
+) -> None:
+    record(engine, parse_policy(OLD, "p"), (a_request("fraud", THEN), whole()))
+    new = policy_of("{id: acc, metric: validation_accuracy, min: 0.99, overridable: true}")
+    new += f"  - name: team\n    targets: [Production]\n{team}    require:\n"
+    new += "      - {metric: validation_accuracy, min: 0.9, overrides: [r/acc]}\n"
+    found = counts(engine, new)
+    assert {name for name in found if name in {"same", "differs", "unknown"}} == {expected}
+
+
 def test_what_was_cut_for_want_of_room_is_unknown_and_what_was_asked_for_is_not(engine: Engine) -> None:
     run = whole().fact(RunFacts)
     assert isinstance(run, RunFacts)

@@ -9,7 +9,7 @@ from itertools import permutations
 import pytest
 
 from reconciler.domain.engines.current import ENGINE
-from reconciler.domain.engines.evaluate import COMBINED, evaluate
+from reconciler.domain.engines.evaluate import COMBINED, ENGINES, evaluate
 from reconciler.domain.evidence.evidence import (
     Absent,
     Answer,
@@ -226,6 +226,35 @@ def test_an_override_with_a_tag_of_the_model_counts_where_the_tag_is_there() -> 
     team = rule("team", TEAM, when="{model_tag: {team: credit}}")
     assert judged(STRICT, team, by=shown(model={"team": "credit"}, a=1.0)).kind is APPROVE
     assert judged(STRICT, team, by=shown(model={"team": "ads"}, a=1.0)).kind is REJECT
+
+
+def test_a_check_that_failed_rejects_nothing_where_it_could_not_be_told_whether_another_replaces_it() -> None:
+    team = rule("team", TEAM, when="{model_tag: {team: credit}}")
+    unread = shown(model=Unreadable("500"), a=1.0)
+    verdict = judged(STRICT, team, by=unread)
+    assert said(verdict) == ("abstain", "unreadable")
+    assert "a: 1.0; whether team/auc replaces this check could not be told" in verdict.reason
+    for order in permutations((STRICT, team, rule("other", TEAM, when="{model_tag: {team: ads}}"))):
+        assert said(judged(*order, by=unread)) == ("abstain", "unreadable")
+    # What fails beside it is mended by nothing.
+    assert judged(STRICT, team, rule("all", BAD), by=unread).kind is REJECT
+    # To engines 3 and 4 it rejected.
+    for engine in (3, 4):
+        policy = parse_policy("version: 1\nrules:\n" + STRICT + team, "p").policy
+        assert ENGINES[engine](policy, asked("credit-cards"), unread, NOW).kind is REJECT
+
+
+def test_alternatives_that_may_be_replaced_reject_nothing_either() -> None:
+    whole = rule("tier-1", "{id: auc, any_of: [[" + BAD + "]], overridable: true}")
+    team = rule("team", TEAM, when="{model_tag: {team: credit}}")
+    verdict = judged(whole, team, by=shown(model=Unreadable("500"), a=1.0))
+    assert said(verdict) == ("abstain", "unreadable")
+    assert [check.role for check in verdict.checks] == [Role.DECIDES, Role.PART, Role.DECIDES]
+
+
+@pytest.mark.parametrize("keys", [{"mode": "observe"}, {"from": "2027-01-01"}], ids=str)
+def test_what_only_advises_leaves_no_doubt_whether_it_replaces(keys: dict[str, str]) -> None:
+    team = rule("team", TEAM, when="{model_tag: {team: credit}}", **keys)
     assert judged(STRICT, team, by=shown(model=Unreadable("500"), a=1.0)).kind is REJECT
 
 

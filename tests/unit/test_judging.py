@@ -75,8 +75,8 @@ def test_evidence_of_a_later_format_is_not_guessed_at() -> None:
 
 
 def test_a_decision_of_an_engine_that_is_not_here_is_not_judged() -> None:
-    with pytest.raises(UnknownEngine, match=r"engine 5 is unknown \(this release has 1, 2, 3, 4\)"):
-        judged(FIRST[0], engine=5)
+    with pytest.raises(UnknownEngine, match=r"engine 6 is unknown \(this release has 1, 2, 3, 4, 5\)"):
+        judged(FIRST[0], engine=6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from reconciler.domain.evidence.withheld import Withheld
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.judging import judge_again
+from reconciler.policy.file import parse_policy
 from tests.builders import with_changed
 from tests.whole_evidence import ASKED, FLOODS, HOSTILE, NEEDS, NOW, POLICY, flooded, reading, whole
 
@@ -103,6 +104,19 @@ def test_of_a_logged_models_metric_the_latest_reading_on_each_dataset_is_never_l
     steps = [one["step"] for one in left["metrics"]["auc"]]
     assert steps == [*range(5000 - len(steps) + 1, 5000), 9999]
     assert left["left_out"]["metrics"]["count"] == 5001 - len(steps)
+
+
+def test_the_reading_of_each_digest_of_a_dataset_is_kept_since_a_check_may_name_either() -> None:
+    measured = (reading(0.95, 0, "holdout", "first"), reading(0.5, 1, "holdout", "second"))
+    earlier = {f"a{at:03}": tuple(reading(0.1, step, "holdout", "first") for step in range(40)) for at in range(400)}
+    model = LoggedModelFacts("m-1", "r1", "READY", earlier | {"auc": measured}, "1", left_out={})
+    wide = Evidence.of(NOW, {VersionFacts: whole().fact(VersionFacts), RunFacts: flooded("metrics").fact(RunFacts)})
+    evidence = wide.answering(LoggedModelFacts, model)
+    auc = "{metric: auc, min: 0.9, source: logged_model, dataset: holdout, dataset_digest: first}"
+    policy = parse_policy(f"version: 1\nrules:\n- {{name: r, targets: [Production], require: [{auc}]}}\n", "p").policy
+    smaller = kept(evidence, policy.needs(ASKED), ())
+    assert room_of(smaller) <= ROOM
+    assert evaluate(policy, ASKED, smaller, NOW).kind is VerdictKind.APPROVE
 
 
 def test_what_checks_ask_for_is_kept_even_where_it_alone_has_no_room() -> None:

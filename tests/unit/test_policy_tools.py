@@ -95,6 +95,10 @@ def test_a_case_fails_with_what_came_instead(tmp_path: Path, change: str, into: 
         ("cases:\n" + GOOD.replace("expect: approve", "expect: aprove"), "must be"),
         ("cases:\n  - {name: x, expect: approve}", "give either given: with evidence, or decision:"),
         ("cases:\n  - {name: x, expect: approve, given: {}}", "name the target"),
+        (
+            "decisions: d.json\ncases:\n  - {name: x, expect: approve, decision: d, target: Staging, model: y}",
+            "a decision has its own request: remove model, target",
+        ),
         ("decisions: gone.json\ncases:\n" + GOOD, "gone.json: cannot read the file"),
     ],
 )

@@ -86,3 +86,20 @@ def test_what_was_redacted_or_not_captured_is_unknown_beside_any_abstention(old:
 def test_alternatives_of_which_one_was_not_captured_are_unknown_though_another_would_abstain() -> None:
     either = f"{{id: either, any_of: [[{STRICT}], [{{tag: owner}}]]}}"
     assert by(policy(LAX), policy(either), beside_a_bypass(), ("version.tags.owner",))[:2] == ("approve", "unknown")
+
+
+def test_a_check_that_another_replaces_is_told_to_be_replaced() -> None:
+    text = (
+        "version: 1\nrules:\n"
+        "- {name: r, targets: [Production], require: [{id: a, metric: validation_accuracy, min: 0.99, %s}]}\n"
+    )
+    old = parse_policy(text % "overridable: false", "p").policy
+    team = "- {name: team, targets: [Production], require: [{metric: validation_accuracy, min: 0.9, overrides: [r/a]}]}"
+    new = parse_policy(text % "overridable: true" + team, "p").policy
+    verdict = evaluate(old, ASKED, seen("0.95"), NOW)
+    checks = [RecordedCheck.of(check) for check in verdict.checks]
+    recorded = Recorded(ENGINE, verdict.kind, verdict.reason_code, verdict.rule, verdict.archive_existing, checks)
+    found = replayed(Judging(recorded, ASKED, seen("0.95"), old), new)
+    assert [(one.check, one.recorded, one.would) for one in found.checks] == [
+        ("r/a", "failed", "replaced by team/metric validation_accuracy")
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -27,6 +28,7 @@ from reconciler.domain.evidence.shares import Bounds, bounds_of
 from reconciler.domain.fields import TextField
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
 from reconciler.domain.mistakes import Mistake
+from reconciler.domain.text import number_text
 
 # What MLflow asks for beside a baseline of 0, of which there is no share.
 _MORE_THAN_ZERO = 1e-10
@@ -44,6 +46,7 @@ class CompareCheck(Check):
     """A metric is better than that of the version which holds the target."""
 
     kind: ClassVar[str] = "compare"
+    may_be_empty: ClassVar[frozenset[str]] = frozenset({"bounds"})
     of_holders: ClassVar[bool] = False
     codes: ClassVar[type[FindingCode]] = CompareCode
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
@@ -118,9 +121,9 @@ decision."""
     def expected(self) -> str:
         changes = []
         if self.min_absolute_change is not None:
-            changes.append(f"{self.min_absolute_change:g}")
+            changes.append(number_text(self.min_absolute_change))
         if self.min_relative_change is not None:
-            changes.append(f"{self.min_relative_change * 100:g} %")
+            changes.append(f"{number_text(float(Decimal(repr(self.min_relative_change)) * 100))} %")
         way = "more" if self.greater_is_better else "less"
         data = f" on {self._data}" if self._data != Data() else ""
         return f"{' and '.join(changes)} {way} than what holds the target{data}"
@@ -139,8 +142,9 @@ decision."""
             yield "whoever may move the target can put a bad version there first: leave bypassed_holder out"
         low, high = self.limits or (-math.inf, math.inf)
         if self.min_absolute_change is not None and self.min_absolute_change > high - low:
-            change = f"min_absolute_change {self.min_absolute_change:g}"
-            yield f"can never pass: {change} is more than lies between the bounds {low:g} and {high:g}"
+            change = f"min_absolute_change {number_text(self.min_absolute_change)}"
+            between = f"{number_text(low)} and {number_text(high)}"
+            yield f"can never pass: {change} is more than lies between the bounds {between}"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
         return self.within(self.limits, evidence)

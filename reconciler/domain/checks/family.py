@@ -24,6 +24,7 @@ from reconciler.domain.evidence.lineage import broken_lineage, contradiction, lo
 from reconciler.domain.evidence.shares import Bounds, bounds_of, is_finite
 from reconciler.domain.fields import GlobField, TextField
 from reconciler.domain.mistakes import Mistake
+from reconciler.domain.text import number_beside, number_text
 
 # One less than are kept, so that a family with more is told from what is kept.
 MOST_MEMBERS = MOST_OF_A_FAMILY - 1
@@ -45,6 +46,7 @@ class FamilyCheck(Check):
     """Metrics that share a pattern are each good enough, and near enough to one another."""
 
     kind: ClassVar[str] = "family"
+    may_be_empty: ClassVar[frozenset[str]] = frozenset({"bounds"})
     codes: ClassVar[type[FindingCode]] = FamilyCode
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = '{family: "f1_group_*", expect: [f1_group_a, f1_group_b], min: 0.8, max_gap: 0.05}'
@@ -71,7 +73,7 @@ of the smallest value to the largest, and requires values above zero. `bounds` w
             yield Mistake("set one of min, max, max_gap and min_ratio", lacks=True)
         for least, most in ((self.min, self.max), self.bounds or (None, None)):
             if least is not None and most is not None and least > most:
-                yield Mistake(f"no value is at least {least:g} and at most {most:g}")
+                yield Mistake(f"no value is at least {number_text(least)} and at most {number_text(most)}")
         for name in self.expect:
             if not fnmatchcase(name, self.family):
                 yield Mistake(f"{name!r} in expect does not match {self.family!r}, so it would never be found")
@@ -84,7 +86,7 @@ of the smallest value to the largest, and requires values above zero. `bounds` w
     def expected(self) -> str:
         limits = (("each at least", self.min), ("each at most", self.max), ("largest gap at most", self.max_gap),
                   ("smallest ratio at least", self.min_ratio))  # fmt: skip
-        words = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        words = [f"{word} {number_text(limit)}" for word, limit in limits if limit is not None]
         words.append(f"{self.at_least} members or more")
         return ", ".join(words + ([f"with {', '.join(self.expect)}"] if self.expect else []))
 
@@ -120,8 +122,8 @@ of the smallest value to the largest, and requires values above zero. `bounds` w
         low, high = members[least], members[most]
         bounds = self.bounds if "bounds" in self.model_fields_set else bounds_of(self.family)
         gap, ratio = _exact(high) - _exact(low), _exact(low) / _exact(high) if low > 0 else Fraction(0)
-        apart = f"gap {float(gap):.6g}, ratio {float(ratio):.6g}"
-        observed = f"{len(members)} from {least} {low:g} to {most} {high:g}, {apart}"
+        apart = f"gap {number_beside(float(gap), self.max_gap)}, ratio {number_beside(float(ratio), self.min_ratio)}"
+        observed = f"{len(members)} from {least} {number_text(low)} to {most} {number_text(high)}, {apart}"
         outside = bounds is not None and not (bounds[0] <= low and high <= bounds[1])
         # Each is written so that NaN fails.
         failed = (

@@ -28,6 +28,7 @@ from reconciler.domain.evidence.shares import Bounds, bounds_of
 from reconciler.domain.fields import DurationField, StepField, TextField
 from reconciler.domain.metric_codes import MetricCode, code_of, what_is_wrong
 from reconciler.domain.mistakes import Mistake
+from reconciler.domain.text import number_text
 from reconciler.domain.times import CLOCKS_DIFFER, duration_text, from_millis, iso
 
 __all__ = ["MetricCheck", "MetricCode"]
@@ -37,6 +38,7 @@ class MetricCheck(Check):
     """A metric within limits."""
 
     kind: ClassVar[str] = "metric"
+    may_be_empty: ClassVar[frozenset[str]] = frozenset({"bounds"})
     codes: ClassVar[type[FindingCode]] = MetricCode
     remedy: ClassVar[str] = "train or measure again, and register the result as a new version"
     example: ClassVar[str] = "{metric: validation_accuracy, names: [val_acc], min: 0.9, dataset: holdout, max_age: 30d}"
@@ -89,7 +91,7 @@ the run's metrics are those of this version.
         if self.min is None and self.max is None:
             yield Mistake("set min, max or both", lacks=True)
         if self.min is not None and self.max is not None and self.min > self.max:
-            yield Mistake(f"min {self.min:g} is greater than max {self.max:g}")
+            yield Mistake(f"min {number_text(self.min)} is greater than max {number_text(self.max)}")
         if self.bounds is not None and self.bounds[0] > self.bounds[1]:
             yield Mistake(f"bounds {list(self.bounds)}: the lower bound is greater than the upper")
         if self.source == "run" and self.allow_zero:
@@ -115,10 +117,10 @@ the run's metrics are those of this version.
 
     @property
     def expected(self) -> str:
-        if self.min is not None and self.max is not None:
-            return f"between {self.min:g} and {self.max:g}{self._conditions}"
-        limit = f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}"
-        return limit + self._conditions
+        low, high = (number_text(limit) if limit is not None else "" for limit in (self.min, self.max))
+        if low and high:
+            return f"between {low} and {high}{self._conditions}"
+        return (f"at least {low}" if low else f"at most {high}") + self._conditions
 
     @property
     def _conditions(self) -> str:
@@ -146,9 +148,9 @@ the run's metrics are those of this version.
     def doubts(self) -> Iterator[str]:
         low, high = self.limits or (-math.inf, math.inf)
         if self.min is not None and self.min > high:
-            yield f"can never pass: min {self.min:g} is above the upper bound {high:g}"
+            yield f"can never pass: min {number_text(self.min)} is above the upper bound {number_text(high)}"
         if self.max is not None and self.max < low:
-            yield f"can never pass: max {self.max:g} is below the lower bound {low:g}"
+            yield f"can never pass: max {number_text(self.max)} is below the lower bound {number_text(low)}"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
         problem = unproven(evidence)

@@ -18,7 +18,7 @@ from reconciler.domain.evidence.guards import guard_of
 from reconciler.domain.evidence.shares import is_finite
 from reconciler.domain.fields import DurationField, TextField
 from reconciler.domain.mistakes import Mistake
-from reconciler.domain.text import Text, is_address
+from reconciler.domain.text import Text, is_address, number_text
 from reconciler.domain.times import duration_text, parse_iso
 
 # ASCII only: `float` also reads digits of other scripts, blanks, _ and names such as infinity.
@@ -87,7 +87,7 @@ class TagCheck(Check):
         if self.type_of_value != "number" and (self.min is not None or self.max is not None):
             yield Mistake("min and max need type: number", lacks=True)
         if self.min is not None and self.max is not None and self.min > self.max:
-            yield Mistake(f"min {self.min:g} is greater than max {self.max:g}")
+            yield Mistake(f"min {number_text(self.min)} is greater than max {number_text(self.max)}")
         if self.type_of_value != "date" and self.max_age is not None:
             yield Mistake("max_age needs type: date", lacks=True)
         if not self.present and self._compares:
@@ -137,8 +137,8 @@ class TagCheck(Check):
     @property
     def _expected_type(self) -> str:
         words = [{"number": "a number", "date": "a date", "url": "an http(s) address"}[str(self.type_of_value)]]
-        words += [f"at least {self.min:g}"] if self.min is not None else []
-        words += [f"at most {self.max:g}"] if self.max is not None else []
+        words += [f"at least {number_text(self.min)}"] if self.min is not None else []
+        words += [f"at most {number_text(self.max)}"] if self.max is not None else []
         return ", ".join(words + ([f"within {duration_text(self.max_age)}"] if self.max_age is not None else []))
 
     def _code_of_type(self, value: str, now: datetime, is_url: Callable[[str], bool]) -> FindingCode:

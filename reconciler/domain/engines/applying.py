@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
 from reconciler.domain.checks.base import Finding, nothing_to_judge
-from reconciler.domain.codes import AbsenceCode, CommonCode
+from reconciler.domain.codes import AbsenceCode, CommonCode, FindingCode
 from reconciler.domain.engines.results import code_of_unread, withheld_finding
 from reconciler.domain.evidence.evidence import Absent, Evidence, ModelFacts, Unreadable, VersionFacts
 from reconciler.domain.evidence.withheld import Withheld
@@ -21,6 +21,8 @@ from reconciler.domain.verdict import CheckResult, Result, Role
 
 # By (rule, id): the checks that stand in its place, as `rule/id`.
 Overrides = Mapping[tuple[str, str | None], Sequence[str]]
+# By (rule, id): a check that may stand in its place, and why it could not be told.
+Doubted = Mapping[tuple[str, str | None], tuple[str, FindingCode]]
 
 
 class _Match(Enum):
@@ -64,13 +66,27 @@ def overridden(rules: Sequence[Applying]) -> Overrides:
     """Only what itself decides stands in for another, and only where its rule certainly applies."""
     found: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for one in rules:
-        if not one.decides or not one.certain:
-            continue
-        for required in one.rule.require:
-            for name in required.overrides if required.level == "hard" else ():
-                rule, _, id = name.rpartition("/")
-                found[rule, id].append(visible(f"{one.rule.name}/{required.name}", 300))
+        for key, by in _overriding(one) if one.certain else ():
+            found[key].append(by)
     return {key: sorted(by) for key, by in found.items()}
+
+
+def perhaps_overridden(rules: Sequence[Applying]) -> Doubted:
+    """What would stand in for another, did its rule apply: that could not be told."""
+    found: dict[tuple[str, str | None], list[tuple[str, FindingCode]]] = defaultdict(list)
+    for one in rules:
+        if (unclear := one.unclear) is not None:
+            for key, by in _overriding(one):
+                found[key].append((by, unclear.code))
+    return {key: min(by) for key, by in found.items()}
+
+
+def _overriding(applying: Applying) -> Iterator[tuple[tuple[str, str | None], str]]:
+    """Of each check that stands in for another: which one that is, and its own name."""
+    for required in applying.rule.require if applying.decides else ():
+        for name in required.overrides if required.level == "hard" else ():
+            rule, _, id = name.rpartition("/")
+            yield (rule, id), visible(f"{applying.rule.name}/{required.name}", 300)
 
 
 def _advises(rule: Rule, now: datetime) -> str:

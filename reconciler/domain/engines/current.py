@@ -6,4 +6,4 @@ from typing import Final
 
 # Stored with each decision. Raise it when what a check finds, or how findings become a verdict, changes, and keep the
 # old engine in `evaluate.ENGINES`: an old verdict is never rewritten.
-ENGINE: Final = 4
+ENGINE: Final = 5

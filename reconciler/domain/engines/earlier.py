@@ -1,4 +1,4 @@
-"""How engines 1 and 2 made a verdict, and what checks meant to engines 2 and 3. It stays as it is, for ever.
+"""How engines 1 and 2 made a verdict, and what checks meant to engines 2, 3 and 4. It stays as it is, for ever.
 
 Decisions that they judged are judged again by this. Engines 1 and 2 had one level of checks and no alternatives, and
 one check that could not be judged made the whole an abstention. What single checks meant to engine 1 is in
@@ -20,6 +20,7 @@ from reconciler.domain.checks.run import RunCheck
 from reconciler.domain.checks.tag import TagCheck
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.engines import first
+from reconciler.domain.engines.applying import Applying, Doubted
 from reconciler.domain.engines.results import Find, Judged, found, judged, why_unknown
 from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.policy import Policy
@@ -51,6 +52,11 @@ def find_third(check: Check, evidence: Evidence, now: datetime) -> Finding:
     if isinstance(check, DocumentationCheck):
         return check.judged(evidence, _is_address_with_any_host)
     return check.find(evidence, now)
+
+
+def doubted(_rules: Sequence[Applying]) -> Doubted:
+    """To engines 3 and 4 a check that failed rejected, also where it could not be told whether another replaces it."""
+    return {}
 
 
 def _is_address_with_any_host(text: str, *schemes: str) -> bool:

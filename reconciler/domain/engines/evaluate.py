@@ -12,7 +12,14 @@ from reconciler.domain.checks.any_of import AnyOf, AnyOfCode
 from reconciler.domain.checks.base import Check
 from reconciler.domain.codes import CommonCode, FindingCode, ReasonCode
 from reconciler.domain.engines import earlier
-from reconciler.domain.engines.applying import Applying, Overrides, applying, overridden
+from reconciler.domain.engines.applying import (
+    Applying,
+    Doubted,
+    Overrides,
+    applying,
+    overridden,
+    perhaps_overridden,
+)
 from reconciler.domain.engines.current import ENGINE
 from reconciler.domain.engines.results import Find, Judged, first_unknown, found, judged, why_unknown
 from reconciler.domain.evidence.evidence import Evidence
@@ -23,12 +30,23 @@ from reconciler.domain.text import quoted, visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict, VerdictKind
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What an engine makes of checks: what each finds, and which may be replaced by one that could not be judged."""
+
+    find: Find
+    doubted: Callable[[Sequence[Applying]], Doubted]
+
+
+_TODAY = Engine(lambda check, evidence, now: check.find(evidence, now), perhaps_overridden)
+
+
 def evaluate(policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """The verdict of today's engine."""
-    return evaluate_by(lambda check, evidence, now: check.find(evidence, now), policy, request, evidence, now)
+    return evaluate_by(_TODAY, policy, request, evidence, now)
 
 
-def evaluate_by(find: Find, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
+def evaluate_by(engine: Engine, policy: Policy, request: Request, evidence: Evidence, now: datetime) -> Verdict:
     """Every check of every rule that applies, and the strictest reading of those that decide.
 
     A check that failed rejects, since nothing that is still unknown could mend it. Else one that could not be judged
@@ -38,7 +56,8 @@ def evaluate_by(find: Find, policy: Policy, request: Request, evidence: Evidence
     rules = [one for rule in policy.rules_for(request) if (one := applying(rule, evidence, now)) is not None]
     if not rules:
         return Verdict(VerdictKind.ABSTAIN, ReasonCode.NO_POLICY)
-    judging = _Judging(find, evidence, now, now - request.requested_at, overridden(rules))
+    waited = now - request.requested_at
+    judging = _Judging(engine.find, evidence, now, waited, overridden(rules), engine.doubted(rules))
     checks = tuple(check for one in rules for check in judging.of_rule(one))
     kind, code = combined(checks)
     if code == ReasonCode.ONLY_ADVISORY:
@@ -79,6 +98,7 @@ class _Judging:
     now: datetime
     waited: timedelta
     overrides: Overrides
+    doubted: Doubted
 
     def of_rule(self, applying: Applying) -> Iterator[CheckResult]:
         if applying.unclear is not None:
@@ -88,14 +108,25 @@ class _Judging:
         for required in rule.require:
             role, note = self._role(applying, required)
             if isinstance(required, AnyOf):
-                yield from self._alternatives(rule, required, role, note)
+                whole, *parts = self._alternatives(rule, required, role, note)
             else:
-                checked = self._checked(rule, required)
-                yield checked if role is Role.DECIDES and not note else replace(checked, role=role, note=note)
+                (whole, parts) = self._checked(rule, required), []
+                whole = whole if role is Role.DECIDES and not note else replace(whole, role=role, note=note)
+            yield self._perhaps_replaced(rule, required, whole)
+            yield from parts
+
+    def _perhaps_replaced(self, rule: Rule, required: Check | AnyOf, whole: CheckResult) -> CheckResult:
+        """One that failed rejects nothing where it may be that another check stands in its place."""
+        doubt = self.doubted.get((rule.name, required.id)) if _may_be_replaced(required) else None
+        if doubt is None or whole.role is not Role.DECIDES or whole.result is not Result.FAILED:
+            return whole
+        by, code = doubt
+        observed = visible(f"{whole.observed}; whether {by} replaces this check could not be told", 500)
+        return replace(whole, result=Result.UNKNOWN, code=code, observed=observed, observed_number=None)
 
     def _role(self, applying: Applying, required: Check | AnyOf) -> tuple[Role, str]:
         by = self.overrides.get((applying.rule.name, required.id))
-        if by and required.overridable and not required.overrides:
+        if by and _may_be_replaced(required):
             return Role.OVERRIDDEN, ", ".join(by)
         if applying.advises:
             return Role.ADVISES, applying.advises
@@ -127,6 +158,10 @@ class _Judging:
         for number, checks in enumerate(tried, 1):
             for check in checks:
                 yield replace(check, role=Role.PART, note=f"alternative {number} of {required.name}")
+
+
+def _may_be_replaced(required: Check | AnyOf) -> bool:
+    return required.overridable and not required.overrides
 
 
 def _of_alternatives(tried: Sequence[Sequence[CheckResult]]) -> tuple[Result, FindingCode]:
@@ -183,7 +218,8 @@ ENGINES: Mapping[int, Evaluate] = MappingProxyType(
     {
         1: partial(earlier.evaluate, earlier.FIRST),
         2: partial(earlier.evaluate, earlier.SECOND),
-        3: partial(evaluate_by, earlier.find_third),
+        3: partial(evaluate_by, Engine(earlier.find_third, earlier.doubted)),
+        4: partial(evaluate_by, Engine(_TODAY.find, earlier.doubted)),
         ENGINE: evaluate,
     }
 )
@@ -192,5 +228,5 @@ Combine = Callable[[Sequence[Judged]], tuple[VerdictKind, ReasonCode]]
 
 # How each engine makes the verdict of its checks.
 COMBINED: Mapping[int, Combine] = MappingProxyType(
-    {1: earlier.strictest, 2: earlier.strictest, 3: combined, ENGINE: combined}
+    {1: earlier.strictest, 2: earlier.strictest, 3: combined, 4: combined, ENGINE: combined}
 )

@@ -185,12 +185,16 @@ def _parts_of_model(model: Mapping[str, Any], needs: Needs) -> Iterator[tuple[_K
 
 
 def _latest_on_each_dataset(readings: Sequence[Mapping[str, Any]]) -> set[int]:
-    """All that a check looks at, whichever dataset it names: earlier readings are never judged."""
-    last: dict[str, tuple[int, int]] = {}
+    """All that a check looks at, whichever dataset or digest it names: earlier readings are never judged."""
+    last: dict[tuple[str, str], tuple[int, int]] = {}
     for reading in readings:
-        dataset = reading["dataset_name"]
+        dataset = _dataset(reading)
         last[dataset] = max(last.get(dataset, _moment(reading)), _moment(reading))
-    return {at for at, reading in enumerate(readings) if _moment(reading) == last[reading["dataset_name"]]}
+    return {at for at, reading in enumerate(readings) if _moment(reading) == last[_dataset(reading)]}
+
+
+def _dataset(reading: Mapping[str, Any]) -> tuple[str, str]:
+    return reading["dataset_name"], reading["dataset_digest"]
 
 
 def _moment(reading: Mapping[str, Any]) -> tuple[int, int]:
