@@ -89,7 +89,7 @@ def _tell_different(told: Sequence[str], wrong: str) -> None:
 
 def _write(writer: RowWriter, told: Sequence[str], facts: dict[str, Any], sentence: str) -> None:
     with contextlib.suppress(BrokenPipeError) if told else contextlib.nullcontext():
-        writer.write_values((difference,) for difference in told)
+        writer.write_parts([[told]] if told else [])
         writer.end_with(facts, sentence)
 
 

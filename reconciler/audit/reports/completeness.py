@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, se
 
 from reconciler.audit.holding import last_looks
 from reconciler.audit.holding.tables import WatchedScopeRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching
 from reconciler.audit.running.control import Control, controls, doubts, observed
 from reconciler.audit.statements import Served
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.holding.causes import Cause

@@ -11,11 +11,12 @@ from typing import Any, Final
 from sqlalchemy import case, func, select, union
 
 from reconciler.audit.holding.tables import ObservationRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of
 from reconciler.audit.reports.policies import policy_of
 from reconciler.audit.requests.abstention_tables import AbstentionRow
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OpenRequestRow
 from reconciler.audit.views import POLICY_PERIODS, WAITING
 from reconciler.domain.codes import ReasonCode
