@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Boolean, Dialect, Double
 from sqlalchemy.types import TypeDecorator
 
 from reconciler.audit.log.canonical import Damaged
-from reconciler.domain.times import parse_iso
+from reconciler.domain.times import iso, parse_iso
 
 
 class Truth(TypeDecorator[bool]):
@@ -49,6 +50,25 @@ def _otherwise(value: str) -> datetime:
 
 # What `iso` writes; whatever reads as a time and looks so, it would write so again.
 _OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z").fullmatch
+
+
+def texts_of_moments(column: Sequence[Any]) -> Sequence[str | None]:
+    """Times as a driver has them, as the texts that we write. Raises Damaged."""
+    texts = [cell for cell in column if cell is not None]
+    try:
+        if set(map(len, texts)) == {_LENGTH} and "".join(texts).translate(_DIGITS) == _FORM * len(texts):
+            # All look as we write them; that each is a day of the calendar as well costs no more than this.
+            deque(map(datetime.fromisoformat, texts), maxlen=0)
+            return column
+    except (TypeError, ValueError):
+        # Times of PostgreSQL, or one of them is none.
+        pass
+    return [None if cell is None else iso(cell if isinstance(cell, datetime) else moment_of(cell)) for cell in column]
+
+
+_FORM: Final = "0000-00-00T00:00:00.000Z"
+_LENGTH: Final = len(_FORM)
+_DIGITS: Final = str.maketrans("123456789", "0" * 9)
 
 
 class Real(TypeDecorator[float]):

@@ -206,15 +206,28 @@ def one_state(engine: Engine) -> Iterator[Connection]:
 @contextlib.contextmanager
 def any_bytes(connection: Connection) -> Iterator[None]:
     """Reads what is no UTF-8, where SQLite keeps it as text, as bytes: one such cell does not end the reading."""
+    with _texts_by(connection, _text_or_bytes):
+        yield
+
+
+@contextlib.contextmanager
+def texts_only(connection: Connection) -> Iterator[None]:
+    """At the speed of SQLite's driver, which calls no function of ours for each: one cell that is no text ends it."""
+    with _texts_by(connection, str):
+        yield
+
+
+@contextlib.contextmanager
+def _texts_by(connection: Connection, factory: Any) -> Iterator[None]:
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name != "sqlite":
         yield
         return
-    driver.text_factory = _text_or_bytes
+    before, driver.text_factory = driver.text_factory, factory
     try:
         yield
     finally:
-        driver.text_factory = str
+        driver.text_factory = before
 
 
 def _text_or_bytes(cell: bytes) -> str | bytes:

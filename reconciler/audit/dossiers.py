@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, or_, select
@@ -15,16 +16,16 @@ from sqlalchemy import Connection, Row, and_, or_, select
 from reconciler.audit.decisions.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.evidence.storing import Slot, Stored, stored_evidence
 from reconciler.audit.evidence.tables import RedactionRow
-from reconciler.audit.log.appending import hashes_of
+from reconciler.audit.log.appending import proving
 from reconciler.audit.log.canonical import Damaged, bytes_of
-from reconciler.audit.log.heads import first_leaf, size_of_log, stored_root
+from reconciler.audit.log.heads import first_leaf, size_of_log
 from reconciler.audit.log.reading import entries_of
 from reconciler.audit.log.tables import LogLeafRow
 from reconciler.audit.tables import Base, DecisionRow, OutcomeRow
 from reconciler.domain.errors import ExitCode, ReconcilerError
 from reconciler.domain.evidence.salted import shown_path
 from reconciler.domain.proofs.checkpoint import Head, origin_of
-from reconciler.domain.proofs.merkle import Span, consistency, inclusion, leaf_hash
+from reconciler.domain.proofs.merkle import Node, Span, consistency, inclusion, leaf_hash
 
 FORMAT: Final = "mlflow-reconciler dossier v1"
 _OF_DECISIONS: Sequence[type[Base]] = (OutcomeRow, EarlierOutcomeRow, ConfirmationRow, LateEffectRow)
@@ -39,18 +40,32 @@ class Unprovable(ReconcilerError):
 
 
 class Proven(NamedTuple):
-    """A row as it was hashed, and its number in the log."""
+    """A row as it was hashed, its number in the log, and its hash there."""
 
     leaf: int
     table: str
     row: Mapping[str, Any]
+    hash: bytes
 
 
 class Vouching(NamedTuple):
-    """The head that a dossier proves its rows by, and an older one that the log extends, where that is the kept one."""
+    """By which head a dossier proves its rows.
 
-    head: Head
-    extends: Head | None
+    Args:
+        origin: of the log.
+        size: of the tree by whose root they are proven.
+        covering: the kept head over it; None: nobody kept one, and it is that of now.
+        older: the kept head that the log extends, where that is no covering one.
+    """
+
+    origin: str
+    size: int
+    covering: Head | None
+    older: Head | None
+
+    def whole(self) -> list[Span]:
+        """Of what the roots of its heads are made."""
+        return [Span(0, self.size), *([Span(0, self.older.size)] if self.older is not None else [])]
 
 
 def written(dossier: Dossier) -> str:
@@ -66,26 +81,33 @@ def dossier_of(connection: Connection, decision_id: str, heads: Sequence[Head]) 
     """
     keys = _evidence_keys(connection, decision_id)
     rows = _proven(connection, decision_id, keys)
-    head, extends = _vouching(connection, heads, rows[-1].leaf)
-    proofs = {row.leaf: inclusion(row.leaf, head.size) for row in rows}
-    extended = consistency(extends.size, head.size) if extends is not None else []
-    hashes = hashes_of(connection, _nodes([*proofs.values(), extended]))
-    entries = [row._asdict() | {"proof": [part.hash(hashes).hex() for part in proofs[row.leaf]]} for row in rows]
-    older = None
-    if extends is not None:
-        older = {"head": extends.note, "proof": [part.hash(hashes).hex() for part in extended]}
+    by = _vouching(connection, heads, rows[-1].leaf)
+    proofs = {row.leaf: inclusion(row.leaf, by.size) for row in rows}
+    extended = consistency(by.older.size, by.size) if by.older is not None else []
+    hashes = _hashes(connection, rows, [*chain.from_iterable(proofs.values()), *extended, *by.whole()])
+    head = _head(by, hashes)
+    entries = [
+        {"leaf": row.leaf, "table": row.table, "row": row.row, "proof": _hex(proofs[row.leaf], hashes)} for row in rows
+    ]
     return {
         "format": FORMAT,
         "decision_id": decision_id,
         "head": head.note,
-        "extends": older,
+        "extends": by.older and {"head": by.older.note, "proof": _hex(extended, hashes)},
         "entries": entries,
         "evidence": _evidence(connection, keys),
     }
 
 
-def _nodes(proofs: Iterable[Iterable[Span]]) -> set[Any]:
-    return {node for proof in proofs for span in proof for node in span.nodes()}
+def _hashes(connection: Connection, rows: Sequence[Proven], spans: Iterable[Span]) -> Mapping[Node, bytes]:
+    try:
+        return proving(connection, {row.leaf: row.hash for row in rows}, spans)
+    except KeyError:
+        raise Unprovable("the log lacks some of its nodes: see `mlflow-reconciler audit verify`") from None
+
+
+def _hex(proof: Iterable[Span], hashes: Mapping[Node, bytes]) -> list[str]:
+    return [part.hash(hashes).hex() for part in proof]
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -125,9 +147,10 @@ def _all(keys: Sequence[str], entries: Mapping[str, Any]) -> list[tuple[str, Any
 
 
 def _as_hashed(table: str, key: str, content: bytes | None, leaf: Row[Any] | None) -> Proven:
-    if content is None or leaf is None or leaf_hash(content) != bytes_of(leaf.hash):
+    hash_ = b"" if content is None else leaf_hash(content)
+    if content is None or leaf is None or hash_ != bytes_of(leaf.hash):
         raise Unprovable(f"{table} {key}: the row is not as it was recorded: see `mlflow-reconciler audit verify`")
-    return Proven(leaf.leaf, table, json.loads(content)["row"])
+    return Proven(leaf.leaf, table, json.loads(content)["row"], hash_)
 
 
 # --- evidence ------------------------------------------------------------------------------------------------
@@ -160,15 +183,16 @@ def _vouching(connection: Connection, heads: Sequence[Head], last: int) -> Vouch
     if heads and not mine:
         raise Unprovable(f"no head is of this log, which is {origin}: name heads of this database with --head")
     covering = next((head for head in mine if head.size > last), None)
-    for head in mine[-1:] if covering is None else [covering]:
-        if stored_root(connection, head.size) != head.root:
+    if covering is not None:
+        return Vouching(origin, covering.size, covering, None)
+    return Vouching(origin, size_of_log(connection), None, mine[-1] if mine else None)
+
+
+def _head(by: Vouching, hashes: Mapping[Node, bytes]) -> Head:
+    """The head that vouches, where the log is what its heads stand for. Its root is made of what the proofs read."""
+    for head in filter(None, (by.covering, by.older)):
+        if Span(0, head.size).hash(hashes) != head.root:
             verify = "see `mlflow-reconciler audit verify --head`"
             raise Unprovable(f"the log does not extend the head over {head.size} entries: {verify}")
-    if covering is not None:
-        return Vouching(covering, None)
-    size = size_of_log(connection)
-    root = stored_root(connection, size)
-    if root is None:
-        raise Unprovable("the log lacks some of its nodes: see `mlflow-reconciler audit verify`")
-    # Of now, and kept by nobody: it has no line that a proof does not cover.
-    return Vouching(Head(origin, size, root), mine[-1] if mine else None)
+    # That of now is kept by nobody: it has no line that a proof does not cover.
+    return by.covering or Head(by.origin, by.size, Span(0, by.size).hash(hashes))

@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import chain
-from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Table, false, func, or_, select, union
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, false, func, or_, select, union
 
 from reconciler import __version__
 from reconciler.audit.log.heads import head_now
 from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.statements import Served, matching
+from reconciler.audit.streaming import Rows
 from reconciler.audit.tables import DaemonRow, now_in
 from reconciler.domain.checks.kinds import Kinds
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.policy.plugins import NO_PLUGINS, Plugins
-
-R = TypeVar("R")
-# So many rows of a long list are in memory at a time.
-_TOGETHER: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +78,9 @@ class Reading:
         other.asked = asked
         return other
 
-    def rows(self, query: Any) -> Iterator[Row[Any]]:
+    def rows(self, query: Any) -> Rows:
         """Read as they are used: there may be more of them than fit into memory."""
-        yield from self.connection.execute(query, execution_options={"yield_per": _TOGETHER})
+        return Rows(self.connection, query)
 
     def counted(self, query: Any) -> dict[str, int]:
         """Of rows of a text and a count: by text, the most frequent first."""
@@ -178,33 +173,6 @@ class Report:
     answer: Callable[[Reading], Answer]
     sections: Sequence[str]
     of_a_moment: bool = False
-
-
-class Typed(Iterator[R]):
-    """Each row of a query as a value: its columns are named as the fields. It can be gone through once."""
-
-    def __init__(self, kind: Callable[..., R], rows: Iterable[Row[Any]]) -> None:
-        self._kind = kind
-        self._names = tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
-        self._rows = iter(rows)
-
-    def __next__(self) -> R:
-        row = next(self._rows)
-        # Most queries have the fields in their order, and of a million rows each name would be looked up.
-        return self._kind(*row) if row._fields == self._names else self._kind(**row._mapping)
-
-    def cells(self) -> Iterator[Sequence[Any]]:
-        """The rest of the rows in the order of the fields, for whoever needs no value of each, which costs most."""
-        of = attrgetter(*self._names)
-        first = next(self._rows, None)
-        if first is not None:
-            rows = chain([first], self._rows)
-            yield from rows if first._fields == self._names else map(of, rows)
-
-
-def typed(kind: Callable[..., R], rows: Iterable[Row[Any]]) -> Typed[R]:
-    """Each row as a value: its columns are named as the fields."""
-    return Typed(kind, rows)
 
 
 def columns_of(kind: type[Any], table: Table, **others: ColumnElement[Any]) -> Select[Any]:

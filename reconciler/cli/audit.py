@@ -28,7 +28,7 @@ from reconciler.cli.options import (
 from reconciler.cli.redacting import redact
 from reconciler.cli.reperforming import reperform
 from reconciler.cli.reports import report
-from reconciler.cli.shown.output import Format, Shape, write_json, write_rows
+from reconciler.cli.shown.output import Format, Shape, write_json, write_parts, write_rows
 from reconciler.cli.shown.terminal import progress_bar
 from reconciler.cli.verifying import verify
 from reconciler.domain.decision import Mode, OutcomeKind
@@ -99,11 +99,10 @@ def list_decisions(
     )
     shape = Shape(format, not no_headers)
     with audit_reader(settings()) as reader, progress_bar("reading decisions", beside_rows=True):
-        rows = reader.each_decision(filters, limit)
         if shape.for_people:
-            print_decisions(rows)
+            print_decisions(reader.each_decision(filters, limit))
         else:
-            write_rows(rows, shape, REGISTER, _PLAIN, sys.stdout)
+            write_parts(reader.by_column(filters, limit), shape, REGISTER, _PLAIN, sys.stdout)
     return DONE
 
 

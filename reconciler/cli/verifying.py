@@ -90,7 +90,7 @@ def _tell_different(told: Sequence[str], wrong: str) -> None:
 
 def _write(writer: RowWriter, told: Sequence[str], facts: dict[str, Any], sentence: str) -> None:
     with contextlib.suppress(BrokenPipeError) if told else contextlib.nullcontext():
-        writer.write_values((difference,) for difference in told)
+        writer.write_parts([[told]] if told else [])
         writer.end_with(facts, sentence)
 
 
@@ -99,7 +99,7 @@ def _facts(found: Verified, compared: Compared | None, *, intact: bool) -> dict[
     return {
         "intact": intact,
         "entries": found.size,
-        "root": found.root,
+        "root": _root(found),
         "verified_from": found.first,
         "redacted_fields": found.redacted,
         "epochs": [str(epoch) for epoch in found.epochs],
@@ -165,9 +165,12 @@ def _intact(found: Verified) -> str:
     redacted = f", {counted(found.redacted, 'field')} redacted" if found.redacted else ""
     size = counted(found.size, "entry", "entries")
     read = f" (those before entry {found.first} were verified before, and their rows not read again)"
-    # As heads and reports have it, to be compared by eye.
-    root = base64.b64encode(bytes.fromhex(found.root)).decode()
-    return f"intact: {size}{read if found.first else ''}{redacted}, root {root}"
+    return f"intact: {size}{read if found.first else ''}{redacted}, root {_root(found)}"
+
+
+def _root(found: Verified) -> str:
+    """As heads and reports have it, to be compared by eye."""
+    return base64.b64encode(bytes.fromhex(found.root)).decode()
 
 
 def _tell_intact(found: Verified, heads: Sequence[Head], pinned: PublicKey | None) -> None:

@@ -72,9 +72,9 @@ class CheckResult:
 
     @property
     def sentence(self) -> str:
-        """`validation_accuracy 0.94, at least 0.9 required`; longer where what was found is not a number."""
+        """`validation_accuracy 0.94, at least 0.9 required`; longer where more was found than a number."""
         subject = self.check.removeprefix("metric ")
-        if self.observed_number is not None:
+        if self.observed_number is not None and ";" not in self.observed:
             return f"{subject} {self.observed}, {self.expected} required"
         return f"{subject}: {self.observed}; required: {self.expected}"
 

@@ -44,6 +44,7 @@ def test_an_untouched_database_is_intact_and_the_root_is_printed(run: Run) -> No
     assert (done.returncode, done.stderr) == (0, "")
     root = json.loads(run("audit", "report", "bypasses", "--format", "json").stdout)["log"]["root"]
     assert done.stdout.startswith(f"intact: 4 entries, root {root}\n")
+    assert json.loads(run("audit", "verify", "--format", "json").stdout)["root"] == root
 
 
 def test_a_changed_and_a_removed_row_are_named_with_exit_1(run: Run, tmp_path: Path) -> None:

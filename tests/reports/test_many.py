@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,11 @@ def traced() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
-def written(engine: Engine, name: str, format: Format = Format.JSON) -> int:
+def written(engine: Engine, name: str, format: Format = Format.JSON, asked: Asked | None = None) -> int:
     """The whole report, by connections whose clock no test has set."""
     report, stream = reports()[name], Nowhere()
     with one_state(engine) as connection:
-        reading = Reading(connection, Asked())
+        reading = Reading(connection, asked or Asked())
         out: Any = stream
         write_report(matter_of(report, reading), report.answer(reading), Shape(format), out)
     return stream.written
@@ -110,11 +110,15 @@ class Grown:
     engine: Engine
     sent: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in NAMES})
     costs: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    # Of a period in which nothing was decided.
+    coverage: list[int] = field(default_factory=list)
 
     def measure(self) -> None:
         for name in NAMES:
             self.sent[name].append(len(statements(self.engine, lambda: written(self.engine, name))))  # noqa: B023
             self.costs[name].append(cost(self.engine, lambda: written(self.engine, name)))  # noqa: B023
+        lately = Asked(since=datetime.now(UTC))
+        self.coverage.append(cost(self.engine, lambda: written(self.engine, "coverage", asked=lately)))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -143,6 +147,11 @@ def test_a_report_of_many_rows_asks_as_often_and_costs_as_much_for_each(grown: G
     assert many == few or (name == "duties" and many - few <= 2 * 2 * MANY // TOGETHER)
     once, tenfold = grown.costs[name]
     assert tenfold < 15 * once
+
+
+def test_which_models_rules_match_costs_the_same_however_much_was_decided_about_them(grown: Grown) -> None:
+    few, many = grown.coverage
+    assert many < 2 * few
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, insert, select, text
 
-from reconciler.audit.database import Access, one_state, opened
+from bench.costs import cost
+from reconciler.audit.database import Access, make_engine, one_state, opened
+from reconciler.audit.holding.last_looks import last_looks
 from reconciler.audit.reporting import Answer, Asked, Reading
 from reconciler.audit.reports import reports
+from reconciler.audit.store import SqlAuditLog
+from reconciler.audit.tables import DaemonRow, DecisionRow, OutcomeRow
+from reconciler.cycle import Cycle, Times
 from reconciler.ports import Unavailable
 from tests.store.test_observations import Looking
 
@@ -83,3 +89,44 @@ def test_looks_that_fail_for_longer_than_a_gap_that_is_named_qualify_the_opinion
     monkeypatch.setattr(looking.registry, "look", fails)
     looking.cycles(8)
     assert [one for one in completeness(looking).qualifications if "was last looked at on" in one]
+
+
+def test_a_registry_where_nobody_looks_any_more_costs_the_same_however_much_came_since(looking: Looking) -> None:
+    """Its daemon ended; another registry's goes on. And what it moved after its last look is still told."""
+    log = SqlAuditLog(looking.engine, "test:1", looking.registry.uri)
+    looking.daemon = Cycle(looking.registry, log, times=Times(full_look=timedelta(0)), everything_is_due=True)
+    looking.cycle()
+    looking.registry.file("fraud", "1")
+    looking.cycle()
+    log.sign_off()
+    engine, costs = make_engine(looking.engine.url.render_as_string(hide_password=False), Access.READ), []
+    for many in (300, 6_000):
+        elsewhere(looking.engine, many)
+
+        def asked() -> None:
+            with one_state(engine) as connection:
+                found = last_looks(Reading(connection, Asked()))
+                assert (found.moved, len(found.as_of)) == (1, 1)
+
+        asked()
+        costs.append(cost(engine, asked))
+    engine.dispose()
+    assert costs[1] < 2 * costs[0]
+
+
+def elsewhere(engine: Engine, many: int) -> None:
+    """So many decisions at another registry, days later, each of which moved a version."""
+    with engine.begin() as connection:
+        [decision] = connection.execute(select(DecisionRow.__table__).limit(1)).mappings()
+        [daemon] = connection.execute(select(DaemonRow.__table__).limit(1)).mappings()
+        last = connection.scalar(select(func.max(DecisionRow.id))) or 0
+        at, place = decision["decided_at"] + timedelta(days=3), {"registry": "http://elsewhere"}
+        ids = [str(uuid.uuid4()) for _ in range(many)]
+        own = [{"id": last + number, "decision_id": id, "request_key": id} for number, id in enumerate(ids, 1)]
+        connection.execute(insert(DecisionRow), [{**decision, **place, "decided_at": at, **one} for one in own])
+        ended = {"outcome": "applied", "detail": "", "at": at}
+        connection.execute(insert(OutcomeRow), [{"decision_id": id, **ended} for id in ids])
+        if not connection.scalar(select(func.count()).where(DaemonRow.registry == place["registry"])):
+            connection.execute(insert(DaemonRow), {**daemon, **place, "name": "other:1", "last_cycle_at": at})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))

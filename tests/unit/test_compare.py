@@ -244,6 +244,8 @@ def test_what_it_means_that_nothing_holds_the_target_is_for_the_policy_to_say(
 ) -> None:
     check = f"{STRICTLY.replace('if_no_holder: fail', f'if_no_holder: {what}')}"
     assert found(check, against(0.5, NOBODY)) == expected
+    [one] = judged(check, against(0.5, NOBODY)).checks
+    assert one.sentence.startswith("compare auc: 0.5; nothing holds Production; required: 0")
     # A version without the metric is no better for it.
     assert found(check, against(None, NOBODY)) == ("failed", "metric_missing")
     with pytest.raises(PolicyError, match="if_no_holder"):

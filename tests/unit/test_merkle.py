@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pymerkle import InmemoryTree
 
-from reconciler.domain.proofs.merkle import Node, Span, Tree, consistency, inclusion, leaf_hash
+from reconciler.domain.proofs.merkle import Node, Span, Tree, above, consistency, inclusion, leaf_hash, with_parents
 from tests.verifier import VERIFIER, Differs
 
 # The leaves and the roots that Certificate Transparency's implementations test themselves with.
@@ -152,10 +152,31 @@ def test_a_shorter_log_extends_nothing_even_where_its_proof_is_empty(grown: Grow
     assert not _accepts_extension(5, 5, (grown.roots[5], grown.roots[6]), [])
 
 
-def test_a_proof_by_the_next_head_needs_thirty_rows_at_most_among_two_million_entries() -> None:
-    """A head follows within a cycle, which adds some hundred entries."""
+def test_the_proofs_of_a_decision_by_the_next_head_need_thirty_rows_at_most_among_two_million_entries() -> None:
+    """Its outcome and a head follow within a cycle, which adds some dozen entries. A policy may be far before it."""
     chance = random.Random(20261128)
     for _ in range(2_000):
-        leaf = chance.randrange(2_100_000)
-        size = leaf + chance.randrange(1, 300)
-        assert len({node for span in inclusion(leaf, size) for node in span.nodes()}) <= 30
+        decision = chance.randrange(1_000, 2_100_000)
+        outcome = decision + chance.randrange(1, 50)
+        size = outcome + chance.randrange(1, 50)
+        assert _rows({decision, outcome}, size) <= 30
+        assert _rows({chance.randrange(1_000), decision, outcome}, size) <= 50
+
+
+def _rows(leaves: set[int], size: int) -> int:
+    nodes = {node for leaf in leaves for span in inclusion(leaf, size) for node in span.nodes()}
+    return len(nodes - above(leaves, nodes))
+
+
+def test_what_is_above_an_entry_is_made_of_it_and_the_rest_of_its_proof(grown: Grown) -> None:
+    for leaves in ({0, 5, 6}, {7}, {1, 2, 30}):
+        size = max(leaves) + 3
+        nodes = {node for leaf in leaves for span in inclusion(leaf, size) for node in span.nodes()}
+        nodes |= set(Span(0, size).nodes())
+        made = above(leaves, nodes)
+        at_hand = {Node(0, leaf): grown.leaves[leaf] for leaf in leaves}
+        found = with_parents(made, {node: grown.hashes[node] for node in nodes - made} | at_hand)
+        assert {node: found[node] for node in nodes} == {node: grown.hashes[node] for node in nodes}
+        assert Span(0, size).hash(found) == grown.roots[size]
+        with pytest.raises(KeyError):
+            with_parents([Node(4, 0)], at_hand)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.cli.shown.columns import parts_of
 from reconciler.cli.shown.output import Format, Shape, row_writer
 
 CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
@@ -26,7 +27,7 @@ def written(format: Format, fields: list[str], rows: list[tuple[Any, ...]], *, a
     writer = row_writer(Shape(format), stream)
     writer.begin(fields)
     if at_once:
-        writer.write_values(iter(rows))
+        writer.write_parts(parts_of(rows))
     else:
         writer.write_all(dict(zip(fields, row, strict=True)) for row in rows)
     writer.end()

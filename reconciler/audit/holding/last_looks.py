@@ -3,32 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    text,
+    true,
+)
 
 from reconciler.audit.holding.looks import HELD
 from reconciler.audit.holding.tables import LookRow, ObservationRow, WatchedScopeRow
 from reconciler.audit.reporting import Reading, overlapping, shown
+from reconciler.audit.running.states import State
+from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.statements import Served
-from reconciler.audit.tables import DecisionRow, OutcomeRow
+from reconciler.audit.tables import DaemonRow, DecisionRow, OutcomeRow, UtcMillis
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import VerdictKind
 
 MOVED: Final = "moved_since_the_last_look"
+_PLACE: Final = ("registry", "workspace", "model", "version", "target")
+# A daemon that died had been seen at its last cycle; the one in which it died was not longer than this.
+_LONGEST_CYCLE: Final = timedelta(days=1)
+# Replicas get their numbers and their times in no common order.
+_OUT_OF_ORDER: Final = timedelta(minutes=5)
 
 
-def moved_since(reading: Reading) -> int:
-    """Decisions that moved a version in the period, and since whose act nobody has looked at that kind of target.
+@dataclass(frozen=True, slots=True)
+class LastLooks:
+    """As of when each registry was looked at last.
 
-    A registry that nobody has looked at has none: `never_looked` tells of it.
+    Args:
+        moved: decisions that moved a version in the period, and since whose act nobody has looked at that kind of
+            target. A registry that nobody has looked at has none: `never` tells of it.
+        never: the registries where not everything had been looked at before the period ended.
     """
-    older = _older(reading)
-    if older is None:
-        return 0
+
+    moved: int
+    never: list[Served]
+    as_of: Mapping[Served, datetime | None]
+
+    def told(self) -> list[str]:
+        """Parts of an opinion, which must not sound complete."""
+        if self.never:
+            return ["not everything that holds a target was looked at yet"]
+        are = "is" if self.moved == 1 else "are"
+        return [f"{counted(self.moved, 'decision')} since the last look {are} not in it"] if self.moved else []
+
+    def doubts(self, reading: Reading) -> Iterator[str]:
+        for served in reading.registries:
+            where = f" at {shown(served)}" if len(reading.registries) > 1 else ""
+            as_of = self.as_of.get(served)
+            if served in self.never:
+                yield f"not everything that holds a target{where} had been looked at when the period ended"
+            elif as_of is not None and reading.until - as_of > reading.asked.longer_than:
+                yield f"what holds a target{where} was last looked at on {iso(as_of)}: what came since is not in it"
+        if self.moved:
+            versions, many = "a version" if self.moved == 1 else "versions", counted(self.moved, "decision")
+            yield f"{many} moved {versions} since the last look, and will be in it after the next one"
+
+
+def last_looks(reading: Reading) -> LastLooks:
+    looks = _looks(reading)
+    as_of = {served: looks[served] for served in reading.registries if served in looks}
+    moved = sum(_moved_since(reading, served, moment) for served, moment in as_of.items())
+    return LastLooks(moved, [served for served in reading.registries if not _was_looked_at(reading, served)], as_of)
+
+
+def _looks(reading: Reading) -> dict[Served, datetime | None]:
+    """As of when all kinds that are looked at were seen. A policy may govern one kind only."""
+    rows = reading.connection.execute(select(LookRow.__table__))
+    return {
+        Served(row.registry, row.workspace): min(filter(None, (row.stages_as_of, row.aliases_as_of)), default=None)
+        for row in rows
+    }
+
+
+def _moved_since(reading: Reading, served: Served, as_of: datetime | None) -> int:
     decision, outcome, look, seen = DecisionRow, OutcomeRow, LookRow, ObservationRow
     looked = case((decision.target.like("@%"), look.aliases_as_of), else_=look.stages_as_of)
     at_its_place = (getattr(seen, name) == getattr(decision, name) for name in _PLACE)
@@ -41,7 +105,8 @@ def moved_since(reading: Reading) -> int:
         .where(
             *reading.among(decision.__table__),
             *overlapping(reading, outcome.at, null()),
-            outcome.id > older,
+            served.among(decision),
+            _between(reading.connection, as_of, _last_active(reading.connection, served)),
             decision.acts,
             decision.verdict == str(VerdictKind.APPROVE),
             outcome.outcome == str(OutcomeKind.APPLIED),
@@ -52,61 +117,45 @@ def moved_since(reading: Reading) -> int:
     return reading.connection.scalar(query) or 0
 
 
-_PLACE: Final = ("registry", "workspace", "model", "version", "target")
-
-
-def _older(reading: Reading) -> int | None:
-    """An outcome before which every look has seen everything: of a long history only the end is read. None: no look."""
-    looks = _looks(reading)
-    moments = [_as_of(looks[served]) for served in reading.registries if served in looks]
-    if not moments:
-        return None
-    if None in moments:
-        return 0
-    row = OutcomeRow
-    first = min(moment for moment in moments if moment is not None)
-    before = select(row.id).where(row.at <= first).order_by(row.id.desc()).limit(1)
-    return reading.connection.scalar(before) or 0
-
-
-def _looks(reading: Reading) -> Mapping[Served, Any]:
-    rows = reading.connection.execute(select(LookRow.__table__))
-    return {Served(row.registry, row.workspace): row for row in rows}
-
-
-def _as_of(look: Any) -> datetime | None:
-    """As of when all kinds that are looked at were seen. A policy may govern one kind only."""
-    return min((moment for moment in (look.stages_as_of, look.aliases_as_of) if moment is not None), default=None)
-
-
-def never_looked(reading: Reading) -> list[Served]:
-    """The registries where not everything had been looked at before the period ended."""
-    return [served for served in reading.registries if not _was_looked_at(reading, served)]
-
-
 def _was_looked_at(reading: Reading, served: Served) -> bool:
     row = WatchedScopeRow
     whole: ColumnElement[bool] = exists().where(served.among(row), row.since < reading.until)
     return bool(reading.connection.scalar(select(whole)))
 
 
-def told(moved: int, never: list[Served]) -> list[str]:
-    """The same as parts of an opinion, which must not sound complete."""
-    if never:
-        return ["not everything that holds a target was looked at yet"]
-    are = "is" if moved == 1 else "are"
-    return [f"{counted(moved, 'decision')} since the last look {are} not in it"] if moved else []
+# --- of a long history only a part is read -------------------------------------------------------------------
 
 
-def doubts(reading: Reading, moved: int, never: list[Served]) -> Iterator[str]:
-    several, looks = len(reading.registries) > 1, _looks(reading)
-    for served in reading.registries:
-        where = f" at {shown(served)}" if several else ""
-        as_of = _as_of(looks[served]) if served in looks else None
-        if served in never:
-            yield f"not everything that holds a target{where} had been looked at when the period ended"
-        elif as_of is not None and reading.until - as_of > reading.asked.longer_than:
-            yield f"what holds a target{where} was last looked at on {iso(as_of)}: what came since is not in it"
-    if moved:
-        versions = "a version" if moved == 1 else "versions"
-        yield f"{counted(moved, 'decision')} moved {versions} since the last look, and will be in it after the next one"
+def _between(connection: Connection, since: datetime | None, until: datetime | None) -> ColumnElement[bool]:
+    """Outcomes of about that time, by their numbers, which no index of times is needed for."""
+    row = OutcomeRow
+    begun = true() if since is None else row.id > _outcome_at(connection, since - _OUT_OF_ORDER)
+    return begun if until is None else and_(begun, row.id <= _outcome_at(connection, until + _OUT_OF_ORDER))
+
+
+_SEARCH: Final = text("""
+    WITH RECURSIVE halves (found, step) AS (
+        SELECT CAST(0 AS BIGINT), CAST(1099511627776 AS BIGINT)
+        UNION ALL
+        SELECT found + CASE WHEN coalesce(
+            (SELECT at FROM outcomes WHERE id <= found + step ORDER BY id DESC LIMIT 1) <= :moment, true
+        ) THEN step ELSE 0 END, step / 2 FROM halves WHERE step > 0
+    ) SELECT max(found) FROM halves
+""").bindparams(bindparam("moment", type_=UtcMillis))
+
+
+def _outcome_at(connection: Connection, moment: datetime) -> int:
+    """A number that outcomes until that moment do not exceed, and later ones do: found by halving, in forty steps."""
+    return int(connection.scalar(_SEARCH, {"moment": moment}) or 0)
+
+
+def _last_active(connection: Connection, served: Served) -> datetime | None:
+    """After this no daemon of a registry recorded anything; None where that cannot be told, or one may be running."""
+    row, daemon = RunningStateRow, DaemonRow
+    last = select(func.max(row.id)).where(served.among(row)).group_by(row.daemon)
+    same = and_(daemon.name == row.daemon, served.among(daemon))
+    both = row.__table__.outerjoin(daemon.__table__, same)
+    query: Any = select(row.state, row.at, daemon.last_cycle_at).select_from(both).where(row.id.in_(last))
+    # The row of a daemon that works for another registry by now is not there: nothing tells when it died here.
+    seen = [found.at if found.state == State.ENDED else found.last_cycle_at for found in connection.execute(query)]
+    return max(seen) + _LONGEST_CYCLE if seen and None not in seen else None

@@ -9,7 +9,6 @@ Some hundred rows are taken column by column, so that what a column may hold is 
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from sqlalchemy import Column, Connection, Integer, Row
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit.cells import Real, Truth
+from reconciler.audit.database import texts_only
 from reconciler.audit.evidence.storing import digests_at_once
 from reconciler.audit.log.appending import ENTRIES, REST_ON_EVIDENCE
 from reconciler.audit.log.canonical import FORMAT, Damaged, bytes_of
@@ -57,7 +57,7 @@ def agreeing(connection: Connection, leaves: Sequence[Row[Any]]) -> set[int]:
 def _hashes(connection: Connection, row: type[Base], keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """The hash of the entry of each row that is plain, by its key."""
     driver: Any = connection.dialect.loaded_dbapi
-    with _texts_as_texts(connection):
+    with texts_only(connection):
         for some in chunks(keys):
             try:
                 yield from list(_contents(connection, row, some))
@@ -67,20 +67,6 @@ def _hashes(connection: Connection, row: type[Base], keys: Collection[str]) -> I
             except DBAPIError:
                 if connection.dialect.name != "sqlite":
                     raise
-
-
-@contextlib.contextmanager
-def _texts_as_texts(connection: Connection) -> Iterator[None]:
-    """At the speed of SQLite's driver, which calls no function of ours for each."""
-    driver: Any = connection.connection.dbapi_connection
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    before, driver.text_factory = driver.text_factory, str
-    try:
-        yield
-    finally:
-        driver.text_factory = before
 
 
 # --- rows ----------------------------------------------------------------------------------------------------

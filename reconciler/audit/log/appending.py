@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, literal_column, or_, select, union_all, update
 
 from reconciler.audit.decisions.judgement_tables import ConfirmationRow, EarlierOutcomeRow, LateEffectRow
 from reconciler.audit.evidence.storing import Salted, salted
@@ -40,7 +40,7 @@ from reconciler.audit.tables import (
     PolicyVersionRow,
 )
 from reconciler.domain.decision import Leaf
-from reconciler.domain.proofs.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.domain.proofs.merkle import Node, Span, Tree, above, leaf_hash, peaks, with_parents
 from reconciler.ports.errors import SchemaMismatch
 
 # Between two statements of a transaction that holds the log's lock.
@@ -264,15 +264,28 @@ def stored_peaks(connection: Connection, size: int) -> dict[Node, bytes]:
 
 def hashes_of(connection: Connection, nodes: Collection[Node]) -> dict[Node, bytes]:
     """The stored hashes of these nodes, those of leaves among them; one that is gone is missing."""
-    leaves = {node.position: node for node in nodes if node.level == 0}
-    row = LogNodeRow
-    named = [and_(row.level == node.level, row.position == node.position) for node in nodes if node.level]
-    hashes: dict[Node, bytes] = {}
+    node, leaf = LogNodeRow, LogLeafRow
+    named = [and_(node.level == one.level, node.position == one.position) for one in nodes if one.level]
+    leaves = [one.position for one in nodes if not one.level]
+    asked: list[Any] = []
     if named:
-        found = connection.execute(select(row.level, row.position, row.hash).where(or_(*named)))
-        hashes = {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}
+        asked.append(select(node.level, node.position, node.hash).where(or_(*named)))
     if leaves:
-        leaf = LogLeafRow
-        stored = connection.execute(select(leaf.leaf, leaf.hash).where(leaf.leaf.in_(leaves)))
-        hashes |= {leaves[number]: bytes_of(hash_) for number, hash_ in stored}
-    return hashes
+        asked.append(select(literal_column("0"), leaf.leaf, leaf.hash).where(leaf.leaf.in_(leaves)))
+    found = connection.execute(union_all(*asked)) if asked else ()
+    return {Node(level, position): bytes_of(hash_) for level, position, hash_ in found}
+
+
+def proving(connection: Connection, leaves: Mapping[int, bytes], spans: Iterable[Span]) -> dict[Node, bytes]:
+    """The hashes of the nodes of these spans. One statement reads them, and nothing that entries at hand make.
+
+    Args:
+        leaves: the hashes of the entries, whose proofs are among the spans, by their numbers.
+
+    Raises:
+        KeyError: one is gone.
+    """
+    nodes = {node for span in spans for node in span.nodes()}
+    made = above(leaves, nodes)
+    at_hand = {Node(0, leaf): hash_ for leaf, hash_ in leaves.items()}
+    return with_parents(made, hashes_of(connection, nodes - made) | at_hand)

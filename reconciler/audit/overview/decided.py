@@ -12,8 +12,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, String, case, desc, func, literal, select, type_coerce
 
 from reconciler.audit.reader import REGISTER
-from reconciler.audit.reporting import Reading, columns_of, typed
+from reconciler.audit.reporting import Reading, columns_of
 from reconciler.audit.reports.decisions import Decided
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow
 from reconciler.audit.views import TIMES
 from reconciler.domain.decision import conditional

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import and_, case, desc, func, or_, select
 
-from reconciler.audit.reporting import Reading, touching, typed
+from reconciler.audit.reporting import Reading, touching
 from reconciler.audit.reports.completeness import EXCEPTION, Tenure, counted_as, tenures
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES, OfTenure
 

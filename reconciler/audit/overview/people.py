@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Select, desc, func, select
 
-from reconciler.audit.reporting import Reading, typed
+from reconciler.audit.reporting import Reading
 from reconciler.audit.requests.resolution_tables import ResolutionRow
+from reconciler.audit.streaming import typed
 
 
 @dataclass(frozen=True, slots=True)

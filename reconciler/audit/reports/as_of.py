@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, literal, or_, select
 
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, shown, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, shown
 from reconciler.audit.running.control import first_state
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import GAPS, TENURES, OfTenure
 from reconciler.domain.text import counted

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import case, func, select
 
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching
 from reconciler.audit.running.control import controls, doubts
+from reconciler.audit.streaming import typed
 from reconciler.audit.views import BYPASSES, TENURES, OfTenure
 from reconciler.domain.text import counted
 

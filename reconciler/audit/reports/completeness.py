@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, true
 
-from reconciler.audit.holding import last_looks
+from reconciler.audit.holding.last_looks import MOVED, LastLooks, last_looks
 from reconciler.audit.holding.tables import WatchedScopeRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, touching
 from reconciler.audit.running.control import Control, controls, doubts, observed
-from reconciler.audit.statements import Served
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionRow
 from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.holding.causes import Cause
@@ -133,7 +133,7 @@ def _watched(reading: Reading) -> Iterator[Watched]:
     return typed(Watched, reading.rows(query))
 
 
-def _counts(reading: Reading) -> dict[str, Any]:
+def _counts(reading: Reading, looks: LastLooks) -> dict[str, Any]:
     kind = counted_as().label("kind")
     causes = dict.fromkeys(map(str, COUNTED), 0)
     causes |= reading.counted(select(kind, func.count()).where(*touching(reading, TENURES)).group_by(kind))
@@ -142,20 +142,19 @@ def _counts(reading: Reading) -> dict[str, Any]:
         "tenures": sum(causes.values()),
         "by_cause": causes,
         "accepted_exceptions": reading.connection.scalar(accepted.where(TENURES.c.accepted_at.is_not(None))) or 0,
-        last_looks.MOVED: last_looks.moved_since(reading),
+        MOVED: looks.moved,
         "perhaps": reading.connection.scalar(
             select(func.count()).where(*touching(reading, TENURES), _touches(reading) == "perhaps")
         ),
     }
 
 
-def _opinion(counts: Mapping[str, Any], found: list[Control], never: list[Served]) -> str:
+def _opinion(counts: Mapping[str, Any], found: list[Control], looks: LastLooks) -> str:
     causes = counts["by_cause"]
     told = [f"{causes[name]} {COUNTED[name][causes[name] != 1]}" for name in _TOLD if causes[name] or name == EXCEPTION]
     if counts["accepted_exceptions"]:
         told[-1] += f" ({counts['accepted_exceptions']} acknowledged)"
-    unseen = last_looks.told(counts[last_looks.MOVED], never)
-    return "; ".join([f"{counted(counts['tenures'], 'tenure')}: {', '.join(told)}", *unseen, observed(found)])
+    return "; ".join([f"{counted(counts['tenures'], 'tenure')}: {', '.join(told)}", *looks.told(), observed(found)])
 
 
 def _qualifications(counts: Mapping[str, Any]) -> Iterator[str]:
@@ -171,18 +170,18 @@ def _qualifications(counts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _answer(reading: Reading) -> Answer:
-    counts, found, never = _counts(reading), controls(reading), last_looks.never_looked(reading)
-    unseen = last_looks.doubts(reading, counts[last_looks.MOVED], never)
+    looks, found = last_looks(reading), controls(reading)
+    counts = _counts(reading, looks)
     columns = ("tenure_id", "model", "version", "target", "counted_as", "first_seen_with")
     return Answer(
-        _opinion(counts, found, never),
+        _opinion(counts, found, looks),
         counts,
         [
             Section("tenures", Tenure, columns, typed(Tenure, reading.rows(tenures(reading)))),
             Section("control", Control, ("registry", "percent", "gaps", "longest_gap_seconds"), found),
             Section("watched", Watched, ("since", "scope"), _watched(reading)),
         ],
-        [*doubts(reading, found), *unseen, *_qualifications(counts)],
+        [*doubts(reading, found), *looks.doubts(reading), *_qualifications(counts)],
     )
 
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import case, func, select, union
+from sqlalchemy import ColumnElement, Select, case, exists, func, literal, select, union
 
 from reconciler.audit.holding.tables import ObservationRow
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of
 from reconciler.audit.reports.policies import policy_of
 from reconciler.audit.requests.abstention_tables import AbstentionRow
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow, OpenRequestRow
 from reconciler.audit.views import POLICY_PERIODS, WAITING
 from reconciler.domain.codes import ReasonCode
@@ -83,15 +84,36 @@ def _policies(reading: Reading) -> Iterator[tuple[Served, str, Policy]]:
             yield served, digest, policy
 
 
-def _models(reading: Reading, served: Served, *, asked_for: bool) -> Mapping[str, Set[str]]:
-    """Every model of a registry that anything on record is about, with the targets; or those that are asked for."""
-    rows: Sequence[Any] = (DecisionRow, ObservationRow, AbstentionRow, ResolutionRow)
-    among = {row: reading.among(row.__table__) if asked_for else [] for row in rows}
-    queries = (select(row.model, row.target).where(served.among(row), *among[row]) for row in rows)
+def _models(
+    reading: Reading, served: Served, rules: Sequence[PolicyRule], *, asked_for: bool
+) -> Mapping[str, Set[str]]:
+    """Every model of a registry that anything on record is about, or those that are asked for.
+
+    With the targets, where a rule for prompts asks for them. Without, it costs what there are models, however long
+    history is.
+    """
+    with_targets = any(rule.kind != "model" for rule in rules)
+    queries, rows = [], list[Any]([DecisionRow, ObservationRow, AbstentionRow, ResolutionRow])
+    for row in rows:
+        here = [served.among(row), *(reading.among(row.__table__) if asked_for else [])]
+        is_found_by_model = row is not AbstentionRow and not with_targets
+        queries.append(_each_model(row, here) if is_found_by_model else select(row.model, row.target).where(*here))
     targets: dict[str, set[str]] = defaultdict(set)
-    for row in reading.rows(union(*queries).order_by("model")):
-        targets[row.model].add(row.target)
+    for found in reading.rows(union(*queries).order_by("model")):
+        targets[found.model].add(found.target)
     return targets
+
+
+def _each_model(row: Any, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """The models of a table that has an index of them: each is looked for behind the one before."""
+    table = row.__table__
+    other = table.alias()
+    names: Any = select(func.min(other.c.model).label("model")).cte(f"models_of_{table.name}", recursive=True)
+    behind = table.alias()
+    following = select(func.min(behind.c.model)).where(behind.c.model > names.c.model).scalar_subquery()
+    names = names.union_all(select(following).where(names.c.model.is_not(None)))
+    is_here = exists().where(table.c.model == names.c.model, *conditions)
+    return select(names.c.model, literal("").label("target")).where(is_here)
 
 
 def _rules(reading: Reading, policy: Policy) -> list[PolicyRule]:
@@ -144,8 +166,8 @@ def _judged(reading: Reading) -> tuple[list[Ungoverned], list[Rule]]:
     refused = defaultdict(int, _refused(reading))
     for served, digest, policy in _policies(reading):
         place, among = (served.registry, served.workspace), _rules(reading, policy)
-        matched, without = _matched(among, _models(reading, served, asked_for=True))
-        busy = _matched(among, _models(reading, served, asked_for=False))[0] if _narrowed(reading) else matched
+        matched, without = _matched(among, _models(reading, served, among, asked_for=True))
+        busy = _matched(among, _models(reading, served, among, asked_for=False))[0] if _narrowed(reading) else matched
         decisions = _decisions(reading, served)
         ungoverned += [Ungoverned(*place, model, refused[(*place, model)]) for model in without]
         rules += [

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import case, desc, func, select
 
 from reconciler.audit.reader import REGISTER
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionCheckRow, DecisionRow
 from reconciler.domain.decision import OutcomeKind, conditional
 from reconciler.domain.text import counted
@@ -137,7 +138,9 @@ def _failed_checks(reading: Reading) -> Iterator[FailedCheck]:
     query: Any = (
         select(*columns, many)
         .select_from(check.__table__.join(row.__table__, row.decision_id == check.decision_id))
-        .where(check.result == "failed", check.role.is_(None), *reading.about(row.__table__, "decided_at"))
+        # Of what was approved nothing that decides has failed, so none of its checks need be read.
+        .where(row.verdict != VerdictKind.APPROVE, *reading.about(row.__table__, "decided_at"))
+        .where(check.result == "failed", check.role.is_(None))
         .group_by(check.rule, check.check_name, check.code)
     )
     return typed(FailedCheck, reading.rows(query.order_by(desc(many), check.rule, check.check_name, check.code)))

@@ -19,9 +19,9 @@ from reconciler.audit.reporting import (
     overlapping,
     shown,
     touching,
-    typed,
 )
 from reconciler.audit.statements import Served
+from reconciler.audit.streaming import typed
 from reconciler.audit.views import TENURES, OfTenure
 from reconciler.domain.text import counted
 from reconciler.domain.times import iso

@@ -11,9 +11,10 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, overlapping, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, overlapping
 from reconciler.audit.running.control import Control, Gap, controls, doubts, gaps_of, observed
 from reconciler.audit.running.pauses import PAUSE
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import PauseEventRow
 from reconciler.audit.views import RUNNING, TIMES
 from reconciler.domain.text import counted

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
-from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, overlapping, typed
+from reconciler.audit.reporting import Answer, Reading, Report, Section, columns_of, overlapping
+from reconciler.audit.streaming import typed
 from reconciler.audit.tables import DecisionRow, PolicyVersionRow
 from reconciler.audit.views import POLICY_PERIODS
 from reconciler.domain.policy import Policy

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from reconciler.cli.exits import say
-from reconciler.cli.shown.columns import json_rows
-from reconciler.domain.text import TEXT_LIMIT, visible
+from reconciler.cli.shown.columns import Part, csv_rows, json_rows, rows_of
+from reconciler.domain.text import visible
 
 # Spreadsheets run a cell that begins with one of these, even after blanks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -54,6 +54,16 @@ def write_rows(
     writer.end()
 
 
+def write_parts(
+    parts: Iterable[Part], shape: Shape, fields: Sequence[str], columns: Sequence[str], stream: TextIO
+) -> None:
+    """As `write_rows` for machines, of rows by column."""
+    writer = row_writer(shape, stream)
+    writer.begin(fields, columns)
+    writer.write_parts(parts)
+    writer.end()
+
+
 def write_json(data: Any, stream: TextIO) -> None:
     stream.write(json.dumps(data, indent=2, ensure_ascii=True) + "\n")
 
@@ -86,10 +96,11 @@ class RowWriter:
         for row in rows:
             self.write(row)
 
-    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows as values in the order of the fields."""
-        for values in rows:
-            self.write(dict(zip(self._fields, values, strict=True)))
+    def write_parts(self, parts: Iterable[Part]) -> None:
+        """Rows by column, in the order of the fields."""
+        for part in parts:
+            for values in rows_of(part):
+                self.write(dict(zip(self._fields, values, strict=True)))
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """Becomes fields of an object of JSON; nothing else has room for them."""
@@ -137,9 +148,10 @@ class _Json(RowWriter):
         self._stream.write(f"{self._between}{self._indent}{json.dumps(row, ensure_ascii=True)}")
         self._between = ",\n"
 
-    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
-        for row in json_rows(self._fields, rows):
-            self._stream.write(f"{self._between}{self._indent}{row}")
+    def write_parts(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            rows = f",\n{self._indent}".join(json_rows(self._fields, part))
+            self._stream.write(f"{self._between}{self._indent}{rows}")
             self._between = ",\n"
 
     def facts(self, facts: Mapping[str, Any]) -> None:
@@ -170,8 +182,9 @@ class _JsonLines(RowWriter):
     def write(self, row: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps(row, ensure_ascii=True) + "\n")
 
-    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
-        self._stream.writelines(f"{row}\n" for row in json_rows(self._fields, rows))
+    def write_parts(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            self._stream.write("\n".join([*json_rows(self._fields, part), ""]))
 
 
 class _Csv(RowWriter):
@@ -184,8 +197,9 @@ class _Csv(RowWriter):
     def write(self, row: Mapping[str, Any]) -> None:
         self._csv.writerow([csv_cell(row.get(column)) for column in self._fields])
 
-    def write_values(self, rows: Iterable[Sequence[Any]]) -> None:
-        self._csv.writerows(map(_csv_value, row) for row in rows)
+    def write_parts(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            self._csv.writerows(csv_rows(part, csv_cell))
 
 
 class _Plain(RowWriter):
@@ -207,14 +221,6 @@ class _Plain(RowWriter):
 
         write_plain(self._texts, self._stream)
         self._texts = []
-
-
-def _csv_value(value: Any) -> Any:
-    """As `csv_cell`, which most of a million cells need not be asked for: they are plain words."""
-    if value is None:
-        return ""
-    plain = type(value) is str and value[:1].isalnum() and value.isascii() and value.isprintable()
-    return value if plain and len(value) <= TEXT_LIMIT else csv_cell(value)
 
 
 def csv_cell(value: Any) -> str:

@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from reconciler.cli.shown.columns import by_columns
+from reconciler.cli.shown.columns import Part, for_machines, parts_of, rows_of
 from reconciler.cli.shown.decision_lines import decisions_text
 from reconciler.cli.shown.output import Format, Shape, row_writer
 from reconciler.cli.shown.tables import write_record, write_table
@@ -25,8 +25,6 @@ _WIDTH: Final = 80
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 # The widths of a table's columns are those of so many rows.
 _OF_A_TABLE: Final = 200
-# Of a million cells nearly all.
-_PLAIN: Final = frozenset({str, int, bool, float, type(None)})
 # Kinds of rows that people read in another form than a table.
 _AS_LINES: Final[Mapping[str, Callable[[list[dict[str, Any]]], str]]] = {
     "Decided": lambda rows: decisions_text(rows, _WIDTH)
@@ -47,7 +45,7 @@ def write_report(matter: Matter, answer: Answer, shape: Shape, stream: TextIO) -
     for section in answer.sections if is_whole else answer.sections[:1]:
         named = {"section": section.name} if shape.format is Format.JSONL else {}
         writer.begin((*named, *section.fields), section.columns, section.name)
-        writer.write_values((*named.values(), *row) for row in _values(section, section.rows))
+        writer.write_parts(_named(named.values(), _parts(section, section.rows)))
     writer.end()
 
 
@@ -55,7 +53,7 @@ def write_section(section: Section, rows: Iterable[Any], stream: TextIO) -> None
     """As CSV, these rows of a section."""
     writer = row_writer(Shape(Format.CSV), stream)
     writer.begin(section.fields)
-    writer.write_values(_values(section, rows))
+    writer.write_parts(_parts(section, rows))
     writer.end()
 
 
@@ -65,30 +63,19 @@ def _above(matter: Matter, answer: Answer) -> dict[str, Any]:
     return _plain(matter) | told | more
 
 
-def _values(section: Section, rows: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    from reconciler.audit.reporting import Typed
-
-    in_order = rows.cells() if isinstance(rows, Typed) else map(attrgetter(*section.fields), rows)
-    return by_columns(in_order, _cells)
+def _named(names: Iterable[str], parts: Iterable[Part]) -> Iterator[Part]:
+    """With columns before the others whose cells are all the same."""
+    return ([*([name] * len(part[0]) for name in names), *part] for part in parts)
 
 
-def _cells(column: Sequence[Any]) -> Iterable[Any]:
-    return column if _PLAIN.issuperset(map(type, column)) else map(_cell, column)
+def _parts(section: Section, rows: Iterable[Any]) -> Iterator[Part]:
+    from reconciler.audit.streaming import Typed
+
+    return rows.by_column() if isinstance(rows, Typed) else parts_of(map(attrgetter(*section.fields), rows))
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    return {field.name: _cell(getattr(value, field.name)) for field in fields(value)}
-
-
-def _cell(value: Any) -> Any:
-    if value.__class__ in _PLAIN:
-        return value
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, bytes):
-        # What SQLite keeps as text, and is none.
-        return visible(value.decode("utf-8", "replace"))
-    return list(value) if isinstance(value, tuple) else value
+    return {field.name: for_machines(getattr(value, field.name)) for field in fields(value)}
 
 
 # --- for people ----------------------------------------------------------------------------------------------
@@ -157,7 +144,8 @@ def _short(what: str | None) -> str | None:
 
 
 def _write_section(section: Section, stream: TextIO) -> None:
-    rows = (dict(zip(section.fields, values, strict=True)) for values in _values(section, section.rows))
+    values = chain.from_iterable(map(rows_of, _parts(section, section.rows)))
+    rows = (dict(zip(section.fields, row, strict=True)) for row in values)
     title = f"\n{section.name.replace('_', ' ')}\n"
     for part in iter(lambda: list(islice(rows, _OF_A_TABLE)), []):
         stream.write(title)

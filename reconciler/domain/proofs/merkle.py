@@ -7,7 +7,7 @@ the roots of the perfect subtrees that it is made of, by their levels, at most o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 
@@ -28,6 +28,26 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def peaks(size: int) -> list[Node]:
     """The nodes that a tree of `size` leaves is made of, the lowest first."""
     return [Node(level, (size >> level) - 1) for level in range(size.bit_length()) if size >> level & 1]
+
+
+def above(leaves: Collection[int], nodes: Iterable[Node]) -> set[Node]:
+    """Those of the nodes that a leaf is below: they are made of its hash and the other nodes of its proof."""
+    return {node for node in nodes if any(leaf >> node.level == node.position for leaf in leaves)}
+
+
+def with_parents(nodes: Iterable[Node], hashes: Mapping[Node, bytes]) -> dict[Node, bytes]:
+    """With the hashes of these nodes, made of those below them. Raises KeyError where one of them is missing."""
+    known = dict(hashes)
+
+    def hash_of(node: Node) -> bytes:
+        if node not in known and node.level:
+            left, right = (Node(node.level - 1, 2 * node.position + side) for side in (0, 1))
+            known[node] = node_hash(hash_of(left), hash_of(right))
+        return known[node]
+
+    for node in nodes:
+        hash_of(node)
+    return known
 
 
 class Span(NamedTuple):
