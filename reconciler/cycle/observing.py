@@ -57,7 +57,7 @@ class Observing:
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
         self._recognising = Recognising(registry)
-        self._appearing = Appearing(record)
+        self._appearing = Appearing(registry, record)
         self._straying = Straying(registry, record, tell)
         self._fence: int | None = None
         self._holders = Holders()
@@ -146,10 +146,10 @@ class Observing:
         for some in batches(list(self._around(scope, moved)), _READ_TOGETHER):
             try:
                 look = self._registry.look_at(some)
+                shown = Look(look.versions, look.models)
+                if not self._keep(watch, changes_in(shown, self._holders, scope.looked_at), scope):
+                    return
             except RegistryError:
-                return
-            shown = Look(look.versions, look.models)
-            if not self._keep(watch, changes_in(shown, self._holders, scope.looked_at), scope):
                 return
 
     def _around(self, scope: Scope, moved: Iterable[Request]) -> dict[Place, None]:

@@ -238,7 +238,8 @@ def seen_version(row: Row) -> SeenVersion:
     model, version = place_of(row)
     stage = str(row.get("current_stage") or "None")
     is_prompt = shows_prompt(row) and not has_files(row)
-    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)), is_prompt)
+    tags = tuple(_request_tags(row))
+    return SeenVersion(model, version, stage, created_at(row), tags, is_prompt, changed_at(row) or None)
 
 
 def _request_tags(row: Row) -> Iterator[str]:

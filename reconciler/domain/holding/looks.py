@@ -36,6 +36,7 @@ class SeenVersion:
     """A version and its stage. `created`: milliseconds since 1970 by the registry's clock; None: not shown.
 
     `request_tags`: the keys of its tags that begin as those of requests do. `is_prompt`: it is a version of a prompt.
+    `changed`: as `created`, when it got its stage, or its model its name, or something else of it changed.
     """
 
     model: str
@@ -44,6 +45,7 @@ class SeenVersion:
     created: int | None = None
     request_tags: tuple[str, ...] = ()
     is_prompt: bool = False
+    changed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
