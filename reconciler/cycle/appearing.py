@@ -95,7 +95,10 @@ def _shows(look: Look, place: Place) -> bool:
     return any(one.model == place.model for one in look.models)
 
 
-def last_seen(watch: Watch, tenure: Tenure) -> datetime:
-    """The last look at everything, which it was in: others show what changed, and this one was refused."""
-    as_of = watch.as_of.everything
+def last_seen(watch: Watch, tenure: Tenure, kind: Kind | None = None) -> datetime:
+    """The last look at everything, which it was in: others show what changed, and this one was refused.
+
+    `kind`: of what rounds show, of which the last one did not show it, and the one before did.
+    """
+    as_of = watch.as_of.everything if kind is None else watch.as_of.kinds.get(kind)
     return tenure.since if as_of is None else max(tenure.since, min(as_of, watch.now))

@@ -23,6 +23,7 @@ from reconciler.domain.holding.tenures import (
     Holders,
     changes_in,
     missing_from,
+    overlooked_in,
     ungoverned,
     vanished_aliases,
 )
@@ -208,9 +209,11 @@ class Observing:
         """Which models were shown, and which tenures cannot be read any more."""
         changed = [*hidden_in(self._read, self._holders), *seen_again([look, self._read], self._holders)]
         seen = {one.id: None if one.hidden else last_seen(watch, one) for one in changed}
+        missed = overlooked_in(look, self._holders)
+        seen |= {one.id: last_seen(watch, one, Kind.of(one.place.target)) for one in missed}
         if seen and self._record.hide(watch.fence, seen) is None:
             return self._lost_lease()
-        for one in changed:
+        for one in [*changed, *missed]:
             self._holders.add(replace(one, last_seen=seen[one.id]))
         return self._appearing.keep(watch, look) or self._lost_lease()
 

@@ -70,7 +70,7 @@ class Looking:
         if all_versions is not None:
             rounds.append(Round(Kind.STAGES, all_versions.keys))
         if all_models is not None:
-            rounds.append(Round(Kind.ALIASES, all_models.keys))
+            rounds.append(Round(Kind.ALIASES, all_models.keys, in_one_look=all_models.in_one_look))
             as_of[Kind.ALIASES] = timedelta(seconds=all_models.seconds)
         # What changed was read first: where a round shows something else, that is newer.
         latest = {place_of(row): row for row in [*changed, *rows]}

@@ -23,10 +23,11 @@ Ask = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A round that was read to its end: what it showed, and for how many seconds it went on."""
+    """A round that was read to its end: what it showed, for how many seconds it went on, and whether at one go."""
 
     keys: frozenset[tuple[str, str]]
     seconds: float
+    in_one_look: bool
 
 
 class Rotation:
@@ -68,6 +69,7 @@ class Rotation:
         if tuple(filters) != self._filters:
             self._filters = tuple(filters)
             self.begin_anew()
+        in_one_look = self._started is None
         if self._started is None:
             self._started, self._left = self._clock(), list(filters)
         rows: list[Row] = []
@@ -76,7 +78,7 @@ class Rotation:
             self._keys |= {self._key_of(row) for row in page}
             if self._left and not may_go_on():
                 return rows, None
-        finished = Finished(frozenset(self._keys), self._clock() - self._started)
+        finished = Finished(frozenset(self._keys), self._clock() - self._started, in_one_look)
         self.begin_anew()
         return rows, finished
 

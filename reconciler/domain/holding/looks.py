@@ -68,11 +68,13 @@ class Round:
     """A complete round over a list: whatever is not in it was not shown.
 
     `shown`: (model, version), or (model, "") for all of a model. `only_in`: the models that it was about; None: all.
+    `in_one_look`: otherwise a model may meanwhile have got a name that was passed already.
     """
 
     kind: Kind
     shown: frozenset[tuple[str, str]]
     only_in: frozenset[str] | None = None
+    in_one_look: bool = True
 
     def lacks(self, place: Place) -> bool:
         if Kind.of(place.target) is not self.kind or (self.only_in is not None and place.model not in self.only_in):
