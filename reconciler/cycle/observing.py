@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from reconciler.cycle.appearing import Appearing, hidden_in, last_seen, seen_again
@@ -133,8 +133,12 @@ class Observing:
         if wanted.everything and look.everything is not None:
             self._drifting.begin(self._holders)
         # Nothing is known as of any time before everything has been looked at once.
-        as_of = AsOf() if self._watched is None else as_of_after(watch, look)
+        as_of = AsOf() if self._watched is None else as_of_after(watch, look, self._kinds(scope))
         return Looked(watch.fence, look.newest_change, as_of)
+
+    def _kinds(self, scope: Scope) -> Collection[Kind]:
+        """What is looked at, and what was until everything has been looked at with the new policy."""
+        return list(Kind) if self._settled != scope else {Kind.of(target) for target in scope.looked_at.targets}
 
     def look_after_acts(self, looked: Looked, scope: Scope, moved: Iterable[Request]) -> None:
         """At the versions that this pass moved, and at what else their models have, where no pass follows soon.

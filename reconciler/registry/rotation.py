@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.domain.prompts import SOURCES_OF_PROMPTS
 from reconciler.domain.scope import Part, Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Invalid, Unavailable
@@ -122,6 +123,23 @@ def name_filters(scope: Scope, looked_for: Callable[[Target], bool]) -> list[str
     """
     models, prompts = (_named(scope.of_kind(of_prompts=kind), looked_for) for kind in (False, True))
     return [*models, *(" AND ".join(filter(None, [named, PROMPTS_ONLY])) for named in prompts)]
+
+
+def disguised_filters(scope: Scope) -> list[str]:
+    """Searches for versions that `name_filters` misses, since they have a mark of prompts and files, or neither.
+
+    Anybody may set the mark and take it away; without files is what MLflow made as a prompt. Usually there are none.
+    """
+    models, prompts = (_named(scope.of_kind(of_prompts=kind), lambda target: True) for kind in (False, True))
+    with_files = [PROMPTS_ONLY, *(f"source_path != '{source}'" for source in sorted(SOURCES_OF_PROMPTS))]
+    return [
+        *(" AND ".join(filter(None, [named, *with_files])) for named in models),
+        *(
+            " AND ".join(filter(None, [named, f"source_path = '{source}'"]))
+            for named in prompts
+            for source in sorted(SOURCES_OF_PROMPTS)
+        ),
+    ]
 
 
 def _named(parts: Iterable[Part], looked_for: Callable[[Target], bool]) -> list[str]:

@@ -95,6 +95,7 @@ class Look:
         aliases_take: how long the last whole round over the aliases took.
         refused: places whose version or model the account may not see, or no more: that is not "gone".
         skipped: models that the last round over the aliases did not show, though an earlier look did: how long ago.
+        apart: models whose aliases are read by themselves in a look at everything, since no list shows them.
         shown: the models that it has shown, be it with nothing that holds a target.
         clock: the registry's time when it answered, in milliseconds since 1970; None: it does not tell.
     """
@@ -109,6 +110,7 @@ class Look:
     aliases_take: timedelta | None = None
     refused: frozenset[Place] = frozenset()
     skipped: Mapping[str, timedelta] = field(default_factory=dict)
+    apart: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
     clock: int | None = None
 
