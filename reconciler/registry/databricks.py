@@ -138,8 +138,7 @@ class DatabricksRegistry(TransitionRequests):
         seen, self._seen = self._seen, _Seen()
         if wanted.afresh:
             self._turns.again_but(seen.whole_models)
-        within = self._turns.within()
-        age = None if within is None else timedelta(seconds=within)
+        age = None if (within := self._turns.within()) is None else timedelta(seconds=within)
         return Look(
             seen.versions,
             rounds=seen.rounds(),
@@ -166,7 +165,8 @@ class DatabricksRegistry(TransitionRequests):
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
         """The models, the versions of the first governed one, and the requests of its newest."""
         models = 0
-        for models, model in enumerate(self.models(), start=1):
+        for model in self.models():
+            models += 1
             name = str(model.get("name", ""))
             latest = rows_of(model, "latest_versions")
             if latest and has_stage(scope.targets_of(name)):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cycle.observing import Observing
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, SweepTiming
 from tests.contract.conftest import Daemon, OnDatabricks
@@ -56,11 +57,16 @@ def test_a_sweep_that_fails_after_the_versions_were_listed(scene: Scene) -> None
     assert scene.held() == [("1",), ("2",)]
 
 
+def lost(*_: object) -> None:
+    raise OSError("lost")
+
+
 def test_a_look_that_could_not_be_recorded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("reconciler.cycle.observing.Observing._keep", lambda *_: (_ for _ in ()).throw(OSError("lost")))
+        patch.setattr(Observing, "_keep", lost)
         with pytest.raises(OSError, match="lost"):
             scene.daemon.cycle()
-    scene.now += 60
-    scene.daemon.cycle()
+    for _ in range(2):
+        scene.now += 60
+        scene.daemon.cycle()
     assert scene.held() == [("1",), ("2",)]
