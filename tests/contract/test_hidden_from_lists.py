@@ -1,4 +1,4 @@
-"""What no look has shown, on a server without the app where nothing is hidden from anybody: somebody hid it from the lists.
+"""What no look has shown since somebody hid it from the lists, on a server without the app that hides nothing itself.
 
 A model may have a name that no rule governs, or a mark of prompts, for as long as it takes. When it can be seen,
 what it holds is no baseline: nobody approved it. Models and aliases are as the test made them on a real server.
@@ -31,9 +31,7 @@ class Scene:
 
     def daemon(self, names: str, target: str, kind: str = "model", check: str = METRIC) -> Daemon:
         """It looks at everything in each cycle, and has done so for some seconds."""
-        rule = (
-            f'name: r\n    models: ["{names}"]\n    kind: {kind}\n    targets: ["{target}"]\n    require: [{{{check}}}]'
-        )
+        rule = f'{{name: r, kind: {kind}, models: ["{names}"], targets: ["{target}"], require: [{{{check}}}]}}'
         policy, registry = f"version: 1\nrules:\n  - {rule}\n", OnMlflow(self.server).registry
         daemon = Daemon(registry, self.place, policy, Times(full_look=timedelta(0)))
         self.looks(daemon)

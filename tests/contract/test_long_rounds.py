@@ -1,4 +1,4 @@
-"""Aliases of a registry that is too large for one look: a round over them goes on while people rename and delete models."""
+"""Aliases of a registry that is too large for one look: people rename and delete models while a round goes on."""
 
 from __future__ import annotations
 
