@@ -164,8 +164,8 @@ class Observing:
         return dict.fromkeys([*looked_at, *others])
 
     def _wanted(self, watch: Watch, scope: Scope) -> Wanted:
-        last, at_once = watch.as_of.everything, self._habits.at_once
-        due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope.without_watched
+        at_once = self._habits.at_once
+        due = watch.is_due(self._habits.full_look) or self._watched != scope.without_watched
         due = due or (bool(scope.watched) and self._settled != scope)  # what is only watched is on record nowhere
         looked_at, since = scope.looked_at, watch.since(Kind.STAGES)
         return Wanted(looked_at, watch.changed_since, since, everything=due, afresh=self._afresh, at_once=at_once)
