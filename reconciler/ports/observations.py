@@ -58,7 +58,7 @@ class Watch:
     known: Known | None
 
     def is_due(self, full_look: timedelta) -> bool:
-        """Whether everything is to be looked at. Where the database's clock was set back, the last time is yet to come."""
+        """Whether to look at everything. Where the database's clock was set back, the last look is yet to come."""
         last = self.as_of.everything
         return last is None or not timedelta() <= self.now - last < full_look
 
