@@ -48,7 +48,6 @@ class Looking:
         self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
         self._models = Rotation(self._ask_models, "registered_models", _place_of_model, clock)
         self._marked = MarkedModels(transport)
-        self._unlisted = Unlisted(transport)
 
     def look(self, wanted: Wanted) -> Look:
         self._begin(wanted)
@@ -114,6 +113,7 @@ class Looking:
         if wanted.scope != self._scope:
             self._scope = wanted.scope
             self._last_shown = LastShown(self._clock)
+            self._unlisted = Unlisted(self._transport)
         if wanted.afresh:
             self._versions.begin_anew()
             self._models.begin_anew()
