@@ -35,7 +35,8 @@ class Version:
     created: int | None = None
 
     def shown(self) -> dict[str, Any]:
-        return {"current_stage": self.stage} | ({"creation_timestamp": self.created} if self.created else {})
+        times = {"creation_timestamp": self.created, "last_updated_timestamp": self.created} if self.created else {}
+        return {"current_stage": self.stage, **times}
 
 
 @dataclass

@@ -63,6 +63,8 @@ class FakeRegistry:
     shows_decisions: bool = True
     # When versions were created, and their models; 1 where nothing is said.
     created: dict[tuple[str, str], int] = field(default_factory=dict)
+    # When the versions of a model last changed, if they did since.
+    changed: dict[str, int] = field(default_factory=dict)
     # Models that the account may not read: as some servers do, it says the same of those that are gone.
     hidden: set[str] = field(default_factory=set)
     # Whether a look is an operation too, before which something may happen.
@@ -209,7 +211,8 @@ class FakeRegistry:
             for (name, target), holder in self.holders.items()
             if target.is_stage and (name, holder) == (model, version)
         )
-        return SeenVersion(model, version, next(held, "None"), self.created.get((model, version), 1))
+        created = self.created.get((model, version), 1)
+        return SeenVersion(model, version, next(held, "None"), created, changed=self.changed.get(model, created))
 
     def _seen_model(self, model: str) -> SeenModel:
         held = self.holders.items()

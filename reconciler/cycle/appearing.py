@@ -9,10 +9,14 @@ from typing import Final
 from reconciler.domain.holding.looks import Kind, Look, Place, Tenure
 from reconciler.domain.holding.shown import GROUPS, Shown
 from reconciler.domain.holding.tenures import Holders
+from reconciler.domain.target import Target
+from reconciler.ports import Registry
 from reconciler.ports.observations import Known, Observations, Watch
 
 # Of the registry's clock, which is told in whole seconds, and of servers that differ.
 _CLOSE: Final = timedelta(minutes=1)
+# To read a version; what holds it does not matter.
+_OF_A_VERSION: Final = Target.parse("Production")
 
 
 class Appearing:
@@ -20,10 +24,12 @@ class Appearing:
 
     What holds a target in a model that no look has shown, though it is older than a look that showed every model, was
     there before and could not be read. Whoever was shown once, under whatever name, is never taken for that, so
-    that neither a right that is withdrawn for a while nor a new name hides a change.
+    that neither a right that is withdrawn for a while nor a new name hides a change. Nor is a version that changed
+    since: a model that nobody looked at may have got a name that a rule governs.
     """
 
-    def __init__(self, record: Observations) -> None:
+    def __init__(self, registry: Registry, record: Observations) -> None:
+        self._registry = registry
         self._record = record
         self._shown = Shown()
         self._unsaved: set[int] = set()
@@ -32,7 +38,10 @@ class Appearing:
         self._shown, self._unsaved = Shown(known.shown), set()
 
     def appears(self, watch: Watch, look: Look, place: Place, created: int | None) -> bool:
-        """Whether a place was held before, and could not be read then. `created`: of the version, or of the model."""
+        """Whether a place was held before, and could not be read then. `created`: of the version, or of the model.
+
+        Raises RegistryError: the version is read, where the look does not show when it changed.
+        """
         if not self._shown.whole or created is None or look.clock is None or self._shown.has(place, created):
             return False
         as_of = [watch.as_of.everything, watch.as_of.kinds.get(Kind.of(place.target))]
@@ -41,7 +50,14 @@ class Appearing:
             return False
         # By the registry's clock of now, when everything had been seen; how long ago that is, the database's tells.
         then = timedelta(milliseconds=look.clock) - max(watch.now - min(moments), timedelta()) - _CLOSE
-        return timedelta(milliseconds=created) < then
+        return timedelta(milliseconds=created) < then and self._changed(look, place) < then
+
+    def _changed(self, look: Look, place: Place) -> timedelta:
+        """When the version changed last, by the registry's clock."""
+        changed = _changed_in(look, place)
+        if changed is None:
+            changed = _changed_in(self._registry.look_at([place._replace(target=_OF_A_VERSION)]), place)
+        return timedelta.max if changed is None else timedelta(milliseconds=changed)
 
     def keep(self, watch: Watch, look: Look) -> bool:
         """After what the look shows is on record. False: another replica has the lease."""
@@ -55,6 +71,11 @@ class Appearing:
             return False
         self._unsaved = set()
         return True
+
+
+def _changed_in(look: Look, place: Place) -> int | None:
+    same = (one.changed for one in look.versions if (one.model, one.version) == (place.model, place.version))
+    return next(same, None)
 
 
 def hidden_in(look: Look, holders: Holders) -> list[Tenure]:
@@ -74,7 +95,10 @@ def _shows(look: Look, place: Place) -> bool:
     return any(one.model == place.model for one in look.models)
 
 
-def last_seen(watch: Watch, tenure: Tenure) -> datetime:
-    """The last look at everything, which it was in: others show what changed, and this one was refused."""
-    as_of = watch.as_of.everything
+def last_seen(watch: Watch, tenure: Tenure, kind: Kind | None = None) -> datetime:
+    """The last look at everything, which it was in: others show what changed, and this one was refused.
+
+    `kind`: of what rounds show, of which the last one did not show it, and the one before did.
+    """
+    as_of = watch.as_of.everything if kind is None else watch.as_of.kinds.get(kind)
     return tenure.since if as_of is None else max(tenure.since, min(as_of, watch.now))

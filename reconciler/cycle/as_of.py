@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from reconciler.domain.holding.looks import Kind, Look, Place
@@ -9,8 +10,10 @@ from reconciler.domain.holding.tenures import Ended, Sign
 from reconciler.ports.observations import AsOf, Watch
 
 
-def as_of_after(watch: Watch, look: Look) -> AsOf:
+def as_of_after(watch: Watch, look: Look, among: Collection[Kind]) -> AsOf:
+    """`among`: of what is not looked at any more nothing is known as of a time."""
     kinds = {**watch.as_of.kinds, **{kind: watch.now - ago for kind, ago in look.as_of.items()}}
+    kinds = {kind: moment for kind, moment in kinds.items() if kind in among}
     everything = watch.as_of.everything if look.everything is None else watch.now - look.everything
     return AsOf(kinds, everything, look.aliases_take or watch.as_of.aliases_take)
 
@@ -31,6 +34,8 @@ def last_seen_with(watch: Watch, ended: Ended) -> datetime:
 def last_seen_without(watch: Watch, look: Look, place: Place) -> datetime | None:
     """`look`: the one that shows it first. A round that skipped the model says nothing of it."""
     as_of = watch.as_of.kinds.get(Kind.of(place.target))
+    if place.model in look.apart and not place.target.is_stage:
+        as_of = None if as_of is None or watch.as_of.everything is None else min(as_of, watch.as_of.everything)
     if as_of is None:
         return None
     if not place.target.is_stage and place.model in look.skipped:

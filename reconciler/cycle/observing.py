@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from reconciler.cycle.appearing import Appearing, hidden_in, last_seen, seen_again
@@ -23,6 +23,7 @@ from reconciler.domain.holding.tenures import (
     Holders,
     changes_in,
     missing_from,
+    overlooked_in,
     ungoverned,
     vanished_aliases,
 )
@@ -57,7 +58,7 @@ class Observing:
         self._tell = tell
         self._drifting = Drifting(registry, record, tell, at_once=habits.at_once)
         self._recognising = Recognising(registry)
-        self._appearing = Appearing(record)
+        self._appearing = Appearing(registry, record)
         self._straying = Straying(registry, record, tell)
         self._fence: int | None = None
         self._holders = Holders()
@@ -132,8 +133,12 @@ class Observing:
         if wanted.everything and look.everything is not None:
             self._drifting.begin(self._holders)
         # Nothing is known as of any time before everything has been looked at once.
-        as_of = AsOf() if self._watched is None else as_of_after(watch, look)
+        as_of = AsOf() if self._watched is None else as_of_after(watch, look, self._kinds(scope))
         return Looked(watch.fence, look.newest_change, as_of)
+
+    def _kinds(self, scope: Scope) -> Collection[Kind]:
+        """What is looked at, and what was until everything has been looked at with the new policy."""
+        return list(Kind) if self._settled != scope else {Kind.of(target) for target in scope.looked_at.targets}
 
     def look_after_acts(self, looked: Looked, scope: Scope, moved: Iterable[Request]) -> None:
         """At the versions that this pass moved, and at what else their models have, where no pass follows soon.
@@ -146,10 +151,10 @@ class Observing:
         for some in batches(list(self._around(scope, moved)), _READ_TOGETHER):
             try:
                 look = self._registry.look_at(some)
+                shown = Look(look.versions, look.models)
+                if not self._keep(watch, changes_in(shown, self._holders, scope.looked_at), scope):
+                    return
             except RegistryError:
-                return
-            shown = Look(look.versions, look.models)
-            if not self._keep(watch, changes_in(shown, self._holders, scope.looked_at), scope):
                 return
 
     def _around(self, scope: Scope, moved: Iterable[Request]) -> dict[Place, None]:
@@ -159,8 +164,8 @@ class Observing:
         return dict.fromkeys([*looked_at, *others])
 
     def _wanted(self, watch: Watch, scope: Scope) -> Wanted:
-        last, at_once = watch.as_of.everything, self._habits.at_once
-        due = last is None or watch.now - last >= self._habits.full_look or self._watched != scope.without_watched
+        at_once = self._habits.at_once
+        due = watch.is_due(self._habits.full_look) or self._watched != scope.without_watched
         due = due or (bool(scope.watched) and self._settled != scope)  # what is only watched is on record nowhere
         looked_at, since = scope.looked_at, watch.since(Kind.STAGES)
         return Wanted(looked_at, watch.changed_since, since, everything=due, afresh=self._afresh, at_once=at_once)
@@ -208,9 +213,11 @@ class Observing:
         """Which models were shown, and which tenures cannot be read any more."""
         changed = [*hidden_in(self._read, self._holders), *seen_again([look, self._read], self._holders)]
         seen = {one.id: None if one.hidden else last_seen(watch, one) for one in changed}
+        missed = overlooked_in(look, self._holders)
+        seen |= {one.id: last_seen(watch, one, Kind.of(one.place.target)) for one in missed}
         if seen and self._record.hide(watch.fence, seen) is None:
             return self._lost_lease()
-        for one in changed:
+        for one in [*changed, *missed]:
             self._holders.add(replace(one, last_seen=seen[one.id]))
         return self._appearing.keep(watch, look) or self._lost_lease()
 

@@ -57,6 +57,11 @@ class Watch:
     as_of: AsOf
     known: Known | None
 
+    def is_due(self, full_look: timedelta) -> bool:
+        """Whether to look at everything. Where the database's clock was set back, the last look is yet to come."""
+        last = self.as_of.everything
+        return last is None or not timedelta() <= self.now - last < full_look
+
     def since(self, kind: Kind) -> timedelta | None:
         """How long ago all of a kind was seen; None: not yet."""
         as_of = self.as_of.kinds.get(kind)

@@ -55,8 +55,9 @@ class SweepTiming:
 
 @dataclass
 class _Seen:
-    """What one sweep has passed. `models`: all that there are; None: they were not listed."""
+    """What one sweep has passed, `for_look`: for a look. `models`: all that there are; None: they were not listed."""
 
+    for_look: bool = False
     models: frozenset[str] | None = None
     versions: list[SeenVersion] = field(default_factory=list)
     whole_models: set[str] = field(default_factory=set)
@@ -113,6 +114,9 @@ class DatabricksRegistry(TransitionRequests):
     def open_requests(self, scope: Scope, history_after: int = 0, *, with_holders: bool = False) -> Listing:
         """The open requests on the versions that are due now; versions with open requests are always due."""
         ends = self._clock() + self._sweep_for
+        if self._seen.for_look:
+            self._turns.again(self._seen.whole_models)
+        self._seen = _Seen(with_holders)
         self._discover(scope, ends)
         places = self._sweep.plan(max(int((ends - self._clock()) * self._budget.rate), 1))
         found: list[Listed] = []
@@ -127,14 +131,14 @@ class DatabricksRegistry(TransitionRequests):
                 self._sweep.looked(place, requested=bool(governed))
                 found += governed
         remarks = [_failed(errors, len(places)), self._sweep.remark()]
-        remark = "; ".join(filter(None, remarks)) or None
-        return Listing(in_order(found), remark)
+        return Listing(in_order(found), "; ".join(filter(None, remarks)) or None)
 
     def look(self, wanted: Wanted) -> Look:
         """What the sweep has passed. Versions that are not the newest of their stage are seen once in a sweep."""
         seen, self._seen = self._seen, _Seen()
-        within = self._turns.within()
-        age = None if within is None else timedelta(seconds=within)
+        if wanted.afresh:
+            self._turns.again_but(seen.whole_models)
+        age = None if (within := self._turns.within()) is None else timedelta(seconds=within)
         return Look(
             seen.versions,
             rounds=seen.rounds(),
@@ -182,7 +186,7 @@ class DatabricksRegistry(TransitionRequests):
         models = {str(row.get("name", "")): row for row in self.models()}
         governed = self._governed.among(scope, models)
         self._sweep.forget_models_but(governed)
-        self._seen = _Seen(models=frozenset(models))
+        self._seen.models = frozenset(models)
         for name in governed:
             self._sweep.learn(self._latest(name, models[name]))
             self._seen.versions += [

@@ -16,10 +16,11 @@ from reconciler.ports import NotFound, Refused
 from reconciler.registry.last_shown import LastShown
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.prompts import MarkedModels
-from reconciler.registry.rotation import Rotation, name_filters
+from reconciler.registry.rotation import Rotation, disguised_filters, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
+from reconciler.registry.unlisted import Unlisted
 from reconciler.registry.versions import API, get_version, has_files, integer, member_of, shows_prompt, tags_of
 
 LOOK_FOR: Final = timedelta(seconds=2)
@@ -62,6 +63,7 @@ class Looking:
         rows, all_versions = self._everything(wanted, may_go_on)
         models, all_models = self._aliases(wanted, may_go_on)
         skipped = self._skipped(map(name_of, models), all_models, begun)
+        apart = self._unlisted.read(wanted.scope, map(name_of, models), (all_versions, all_models))
         rounds, as_of = [], {}
         if wanted.changed_since is not None and all_changes:
             as_of[Kind.STAGES] = timedelta()
@@ -70,14 +72,15 @@ class Looking:
         if all_versions is not None:
             rounds.append(Round(Kind.STAGES, all_versions.keys))
         if all_models is not None:
-            rounds.append(Round(Kind.ALIASES, all_models.keys))
+            rounds.append(Round(Kind.ALIASES, all_models.keys, in_one_look=all_models.in_one_look))
             as_of[Kind.ALIASES] = timedelta(seconds=all_models.seconds)
         # What changed was read first: where a round shows something else, that is newer.
         latest = {place_of(row): row for row in [*changed, *rows]}
         return Look(
             versions=[seen_version(row) for row in latest.values()],
-            models=[self._seen(row) for row in models],
+            models=[self._seen(row) for row in [*models, *apart]],
             shown=frozenset(map(name_of, [*changed, *rows, *models])),
+            apart=frozenset(map(name_of, apart)),
             skipped=skipped,
             rounds=rounds,
             as_of=as_of,
@@ -110,6 +113,7 @@ class Looking:
         if wanted.scope != self._scope:
             self._scope = wanted.scope
             self._last_shown = LastShown(self._clock)
+            self._unlisted = Unlisted(self._transport)
         if wanted.afresh:
             self._versions.begin_anew()
             self._models.begin_anew()
@@ -169,7 +173,7 @@ class Looking:
         filters = name_filters(wanted.scope, lambda target: True)
         if not filters or not (wanted.everything or self._versions.under_way):
             return [], None
-        return self._versions.read(filters, may_go_on)
+        return self._versions.read([*filters, *disguised_filters(wanted.scope)], may_go_on)
 
     def _aliases(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
         filters = name_filters(wanted.scope, lambda target: not target.is_stage)
@@ -238,7 +242,8 @@ def seen_version(row: Row) -> SeenVersion:
     model, version = place_of(row)
     stage = str(row.get("current_stage") or "None")
     is_prompt = shows_prompt(row) and not has_files(row)
-    return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)), is_prompt)
+    tags = tuple(_request_tags(row))
+    return SeenVersion(model, version, stage, created_at(row), tags, is_prompt, changed_at(row) or None)
 
 
 def _request_tags(row: Row) -> Iterator[str]:

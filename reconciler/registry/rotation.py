@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.domain.prompts import SOURCES_OF_PROMPTS
 from reconciler.domain.scope import Part, Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Invalid, Unavailable
@@ -23,10 +24,11 @@ Ask = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A round that was read to its end: what it showed, and for how many seconds it went on."""
+    """A round that was read to its end: what it showed, for how many seconds it went on, and whether at one go."""
 
     keys: frozenset[tuple[str, str]]
     seconds: float
+    in_one_look: bool
 
 
 class Rotation:
@@ -68,6 +70,7 @@ class Rotation:
         if tuple(filters) != self._filters:
             self._filters = tuple(filters)
             self.begin_anew()
+        in_one_look = self._started is None
         if self._started is None:
             self._started, self._left = self._clock(), list(filters)
         rows: list[Row] = []
@@ -76,7 +79,7 @@ class Rotation:
             self._keys |= {self._key_of(row) for row in page}
             if self._left and not may_go_on():
                 return rows, None
-        finished = Finished(frozenset(self._keys), self._clock() - self._started)
+        finished = Finished(frozenset(self._keys), self._clock() - self._started, in_one_look)
         self.begin_anew()
         return rows, finished
 
@@ -120,6 +123,23 @@ def name_filters(scope: Scope, looked_for: Callable[[Target], bool]) -> list[str
     """
     models, prompts = (_named(scope.of_kind(of_prompts=kind), looked_for) for kind in (False, True))
     return [*models, *(" AND ".join(filter(None, [named, PROMPTS_ONLY])) for named in prompts)]
+
+
+def disguised_filters(scope: Scope) -> list[str]:
+    """Searches for versions that `name_filters` misses, since they have a mark of prompts and files, or neither.
+
+    Anybody may set the mark and take it away; without files is what MLflow made as a prompt. Usually there are none.
+    """
+    models, prompts = (_named(scope.of_kind(of_prompts=kind), lambda target: True) for kind in (False, True))
+    with_files = [PROMPTS_ONLY, *(f"source_path != '{source}'" for source in sorted(SOURCES_OF_PROMPTS))]
+    return [
+        *(" AND ".join(filter(None, [named, *with_files])) for named in models),
+        *(
+            " AND ".join(filter(None, [named, f"source_path = '{source}'"]))
+            for named in prompts
+            for source in sorted(SOURCES_OF_PROMPTS)
+        ),
+    ]
 
 
 def _named(parts: Iterable[Part], looked_for: Callable[[Target], bool]) -> list[str]:

@@ -48,6 +48,15 @@ class Turns:
         self._had[name] = self._clock()
         self._had.move_to_end(name)
 
+    def again(self, names: Collection[str]) -> None:
+        """What came of their last turn is lost."""
+        for name in names:
+            if self._had.pop(name, None) is not None:
+                self._waiting[name] = None
+
+    def again_but(self, names: Collection[str]) -> None:
+        self.again(self._had.keys() - set(names))
+
     def within(self) -> float | None:
         """In how many seconds until now everyone had a turn; None: somebody has had none yet."""
         if self._waiting:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from reconciler.cycle import Times
 from tests.contract.conftest import ACTS, POLICY, Daemon, OnMlflow, ToAnAlias, World
@@ -203,6 +204,24 @@ def test_a_deleted_version_holds_no_more(world: World, daemon: Daemon, model: st
     daemon.full_look()
     daemon.cycle()
     assert tenures(daemon, model) == [("1", "decision", "deleted")]
+
+
+@pytest.mark.parametrize("world", ["tags"], indirect=True)
+def test_a_clock_of_the_database_that_is_set_back_delays_no_look_at_everything(
+    world: World, daemon: Daemon, model: str
+) -> None:
+    assert isinstance(world, OnMlflow)
+    world.version(model, 0.95)
+    move(world, model)
+    daemon.cycle()
+    daemon.cycle()
+    with daemon.engine.begin() as connection:
+        for moment in ("stages_as_of", "aliases_as_of", "everything_as_of"):
+            connection.execute(text(f"UPDATE looks SET {moment} = '2096-01-01T00:00:00.000Z'"))
+    world.delete(model)
+    daemon.cycle()
+    daemon.cycle()
+    assert tenures(daemon, model) == [("1", "baseline", "deleted")]
 
 
 @on_all

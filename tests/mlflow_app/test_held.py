@@ -167,6 +167,7 @@ def test_what_the_account_may_read_since_a_while_was_there_when_it_was_first_loo
     permit(root, "grant", models[1], permission="DENY")
     for model in models:
         move(root, model, "Production")
+    time.sleep(2)
     cycles(first)
     for model in models:
         permit(root, "revoke", model)

@@ -129,6 +129,24 @@ def test_what_was_made_and_hidden_since_the_last_look_is_a_bypass(
     assert rights.began() == ["bypass"]
 
 
+@whoever_looks
+@pytest.mark.parametrize("days", [-3, 0, 3])
+def test_what_changed_since_everything_was_looked_at_was_not_there_before(
+    rights: Rights, then: Callable[[Rights], None], days: int
+) -> None:
+    """A model that nobody looked at may have got its name, or its stage, a moment ago."""
+    rights.ahead = timedelta(days=days)
+    rights.made(-10 * DAY)
+    rights.deny()
+    rights.move("1")
+    rights.cycles(2)
+    then(rights)
+    rights.registry.changed["fraud"] = round((rights.clock.now() + rights.ahead).timestamp() * 1000)
+    rights.allow()
+    rights.cycles(3)
+    assert rights.began() == ["bypass"]
+
+
 @pytest.mark.parametrize("then", [Rights.again, Rights.lost], ids=["another", "lost"])
 def test_what_is_moved_while_nobody_looks_is_no_baseline(rights: Rights, then: Callable[[Rights], None]) -> None:
     rights.cycles(2)

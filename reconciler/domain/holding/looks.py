@@ -36,6 +36,7 @@ class SeenVersion:
     """A version and its stage. `created`: milliseconds since 1970 by the registry's clock; None: not shown.
 
     `request_tags`: the keys of its tags that begin as those of requests do. `is_prompt`: it is a version of a prompt.
+    `changed`: as `created`, when it got its stage, or its model its name, or something else of it changed.
     """
 
     model: str
@@ -44,6 +45,7 @@ class SeenVersion:
     created: int | None = None
     request_tags: tuple[str, ...] = ()
     is_prompt: bool = False
+    changed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ class Round:
     """A complete round over a list: whatever is not in it was not shown.
 
     `shown`: (model, version), or (model, "") for all of a model. `only_in`: the models that it was about; None: all.
+    `in_one_look`: otherwise a model may meanwhile have got a name that was passed already.
     """
 
     kind: Kind
     shown: frozenset[tuple[str, str]]
     only_in: frozenset[str] | None = None
+    in_one_look: bool = True
 
     def lacks(self, place: Place) -> bool:
         if Kind.of(place.target) is not self.kind or (self.only_in is not None and place.model not in self.only_in):
@@ -91,6 +95,7 @@ class Look:
         aliases_take: how long the last whole round over the aliases took.
         refused: places whose version or model the account may not see, or no more: that is not "gone".
         skipped: models that the last round over the aliases did not show, though an earlier look did: how long ago.
+        apart: models whose aliases are read by themselves in a look at everything, since no list shows them.
         shown: the models that it has shown, be it with nothing that holds a target.
         clock: the registry's time when it answered, in milliseconds since 1970; None: it does not tell.
     """
@@ -105,6 +110,7 @@ class Look:
     aliases_take: timedelta | None = None
     refused: frozenset[Place] = frozenset()
     skipped: Mapping[str, timedelta] = field(default_factory=dict)
+    apart: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
     clock: int | None = None
 

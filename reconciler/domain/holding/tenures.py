@@ -208,12 +208,26 @@ def vanished_aliases(changes: Changes) -> list[Place]:
 
 
 def missing_from(look: Look, known: Holders) -> list[Place]:
-    """Places that a complete list did not show: each has to be read by itself, since a list proves little."""
+    """Places that a complete list did not show: each has to be read by itself, since a list proves little.
+
+    Not those that are `overlooked`: what has a new name is not gone, and the next round shows it.
+    """
+    if not look.rounds:
+        return []
+    overlooked = {tenure.id for tenure in overlooked_in(look, known)}
     return [
         tenure.place
         for tenure in known
-        if look.rounds and any(complete.lacks(tenure.place) for complete in look.rounds)
+        if tenure.id not in overlooked and any(complete.lacks(tenure.place) for complete in look.rounds)
     ]
+
+
+def overlooked_in(look: Look, known: Holders) -> list[Tenure]:
+    """Those that a list did not show for the first time, which was read in several looks."""
+    rounds = [complete for complete in look.rounds if not complete.in_one_look]
+    if not rounds:
+        return []
+    return [tenure for tenure in known if not tenure.hidden and any(one.lacks(tenure.place) for one in rounds)]
 
 
 def _compare_version(
