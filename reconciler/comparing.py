@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reconciler.domain.evidence.evidence import Absent, Evidence, HolderFacts, Needs, Unreadable
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.holding.baselines import Baseline, HeldNow, chosen, holder_facts, needs_of, no_baseline
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.ports import Held, Listed, Registry
 from reconciler.ports.observations import Arrivals

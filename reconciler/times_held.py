@@ -8,7 +8,7 @@ from typing import Final
 from reconciler.domain.evidence.evidence import Answer, Evidence, TenureFacts, Unreadable, VersionFacts
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import HeldNow, Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.ports import Held, Registry
@@ -58,7 +58,7 @@ def _holdings(asked: _Asking, named: _Named) -> Iterator[Holding]:
             held = named[request.model, target]
             yield from (one for one in _of(held) if one.place.version == request.version)
         elif version.current_stage == target.name:
-            yield Holding(Place(request.model, request.version, target), version.creation_timestamp)
+            yield Holding(request.place._replace(target=target), version.creation_timestamp)
 
 
 def _of(held: HeldNow | Unreadable) -> Sequence[Holding]:

@@ -11,7 +11,7 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
 from reconciler.domain.holding.baselines import HeldNow, Holding
 from reconciler.domain.holding.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
-from reconciler.domain.holding.looks import Place as LookedAt
+from reconciler.domain.place import Place as LookedAt
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from reconciler.domain.holding.looks import Kind, Look, Place
+from reconciler.domain.holding.looks import Kind, Look
 from reconciler.domain.holding.tenures import Ended, Sign
+from reconciler.domain.place import Place
 from reconciler.ports.observations import AsOf, Watch
 
 

@@ -10,7 +10,8 @@ from typing import Final
 from reconciler.cycle.happening import Tell, of_drift
 from reconciler.domain.evidence.keeping import permitted
 from reconciler.domain.holding.drift import changes_since, needs_again
-from reconciler.domain.holding.looks import Place, Tenure
+from reconciler.domain.holding.looks import Tenure
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Request
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import Drift, Observations, Watch

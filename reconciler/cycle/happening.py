@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.domain.decision import Decision, OutcomeKind
 from reconciler.domain.holding.drift import Change
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible, visible_name

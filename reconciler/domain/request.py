@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso, parse_iso
@@ -78,9 +79,9 @@ class Request:
         return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """What one act addresses: model, version and target."""
-        return (self.model, self.version, str(self.target))
+    def place(self) -> Place:
+        """What one act addresses."""
+        return Place(self.model, self.version, self.target)
 
     @property
     def order(self) -> tuple[datetime, str, str, str]:

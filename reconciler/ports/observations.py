@@ -13,8 +13,9 @@ from reconciler.domain.holding.baselines import Holding
 from reconciler.domain.holding.causes import Explained
 from reconciler.domain.holding.drift import Change
 from reconciler.domain.holding.earlier_names import EarlierMove, Recognised
-from reconciler.domain.holding.looks import Kind, Place, Tenure
+from reconciler.domain.holding.looks import Kind, Tenure
 from reconciler.domain.holding.tenures import Began, Ended
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.ports.registry import Held
 

@@ -11,7 +11,8 @@ from typing import Protocol
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable, VersionFacts
 from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.holding.looks import Look, Place, Wanted
+from reconciler.domain.holding.looks import Look, Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

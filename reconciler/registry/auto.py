@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
 from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.holding.looks import Look, Place, Wanted
+from reconciler.domain.holding.looks import Look, Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from reconciler.domain.evidence.evidence import Absent, Unreadable
 from reconciler.domain.holding.baselines import HeldNow, Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.ports import Held, Unavailable

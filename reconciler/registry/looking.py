@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from reconciler.domain.holding.looks import Kind, Look, Place, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.holding.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted

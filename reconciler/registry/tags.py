@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs
-from reconciler.domain.holding.looks import Look, Place, Wanted
+from reconciler.domain.holding.looks import Look, Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value

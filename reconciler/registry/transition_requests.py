@@ -10,7 +10,8 @@ from typing import Any
 from reconciler.domain.decision import COMMENT_BYTES, Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
 from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.holding.looks import Look, Place
+from reconciler.domain.holding.looks import Look
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target

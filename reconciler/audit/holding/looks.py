@@ -21,7 +21,8 @@ from reconciler.audit.holding.tables import (
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
-from reconciler.domain.holding.looks import Kind, Place, Tenure
+from reconciler.domain.holding.looks import Kind, Tenure
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible
@@ -113,8 +114,13 @@ def _tenures(connection: Connection, served: Served) -> Iterator[Tenure]:
 
 
 def place_of(row: Any) -> Place:
-    """The place of a row of `holders`."""
-    return Place(json.loads(row.name), row.version, Target.parse(row.target))
+    """The place of a row with the columns of `holders`.
+
+    Of what is held no more `name` is NULL, and `model` is the name as it is shown: where that differs, nobody finds the
+    version.
+    """
+    model = row.model if row.name is None else json.loads(row.name)
+    return Place(model, row.version, Target.parse(row.target))
 
 
 def watched_scope(connection: Connection, served: Served) -> Scope | None:

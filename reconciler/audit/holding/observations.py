@@ -25,7 +25,8 @@ from reconciler.audit.tables import DecisionRow, OpenRequestRow
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place, Tenure
+from reconciler.domain.holding.looks import Tenure
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
@@ -123,7 +124,7 @@ class SqlObservations:
         return set(connection.scalars(select(HolderRow.tenure_id).where(HolderRow.tenure_id.in_(ids))))
 
     def _begin(self, recording: Recording, begins: Sequence[NewTenure]) -> Iterator[Tenure]:
-        names = {self._key(one.began.place): one.began for one in begins}
+        names = {one.began.place.shown: one.began for one in begins}
         known = self._held_already(recording.connection, [one.began.place.model for one in begins])
         rows = [
             {
@@ -139,7 +140,7 @@ class SqlObservations:
             for one in begins
             if one.began.place not in known
         ]
-        asked = {self._key(one.began.place) for one in begins if one.requested}
+        asked = {one.began.place.shown for one in begins if one.requested}
         added = self._unexplained(recording, rows, asked | self._requested(recording.connection, begins))
         holders = []
         for row in added:
@@ -159,7 +160,7 @@ class SqlObservations:
         """Places that the picture of open requests has."""
         row, models = OpenRequestRow, {visible_name(one.began.place.model) for one in begins}
         named = select(row.model, row.version, row.target).where(self._served.among(row), row.model.in_(models))
-        remade = {self._key(one.began.place) for one in begins if one.remade}
+        remade = {one.began.place.shown for one in begins if one.remade}
         return {(one.model, one.version, one.target) for one in connection.execute(named)} - remade
 
     def _unexplained(
@@ -185,13 +186,9 @@ class SqlObservations:
         return added
 
     def _place(self, place: Place) -> dict[str, object]:
-        model, version, target = self._key(place)
+        model, version, target = place.shown
         here = {"registry": self._served.registry, "workspace": self._served.workspace}
         return {**here, "model": model, "version": version, "target": target}
-
-    @staticmethod
-    def _key(place: Place) -> Key:
-        return visible_name(place.model), visible_name(place.version), str(place.target)
 
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         with self._session.recording() as recording:

@@ -15,7 +15,7 @@ from reconciler.audit.statements import Served
 from reconciler.audit.tables import UtcMillis, db_now
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.fleet import Known, OnRecord

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
 
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 
@@ -21,14 +21,6 @@ class Kind(Enum):
     @classmethod
     def of(cls, target: Target) -> Kind:
         return cls.STAGES if target.is_stage else cls.ALIASES
-
-
-class Place(NamedTuple):
-    """A version and a target, with the model's name exactly as the registry has it."""
-
-    model: str
-    version: str
-    target: Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,21 @@
+"""What requests, decisions and tenures are about: a version, and a target that it is to hold, or holds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.domain.target import Target
+from reconciler.domain.text import visible_name
+
+
+class Place(NamedTuple):
+    """A version and a target, with the model's name exactly as the registry has it."""
+
+    model: str
+    version: str
+    target: Target
+
+    @property
+    def shown(self) -> tuple[str, str, str]:
+        """Model, version and target as they may be shown, which is how the audit has them."""
+        return visible_name(self.model), visible_name(self.version), str(self.target)
