@@ -24,14 +24,14 @@ from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.histories import history_page, with_histories
-from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.many import Found, Many
 from reconciler.registry.model_files import ModelFiles
-from reconciler.registry.models import get_model, read_models
+from reconciler.registry.models import read_models
 from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.runs import Runs
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, get_version, member_of, version_facts
+from reconciler.registry.versions import API, get_model, get_version, member_of, quoted, version_facts
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Ids that do not exist.

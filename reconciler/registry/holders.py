@@ -14,12 +14,12 @@ from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.ports import Held, Unavailable
 from reconciler.registry.looking import created_at, seen_model
-from reconciler.registry.models import MODEL_GONE, get_model
+from reconciler.registry.models import MODEL_GONE
 from reconciler.registry.origins import answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import quotable, search_versions, version_facts
+from reconciler.registry.versions import get_model, quotable, search_versions, version_facts
 
 T = TypeVar("T")
 _NO_ALIASES = Unreadable("a workspace registry has no aliases")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -17,11 +17,11 @@ from reconciler.ports import NotFound, Refused
 from reconciler.registry.last_shown import LastShown
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.prompts import MarkedModels
-from reconciler.registry.rotation import Rotation, name_filters
+from reconciler.registry.rotation import Finished, PartOfRound, Rotation, name_filters
 from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
-from reconciler.registry.versions import API, get_version, has_files, integer, member_of, shows_prompt, tags_of
+from reconciler.registry.versions import API, get_model, get_version, has_files, integer, shows_prompt, tags_of
 
 LOOK_FOR: Final = timedelta(seconds=2)
 # Several servers write one registry, and a change is committed later than its time says.
@@ -95,7 +95,7 @@ class Looking:
         seen = seen_model(row)
         return seen if self._scope is None else self._marked.looked_into(seen, row, self._scope)
 
-    def _skipped(self, models: Iterable[str], all_models: Any, begun: float) -> dict[str, timedelta]:
+    def _skipped(self, models: Iterable[str], all_models: Finished | None, begun: float) -> dict[str, timedelta]:
         """As `Look.skipped`. `models`: those whose aliases are shown now."""
         shown = list(models)
         skipped = self._last_shown.skipped(shown)
@@ -158,7 +158,7 @@ class Looking:
         ago = max(wanted.since, timedelta()).total_seconds()
         return round((time.time() + skew - ago) * 1000) - _OVERLAP_MS
 
-    def _changes_page(self, more: Any) -> Any:
+    def _changes_page(self, more: Mapping[str, Any]) -> Any:
         # Few versions change in ten minutes; where many do, a page token is an offset, so pages may grow.
         size = _MANY_CHANGES if more else _FEW_CHANGES
         query = {"max_results": size, "order_by": ["last_updated_timestamp DESC"], **more}
@@ -166,22 +166,22 @@ class Looking:
 
     # --- rounds ----------------------------------------------------------------------------------------------
 
-    def _everything(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
+    def _everything(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> PartOfRound:
         filters = name_filters(wanted.scope, lambda target: True)
         if not filters or not (wanted.everything or self._versions.under_way):
             return [], None
         return self._versions.read(filters, may_go_on)
 
-    def _aliases(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
+    def _aliases(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> PartOfRound:
         filters = name_filters(wanted.scope, lambda target: not target.is_stage)
         return self._models.read(filters, may_go_on) if filters else ([], None)
 
-    def _ask_versions(self, query: Any) -> Any:
+    def _ask_versions(self, query: Mapping[str, Any]) -> Any:
         # Pages are offsets: in MLflow's default order (last updated first) rows could move while they are read.
         ordered = {**query, "order_by": ["name ASC", "version_number ASC"]}
         return self._transport.get(f"{API}/model-versions/search", ordered)
 
-    def _ask_models(self, query: Any) -> Any:
+    def _ask_models(self, query: Mapping[str, Any]) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
 
 
@@ -200,7 +200,7 @@ def look_at(transport: Transport, places: Sequence[Place], seen_in: SeenIn | Non
                 versions.append(seen_version(_version_of(transport, place)))
             else:
                 if place.model not in models:
-                    models[place.model] = seen_in(_get_model(transport, place.model))
+                    models[place.model] = seen_in(get_model(transport, place.model))
                 _require_named(transport, models[place.model], place)
         except NotFound:
             gone.add(place)
@@ -216,7 +216,7 @@ def _version_of(transport: Transport, place: Place) -> Row:
     except Refused:
         # Under basic-auth nobody but an administrator may ask for versions of a model that was deleted; of the model
         # itself everybody is told that there is none.
-        _get_model(transport, place.model)
+        get_model(transport, place.model)
         raise
 
 
@@ -224,12 +224,6 @@ def _require_named(transport: Transport, model: SeenModel, place: Place) -> None
     """Of an alias that is gone, whether its version is too. Raises NotFound if so."""
     if place.target.name not in model.aliases:
         get_version(transport, place.model, place.version)
-
-
-def _get_model(transport: Transport, name: str) -> Row:
-    answer = transport.get(f"{API}/registered-models/get", {"name": name})
-    row: Row = member_of(answer, "registered_model", dict, "the registered model")
-    return row
 
 
 # --- rows ----------------------------------------------------------------------------------------------------

@@ -107,8 +107,3 @@ class Many:
 
 def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-
-
-def quoted(ids: Sequence[str]) -> str:
-    """Ids as a filter takes them."""
-    return ", ".join(f"'{id}'" for id in ids)

@@ -29,6 +29,10 @@ class Finished:
     seconds: float
 
 
+# The rows that were read now, and the round that they have ended; None: it goes on.
+PartOfRound = tuple[list[Row], Finished | None]
+
+
 class Rotation:
     """Rounds over one list. Where it is in its round is remembered in this process only.
 
@@ -59,7 +63,7 @@ class Rotation:
     def under_way(self) -> bool:
         return self._started is not None
 
-    def read(self, filters: Sequence[str], may_go_on: Callable[[], bool]) -> tuple[list[Row], Finished | None]:
+    def read(self, filters: Sequence[str], may_go_on: Callable[[], bool]) -> PartOfRound:
         """At least one page, and others while there is time.
 
         Args:

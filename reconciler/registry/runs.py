@@ -9,11 +9,11 @@ from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence.evidence import Absent
 from reconciler.domain.text import visible_name
 from reconciler.registry.facts import info_of, shows_outputs
-from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.many import Found, Many
 from reconciler.registry.origins import answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, member_of
+from reconciler.registry.versions import API, member_of, quoted
 
 
 class _Outputs(Enum):

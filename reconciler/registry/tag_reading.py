@@ -21,6 +21,7 @@ from reconciler.registry.versions import (
     PROMPTS_ONLY,
     get_version,
     quotable,
+    quoted,
     search_tagged,
     search_versions,
     tags_of,
@@ -102,8 +103,7 @@ class TagSearch:
 
 
 def _named(names: Sequence[str]) -> str:
-    quoted = ", ".join(f"'{name}'" for name in names)
-    return f"name IN ({quoted})"
+    return f"name IN ({quoted(names)})"
 
 
 def rows_with(transport: Transport, key: str, target: Target, scope: Scope) -> list[Row]:

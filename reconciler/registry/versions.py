@@ -1,4 +1,4 @@
-"""Read model versions from an MLflow registry over REST."""
+"""Read models and their versions from an MLflow registry over REST."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ _QUOTABLE = re.compile(r"[\w .@+-]+", re.ASCII)
 
 def quotable(name: str) -> bool:
     return bool(_QUOTABLE.fullmatch(name))
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names or ids as a filter's list takes them."""
+    return ", ".join(f"'{name}'" for name in names)
 
 
 # Prompts and their versions are in no search that does not ask for them, and then nothing else is.
@@ -90,6 +95,13 @@ def get_version(transport: Transport, model: str, version: str) -> Row:
     """Raises NotFound if there is no such model or version."""
     answer = transport.get(f"{API}/model-versions/get", {"name": model, "version": version})
     row: Row = member_of(answer, "model_version", dict, "the model version")
+    return row
+
+
+def get_model(transport: Transport, name: str) -> Row:
+    """Raises NotFound if there is no such model."""
+    answer = transport.get(f"{API}/registered-models/get", {"name": name})
+    row: Row = member_of(answer, "registered_model", dict, "the registered model")
     return row
 
 
