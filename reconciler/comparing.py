@@ -10,7 +10,7 @@ from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.holding.baselines import Baseline, HeldNow, chosen, holder_facts, needs_of, no_baseline
 from reconciler.domain.place import Place
 from reconciler.domain.request import Request
-from reconciler.ports import Held, Listed, Registry
+from reconciler.ports import Listed, ModelTarget, Registry
 from reconciler.ports.observations import Arrivals
 
 Needed = Sequence[tuple[Listed, Needs]]
@@ -89,7 +89,7 @@ def _arrivals(record: Arrivals | None, held: Sequence[HeldNow]) -> Mapping[Place
     return record.arrivals(holdings) if holdings else {}
 
 
-def _held(request: Request) -> Held:
+def _held(request: Request) -> ModelTarget:
     return request.model, request.target
 
 

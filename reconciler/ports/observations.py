@@ -17,7 +17,7 @@ from reconciler.domain.holding.looks import Kind, Tenure
 from reconciler.domain.holding.tenures import Began, Ended
 from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
-from reconciler.ports.registry import Held
+from reconciler.ports.registry import ModelTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class Observations(Arrivals, Protocol):
     def hide(self, fence: int, seen: Mapping[int, datetime | None]) -> bool | None:
         """Keeps when these tenures were last seen, which cannot be read any more; None: they can be."""
 
-    def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
+    def held(self, asked: Collection[ModelTarget]) -> Mapping[ModelTarget, Sequence[str]]:
         """What holds each of these targets, as it was last seen and explained: a text for each version that does."""
 
     def attribute(self, fence: int, traces: Traces, recognise: Recognise) -> Attributions | None:

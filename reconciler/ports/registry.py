@@ -147,7 +147,10 @@ class Measured:
 
 
 # A model and a target.
-Held = tuple[str, Target]
+ModelTarget = tuple[str, Target]
+
+# What holds each target of a model; what could not be read is `Unreadable`.
+HoldersNow = Mapping[ModelTarget, HeldNow | Unreadable]
 
 # Returns what was counted since the meter was made.
 Meter = Callable[[], Measured]
@@ -204,7 +207,7 @@ class Registry(Protocol):
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key. What cannot be read is `Unreadable` within it, not an error."""
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         """What holds each of these targets now. What cannot be read is `Unreadable`, not an error.
 
         `all_of`: every version in a stage, where the newest alone may take a call less.

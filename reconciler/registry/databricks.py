@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence.evidence import Unreadable
-from reconciler.domain.holding.baselines import HeldNow
 from reconciler.domain.holding.looks import Kind, Look, Round, SeenVersion, Wanted
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
-from reconciler.ports import Held, Listed, Listing, Meter, NotFound, RegistryError, Standing
+from reconciler.ports import HoldersNow, Listed, Listing, Meter, ModelTarget, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.governed import Governed, has_stage
@@ -222,7 +220,7 @@ class DatabricksRegistry(TransitionRequests):
 
     # --- holders ---------------------------------------------------------------------------------------------
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         return holders_in_stages(asked, self._rows_of_versions)
 
     # --- looking ---------------------------------------------------------------------------------------------

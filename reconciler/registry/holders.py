@@ -12,7 +12,7 @@ from reconciler.domain.holding.baselines import HeldNow, Holding
 from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
-from reconciler.ports import Held, Unavailable
+from reconciler.ports import ModelTarget, Unavailable
 from reconciler.registry.looking import created_at, seen_model
 from reconciler.registry.models import MODEL_GONE
 from reconciler.registry.origins import answered
@@ -24,10 +24,10 @@ from reconciler.registry.versions import get_model, quotable, search_versions, v
 T = TypeVar("T")
 _NO_ALIASES = Unreadable("a workspace registry has no aliases")
 
-Answers = dict[Held, HeldNow | Unreadable]
+Answers = dict[ModelTarget, HeldNow | Unreadable]
 
 
-def read_holders(transport: Transport, asked: Collection[Held], *, all_of: bool) -> Answers:
+def read_holders(transport: Transport, asked: Collection[ModelTarget], *, all_of: bool) -> Answers:
     """A model shows its aliases, and the newest version in each stage; all versions in a stage are searched for."""
     found: Answers = {}
     for model, targets in _by_model(asked).items():
@@ -40,7 +40,7 @@ def read_holders(transport: Transport, asked: Collection[Held], *, all_of: bool)
     return found
 
 
-def holders_in_stages(asked: Collection[Held], versions: Callable[[str], Iterable[Row]]) -> Answers:
+def holders_in_stages(asked: Collection[ModelTarget], versions: Callable[[str], Iterable[Row]]) -> Answers:
     """Of a registry that has no aliases, and lists all versions of a model."""
     found: Answers = {(model, target): _NO_ALIASES for model, target in asked if not target.is_stage}
     for model, targets in _by_model(one for one in asked if one[1].is_stage).items():
@@ -48,7 +48,7 @@ def holders_in_stages(asked: Collection[Held], versions: Callable[[str], Iterabl
     return found
 
 
-def _by_model(asked: Iterable[Held]) -> Mapping[str, list[Target]]:
+def _by_model(asked: Iterable[ModelTarget]) -> Mapping[str, list[Target]]:
     targets: dict[str, list[Target]] = defaultdict(list)
     for model, target in sorted(asked):
         targets[model].append(target)

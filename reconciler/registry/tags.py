@@ -23,11 +23,12 @@ from reconciler.failpoints import failpoint
 from reconciler.ports import (
     Conflict,
     Found,
-    Held,
+    HoldersNow,
     Invalid,
     Listed,
     Listing,
     Meter,
+    ModelTarget,
     NotFound,
     RegistryError,
     Standing,
@@ -37,7 +38,7 @@ from reconciler.ports import (
 )  # fmt: skip
 from reconciler.registry import tag_reading
 from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.holders import Answers, read_holders
+from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
@@ -121,7 +122,7 @@ class TagsRegistry:
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Answers:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         return read_holders(self._transport, asked, all_of=all_of)
 
     # --- act -------------------------------------------------------------------------------------------------

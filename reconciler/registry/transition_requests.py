@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision
-from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
-from reconciler.domain.holding.baselines import HeldNow
+from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.holding.looks import Look
 from reconciler.domain.place import Place
 from reconciler.domain.request import Request
@@ -17,7 +16,7 @@ from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, Held, Listed, Meter, NotFound, Standing, Told, Unavailable
+from reconciler.ports import Found, HoldersNow, Listed, Meter, ModelTarget, NotFound, Standing, Told, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import look_at
@@ -54,7 +53,7 @@ class TransitionRequests:
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._reader.read(wanted, now)
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         return read_holders(self._transport, asked, all_of=all_of)
 
     def look_at(self, places: Sequence[Place]) -> Look:

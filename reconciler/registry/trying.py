@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from reconciler.domain.evidence.evidence import Needs, SignatureFacts, Unreadable
-from reconciler.domain.holding.baselines import HeldNow
 from reconciler.domain.request import NOBODY, Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name
-from reconciler.ports import Held, Invalid, Listed, NotFound, Unavailable
+from reconciler.ports import HoldersNow, Invalid, Listed, ModelTarget, NotFound, Unavailable
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
 from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
@@ -36,7 +35,7 @@ _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
 class ReadHolders(Protocol):
     """As `ports.registry.Registry.held_now`."""
 
-    def __call__(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]: ...
+    def __call__(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow: ...
 
 
 class Sample:

@@ -24,7 +24,7 @@ from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports.registry import Held
+from reconciler.ports.registry import ModelTarget
 
 _NOT_EXPLAINED: Final = "how it came there is not explained yet"
 # A model that was renamed more often is explained no further.
@@ -39,9 +39,9 @@ def arrivals_of(connection: Connection, served: Served, holdings: Sequence[Holdi
     return found | dict(_by_decision(connection, served, doubtful, found))
 
 
-def held(connection: Connection, served: Served, asked: Collection[Held]) -> dict[Held, tuple[str, ...]]:
+def held(connection: Connection, served: Served, asked: Collection[ModelTarget]) -> dict[ModelTarget, tuple[str, ...]]:
     """As `ports.observations.Observations.held`."""
-    found: dict[Held, list[str]] = defaultdict(list)
+    found: dict[ModelTarget, list[str]] = defaultdict(list)
     for row in _open_tenures(connection, served, {model for model, _ in asked}):
         found[json.loads(row.name), Target.parse(row.target)].append(f"{row.version} {row.tenure_id} {row.cause}")
     return {one: tuple(sorted(found[one])) for one in asked if one in found}

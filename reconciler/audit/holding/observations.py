@@ -30,7 +30,7 @@ from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports import Held
+from reconciler.ports import ModelTarget
 from reconciler.ports.observations import (
     Approved,
     Attributions,
@@ -214,7 +214,7 @@ class SqlObservations:
         with self._session.snapshot() as connection:
             return tenures.times_held(connection, self._served, holdings)
 
-    def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
+    def held(self, asked: Collection[ModelTarget]) -> Mapping[ModelTarget, Sequence[str]]:
         with self._session.snapshot() as connection:
             return arrivals.held(connection, self._served, asked)
 
