@@ -11,6 +11,7 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
 from reconciler.domain.holding.baselines import HeldNow, Holding
 from reconciler.domain.holding.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.place import ModelTarget
 from reconciler.domain.place import Place as LookedAt
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.scope import Scope
@@ -24,7 +25,6 @@ from reconciler.ports import (
     Listing,
     Measured,
     Meter,
-    ModelTarget,
     NotFound,
     RegistryError,
     Resolved,

@@ -53,10 +53,10 @@ class Deciding:
         compared = {entry.request.key for entry in listed if policy.needs(entry.request).holder}
         if not compared:
             return list(listed)
-        asked = {(entry.request.model, entry.request.target) for entry in listed if entry.request.key in compared}
+        asked = {entry.request.place.model_target for entry in listed if entry.request.key in compared}
         held = self._audit.observations.held(asked)
         return [
-            replace(entry, held=held.get((entry.request.model, entry.request.target), ()))
+            replace(entry, held=held.get(entry.request.place.model_target, ()))
             if entry.request.key in compared
             else entry
             for entry in listed

@@ -110,7 +110,7 @@ class Decision:
     def contends_with(self, other: Decision) -> bool:
         """Whether the order of the two acts decides what the registry shows in the end."""
         mine, its = self.request, other.request
-        if (mine.model, mine.target) != (its.model, its.target):
+        if mine.place.model_target != its.place.model_target:
             return False
         if mine.version == its.version:
             return True

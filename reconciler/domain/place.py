@@ -7,6 +7,11 @@ from typing import NamedTuple
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 
+# A model's name, exactly as the registry has it, and the number of a version.
+ModelVersion = tuple[str, str]
+# A model's name and a target.
+ModelTarget = tuple[str, Target]
+
 
 class Place(NamedTuple):
     """A version and a target, with the model's name exactly as the registry has it."""
@@ -14,6 +19,14 @@ class Place(NamedTuple):
     model: str
     version: str
     target: Target
+
+    @property
+    def model_version(self) -> ModelVersion:
+        return self.model, self.version
+
+    @property
+    def model_target(self) -> ModelTarget:
+        return self.model, self.target
 
     @property
     def shown(self) -> tuple[str, str, str]:

@@ -40,7 +40,6 @@ from reconciler.ports.registry import Listed as Listed
 from reconciler.ports.registry import Listing as Listing
 from reconciler.ports.registry import Measured as Measured
 from reconciler.ports.registry import Meter as Meter
-from reconciler.ports.registry import ModelTarget as ModelTarget
 from reconciler.ports.registry import Registry as Registry
 from reconciler.ports.registry import Resolution as Resolution
 from reconciler.ports.registry import Resolved as Resolved

@@ -15,9 +15,8 @@ from reconciler.domain.holding.drift import Change
 from reconciler.domain.holding.earlier_names import EarlierMove, Recognised
 from reconciler.domain.holding.looks import Kind, Tenure
 from reconciler.domain.holding.tenures import Began, Ended
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.scope import Scope
-from reconciler.ports.registry import ModelTarget
 
 
 @dataclass(frozen=True, slots=True)

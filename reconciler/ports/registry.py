@@ -12,7 +12,7 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable, VersionFacts
 from reconciler.domain.holding.baselines import HeldNow
 from reconciler.domain.holding.looks import Look, Wanted
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -145,9 +145,6 @@ class Measured:
     calls: int = 0
     skew: timedelta | None = None
 
-
-# A model and a target.
-ModelTarget = tuple[str, Target]
 
 # What holds each target of a model; what could not be read is `Unreadable`.
 HoldersNow = Mapping[ModelTarget, HeldNow | Unreadable]

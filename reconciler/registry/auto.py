@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.holding.looks import Look, Wanted
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Found, HoldersNow, Invalid, Listed, Listing, Measured, Meter, ModelTarget, Standing, Told
+from reconciler.ports import Found, HoldersNow, Invalid, Listed, Listing, Measured, Meter, Standing, Told
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tag_protection import TagProtection

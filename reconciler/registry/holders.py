@@ -9,17 +9,16 @@ from typing import TypeVar
 
 from reconciler.domain.evidence.evidence import Absent, Unreadable
 from reconciler.domain.holding.baselines import HeldNow, Holding
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
-from reconciler.ports import ModelTarget, Unavailable
+from reconciler.ports import Unavailable
 from reconciler.registry.looking import created_at, seen_model
 from reconciler.registry.models import MODEL_GONE
 from reconciler.registry.origins import answered
 from reconciler.registry.paging import Row, rows_of
-from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import get_model, quotable, search_versions, version_facts
+from reconciler.registry.versions import get_model, quotable, search_versions, version_facts, version_in
 
 T = TypeVar("T")
 _NO_ALIASES = Unreadable("a workspace registry has no aliases")
@@ -88,7 +87,7 @@ def _in_stage(rows: Sequence[Row], model: str, target: Target) -> HeldNow:
 
 
 def _holding(row: Row, target: Target) -> Holding:
-    model, version = place_of(row)
+    model, version = version_in(row)
     return Holding(Place(model, version, target), created_at(row), version_facts(row))
 
 

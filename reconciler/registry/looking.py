@@ -18,10 +18,20 @@ from reconciler.registry.last_shown import LastShown
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.prompts import MarkedModels
 from reconciler.registry.rotation import Finished, PartOfRound, Rotation, name_filters
-from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
-from reconciler.registry.versions import API, get_model, get_version, has_files, integer, shows_prompt, tags_of
+from reconciler.registry.versions import (
+    API,
+    get_model,
+    get_version,
+    has_files,
+    integer,
+    model_in,
+    name_of,
+    shows_prompt,
+    tags_of,
+    version_in,
+)
 
 LOOK_FOR: Final = timedelta(seconds=2)
 # Several servers write one registry, and a change is committed later than its time says.
@@ -45,8 +55,8 @@ class Looking:
         self._budget = budget.total_seconds()
         self._clock = clock
         self._scope: Scope | None = None
-        self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
-        self._models = Rotation(self._ask_models, "registered_models", _place_of_model, clock)
+        self._versions = Rotation(self._ask_versions, "model_versions", version_in, clock)
+        self._models = Rotation(self._ask_models, "registered_models", model_in, clock)
         self._marked = MarkedModels(transport)
 
     def look(self, wanted: Wanted) -> Look:
@@ -74,7 +84,7 @@ class Looking:
             rounds.append(Round(Kind.ALIASES, all_models.keys))
             as_of[Kind.ALIASES] = timedelta(seconds=all_models.seconds)
         # What changed was read first: where a round shows something else, that is newer.
-        latest = {place_of(row): row for row in [*changed, *rows]}
+        latest = {version_in(row): row for row in [*changed, *rows]}
         return Look(
             versions=[seen_version(row) for row in latest.values()],
             models=[self._seen(row) for row in models],
@@ -230,7 +240,7 @@ def _require_named(transport: Transport, model: SeenModel, place: Place) -> None
 
 
 def seen_version(row: Row) -> SeenVersion:
-    model, version = place_of(row)
+    model, version = version_in(row)
     stage = str(row.get("current_stage") or "None")
     is_prompt = shows_prompt(row) and not has_files(row)
     return SeenVersion(model, version, stage, created_at(row), tuple(_request_tags(row)), is_prompt)
@@ -243,14 +253,6 @@ def _request_tags(row: Row) -> Iterator[str]:
 def seen_model(row: Row) -> SeenModel:
     aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
     return SeenModel(name_of(row), aliases, created_at(row), shows_prompt(row))
-
-
-def _place_of_model(row: Row) -> tuple[str, str]:
-    return name_of(row), ""
-
-
-def name_of(row: Row) -> str:
-    return str(row.get("name", ""))
 
 
 def created_at(row: Row) -> int | None:

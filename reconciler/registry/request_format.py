@@ -17,7 +17,7 @@ from reconciler.domain.target import Target
 from reconciler.domain.times import from_millis
 from reconciler.ports import Listed
 from reconciler.registry.paging import Row
-from reconciler.registry.versions import shows_prompt, version_facts
+from reconciler.registry.versions import shows_prompt, version_facts, version_in
 
 _ASSURANCES: Final = {str(member): member for member in Assurance}
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,7 +53,7 @@ class RequestFormat:
 
     def unfiled(self, row: Row, target: Target, now: datetime) -> Request:
         """As if somebody asked for this version now."""
-        model, version = str(row.get("name", "")), str(row.get("version", ""))
+        model, version = version_in(row)
         where = self._registry, self._workspace, model, version, target
         return Request(*where, NOBODY, now, "", "", "", shows_prompt(row))
 

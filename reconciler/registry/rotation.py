@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.scope import Part, Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Invalid, Unavailable
@@ -25,7 +26,7 @@ Ask = Callable[[Mapping[str, Any]], Any]
 class Finished:
     """A round that was read to its end: what it showed, and for how many seconds it went on."""
 
-    keys: frozenset[tuple[str, str]]
+    keys: frozenset[ModelVersion]
     seconds: float
 
 
@@ -41,9 +42,7 @@ class Rotation:
         key_of: what a row is about, as `domain.looks.Round.shown` has it.
     """
 
-    def __init__(
-        self, ask: Ask, field: str, key_of: Callable[[Row], tuple[str, str]], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, ask: Ask, field: str, key_of: Callable[[Row], ModelVersion], clock: Callable[[], float]) -> None:
         self._ask = ask
         self._field = field
         self._key_of = key_of
@@ -56,7 +55,7 @@ class Rotation:
         self._left: list[str] = []
         self._query: Mapping[str, str] = {}
         self._tokens: set[str] = set()
-        self._keys: set[tuple[str, str]] = set()
+        self._keys: set[ModelVersion] = set()
         self._started: float | None = None
 
     @property

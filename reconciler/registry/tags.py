@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.holding.looks import Look, Wanted
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
@@ -28,7 +28,6 @@ from reconciler.ports import (
     Listed,
     Listing,
     Meter,
-    ModelTarget,
     NotFound,
     RegistryError,
     Standing,
@@ -43,11 +42,19 @@ from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.request_format import in_order
-from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, rows_with, standing_of
+from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, rows_with, standing_of
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
-from reconciler.registry.versions import API, get_version, mlflow_version, shows_prompt, tags_of, version_facts
+from reconciler.registry.versions import (
+    API,
+    get_version,
+    mlflow_version,
+    shows_prompt,
+    tags_of,
+    version_facts,
+    version_in,
+)
 
 # As the releases of MLflow say it.
 _TOO_LONG = re.compile("maximum length|length limit|too long")
@@ -102,8 +109,7 @@ class TagsRegistry:
 
     def _listed(self, row: Row, target: Target) -> Listed:
         value = tags_of(row).get(request_tag(target), "")
-        model, version = place_of(row)
-        request, stamped = read_request(self.uri, self.workspace, model, version, target, value)
+        request, stamped = read_request(self.uri, self.workspace, *version_in(row), target, value)
         return Listed(replace(request, is_prompt=shows_prompt(row)), version_facts(row), stamped)
 
     # --- observe ---------------------------------------------------------------------------------------------
@@ -115,7 +121,7 @@ class TagsRegistry:
         return self._looking.look_at(places)
 
     def point_out(self, model: str, version: str, tag: str, said: str) -> None:
-        self._set_tag_of(model, version, tag, said)
+        self._set_tag(model, version, tag, said)
 
     # --- evidence --------------------------------------------------------------------------------------------
 
@@ -129,7 +135,7 @@ class TagsRegistry:
 
     def stamp(self, request: Request) -> None:
         if self._is_open(request):
-            self._set_tag(request, request_tag(request.target), request_value(request))
+            self._set_tag(*request.place.model_version, request_tag(request.target), request_value(request))
 
     def act(self, decision: Decision) -> Standing | None:
         """Tell first, so that no move is ever without an id beside it; then move; remove the request last.
@@ -141,7 +147,7 @@ class TagsRegistry:
         if not self._shows(row, request):
             return standing_of(row, target, open=False, told_first=True)
         shown = tags_of(row).get(decision_tag(target), "")
-        self._set_tag(request, decision_tag(target), told_with_earlier(decision, shown))
+        self._set_tag(*request.place.model_version, decision_tag(target), told_with_earlier(decision, shown))
         failpoint("told")
         if decision.verdict is VerdictKind.APPROVE:
             self._move(request, decision.archive_existing)
@@ -160,10 +166,7 @@ class TagsRegistry:
         if stage != request.target.name:
             raise Unavailable(f"the registry accepted the transition but shows stage {visible_name(str(stage))}")
 
-    def _set_tag(self, request: Request, key: str, value: str) -> None:
-        self._set_tag_of(request.model, request.version, key, value)
-
-    def _set_tag_of(self, model: str, version: str, key: str, value: str) -> None:
+    def _set_tag(self, model: str, version: str, key: str, value: str) -> None:
         body = {"name": model, "version": version, "key": key, "value": value}
         self._transport.post(f"{API}/model-versions/set-tag", body)
 
@@ -193,7 +196,7 @@ class TagsRegistry:
         return {
             decision.decision_id: Standing(open=True)
             for decision in decisions
-            if (row := rows.get(place(decision.request))) and self._shows(row, decision.request)
+            if (row := rows.get(decision.request.place.model_version)) and self._shows(row, decision.request)
         }
 
     def standing(self, decision: Decision) -> Standing:
@@ -281,7 +284,7 @@ class TagsRegistry:
         filed_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
         request = replace(found.listed.request, requester=filed_by, comment=comment, id=str(uuid.uuid4()))
         try:
-            self._set_tag(request, request_tag(target), request_value(request))
+            self._set_tag(*request.place.model_version, request_tag(target), request_value(request))
         except Invalid as error:
             if _TOO_LONG.search(str(error)):
                 raise Invalid(f"the comment is too long for this server: {error}") from None

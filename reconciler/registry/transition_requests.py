@@ -10,13 +10,13 @@ from typing import Any
 from reconciler.domain.decision import COMMENT_BYTES, Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs
 from reconciler.domain.holding.looks import Look
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, HoldersNow, Listed, Meter, ModelTarget, NotFound, Standing, Told, Unavailable
+from reconciler.ports import Found, HoldersNow, Listed, Meter, NotFound, Standing, Told, Unavailable
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import look_at
@@ -27,7 +27,7 @@ from reconciler.registry.tag_reading import decision_of
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import Trial, TrialResult
 from reconciler.registry.trying import Sample, evidence_trials, one_version
-from reconciler.registry.versions import API, get_version, mlflow_version, version_facts
+from reconciler.registry.versions import API, get_version, mlflow_version, name_of, version_facts
 
 CALLS = f"{API}/transition-requests"
 _PAGE = 1000
@@ -183,7 +183,7 @@ class TransitionRequests:
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """The account's `permission_level` on each covered model; "" if the registry does not report it."""
-        for name in (str(row.get("name", "")) for row in self.models()):
+        for name in map(name_of, self.models()):
             if covers(name):
                 yield name, self._level(name)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from reconciler.domain.evidence.evidence import VersionFacts
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.prompts import MARK, SOURCES_OF_PROMPTS, is_marked
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable
@@ -65,7 +66,21 @@ def _pages(transport: Transport, filter: str, size: int) -> Iterator[Row]:
 
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
-    return list({(str(row.get("name")), str(row.get("version"))): row for row in rows}.values())
+    return list({version_in(row): row for row in rows}.values())
+
+
+def name_of(row: Row) -> str:
+    return str(row.get("name", ""))
+
+
+def version_in(row: Row) -> ModelVersion:
+    """Which version a row is about."""
+    return name_of(row), str(row.get("version", ""))
+
+
+def model_in(row: Row) -> ModelVersion:
+    """Which model, with all its versions, as `domain.holding.looks.Round.shown` has it."""
+    return name_of(row), ""
 
 
 def mlflow_version(transport: Transport) -> str:

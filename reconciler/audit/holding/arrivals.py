@@ -20,11 +20,10 @@ from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.holding.baselines import Holding
 from reconciler.domain.holding.causes import Cause, is_approved
 from reconciler.domain.holding.tenures import is_another
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.target import Target
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports.registry import ModelTarget
 
 _NOT_EXPLAINED: Final = "how it came there is not explained yet"
 # A model that was renamed more often is explained no further.

@@ -26,11 +26,10 @@ from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import Holding
 from reconciler.domain.holding.looks import Tenure
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports import ModelTarget
 from reconciler.ports.observations import (
     Approved,
     Attributions,

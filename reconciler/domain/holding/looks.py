@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from reconciler.domain.place import Place
+from reconciler.domain.place import ModelVersion, Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 
@@ -61,13 +61,13 @@ class Round:
     """
 
     kind: Kind
-    shown: frozenset[tuple[str, str]]
+    shown: frozenset[ModelVersion]
     only_in: frozenset[str] | None = None
 
     def lacks(self, place: Place) -> bool:
         if Kind.of(place.target) is not self.kind or (self.only_in is not None and place.model not in self.only_in):
             return False
-        return (place.model, "") not in self.shown and (place.model, place.version) not in self.shown
+        return (place.model, "") not in self.shown and place.model_version not in self.shown
 
 
 @dataclass(frozen=True, slots=True)
