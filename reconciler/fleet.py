@@ -126,10 +126,8 @@ def _is_gone(evidence: Evidence) -> bool:
 
 def _asked(registry: Registry, holder: Holder, known: Known | None, at: datetime) -> Request:
     """As if it were asked for by who did, so long ago that nothing is waited for."""
-    place = holder.place
-    asker = known.requester if known is not None else NOBODY
-    where = registry.uri, registry.workspace, place.model, place.version, place.target
-    return Request(*where, asker, at - _LONG_AGO, "", "", "", holder.is_prompt)
+    asker, then = known.requester if known is not None else NOBODY, at - _LONG_AGO
+    return Request.as_if(registry.uri, registry.workspace, holder.place, then, asker, is_prompt=holder.is_prompt)
 
 
 # --- one holder ----------------------------------------------------------------------------------------------

@@ -63,6 +63,13 @@ class Request:
     is_prompt: bool = False
     _key: str = field(default="", init=False, repr=False, compare=False)
 
+    @classmethod
+    def as_if(
+        cls, registry: str, workspace: str, place: Place, at: datetime, by: Requester = NOBODY, is_prompt: bool = False
+    ) -> Request:
+        """As if it had been asked for then: for what is judged, or shown, without a request."""
+        return cls(registry, workspace, *place, by, at, "", "", "", is_prompt)
+
     @property
     def key(self) -> str:
         """SHA-256 (hex) over (registry, workspace, model, version, target, requester, requested_at, id)."""

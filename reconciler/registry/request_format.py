@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.times import from_millis
@@ -53,9 +54,8 @@ class RequestFormat:
 
     def unfiled(self, row: Row, target: Target, now: datetime) -> Request:
         """As if somebody asked for this version now."""
-        model, version = version_in(row)
-        where = self._registry, self._workspace, model, version, target
-        return Request(*where, NOBODY, now, "", "", "", shows_prompt(row))
+        place, is_prompt = Place(*version_in(row), target), shows_prompt(row)
+        return Request.as_if(self._registry, self._workspace, place, now, is_prompt=is_prompt)
 
     def _requester(self, row: Row, name: str) -> Requester:
         if not name:

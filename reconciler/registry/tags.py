@@ -266,9 +266,9 @@ class TagsRegistry:
         state = decision_of(row, target)
         if request_tag(target) in tags_of(row):
             return Found(self._listed(row, target), True, *state)
-        where = self.uri, self.workspace, model, version, target
-        unfiled = Listed(Request(*where, NOBODY, now, "", "", "", shows_prompt(row)), version_facts(row))
-        return Found(unfiled, False, *state)
+        place, is_prompt = Place(model, version, target), shows_prompt(row)
+        unfiled = Request.as_if(self.uri, self.workspace, place, now, is_prompt=is_prompt)
+        return Found(Listed(unfiled, version_facts(row)), False, *state)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """File a request.

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from reconciler.domain.evidence.evidence import Needs, SignatureFacts, Unreadable
-from reconciler.domain.place import ModelTarget
-from reconciler.domain.request import NOBODY, Request
+from reconciler.domain.place import ModelTarget, Place
+from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name
 from reconciler.ports import HoldersNow, Invalid, Listed, NotFound, Unavailable
@@ -147,7 +147,7 @@ def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
 def _model_files(reader: EvidenceReader, sample: Sample) -> TrialResult:
     if sample.row is None:
         return untried("nothing to try it on: the registry has no readable version")
-    request = Request("", "", *version_in(sample.row), _PRODUCTION, NOBODY, _NO_TIME, "", "", "")
+    request = Request.as_if("", "", Place(*version_in(sample.row), _PRODUCTION), _NO_TIME)
     asked = Needs(run=True, logged_model=True, signature=True)
     [evidence] = reader.read([(Listed(request, version_facts(sample.row)), asked)], _NO_TIME).values()
     answer = evidence.fact(SignatureFacts)
