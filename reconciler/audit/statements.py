@@ -37,6 +37,11 @@ class Served:
     registry: str
     workspace: str
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What its rows say of themselves."""
+        return {"registry": self.registry, "workspace": self.workspace}
+
     def among(self, row: type[OfARegistry]) -> ColumnElement[bool]:
         """Only this registry's rows."""
         return (row.registry == self.registry) & (row.workspace == self.workspace)

@@ -63,7 +63,7 @@ class Attributing:
         """In parts, with all that may explain them."""
         after = 0
         while True:
-            here = {"registry": self._served.registry, "workspace": self._served.workspace}
+            here = self._served.columns
             asked = {**here, "after": after, "most": WRITTEN_TOGETHER}
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()

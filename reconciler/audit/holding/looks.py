@@ -51,7 +51,7 @@ def take(connection: Connection, served: Served, daemon: str, lease: timedelta) 
     """Takes the lease where it is free. The first to look at a registry finds no row, or finds the state lost."""
     row = _look_of(connection, served)
     if row is None:
-        values = {"registry": served.registry, "workspace": served.workspace, "leased_by": daemon, "fence": 1}
+        values = {**served.columns, "leased_by": daemon, "fence": 1}
         added = insert_new(connection, LookRow).values(**values, leased_until=now_after(lease))
         if connection.execute(added.returning(LookRow.fence)).one_or_none() is not None:
             _restore(connection, served)

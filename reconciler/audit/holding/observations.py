@@ -168,8 +168,7 @@ class SqlObservations:
         added = recording.add_many(ObservationRow, rows)
         unexplained = [row for row in added if row["sign"] != WATCHED]
         if unexplained:
-            here: dict[str, object] = {"registry": self._served.registry, "workspace": self._served.workspace}
-            here["looked_again"] = False
+            here: dict[str, object] = {**self._served.columns, "looked_again": False}
             newest = select(select(func.max(DecisionRow.id)).scalar_subquery().label("decisions_to"))
             newest = newest.add_columns(select(func.max(ResolutionRow.id)).scalar_subquery().label("resolutions_to"))
             here |= recording.connection.execute(newest).one()._asdict()
@@ -186,8 +185,7 @@ class SqlObservations:
 
     def _place(self, place: Place) -> dict[str, object]:
         model, version, target = place.shown
-        here = {"registry": self._served.registry, "workspace": self._served.workspace}
-        return {**here, "model": model, "version": version, "target": target}
+        return {**self._served.columns, "model": model, "version": version, "target": target}
 
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         with self._session.recording() as recording:
@@ -195,8 +193,8 @@ class SqlObservations:
                 return None
             if looks.watched_scope(recording.connection, self._served) == looks.scope_in(looks.scope_text(scope)):
                 return False
-            here = {"registry": self._served.registry, "workspace": self._served.workspace}
-            recording.add_many(WatchedScopeRow, [{**here, "since": since, "scope": looks.scope_text(scope)}])
+            row = {**self._served.columns, "since": since, "scope": looks.scope_text(scope)}
+            recording.add_many(WatchedScopeRow, [row])
             failpoint("scope to be committed")
         return True
 

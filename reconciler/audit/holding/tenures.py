@@ -32,7 +32,7 @@ WHERE h.registry = :registry AND h.workspace = :workspace AND t.first_seen_witho
 
 
 def open_tenures(connection: Connection, served: Served) -> OnRecord:
-    rows = connection.execute(_OPEN, {"registry": served.registry, "workspace": served.workspace})
+    rows = connection.execute(_OPEN, served.columns)
     return {
         (row.model, row.version, row.target): Known(
             row.first_seen_with, row.began_by or "", row.decision_id or "", _requester(row.request)

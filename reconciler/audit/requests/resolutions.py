@@ -72,7 +72,7 @@ def _add_entries(recording: Recording, served: Served, entries: Sequence[Resolve
 def _keep_cursor(connection: Connection, served: Served, number: int) -> None:
     cursor = HistoryCursorRow
     if connection.execute(update(cursor).where(served.among(cursor)).values(number=number)).rowcount == 0:
-        connection.execute(insert(cursor).values(registry=served.registry, workspace=served.workspace, number=number))
+        connection.execute(insert(cursor).values(**served.columns, number=number))
 
 
 def _known(connection: Connection, served: Served, numbers: Sequence[int]) -> set[tuple[int, datetime]]:
@@ -110,8 +110,7 @@ def _carried_out(decision: Row[Any] | None, entry: Resolved) -> bool:
 
 def _row_of(entry: Resolved, served: Served) -> dict[str, object]:
     return {
-        "registry": served.registry,
-        "workspace": served.workspace,
+        **served.columns,
         "model": visible_name(entry.model),
         "version": visible_name(entry.version),
         "target": visible_name(entry.target),

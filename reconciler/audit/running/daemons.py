@@ -62,8 +62,7 @@ class Daemons:
             "mode": str(mode),
             "policy_digest": policy_digest,
             "duration_ms": 0,
-            "registry": self._served.registry,
-            "workspace": self._served.workspace,
+            **self._served.columns,
         }
         connection.execute(insert(DaemonRow).values(values))
 
@@ -75,8 +74,7 @@ class Daemons:
             "mode": str(note.mode),
             "policy_digest": note.policy_digest,
             "duration_ms": round(note.duration.total_seconds() * 1000),
-            "registry": self._served.registry,
-            "workspace": self._served.workspace,
+            **self._served.columns,
             "problem": None if note.problem is None else visible(note.problem),
             "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
             "ended_at": None if self._resident else db_now(),

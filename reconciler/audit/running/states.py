@@ -202,8 +202,8 @@ class RunningStates:
     def _add(self, connection: Connection, rows: Sequence[tuple[Said, datetime]], name: str | None = None) -> None:
         if not rows:
             return
-        place = {"registry": self._served.registry, "workspace": self._served.workspace, "daemon": name or self._name}
+        here = self._served.columns | {"daemon": name or self._name}
         with recorded(connection) as recording:
             for said, since in rows:
-                values = {**place, **said._asdict(), "since": since, "at": db_now(), "product_version": __version__}
+                values = {**here, **said._asdict(), "since": since, "at": db_now(), "product_version": __version__}
                 recording.add(RunningStateRow, values)
