@@ -32,7 +32,7 @@ from reconciler.registry.tag_reading import (
     standing_of,
     told_by_tags,
 )
-from reconciler.registry.transition_requests import CALLS, TransitionRequests
+from reconciler.registry.transition_requests import CALLS, TransitionRequestsRegistry
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, works
 from reconciler.registry.trying import Sample, batches_by_tags
@@ -47,7 +47,7 @@ _WITH_PROTECTION = {"protected_tags": "true"}
 _ONCE = frozenset({"holders", "holders_of_prompts", *_WITH_PROTECTION})
 
 
-class AppRegistry(TransitionRequests):
+class AppRegistry(TransitionRequestsRegistry):
     """One call lists every open request, and versions show their decisions."""
 
     protocol = "transition-requests"
@@ -144,7 +144,6 @@ class AppRegistry(TransitionRequests):
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
         def page(more: Mapping[str, str]) -> Any:
-            # What comes once comes with the first page.
             asked = {name: value for name, value in query.items() if name not in _ONCE or not more}
             answer = self._transport.get(f"{CALLS}/list", {**asked, **more})
             self._decided = _by_decision(answer)

@@ -26,7 +26,7 @@ from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, in_order
 from reconciler.registry.sweep import Sweep
 from reconciler.registry.tag_reading import holds
-from reconciler.registry.transition_requests import TransitionRequests
+from reconciler.registry.transition_requests import TransitionRequestsRegistry
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import TrialResult, untried, works
 from reconciler.registry.trying import Sample
@@ -72,7 +72,7 @@ class _Seen:
         return [all_models, Round(Kind.STAGES, shown, frozenset(self.whole_models))]
 
 
-class DatabricksRegistry(TransitionRequests):
+class DatabricksRegistry(TransitionRequestsRegistry):
     """`transports`: one for each sweeping thread, the first also for everything else. All share `budget`."""
 
     protocol = "transition-requests"

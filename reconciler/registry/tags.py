@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence.evidence import Evidence, Needs
+from reconciler.domain.evidence.evidence import Needs
 from reconciler.domain.holding.looks import Look, Wanted
-from reconciler.domain.place import ModelTarget, Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
@@ -23,11 +23,9 @@ from reconciler.failpoints import failpoint
 from reconciler.ports import (
     Conflict,
     Found,
-    HoldersNow,
     Invalid,
     Listed,
     Listing,
-    Meter,
     NotFound,
     RegistryError,
     Standing,
@@ -36,20 +34,18 @@ from reconciler.ports import (
     Unread,
 )  # fmt: skip
 from reconciler.registry import tag_reading
-from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.holders import read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.request_format import in_order
+from reconciler.registry.server import ServerRegistry
 from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, rows_with, standing_of
-from reconciler.registry.transport import Transport, begin_all
+from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
 from reconciler.registry.versions import (
     API,
     get_version,
-    mlflow_version,
     shows_prompt,
     tags_of,
     version_facts,
@@ -60,8 +56,8 @@ from reconciler.registry.versions import (
 _TOO_LONG = re.compile("maximum length|length limit|too long")
 
 
-class TagsRegistry:
-    """`Registry` over tags. `uri` carries no credentials; `workspace` is "" if the server has none."""
+class TagsRegistry(ServerRegistry):
+    """`Registry` over tags."""
 
     protocol = "tags"
     shows_decisions = True
@@ -72,16 +68,9 @@ class TagsRegistry:
         self, uri: str, workspace: str, transport: Transport, tracking: Transport, look_for: timedelta = LOOK_FOR
     ) -> None:
         """`look_for`: as `Looking.budget`."""
-        self.uri = uri
-        self.workspace = workspace
-        self._transport = transport
-        self._tracking = tracking
-        self._reader = EvidenceReader(transport, tracking)
+        super().__init__(uri, workspace, transport, tracking)
         self._tag_search = TagSearch(transport, told_first=True)
         self._looking = Looking(transport, look_for)
-
-    def begin(self, deadline: timedelta | None) -> Meter:
-        return begin_all({self._transport, self._tracking}, deadline)
 
     # --- request ---------------------------------------------------------------------------------------------
 
@@ -122,14 +111,6 @@ class TagsRegistry:
 
     def point_out(self, model: str, version: str, tag: str, said: str) -> None:
         self._set_tag(model, version, tag, said)
-
-    # --- evidence --------------------------------------------------------------------------------------------
-
-    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
-        return self._reader.read(wanted, now)
-
-    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
-        return read_holders(self._transport, asked, all_of=all_of)
 
     # --- act -------------------------------------------------------------------------------------------------
 
@@ -222,10 +203,6 @@ class TagsRegistry:
         except NotFound:
             return False
 
-    def version(self) -> str:
-        """MLflow's version; "" if the server does not report it."""
-        return mlflow_version(self._transport)
-
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
         """Every kind of call that a cycle makes and that changes nothing."""
         sample, targets = Sample(self._transport), sorted(scope.targets)
@@ -293,8 +270,6 @@ class TagsRegistry:
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
         """Withdraw an open request. Raises NotFound if none is open."""
-        found = self.find(model, version, target, now)
-        if not found.open:
-            raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
-        self._delete_tag(found.listed.request)
-        return found.listed.request
+        request = self._open_on(model, version, target, now)
+        self._delete_tag(request)
+        return request
