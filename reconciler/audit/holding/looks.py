@@ -26,6 +26,7 @@ from reconciler.domain.place import Place
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible
+from reconciler.domain.times import millis_of
 from reconciler.ports.observations import AsOf, Known, Looked, Watch
 
 HELD, LEFT = "held", "left"
@@ -80,7 +81,7 @@ def keep(connection: Connection, served: Served, looked: Looked, lease: timedelt
         "stages_as_of": as_of.kinds.get(Kind.STAGES),
         "aliases_as_of": as_of.kinds.get(Kind.ALIASES),
         "everything_as_of": as_of.everything,
-        "aliases_take_ms": None if as_of.aliases_take is None else round(as_of.aliases_take.total_seconds() * 1000),
+        "aliases_take_ms": None if as_of.aliases_take is None else millis_of(as_of.aliases_take),
         "problem": None if looked.problem is None else visible(looked.problem),
         "leased_until": now_after(lease),
     }

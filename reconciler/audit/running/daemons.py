@@ -13,6 +13,7 @@ from reconciler.audit.statements import Served
 from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.decision import Mode
 from reconciler.domain.text import visible
+from reconciler.domain.times import millis_of
 from reconciler.ports import CycleNote
 
 # How long `status` shows a daemon that was never heard from again.
@@ -73,10 +74,10 @@ class Daemons:
             "ok": note.ok,
             "mode": str(note.mode),
             "policy_digest": note.policy_digest,
-            "duration_ms": round(note.duration.total_seconds() * 1000),
+            "duration_ms": millis_of(note.duration),
             **self._served.columns,
             "problem": None if note.problem is None else visible(note.problem),
-            "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
+            "skew_ms": None if note.skew is None else millis_of(note.skew),
             "ended_at": None if self._resident else db_now(),
         }
         mine = update(DaemonRow).where(DaemonRow.name == self._name)

@@ -21,6 +21,7 @@ from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.text import visible, visible_name
+from reconciler.domain.times import millis_of
 from reconciler.ports.audit_values import Operation
 
 # At least one row in this time, however little changes.
@@ -66,7 +67,7 @@ class Said(NamedTuple):
             operation.policy_digest,
             visible_name(operation.policy_file),
             visible_name(operation.loaded_by),
-            round(operation.interval.total_seconds() * 1000),
+            millis_of(operation.interval),
             "" if operation.paused is None else visible(operation.paused),
         )
 
