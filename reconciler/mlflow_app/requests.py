@@ -198,6 +198,7 @@ class TransitionRequests:
     # --- one request -----------------------------------------------------------------------------------------
 
     def _open(self, call: Call) -> Open:
+        # A mistake in the comment is told like one in the others, before anything is looked for.
         model, version, target, _ = call.model, call.version, call.target, call.comment
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=[target])
