@@ -32,7 +32,7 @@ class AsOf:
 class Known:
     """What is on record: the open tenures, and what is watched. `scope` None: nothing was ever watched.
 
-    `shown`: which models were shown, by group, as `domain.shown` writes them.
+    `shown`: which models were shown, by group, as `domain.holding.shown` writes them.
     """
 
     tenures: Sequence[Tenure]

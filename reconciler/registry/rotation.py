@@ -39,7 +39,7 @@ class Rotation:
 
     Args:
         ask: reads one page by its query.
-        key_of: what a row is about, as `domain.looks.Round.shown` has it.
+        key_of: what a row is about, as `domain.holding.looks.Round.shown` has it.
     """
 
     def __init__(self, ask: Ask, field: str, key_of: Callable[[Row], ModelVersion], clock: Callable[[], float]) -> None:
