@@ -29,6 +29,16 @@ class Place(NamedTuple):
         return self.model, self.target
 
     @property
+    def text(self) -> str:
+        """`fraud version 7 to Production`, for people."""
+        return f"{self.version_text} to {self.target}"
+
+    @property
+    def version_text(self) -> str:
+        """`fraud version 7`, for people."""
+        return f"{visible_name(self.model)} version {visible_name(self.version)}"
+
+    @property
     def shown(self) -> tuple[str, str, str]:
         """Model, version and target as they may be shown, which is how the audit has them."""
         return visible_name(self.model), visible_name(self.version), str(self.target)
