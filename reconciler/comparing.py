@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from reconciler.domain.evidence.evidence import Absent, Evidence, HolderFacts, Needs, Unreadable
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.holding.baselines import Baseline, HeldNow, chosen, holder_facts, needs_of, no_baseline
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
-from reconciler.ports import Held, Listed, Registry
+from reconciler.ports import Listed, Registry
 from reconciler.ports.observations import Arrivals
 
 Needed = Sequence[tuple[Listed, Needs]]
@@ -68,9 +68,9 @@ def _chosen(
     registry: Registry, record: Arrivals | None, requests: Sequence[Request], *, all_of: bool
 ) -> dict[str, Baseline | Absent | Unreadable | None]:
     """By key; None where the newest holder does not do, and the others must be read."""
-    held = registry.held_now({_held(request) for request in requests}, all_of=all_of)
+    held = registry.held_now({request.place.model_target for request in requests}, all_of=all_of)
     arrivals = _arrivals(record, [one for one in held.values() if isinstance(one, HeldNow)])
-    return {request.key: _of(request, held[_held(request)], arrivals) for request in requests}
+    return {request.key: _of(request, held[request.place.model_target], arrivals) for request in requests}
 
 
 def _of(
@@ -87,10 +87,6 @@ def _arrivals(record: Arrivals | None, held: Sequence[HeldNow]) -> Mapping[Place
     if record is None:
         return {one.place: _NO_DATABASE for one in holdings}
     return record.arrivals(holdings) if holdings else {}
-
-
-def _held(request: Request) -> Held:
-    return request.model, request.target
 
 
 def _as_listed(request: Request, baseline: Baseline) -> Listed:

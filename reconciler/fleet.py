@@ -14,13 +14,14 @@ from reconciler.domain.checks.any_of import AnyOf
 from reconciler.domain.checks.requester import RequesterCode
 from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence.evidence import Absent, Evidence, VersionFacts
-from reconciler.domain.holding.looks import Look, Place
+from reconciler.domain.holding.looks import Look
 from reconciler.domain.holding.tenures import Holders, changes_in
+from reconciler.domain.place import Place
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible, visible_name
+from reconciler.domain.text import visible
 from reconciler.domain.verdict import CheckResult, Result, Role, Verdict
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Listed, Registry
@@ -66,7 +67,7 @@ class JudgedHolder:
     known: Known | None
 
 
-# By model, version and target, as the audit shows them.
+# By `Place.shown`.
 OnRecord = Mapping[tuple[str, str, str], Known]
 
 
@@ -75,10 +76,6 @@ class Holder(NamedTuple):
 
     place: Place
     is_prompt: bool = False
-
-
-def shown_place(place: Place) -> tuple[str, str, str]:
-    return visible_name(place.model), visible_name(place.version), str(place.target)
 
 
 def holders_of(registry: Showing, scope: Scope) -> list[Holder]:
@@ -109,7 +106,7 @@ def judged_fleet(
     Raises:
         RegistryError: the registry could not be queried at all.
     """
-    known = {place: on_record.get(shown_place(place)) for place, _ in holders}
+    known = {place: on_record.get(place.shown) for place, _ in holders}
     places = {_asked(registry, holder, known[holder.place], at): holder.place for holder in holders}
     about_requests = _about_requests(policy)
     for batch in batches([Listed(request, None) for request in places], JUDGED_TOGETHER):
@@ -129,10 +126,8 @@ def _is_gone(evidence: Evidence) -> bool:
 
 def _asked(registry: Registry, holder: Holder, known: Known | None, at: datetime) -> Request:
     """As if it were asked for by who did, so long ago that nothing is waited for."""
-    place = holder.place
-    asker = known.requester if known is not None else NOBODY
-    where = registry.uri, registry.workspace, place.model, place.version, place.target
-    return Request(*where, asker, at - _LONG_AGO, "", "", "", holder.is_prompt)
+    asker, then = known.requester if known is not None else NOBODY, at - _LONG_AGO
+    return Request.as_if(registry.uri, registry.workspace, holder.place, then, asker, is_prompt=holder.is_prompt)
 
 
 # --- one holder ----------------------------------------------------------------------------------------------

@@ -8,17 +8,15 @@ from typing import Final
 from reconciler.domain.evidence.evidence import Answer, Evidence, TenureFacts, Unreadable, VersionFacts
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import HeldNow, Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
-from reconciler.ports import Held, Registry
+from reconciler.ports import HoldersNow, Registry
 from reconciler.ports.observations import Arrivals
 
 _NO_DATABASE: Final = "no audit database was asked"
 _NEVER_SEEN: Final = "no look has seen it there; the daemon looks in each cycle"
 
-# What the registry shows of the aliases that are asked about.
-_Named = Mapping[Held, HeldNow | Unreadable]
 # A request, its version, and the targets that are asked about.
 _Asking = tuple[Request, VersionFacts, frozenset[Target]]
 
@@ -50,7 +48,7 @@ def times_held(
     return {asked[0].key: _answer(asked, named, times, unknown) for asked in shown}
 
 
-def _holdings(asked: _Asking, named: _Named) -> Iterator[Holding]:
+def _holdings(asked: _Asking, named: HoldersNow) -> Iterator[Holding]:
     """Those of the targets that the version holds now."""
     request, version, targets = asked
     for target in sorted(targets):
@@ -58,14 +56,14 @@ def _holdings(asked: _Asking, named: _Named) -> Iterator[Holding]:
             held = named[request.model, target]
             yield from (one for one in _of(held) if one.place.version == request.version)
         elif version.current_stage == target.name:
-            yield Holding(Place(request.model, request.version, target), version.creation_timestamp)
+            yield Holding(request.place._replace(target=target), version.creation_timestamp)
 
 
 def _of(held: HeldNow | Unreadable) -> Sequence[Holding]:
     return () if isinstance(held, Unreadable) else held.versions
 
 
-def _answer(asked: _Asking, named: _Named, times: Mapping[Place, TimeHeld], unknown: str) -> Answer:
+def _answer(asked: _Asking, named: HoldersNow, times: Mapping[Place, TimeHeld], unknown: str) -> Answer:
     request, _, targets = asked
     for target in sorted(targets):
         held = named.get((request.model, target))

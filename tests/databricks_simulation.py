@@ -13,13 +13,13 @@ from typing import Any
 
 import requests
 
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.ports import Listing, RegistryError
 from reconciler.registry.budget import Budget
 from reconciler.registry.databricks import DatabricksRegistry, Looked, SweepTiming
 from reconciler.registry.endpoint import Endpoint
-from reconciler.registry.sweep import Place
 from reconciler.registry.transport import Timing, Transport
 from tests.databricks_double import Version, Workspace
 
@@ -88,9 +88,9 @@ class Simulation:
             look_all=self._look,
         )
 
-    def _look(self, places: Sequence[Place]) -> Iterator[Looked]:
-        for place in places:
-            yield place, self.registry.requests_on(self.transport, place)
+    def _look(self, model_versions: Sequence[ModelVersion]) -> Iterator[Looked]:
+        for model_version in model_versions:
+            yield model_version, self.registry.requests_on(self.transport, model_version)
 
     def cycle(self) -> set[str]:
         """The models of the requests that were seen; the next cycle is a minute after this one."""

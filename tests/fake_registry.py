@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,15 +11,16 @@ from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Reading, RunFacts, Unreadable, VersionFacts
 from reconciler.domain.holding.baselines import HeldNow, Holding
 from reconciler.domain.holding.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
-from reconciler.domain.holding.looks import Place as LookedAt
+from reconciler.domain.place import ModelTarget
+from reconciler.domain.place import Place as LookedAt
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
 from reconciler.ports import (
-    Held,
     History,
+    HoldersNow,
     Listed,
     Listing,
     Measured,
@@ -140,7 +141,7 @@ class FakeRegistry:
         with _Operation(self):
             return {listed.request.key: self._evidence(listed.request, now) for listed, _ in wanted}
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         with _Operation(self):
             return {held: self._held(*held) for held in asked}
 

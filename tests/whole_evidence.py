@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.domain.evidence.evidence import Dataset, Evidence, LoggedModelFacts, Reading, RunFacts, VersionFacts
+from reconciler.domain.evidence.evidence import (
+    Dataset,
+    Evidence,
+    LoggedModelFacts,
+    Needs,
+    Reading,
+    RunFacts,
+    VersionFacts,
+)
+from reconciler.domain.evidence.keeping import permitted, within_room
 from reconciler.domain.text import Text
 from reconciler.policy.file import parse_policy
 from tests.builders import a_request, evidence_of, with_changed
@@ -32,6 +41,11 @@ rules:
 ).policy
 NEEDS = POLICY.needs(ASKED)
 HOSTILE = "\0\x1b[2J\u202e\ud800\U0001f600\n"
+
+
+def kept(evidence: Evidence, needs: Needs, exclude: Sequence[str]) -> Evidence:
+    """What is stored of a decision, without what the configuration keeps out."""
+    return within_room(permitted(evidence, needs, exclude), needs)
 
 
 def reading(value: float, step: int = 0, dataset: str = "", digest: str = "") -> Reading:

@@ -6,50 +6,23 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Float, String, cast, func, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from reconciler.audit.holding.tables import (
-    HolderRow,
-    LookRow,
-    ObservationRow,
-    ShownModelsRow,
-    StrayTagRow,
-    UnattributedRow,
-    WatchedScopeRow,
-)
-from reconciler.audit.requests.resolution_tables import HistoryCursorRow, ResolutionRow
-from reconciler.audit.running.tables import RunningStateRow
-from reconciler.audit.tables import (
-    Base,
-    DaemonRow,
-    DecisionRow,
-    OpenRequestRow,
-    PendingActRow,
-    UnreadListRow,
-    UtcMillis,
-)
+from reconciler.audit.tables import Base, DecisionRow, PendingActRow, UtcMillis
 
 T = TypeVar("T")
-_OfARegistry = (
-    DecisionRow
-    | OpenRequestRow
-    | UnreadListRow
-    | DaemonRow
-    | RunningStateRow
-    | ResolutionRow
-    | HistoryCursorRow
-    | ObservationRow
-    | WatchedScopeRow
-    | LookRow
-    | HolderRow
-    | ShownModelsRow
-    | UnattributedRow
-    | StrayTagRow
-)
+
+
+class OfARegistry(Protocol):
+    """A table whose rows are about one registry and workspace."""
+
+    registry: ColumnElement[str]
+    workspace: ColumnElement[str]
+
 
 # Rows that one transaction writes at most, where there may be thousands: others wait for it.
 WRITTEN_TOGETHER = 100
@@ -64,7 +37,12 @@ class Served:
     registry: str
     workspace: str
 
-    def among(self, row: type[_OfARegistry]) -> ColumnElement[bool]:
+    @property
+    def columns(self) -> dict[str, str]:
+        """What its rows say of themselves."""
+        return {"registry": self.registry, "workspace": self.workspace}
+
+    def among(self, row: type[OfARegistry]) -> ColumnElement[bool]:
         """Only this registry's rows."""
         return (row.registry == self.registry) & (row.workspace == self.workspace)
 

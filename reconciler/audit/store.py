@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from reconciler.audit.decisions import adding, judgements
 from reconciler.audit.decisions.adding import Prepared
-from reconciler.audit.decisions.claims import Answer, Claims
+from reconciler.audit.decisions.claims import Claims, Reply
 from reconciler.audit.decisions.stuck import stuck
 from reconciler.audit.holding.observations import SqlObservations
 from reconciler.audit.log.appending import Recording
@@ -163,13 +163,13 @@ class SqlAuditLog:
         return GoAhead.YES if self._claims.renew(connection, pending) else GoAhead.TAKEN_OVER
 
     def attempted(self, pending: Pending, detail: str, retry_in: timedelta, *, in_doubt: bool) -> None:
-        answer = Answer.IN_DOUBT if in_doubt else Answer.DEFINITE
+        reply = Reply.IN_DOUBT if in_doubt else Reply.DEFINITE
         with self._session.transaction() as connection:
-            self._claims.release(connection, pending, detail, retry_in, answer)
+            self._claims.release(connection, pending, detail, retry_in, reply)
 
     def not_read(self, pending: Pending, detail: str, retry_in: timedelta) -> None:
         with self._session.transaction() as connection:
-            self._claims.release(connection, pending, detail, retry_in, Answer.NOT_ASKED)
+            self._claims.release(connection, pending, detail, retry_in, Reply.NOT_ASKED)
 
     def conclude(self, *endings: Ending) -> Sequence[Ending]:
         with self._session.recording() as recording:

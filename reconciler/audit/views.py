@@ -63,6 +63,7 @@ TIMES = _view(
     "requested_at decided_at",
     "seconds",
 )
+# No report reads these two; docs/audit_columns.py tells of their columns.
 REGISTER_ALL = _view(
     "register_all",
     f"{_PLACE} requester requester_assurance decider person person_assurance what reason effect decision_id",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.text import visible, visible_name
 from reconciler.ports import AuditUnavailable, Registry, SchemaMismatch, Stuck

@@ -154,9 +154,8 @@ def _data(explanation: Explanation) -> dict[str, Any]:
 
 def _show(explanation: Explanation) -> None:
     verdict, request = explanation.verdict, explanation.request
-    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
     would = painted(f"would {verdict.kind}", _COLOURS[str(verdict.kind)])
-    print(f"{place}: {would} ({verdict.reason_code})")
+    print(f"{request.place.text}: {would} ({verdict.reason_code})")
     for check in verdict.checks:
         result = painted(str(check.result), _OF_A_CHECK[str(check.result)])
         # Alternatives say it each of their own tags, below.

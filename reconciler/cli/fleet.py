@@ -74,11 +74,9 @@ def _tell(judged: JudgedHolder, stream: RowWriter | None) -> None:
 
 
 def _row(judged: JudgedHolder) -> dict[str, Any]:
-    from reconciler.fleet import shown_place
-
-    known, place = judged.known, shown_place(judged.place)
+    known = judged.known
     values: tuple[Any, ...] = (
-        *place,
+        *judged.place.shown,
         str(judged.fitness),
         iso(known.since) if known is not None else "",
         known.began_by if known is not None else "",

@@ -91,7 +91,7 @@ def create(
     before = tool.find(model, version, goal)
     request = _filed(tool, before, who, comment)
     print(request.id, flush=True)
-    say(f"filed: {_place(request)}, as {request.requester.known_as}")
+    say(f"filed: {request.place.text}, as {request.requester.known_as}")
     if before.holds:
         say(f"version {visible_name(version)} already holds {goal}")
     _say_coverage(tool, request)
@@ -127,7 +127,7 @@ def _say_coverage(tool: RequestTool, request: Request) -> None:
         governed = tool.policy.scope().targets_of(request.model, is_prompt=request.is_prompt)
         kind = "prompt" if request.is_prompt else "model"
         others = f"; rules for this {kind} cover {', '.join(sorted(map(str, governed)))}" if governed else ""
-        source = f"the policy has none for {_place(request)}{others}"
+        source = f"the policy has none for {request.place.text}{others}"
     say(f"{NO_RULE}: {source}")
     withdraw = command_line("request withdraw", request.model, request.version, str(request.target))
     say(f"no daemon decides it: ask the policy's owner for a rule, ask a person to decide, or withdraw it: {withdraw}")
@@ -188,17 +188,17 @@ def _show_found(tool: RequestTool, found: Found) -> None:
     request = found.listed.request
     if found.open:
         stuck = tool.stuck(request) or ()
-        print(f"{_place(request)}: open{', and stuck' if stuck else ''}")
+        print(f"{request.place.text}: open{', and stuck' if stuck else ''}")
         for line in chain.from_iterable(map(stuck_lines, stuck)):
             print(f"  {with_config(line)}")
         fields = _row(tool, found.listed) | _coverage(tool, found.listed)
         already_shown = {"model", "version", "target"}
         write_record({name: fields[name] for name in fields if name not in already_shown}, sys.stdout, indent="  ")
     elif found.decided:
-        print(f"{_place(request)}: no request is open; the last decision:")
+        print(f"{request.place.text}: no request is open; the last decision:")
         print(f"  {visible(found.decided)}")
     else:
-        say(f"{_place(request)}: no request is open, and none was decided")
+        say(f"{request.place.text}: no request is open, and none was decided")
     if found.holds:
         print(f"version {visible_name(request.version)} holds {request.target} now")
     if found.open:
@@ -268,9 +268,5 @@ def withdraw(model: ModelArgument, version: VersionArgument, target: TargetArgum
     from reconciler.bootstrap.asking import request_tool
 
     request = request_tool(settings()).withdraw(model, version_of(version), target_of(target))
-    say(f"withdrawn: {_place(request)}")
+    say(f"withdrawn: {request.place.text}")
     return DONE
-
-
-def _place(request: Request) -> str:
-    return f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"

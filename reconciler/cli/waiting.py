@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.exits import ABSTAINED, DONE, NEGATIVE, NO_SUCH, say
 from reconciler.cli.shown.terminal import Colour, painted, spinner
-from reconciler.domain.text import command_line, visible, visible_name
+from reconciler.domain.text import command_line, visible
 from reconciler.domain.times import duration_text
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def wait_for_decision(tool: RequestTool, request: Request, before: Found, patien
         Unavailable: the registry could not be reached when the time was up.
         NotFound: the version was deleted meanwhile.
     """
-    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
-    with spinner(f"waiting up to {duration_text(patience)} for a decision about {place}"):
+    with spinner(f"waiting up to {duration_text(patience)} for a decision about {request.place.text}"):
         found = _until_decided(tool, request, patience)
     if found is None:
         again = command_line("request show", request.model, request.version, str(request.target))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from reconciler.domain.holding.looks import Kind, Look, Place, Tenure
+from reconciler.domain.holding.looks import Kind, Look, Tenure
 from reconciler.domain.holding.shown import GROUPS, Shown
 from reconciler.domain.holding.tenures import Holders
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.ports import Registry
 from reconciler.ports.observations import Known, Observations, Watch

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from reconciler.domain.holding.looks import Kind, Look, Place
+from reconciler.domain.holding.looks import Kind, Look
 from reconciler.domain.holding.tenures import Ended, Sign
+from reconciler.domain.place import Place
 from reconciler.ports.observations import AsOf, Watch
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.domain.holding.looks import Place
 from reconciler.domain.holding.tenures import is_another
+from reconciler.domain.place import Place
 from reconciler.ports import Listed
 
 
@@ -21,8 +21,7 @@ class Asked:
         for one in listed:
             created = None if one.version is None else one.version.creation_timestamp
             if created is not None:
-                request = one.request
-                self._now[request.key] = self._now[Place(request.model, request.version, request.target)] = created
+                self._now[one.request.key] = self._now[one.request.place] = created
 
     def created(self, key: str) -> int | None:
         """In milliseconds since 1970 by the registry's clock; None: no list has shown it to this process."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 from reconciler.cycle.acting import Acting
 from reconciler.cycle.asked import Asked
 from reconciler.cycle.deciding import Deciding
+from reconciler.cycle.due import Due
 from reconciler.cycle.habits import Habits
 from reconciler.cycle.happening import Event
 from reconciler.cycle.judging_again import Backoff, JudgingAgain
@@ -126,13 +127,12 @@ class Cycle:
     def _pass(self, in_force: PolicyInForce, mode: Mode) -> Pass:
         registry, audit, stopping = self._registry, self._audit, Stopping(self._stop)
         terms = Terms(in_force.policy.scope(), in_force.policy.excludes, mode, self._everything_is_due, self._had_open)
-        turns = TakingTurns(self._abstained, in_force, mode)
-        judging_again = JudgingAgain(self._backoff, turns, in_force, mode)
-        deciding = self.deciding(registry, audit, in_force, mode, judging_again, self._on_event)
+        due = Due(JudgingAgain(self._backoff, in_force, mode), TakingTurns(self._abstained, in_force, mode))
+        deciding = self.deciding(registry, audit, in_force, mode, due, self._on_event)
         reconsidering = Reconsidering(registry, audit, in_force, mode, self._times.evidence_age)
         acting = self.acting(registry, audit, reconsidering, stopping, self._on_event)
         return self.making_passes(
-            registry, audit, terms, stopping, Steps(self._asked, self._observing, deciding, acting)
+            registry, audit, terms, stopping, Steps(self._asked, self._observing, due, deciding, acting)
         )
 
 

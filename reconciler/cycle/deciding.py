@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reconciler.cycle.due import Due
 from reconciler.cycle.happening import Happening, Tell, event, past_tense
-from reconciler.cycle.judging_again import JudgingAgain
 from reconciler.cycle.policy_in_force import PolicyInForce
 from reconciler.cycle.retries import FIRST_RETRY
 from reconciler.domain.codes import ReasonCode
@@ -38,13 +38,13 @@ class Deciding:
     """Decides requests in one pass."""
 
     def __init__(
-        self, registry: Registry, audit: AuditLog, in_force: PolicyInForce, mode: Mode, again: JudgingAgain, tell: Tell
+        self, registry: Registry, audit: AuditLog, in_force: PolicyInForce, mode: Mode, due: Due, tell: Tell
     ) -> None:
         self._registry = registry
         self._audit = audit
         self._in_force = in_force
         self._mode = mode
-        self.again = again
+        self._due = due
         self._tell = tell
 
     def with_holders(self, listed: Sequence[Listed]) -> list[Listed]:
@@ -53,10 +53,10 @@ class Deciding:
         compared = {entry.request.key for entry in listed if policy.needs(entry.request).holder}
         if not compared:
             return list(listed)
-        asked = {(entry.request.model, entry.request.target) for entry in listed if entry.request.key in compared}
+        asked = {entry.request.place.model_target for entry in listed if entry.request.key in compared}
         held = self._audit.observations.held(asked)
         return [
-            replace(entry, held=held.get((entry.request.model, entry.request.target), ()))
+            replace(entry, held=held.get(entry.request.place.model_target, ()))
             if entry.request.key in compared
             else entry
             for entry in listed
@@ -97,11 +97,11 @@ class Deciding:
         unreadable = verdict.reason_code == ReasonCode.UNREADABLE
         retry_in = FIRST_RETRY if unreadable else None
         if before is not None:
-            retry_in = self.again.judged(judgement.listed, recorded=False)
+            retry_in = self._due.again.judged(judgement.listed, recorded=False)
         self._tell_abstention(request, verdict)
         waiting = Waiting(request, verdict.reason_code, verdict.reason, retry_in, unreadable)
         if before is None:
-            self.again.turns.waits(judgement.listed, waiting)
+            self._due.turns.waits(judgement.listed, waiting)
         return waiting
 
     def _tell_abstention(self, request: Request, verdict: Verdict) -> None:
@@ -126,7 +126,7 @@ class Deciding:
         differs = findings_of(verdict.checks) != found
         if before.must_be_followed(verdict.kind, self._mode, differs=differs, now=now):
             return True
-        self.again.judged(judgement.listed, recorded=False)
+        self._due.again.judged(judgement.listed, recorded=False)
         return False
 
     def _record(self, new: Sequence[New]) -> list[Recorded]:
@@ -136,7 +136,7 @@ class Deciding:
         failpoint("decision committed")
         for judgement, before in new:
             one = recorded.get(judgement.listed.request.key)
-            self.again.judged(judgement.listed, recorded=one is not None)
+            self._due.again.judged(judgement.listed, recorded=one is not None)
             if before is not None:
                 failpoint("judged again")
             if one is not None:

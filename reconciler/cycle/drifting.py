@@ -10,8 +10,9 @@ from typing import Final
 from reconciler.cycle.happening import Tell, of_drift
 from reconciler.domain.evidence.keeping import permitted
 from reconciler.domain.holding.drift import changes_since, needs_again
-from reconciler.domain.holding.looks import Place, Tenure
-from reconciler.domain.request import NOBODY, Request
+from reconciler.domain.holding.looks import Tenure
+from reconciler.domain.place import Place
+from reconciler.domain.request import Request
 from reconciler.ports import Listed, Registry, RegistryError
 from reconciler.ports.observations import Drift, Observations, Watch
 
@@ -55,7 +56,8 @@ class Drifting:
 
     def _drifts(self, some: dict[int, Place], exclude: Sequence[str], now: datetime) -> Iterator[Drift]:
         approved = self._record.approved(list(some))
-        asked = {one.tenure_id: self._as_asked(some[one.tenure_id], now) for one in approved}
+        where = self._registry.uri, self._registry.workspace
+        asked = {one.tenure_id: Request.as_if(*where, some[one.tenure_id], now) for one in approved}
         needs = {one.tenure_id: needs_again(one.judged) for one in approved}
         wanted = [(Listed(asked[id], None), needs[id]) for id in asked]
         try:
@@ -67,10 +69,6 @@ class Drifting:
             evidence = permitted(read[asked[one.tenure_id].key], needs[one.tenure_id], exclude)
             for change in islice(changes_since(one.judged, one.seen, evidence, exclude), _MOST_OF_ONE):
                 yield Drift(one.tenure_id, one.decision_id, change)
-
-    def _as_asked(self, place: Place, now: datetime) -> Request:
-        where = self._registry.uri, self._registry.workspace, place.model, place.version, place.target
-        return Request(*where, NOBODY, now, "", "", "")
 
     def _report(self, some: dict[int, Place], drifts: Sequence[Drift]) -> None:
         for tenure_id, place in some.items():

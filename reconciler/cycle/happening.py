@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.domain.decision import Decision, OutcomeKind
 from reconciler.domain.holding.drift import Change
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible, visible_name
@@ -79,27 +79,24 @@ def past_tense(verdict: VerdictKind, acts: bool) -> str:
 
 
 def event(kind: str, request: Request, text: str, decision: Decision | None = None, weight: Weight = NORMAL) -> Event:
-    subject = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
     id, verdict = (decision.decision_id, str(decision.verdict)) if decision else (None, None)
-    place = request.model, request.version, str(request.target)
-    return Event(kind, *place, f"{subject}: {text}", id, verdict, weight)
+    place = request.place
+    return Event(kind, place.model, place.version, str(place.target), f"{place.text}: {text}", id, verdict, weight)
 
 
 def of_bypass(found: Attributed) -> Event:
     """A version holds a target, and nothing on record brought it there."""
-    model, version, target = found.place.model, found.place.version, str(found.place.target)
-    subject = f"{visible_name(model)} version {visible_name(version)}"
-    text = f"{subject} holds {target} without a decision, seen first at {iso(found.first_seen)}"
+    place = found.place
+    text = f"{place.version_text} holds {place.target} without a decision, seen first at {iso(found.first_seen)}"
     remedy = f"(tenure {found.tenure_id}: see `mlflow-reconciler status`)"
-    return Event("bypass", model, version, target, f"{text} {remedy}", weight=Weight.FAILED)
+    return Event("bypass", place.model, place.version, str(place.target), f"{text} {remedy}", weight=Weight.FAILED)
 
 
 def of_drift(place: Place, tenure_id: int, changes: Sequence[Change]) -> Event:
     """A holder is not what was approved any more, or is so again."""
-    subject = f"{visible_name(place.model)} version {visible_name(place.version)}"
     first, many = changes[0], len(changes)
     others = f" and {many - 1} more" if many > 1 else ""
-    text = f"{subject} holds {place.target}, and changed after its approval: {visible(first.field)}{others}"
+    text = f"{place.version_text} holds {place.target}, and changed after its approval: {visible(first.field)}{others}"
     remedy = f"(tenure {tenure_id}: see `mlflow-reconciler audit report drift`)"
     weight = Weight.FAILED if any(one.judged != one.found for one in changes) else NORMAL
     return Event("drift", place.model, place.version, str(place.target), f"{text} {remedy}", weight=weight)

@@ -16,7 +16,6 @@ from typing import Final
 from reconciler.cycle.grounds import Grounds
 from reconciler.cycle.memory import Memory
 from reconciler.cycle.policy_in_force import PolicyInForce
-from reconciler.cycle.waiting import TakingTurns
 from reconciler.domain.decision import Mode
 from reconciler.domain.judgements import LastDecision
 from reconciler.ports import Listed
@@ -45,11 +44,10 @@ class Backoff(Memory[_Judged]):
 
 
 class JudgingAgain:
-    """What is judged again in one pass. `turns`: which of those that were never decided are."""
+    """What is judged again in one pass."""
 
-    def __init__(self, backoff: Backoff, turns: TakingTurns, in_force: PolicyInForce, mode: Mode) -> None:
+    def __init__(self, backoff: Backoff, in_force: PolicyInForce, mode: Mode) -> None:
         self._backoff = backoff
-        self.turns = turns
         self._in_force = in_force
         self._mode = mode
 

@@ -16,7 +16,7 @@ from reconciler.cycle.recognising import Recognising
 from reconciler.cycle.straying import Straying
 from reconciler.domain.decision import Mode
 from reconciler.domain.holding.causes import Cause
-from reconciler.domain.holding.looks import Kind, Look, Place, Wanted
+from reconciler.domain.holding.looks import Kind, Look, Wanted
 from reconciler.domain.holding.tenures import (
     Began,
     Changes,
@@ -27,6 +27,7 @@ from reconciler.domain.holding.tenures import (
     ungoverned,
     vanished_aliases,
 )
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.times import from_millis
@@ -103,7 +104,7 @@ class Observing:
     def look(self, scope: Scope, mode: Mode, listed: Iterable[Listed] = ()) -> Looked | None:
         """What the look leaves for the next one. A registry that cannot be looked at delays nothing else."""
         watch = self._watch
-        self._requested = {Place(one.request.model, one.request.version, one.request.target) for one in listed}
+        self._requested = {one.request.place for one in listed}
         if watch is None:
             return None
         try:
@@ -159,7 +160,7 @@ class Observing:
 
     def _around(self, scope: Scope, moved: Iterable[Request]) -> dict[Place, None]:
         governed = [one for one in moved if one.target in scope.targets_of(one.model, is_prompt=one.is_prompt)]
-        looked_at = [Place(one.model, one.version, one.target) for one in governed]
+        looked_at = [one.place for one in governed]
         others = [tenure.place for place in looked_at for tenure in self._holders.of_model(place.model)]
         return dict.fromkeys([*looked_at, *others])
 

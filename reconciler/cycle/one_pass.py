@@ -10,6 +10,7 @@ from reconciler.cycle.acting import ACTED_ON_TOGETHER, Acting
 from reconciler.cycle.asked import Asked
 from reconciler.cycle.batches import batches
 from reconciler.cycle.deciding import Deciding
+from reconciler.cycle.due import Due
 from reconciler.cycle.happening import Happening, of_unread
 from reconciler.cycle.observing import Observing
 from reconciler.cycle.resolving import Resolving
@@ -74,6 +75,7 @@ class Steps:
 
     asked: Asked
     observing: Observing
+    due: Due
     deciding: Deciding
     acting: Acting
 
@@ -90,6 +92,7 @@ class Pass:
         self._terms = terms
         self._stopping = stopping
         self._observing = steps.observing
+        self._due = steps.due
         self._deciding = steps.deciding
         self._acting = steps.acting
         self._asked = steps.asked
@@ -171,7 +174,7 @@ class Pass:
 
     def _decide_and_act(self, listed: Sequence[Listed]) -> None:
         last = self._last_decisions(listed)
-        due, later = self._due(listed, last)
+        due, later = self._due.among(listed, last, self._set_aside(listed), self._terms.everything_is_due)
         waiting: list[Waiting] = []
         # Those that a stop left over, or another daemon decided, are still what the last picture says of them.
         left = {entry.request.key for entry in due}
@@ -192,22 +195,10 @@ class Pass:
     def _last_decisions(self, listed: Sequence[Listed]) -> Mapping[str, LastDecision]:
         return self._audit.last_decisions([entry.request.key for entry in listed]) if listed else {}
 
-    def _due(
-        self, listed: Sequence[Listed], last: Mapping[str, LastDecision]
-    ) -> tuple[list[Listed], Mapping[str, str]]:
-        """Those that are judged in this pass, in the order in which they were asked for, and those that wait as before.
-
-        Judged are those that were never decided, or are judged again. The others: by key, the code of what they wait
-        for.
-        """
-        everything, aside = self._terms.everything_is_due, set[str]()
-        if listed and not everything:
-            aside = self._audit.set_aside([entry.request.key for entry in listed])
-        undecided = [entry for entry in listed if entry.request.key not in last and entry.request.key not in aside]
-        again = self._deciding.again.due(listed, last, aside, everything)
-        later = {} if everything else self._deciding.again.turns.not_now(undecided)
-        now = [entry for entry in undecided if entry.request.key not in later]
-        return sorted(now + again, key=lambda entry: entry.request.order), later
+    def _set_aside(self, listed: Sequence[Listed]) -> set[str]:
+        if not listed or self._terms.everything_is_due:
+            return set()
+        return self._audit.set_aside([entry.request.key for entry in listed])
 
     def _still_as(self, last: Mapping[str, LastDecision], batch: Sequence[Listed]) -> list[Listed]:
         now = self._last_decisions(batch)

@@ -8,7 +8,8 @@ from typing import Final
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.holding.earlier_names import EarlierMove, Recognised, unambiguous
-from reconciler.domain.holding.looks import Look, Place
+from reconciler.domain.holding.looks import Look
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.ports import Registry, RegistryError, Standing
@@ -50,13 +51,13 @@ class Recognising:
 
     def is_another(self, request: Request, created: int | None) -> bool:
         """Whether the version that was asked for was created then, and the one of its name at another time."""
-        place = _place_of(request)._replace(target=_OF_A_VERSION)
+        place = request.place._replace(target=_OF_A_VERSION)
         seen = None if created is None else _created(self._registry.look_at([place]), place)
         return seen is not None and seen != created
 
     def new_name(self, request: Request, created: int, places: Sequence[Place]) -> str | None:
         """Which of these is the version of a request that is gone, where one alone is; it was created then."""
-        before, *now = (place._replace(target=_OF_A_VERSION) for place in [_place_of(request), *places])
+        before, *now = (place._replace(target=_OF_A_VERSION) for place in [request.place, *places])
         look = self._registry.look_at([before, *now])
         if _created(look, before) == created:
             return None
@@ -73,10 +74,6 @@ def standing_now(registry: Registry, record: Observations, decision: Decision, s
         return registry.standing_elsewhere(decision, created) or standing
     except RegistryError:
         return None
-
-
-def _place_of(request: Request) -> Place:
-    return Place(request.model, request.version, request.target)
 
 
 def _created(look: Look, place: Place) -> int | None:

@@ -76,7 +76,7 @@ class Reconsidering:
         mine, its = later.decision.request, earlier.decision.request
         if mine.place == its.place:
             return False
-        same_target = (mine.model, mine.target) == (its.model, its.target)
+        same_target = mine.place.model_target == its.place.model_target
         return later.decision.contends_with(earlier.decision) or (same_target and self.compares(later))
 
     def reconsider(self, batch: Sequence[Pending], now: datetime) -> Mapping[str, Reconsidered]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from reconciler.cycle.happening import Happening
 from reconciler.domain.decision import Mode
 from reconciler.domain.text import counted
-from reconciler.domain.times import duration_text
+from reconciler.domain.times import duration_text, millis_of
 from reconciler.ports import Stuck
 
 
@@ -96,4 +96,4 @@ def _counted(words: Iterable[str | None]) -> Counter[str]:
 
 
 def _round_to_millis(duration: timedelta) -> timedelta:
-    return timedelta(milliseconds=round(duration.total_seconds() * 1000))
+    return timedelta(milliseconds=millis_of(duration))

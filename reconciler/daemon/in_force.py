@@ -198,7 +198,7 @@ class Running:
             settings = load_settings(self._config)
             self._require_same_database(settings)
             named = _named_by(self._config, settings, self._notifier.progress)
-            if _place(named.registry) != _place(self._registry):
+            if _recorded_as(named.registry) != _recorded_as(self._registry):
                 self.sign_off()
             self._put_in_force(named)
         except (SettingsError, PolicyError, UnreadableSecret) as error:
@@ -234,5 +234,5 @@ class Running:
             raise SettingsError(["audit.url: cannot change while the daemon runs: restart it"])
 
 
-def _place(registry: Speaking) -> tuple[str, str]:
+def _recorded_as(registry: Speaking) -> tuple[str, str]:
     return registry.uri, registry.workspace

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from reconciler.domain.engines.current import ENGINE
 from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.request import Request
-from reconciler.domain.text import command_line, cut_at_word, visible_name
+from reconciler.domain.text import command_line, cut_at_word
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import Verdict, VerdictKind
 
@@ -110,7 +110,7 @@ class Decision:
     def contends_with(self, other: Decision) -> bool:
         """Whether the order of the two acts decides what the registry shows in the end."""
         mine, its = self.request, other.request
-        if (mine.model, mine.target) != (its.model, its.target):
+        if mine.place.model_target != its.place.model_target:
             return False
         if mine.version == its.version:
             return True
@@ -129,7 +129,7 @@ class Decision:
             command = command_line("request create", request.model, request.version, str(request.target))
             rest = f" Fix the failed checks, then request the transition again: {command}.{rest}"
         word = "Approved" if self.verdict is VerdictKind.APPROVE else "Rejected"
-        place = f"{visible_name(request.model)} version {visible_name(request.version)} for {request.target}"
+        place = f"{request.place.version_text} for {request.target}"
         return cut_at_word(f"{word} {place}: {self.reason}.", limit - len(rest.encode("utf-8", "replace"))) + rest
 
 

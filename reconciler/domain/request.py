@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso, parse_iso
@@ -62,6 +63,13 @@ class Request:
     is_prompt: bool = False
     _key: str = field(default="", init=False, repr=False, compare=False)
 
+    @classmethod
+    def as_if(
+        cls, registry: str, workspace: str, place: Place, at: datetime, by: Requester = NOBODY, is_prompt: bool = False
+    ) -> Request:
+        """As if it had been asked for then: for what is judged, or shown, without a request."""
+        return cls(registry, workspace, *place, by, at, "", "", "", is_prompt)
+
     @property
     def key(self) -> str:
         """SHA-256 (hex) over (registry, workspace, model, version, target, requester, requested_at, id)."""
@@ -78,9 +86,9 @@ class Request:
         return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """What one act addresses: model, version and target."""
-        return (self.model, self.version, str(self.target))
+    def place(self) -> Place:
+        """What one act addresses."""
+        return Place(self.model, self.version, self.target)
 
     @property
     def order(self) -> tuple[datetime, str, str, str]:

@@ -45,6 +45,16 @@ def from_millis(millis: int) -> datetime | None:
         return None
 
 
+def to_millis(moment: datetime) -> int:
+    """Milliseconds since 1970, to the nearest."""
+    return round(moment.timestamp() * 1000)
+
+
+def millis_of(duration: timedelta) -> int:
+    """How long it is, to the nearest millisecond."""
+    return round(duration.total_seconds() * 1000)
+
+
 def parse_duration(text: str | float) -> timedelta:
     """`90`, `90s`, `10m`, `1h30m`, `30d`. A bare number is seconds.
 

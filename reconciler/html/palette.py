@@ -13,7 +13,7 @@ from reconciler.audit.reports.completeness import EXCEPTION, UNEXPLAINED, UNKNOW
 from reconciler.domain.holding.causes import Cause
 
 INK, QUIET, GRID = "#1f2933", "#5b6773", "#e3e8ee"
-BLUE, GREEN, SKY, PURPLE, ORANGE, RED = "#0072b2", "#009e73", "#56b4e9", "#a9568a", "#e69f00", "#d55e00"
+BLUE, GREEN, SKY, PURPLE, ORANGE = "#0072b2", "#009e73", "#56b4e9", "#a9568a", "#e69f00"
 GREY, PALE_BLUE, PALE_ORANGE = "#98a2ad", "#a9d3ea", "#f6d898"
 # Written as a colour, and drawn as the pattern of this name, which each page has.
 HATCHED: Final = "#c0ffee"

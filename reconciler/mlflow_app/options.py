@@ -71,9 +71,6 @@ class Options:
         """Whether MANAGE on a model is not enough to decide."""
         return bool(self.approvers or self.approver_groups)
 
-    def protects(self, target: Target) -> bool:
-        return target in self.targets
-
 
 def read_options(environ: Mapping[str, str]) -> Options:
     """Raises OptionsError."""

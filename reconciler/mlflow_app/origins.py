@@ -36,7 +36,6 @@ from reconciler.mlflow_app.things import (
 
 _OURS: Final = {OURS: True}
 _SNAPSHOTS: Final = frozenset({"mysql", "mariadb"})
-_BATCH: Final = 100
 _VERSION, _ALIAS = SqlModelVersion.__table__, SqlRegisteredModelAlias.__table__
 
 

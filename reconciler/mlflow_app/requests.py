@@ -12,7 +12,7 @@ from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.tag_format import read_request, request_tag, request_value, target_of_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted, visible_name
-from reconciler.domain.times import in_millis
+from reconciler.domain.times import in_millis, to_millis
 from reconciler.mlflow_app import wire
 from reconciler.mlflow_app.carrying_out import LONGEST_TAG, move, sentence_of, write_decision
 from reconciler.mlflow_app.errors import Answered, denied, exists, invalid, missing
@@ -198,6 +198,7 @@ class TransitionRequests:
     # --- one request -----------------------------------------------------------------------------------------
 
     def _open(self, call: Call) -> Open:
+        # A mistake in the comment is told like one in the others, before anything is looked for.
         model, version, target, _ = call.model, call.version, call.target, call.comment
         self._stage_of(model, version)
         found = self._registry.find(models=[model], version=version, targets=[target])
@@ -230,7 +231,7 @@ class TransitionRequests:
                 write_decision(within, request.model, request.version, request.target, sentence)
             version = wire.version_data(within.mlflow.get_model_version(request.model, request.version))
             within.tell(What.of(kind), request, by_caller(caller.name), call.comment)
-        at = round(now.timestamp() * 1000)
+        at = to_millis(now)
         done = wire.activity(kind, request, caller.name, call.comment, at, pending.found.stage)
         return {"activity": done, "model_version": version}
 

@@ -83,9 +83,9 @@ class Registry:
         """
         # The stack exits last: what it holds is released after the commit.
         with contextlib.ExitStack() as until, self.mlflow.ManagedSessionMaker(read_only=False) as session:
-            place = Model(self.mlflow._get_active_workspace(), model)
-            lock(session.connection(), [place])
-            session.info[PERMIT] = Permit(place, moves, until)
+            locked = Model(self.mlflow._get_active_workspace(), model)
+            lock(session.connection(), [locked])
+            session.info[PERMIT] = Permit(locked, moves, until)
             bound = copy.copy(self.mlflow)
             # Each method of the store opens, commits and closes a session of its own; here they share this one.
             bound.ManagedSessionMaker = lambda read_only=True: contextlib.nullcontext(session)
@@ -164,9 +164,10 @@ class Registry:
 
     def tell(self, what: history.What, request: Request, by: Requester, said: str) -> None:
         """Write it into the history, after all that this transaction does: who tells waits for who has told."""
-        session, place = self._inside(), (self.mlflow._get_active_workspace(), request.model, int(request.version))
+        session, workspace = self._inside(), self.mlflow._get_active_workspace()
         session.flush()
-        event = history.Event(what, *place, request.target, by, said, request.id or None)
+        about = workspace, request.model, int(request.version), request.target
+        event = history.Event(what, *about, by, said, request.id or None)
         history.write(session.connection(), event)
 
     def told_of(self, decision_ids: Sequence[str]) -> list[dict[str, Any]]:

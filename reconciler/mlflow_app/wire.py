@@ -17,6 +17,7 @@ from reconciler.domain.request import Request
 from reconciler.domain.tag_format import DECISION_PREFIX, decision_tag
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted
+from reconciler.domain.times import to_millis
 from reconciler.mlflow_app.errors import invalid, missing
 
 COMMENT_LIMIT = 65_535
@@ -157,7 +158,7 @@ def transition_request(request: Request, stamped: bool, actions: Sequence[str]) 
     shown: dict[str, Any] = {"activity_type": "REQUESTED_TRANSITION", "to_stage": str(request.target)}
     shown["user_id"] = request.requester.name
     if stamped:
-        shown["creation_timestamp"] = _millis(request)
+        shown["creation_timestamp"] = to_millis(request.requested_at)
     if request.comment:
         shown["comment"] = request.comment
     if request.is_prompt:
@@ -217,7 +218,3 @@ def version_data(version: ModelVersion) -> dict[str, Any]:
 def model_data(model: RegisteredModel) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(message_to_json(model.to_proto()))
     return data
-
-
-def _millis(request: Request) -> int:
-    return round(request.requested_at.timestamp() * 1000)

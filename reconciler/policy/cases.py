@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,7 @@ from reconciler.domain.holding.causes import Cause, is_approved
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
+from reconciler.domain.times import to_millis
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
 _NOTHING_GIVEN = "the case gives none"
@@ -213,9 +214,9 @@ def _run(run: GivenRun | None, now: datetime) -> RunFacts | Absent:
         "run",
         run.status,
         "deleted" if run.deleted else "active",
-        _millis(ended),
+        to_millis(ended),
         "runs:/run",
-        {name: latest(readings)[0] for name, readings in _readings(run.metrics, _millis(ended)).items() if readings},
+        {name: latest(readings)[0] for name, readings in _readings(run.metrics, to_millis(ended)).items() if readings},
         run.experiment,
         run.models,
         {},
@@ -228,7 +229,7 @@ def _run(run: GivenRun | None, now: datetime) -> RunFacts | Absent:
 def _logged_model(model: GivenLoggedModel | None, now: datetime) -> LoggedModelFacts | Absent:
     if model is None:
         return Absent(AbsenceCode.NO_LOGGED_MODEL, _NOTHING_GIVEN)
-    metrics = _readings(model.metrics, _millis(now))
+    metrics = _readings(model.metrics, to_millis(now))
     return LoggedModelFacts(model.id, model.run, "READY", metrics, model.experiment, left_out={})
 
 
@@ -247,7 +248,7 @@ def _history(run: GivenRun | None, needs: Needs, now: datetime) -> HistoryFacts 
     steps: dict[str, set[int]] = {name: set() for name, _ in needs.histories}
     for name, step in needs.histories:
         steps[name] |= set() if step is None else {step}
-    readings = _readings(run.metrics, _millis(run.ended or now - timedelta(minutes=1)))
+    readings = _readings(run.metrics, to_millis(run.ended or now - timedelta(minutes=1)))
     return HistoryFacts(
         "run", {name: History.of(readings[name], asked) for name, asked in steps.items() if readings.get(name)}
     )
@@ -280,9 +281,5 @@ def _columns(given: Sequence[tuple[str, str]] | None) -> Columns | None:
     return None if given is None else tuple(Column(name, kind or "any") for name, kind in given)
 
 
-def _reading(value: Any, at: int, step: int = 0, dataset: str = "", digest: str = "") -> Reading:
+def _reading(value: Number, at: int, step: int = 0, dataset: str = "", digest: str = "") -> Reading:
     return Reading(str(value), number(str(value)), step, at, "run", dataset, digest)
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -34,8 +34,8 @@ from reconciler.ports.errors import RegistryError as RegistryError
 from reconciler.ports.errors import SchemaMismatch as SchemaMismatch
 from reconciler.ports.errors import Unavailable as Unavailable
 from reconciler.ports.registry import Found as Found
-from reconciler.ports.registry import Held as Held
 from reconciler.ports.registry import History as History
+from reconciler.ports.registry import HoldersNow as HoldersNow
 from reconciler.ports.registry import Listed as Listed
 from reconciler.ports.registry import Listing as Listing
 from reconciler.ports.registry import Measured as Measured

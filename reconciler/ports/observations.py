@@ -13,10 +13,10 @@ from reconciler.domain.holding.baselines import Holding
 from reconciler.domain.holding.causes import Explained
 from reconciler.domain.holding.drift import Change
 from reconciler.domain.holding.earlier_names import EarlierMove, Recognised
-from reconciler.domain.holding.looks import Kind, Place, Tenure
+from reconciler.domain.holding.looks import Kind, Tenure
 from reconciler.domain.holding.tenures import Began, Ended
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.scope import Scope
-from reconciler.ports.registry import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class AsOf:
 class Known:
     """What is on record: the open tenures, and what is watched. `scope` None: nothing was ever watched.
 
-    `shown`: which models were shown, by group, as `domain.shown` writes them.
+    `shown`: which models were shown, by group, as `domain.holding.shown` writes them.
     """
 
     tenures: Sequence[Tenure]
@@ -204,7 +204,7 @@ class Observations(Arrivals, Protocol):
     def hide(self, fence: int, seen: Mapping[int, datetime | None]) -> bool | None:
         """Keeps when these tenures were last seen, which cannot be read any more; None: they can be."""
 
-    def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
+    def held(self, asked: Collection[ModelTarget]) -> Mapping[ModelTarget, Sequence[str]]:
         """What holds each of these targets, as it was last seen and explained: a text for each version that does."""
 
     def attribute(self, fence: int, traces: Traces, recognise: Recognise) -> Attributions | None:

@@ -11,7 +11,8 @@ from typing import Protocol
 from reconciler.domain.decision import Decision
 from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable, VersionFacts
 from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.holding.looks import Look, Place, Wanted
+from reconciler.domain.holding.looks import Look, Wanted
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.request import Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
@@ -145,8 +146,8 @@ class Measured:
     skew: timedelta | None = None
 
 
-# A model and a target.
-Held = tuple[str, Target]
+# What holds each target of a model; what could not be read is `Unreadable`.
+HoldersNow = Mapping[ModelTarget, HeldNow | Unreadable]
 
 # Returns what was counted since the meter was made.
 Meter = Callable[[], Measured]
@@ -203,7 +204,7 @@ class Registry(Protocol):
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         """Evidence by request key. What cannot be read is `Unreadable` within it, not an error."""
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         """What holds each of these targets now. What cannot be read is `Unreadable`, not an error.
 
         `all_of`: every version in a stage, where the newest alone may take a call less.

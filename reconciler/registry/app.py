@@ -28,17 +28,15 @@ from reconciler.registry.tag_protection import KnownProtection, TagProtection, p
 from reconciler.registry.tag_reading import (
     TagSearch,
     by_target,
-    place,
-    place_of,
     standing_by_itself,
     standing_of,
     told_by_tags,
 )
-from reconciler.registry.transition_requests import CALLS, TransitionRequests
+from reconciler.registry.transition_requests import CALLS, TransitionRequestsRegistry
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, works
 from reconciler.registry.trying import Sample, batches_by_tags
-from reconciler.registry.versions import quotable
+from reconciler.registry.versions import name_of, quotable, version_in
 
 _LONGEST_GOVERNED = 4000
 _DONE = {VerdictKind.APPROVE: "approved", VerdictKind.REJECT: "rejected"}
@@ -49,7 +47,7 @@ _WITH_PROTECTION = {"protected_tags": "true"}
 _ONCE = frozenset({"holders", "holders_of_prompts", *_WITH_PROTECTION})
 
 
-class AppRegistry(TransitionRequests):
+class AppRegistry(TransitionRequestsRegistry):
     """One call lists every open request, and versions show their decisions."""
 
     protocol = "transition-requests"
@@ -127,7 +125,7 @@ class AppRegistry(TransitionRequests):
 
     def _try_batch(self, scope: Scope) -> TrialResult:
         sample, targets = Sample(self._transport), sorted(scope.targets)
-        models = [place_of(sample.row or {})[0] or "a"]
+        models = [name_of(sample.row or {}) or "a"]
         self._list({"model": models, "target": [str(target) for target in targets], "decision": [_NO_DECISION]})
         return batches_by_tags(self._tag_search, sample, [decision_tag(target) for target in targets])
 
@@ -142,11 +140,10 @@ class AppRegistry(TransitionRequests):
 
     def _list_in_pages(self, query: Mapping[str, Any], size: int) -> list[Listed]:
         rows = self._pages({**query, "max_results": size})
-        return [listed for row in rows if (listed := self._format.read(row, *place_of(row))) is not None]
+        return [listed for row in rows if (listed := self._format.read(row, *version_in(row))) is not None]
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Row]:
         def page(more: Mapping[str, str]) -> Any:
-            # What comes once comes with the first page.
             asked = {name: value for name, value in query.items() if name not in _ONCE or not more}
             answer = self._transport.get(f"{CALLS}/list", {**asked, **more})
             self._decided = _by_decision(answer)
@@ -248,8 +245,8 @@ class _Now:
         if row is None:
             return False
         # Whoever may decide may write any id into a comment: it counts for its own place, target and verdict only.
-        shown = (*place_of(row), row.get("to_stage"), row.get("what"))
-        return shown == (*place(decision.request), str(decision.request.target), _DONE[decision.verdict])
+        shown = (*version_in(row), row.get("to_stage"), row.get("what"))
+        return shown == (*decision.request.place.model_version, str(decision.request.target), _DONE[decision.verdict])
 
 
 def _by_decision(answer: Any) -> dict[str, Row] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,11 +11,10 @@ from typing import Any
 from reconciler.domain.holding.looks import Look, Wanted
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
-from reconciler.registry.paging import Row
 from reconciler.registry.rotation import Rotation, name_filters
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
-from reconciler.registry.versions import API
+from reconciler.registry.versions import API, model_in, name_of
 
 
 class AppModels:
@@ -30,7 +29,7 @@ class AppModels:
         self._transport = transport
         self._budget = budget.total_seconds()
         self._clock = clock
-        self._round = Rotation(self._ask, "registered_models", _model_of, clock)
+        self._round = Rotation(self._ask, "registered_models", model_in, clock)
         self._scope: Scope | None = None
         # When, by `clock`, what is known of this look at everything was so: of the holders, and of the models.
         self._held: float | None = None
@@ -61,7 +60,7 @@ class AppModels:
         filters = name_filters(scope, lambda target: True)
         if not filters:
             return untried("nothing to look for: no policy says which targets are governed")
-        rows, _ = Rotation(self._ask, "registered_models", _model_of, self._clock).read(filters, lambda: False)
+        rows, _ = Rotation(self._ask, "registered_models", model_in, self._clock).read(filters, lambda: False)
         return works(f"models can be listed: {counted(len(rows), 'model')} on the first page")
 
     def _read(self, wanted: Wanted) -> set[str]:
@@ -69,11 +68,7 @@ class AppModels:
         rows, whole = self._round.read(filters, lambda: wanted.at_once or self._clock() < ends)
         if whole is not None:
             self._listed = self._clock() - whole.seconds
-        return {_model_of(row)[0] for row in rows}
+        return set(map(name_of, rows))
 
-    def _ask(self, query: Any) -> Any:
+    def _ask(self, query: Mapping[str, Any]) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
-
-
-def _model_of(row: Row) -> tuple[str, str]:
-    return str(row.get("name", "")), ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
-from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.holding.looks import Look, Place, Wanted
+from reconciler.domain.evidence.evidence import Evidence, Needs
+from reconciler.domain.holding.looks import Look, Wanted
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.ports import Found, Held, Invalid, Listed, Listing, Measured, Meter, Standing, Told
+from reconciler.ports import Found, HoldersNow, Invalid, Listed, Listing, Measured, Meter, Standing, Told
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused
 from reconciler.registry.speaking import Speaking
 from reconciler.registry.tag_protection import TagProtection
@@ -90,7 +90,7 @@ class AutoRegistry:
     def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
         return self._registry().evidence(wanted, now)
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         return self._registry().held_now(asked, all_of=all_of)
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:

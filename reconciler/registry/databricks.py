@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence.evidence import Unreadable
-from reconciler.domain.holding.baselines import HeldNow
 from reconciler.domain.holding.looks import Kind, Look, Round, SeenVersion, Wanted
+from reconciler.domain.place import ModelTarget, ModelVersion
 from reconciler.domain.request import Assurance, Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import counted
-from reconciler.ports import Held, Listed, Listing, Meter, NotFound, RegistryError, Standing
+from reconciler.ports import HoldersNow, Listed, Listing, Meter, NotFound, RegistryError, Standing
 from reconciler.registry.budget import Budget
 from reconciler.registry.evidence import EvidenceReader
 from reconciler.registry.governed import Governed, has_stage
@@ -25,20 +24,20 @@ from reconciler.registry.holders import holders_in_stages
 from reconciler.registry.looking import seen_version
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, in_order
-from reconciler.registry.sweep import Place, Sweep
+from reconciler.registry.sweep import Sweep
 from reconciler.registry.tag_reading import holds
-from reconciler.registry.transition_requests import TransitionRequests
+from reconciler.registry.transition_requests import TransitionRequestsRegistry
 from reconciler.registry.transport import Transport, begin_all
 from reconciler.registry.trials import TrialResult, untried, works
 from reconciler.registry.trying import Sample
 from reconciler.registry.turns import Turns
-from reconciler.registry.versions import API, get_version
+from reconciler.registry.versions import API, get_version, name_of
 
 # The workspace's own page size; a model with more versions is listed in pages.
 _VERSIONS_A_PAGE = 10_000
 
-Looked = tuple[Place, list[Listed] | RegistryError]
-LookAll = Callable[[Sequence[Place]], Iterable[Looked]]
+Looked = tuple[ModelVersion, list[Listed] | RegistryError]
+LookAll = Callable[[Sequence[ModelVersion]], Iterable[Looked]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class _Seen:
         return [all_models, Round(Kind.STAGES, shown, frozenset(self.whole_models))]
 
 
-class DatabricksRegistry(TransitionRequests):
+class DatabricksRegistry(TransitionRequestsRegistry):
     """`transports`: one for each sweeping thread, the first also for everything else. All share `budget`."""
 
     protocol = "transition-requests"
@@ -118,20 +117,21 @@ class DatabricksRegistry(TransitionRequests):
             self._turns.again(self._seen.whole_models)
         self._seen = _Seen(with_holders)
         self._discover(scope, ends)
-        places = self._sweep.plan(max(int((ends - self._clock()) * self._budget.rate), 1))
+        model_versions = self._sweep.plan(max(int((ends - self._clock()) * self._budget.rate), 1))
         found: list[Listed] = []
         errors: list[RegistryError] = []
-        for place, answer in self._look_all(places):
+        for model_version, answer in self._look_all(model_versions):
             if isinstance(answer, NotFound):
-                self._sweep.forget(place)
+                self._sweep.forget(model_version)
             elif isinstance(answer, RegistryError):
                 errors.append(answer)
             else:
                 governed = [listed for listed in answer if self._governed.is_governed(listed.request)]
-                self._sweep.looked(place, requested=bool(governed))
+                self._sweep.looked(model_version, requested=bool(governed))
                 found += governed
-        remarks = [_failed(errors, len(places)), self._sweep.remark()]
-        return Listing(in_order(found), "; ".join(filter(None, remarks)) or None)
+        remarks = [_failed(errors, len(model_versions)), self._sweep.remark()]
+        remark = "; ".join(filter(None, remarks)) or None
+        return Listing(in_order(found), remark)
 
     def look(self, wanted: Wanted) -> Look:
         """What the sweep has passed. Versions that are not the newest of their stage are seen once in a sweep."""
@@ -156,7 +156,7 @@ class DatabricksRegistry(TransitionRequests):
         """One call lists the models with the newest version of each stage, one more each that has a governed one."""
         versions: list[SeenVersion] = []
         for model in self.models():
-            name = str(model.get("name", ""))
+            name = name_of(model)
             wanted = {target.name for target in scope.targets_of(name) if target.is_stage}
             if any(seen_version({**row, "name": name}).stage in wanted for row in rows_of(model, "latest_versions")):
                 versions += [seen_version(row) for row in self._rows_of_versions(name)]
@@ -167,7 +167,7 @@ class DatabricksRegistry(TransitionRequests):
         models = 0
         for model in self.models():
             models += 1
-            name = str(model.get("name", ""))
+            name = name_of(model)
             latest = rows_of(model, "latest_versions")
             if latest and has_stage(scope.targets_of(name)):
                 version = str(latest[0].get("version"))
@@ -183,7 +183,7 @@ class DatabricksRegistry(TransitionRequests):
 
     def _discover(self, scope: Scope, ends: float) -> None:
         """Find new versions by each model's latest ones, all others by listing each model's versions once a sweep."""
-        models = {str(row.get("name", "")): row for row in self.models()}
+        models = {name_of(row): row for row in self.models()}
         governed = self._governed.among(scope, models)
         self._sweep.forget_models_but(governed)
         self._seen.models = frozenset(models)
@@ -201,7 +201,7 @@ class DatabricksRegistry(TransitionRequests):
         if self._turns.everyone_had_one:
             self._sweep.learned_all()
 
-    def _latest(self, model: str, row: Row) -> Iterator[Place]:
+    def _latest(self, model: str, row: Row) -> Iterator[ModelVersion]:
         """The newest version and those between it and the newest known one: MLflow numbers versions in order."""
         latest = [version.get("version") for version in rows_of(row, "latest_versions")]
         numbers = [int(number) for number in latest if isinstance(number, str | int) and str(number).isdigit()]
@@ -226,25 +226,25 @@ class DatabricksRegistry(TransitionRequests):
 
     # --- holders ---------------------------------------------------------------------------------------------
 
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
+    def held_now(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow:
         return holders_in_stages(asked, self._rows_of_versions)
 
     # --- looking ---------------------------------------------------------------------------------------------
 
-    def _look_in_threads(self, places: Sequence[Place]) -> Iterator[Looked]:
+    def _look_in_threads(self, model_versions: Sequence[ModelVersion]) -> Iterator[Looked]:
         free: queue.SimpleQueue[Transport] = queue.SimpleQueue()
         for transport in self._transports:
             free.put(transport)
         with ThreadPoolExecutor(len(self._transports)) as threads:
-            yield from threads.map(lambda place: self._look_with(free, place), places)
+            yield from threads.map(lambda model_version: self._look_with(free, model_version), model_versions)
 
-    def _look_with(self, free: queue.SimpleQueue[Transport], place: Place) -> Looked:
+    def _look_with(self, free: queue.SimpleQueue[Transport], model_version: ModelVersion) -> Looked:
         with _borrowed(free) as transport:
-            return place, self.requests_on(transport, place)
+            return model_version, self.requests_on(transport, model_version)
 
-    def requests_on(self, transport: Transport, place: Place) -> list[Listed] | RegistryError:
+    def requests_on(self, transport: Transport, model_version: ModelVersion) -> list[Listed] | RegistryError:
         try:
-            return list(self._read_rows(transport, *place))
+            return list(self._read_rows(transport, *model_version))
         except RegistryError as error:
             return error
 
@@ -252,30 +252,30 @@ class DatabricksRegistry(TransitionRequests):
 
     def standings(self, decisions: Sequence[Decision]) -> dict[str, Standing]:
         """Read the requests of each version, and the version itself if the request is gone."""
-        open_keys: dict[Place, set[str] | None] = {}
-        for place in {(decision.request.model, decision.request.version) for decision in decisions}:
-            try:
-                open_keys[place] = {listed.request.key for listed in self.requests_of(*place)}
-            except NotFound:
-                open_keys[place] = None
-        return {decision.decision_id: self._standing(decision.request, open_keys) for decision in decisions}
+        asked = {decision.request.place.model_version for decision in decisions}
+        open_keys = {model_version: self._open_keys(*model_version) for model_version in asked}
+        return {
+            decision.decision_id: self._standing(decision.request, open_keys[decision.request.place.model_version])
+            for decision in decisions
+        }
 
     def standing(self, decision: Decision) -> Standing:
-        return self.standings([decision])[decision.decision_id]
+        return self.standing_of(decision.request)
 
     def standing_of(self, request: Request) -> Standing:
-        place = request.model, request.version
-        try:
-            open_keys: set[str] | None = {listed.request.key for listed in self.requests_of(*place)}
-        except NotFound:
-            open_keys = None
-        return self._standing(request, {place: open_keys})
+        return self._standing(request, self._open_keys(request.model, request.version))
 
-    def _standing(self, request: Request, open_keys: dict[Place, set[str] | None]) -> Standing:
-        keys = open_keys[request.model, request.version]
-        if keys is None:
+    def _open_keys(self, model: str, version: str) -> set[str] | None:
+        """The keys of the version's open requests; None: it does not exist."""
+        try:
+            return {listed.request.key for listed in self.requests_of(model, version)}
+        except NotFound:
+            return None
+
+    def _standing(self, request: Request, open_keys: set[str] | None) -> Standing:
+        if open_keys is None:
             return Standing(open=False, exists=False, tells_who=False)
-        if request.key in keys:
+        if request.key in open_keys:
             return Standing(open=True, tells_who=False)
         try:
             row = get_version(self._transport, request.model, request.version)

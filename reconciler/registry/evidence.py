@@ -24,14 +24,14 @@ from reconciler.domain.text import visible_name
 from reconciler.ports import Listed
 from reconciler.registry.facts import info_of, logged_model_facts, run_facts
 from reconciler.registry.histories import history_page, with_histories
-from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.many import Many, RowAnswer
 from reconciler.registry.model_files import ModelFiles
-from reconciler.registry.models import get_model, read_models
+from reconciler.registry.models import read_models
 from reconciler.registry.origins import Origin, Origins, answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.runs import Runs
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, get_version, member_of, version_facts
+from reconciler.registry.versions import API, get_model, get_version, member_of, quoted, version_facts
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Ids that do not exist.
@@ -117,10 +117,10 @@ class EvidenceReader:
 
     # --- runs ------------------------------------------------------------------------------------------------
 
-    def search_runs(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+    def search_runs(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, RowAnswer]:
         return self._runs.search(ids, experiments)
 
-    def read_run(self, id: str) -> Found:
+    def read_run(self, id: str) -> RowAnswer:
         """Raises NotFound if it does not exist."""
         return self._runs.get(id)
 
@@ -130,11 +130,11 @@ class EvidenceReader:
 
     # --- logged models ---------------------------------------------------------------------------------------
 
-    def _logged_models(self, ids: Sequence[str]) -> dict[str, Found]:
+    def _logged_models(self, ids: Sequence[str]) -> dict[str, RowAnswer]:
         found = self._many.found(ids, self.search_logged_models)
         return found | self._many.each([id for id in ids if id not in found], self.read_logged_model, _no_logged_model)
 
-    def search_logged_models(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+    def search_logged_models(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, RowAnswer]:
         body = {
             "experiment_ids": experiments,
             "filter": f"model_id IN ({quoted(ids)})",
@@ -143,7 +143,7 @@ class EvidenceReader:
         rows = rows_of(self._tracking.search(f"{API}/logged-models/search", body), "models")
         return {str(info_of(row).get("model_id")): row for row in rows}
 
-    def read_logged_model(self, id: str) -> Found:
+    def read_logged_model(self, id: str) -> RowAnswer:
         """Raises NotFound if it does not exist."""
         model: Row = member_of(self._tracking.get(f"{API}/logged-models/{id}"), "model", dict, "'model'")
         return model
@@ -160,7 +160,7 @@ def _run_ids(versions: Mapping[str, object], wanted: Sequence[tuple[Listed, Need
 
 
 def _answers(
-    version: Version, origin: Origin, found: tuple[Mapping[str, Found], Mapping[str, Found]], needs: Needs
+    version: Version, origin: Origin, found: tuple[Mapping[str, RowAnswer], Mapping[str, RowAnswer]], needs: Needs
 ) -> dict[type[Fact], Answer]:
     runs, models = found
     answers: dict[type[Fact], Answer] = {
@@ -172,7 +172,7 @@ def _answers(
 
 
 def _run_fact(
-    version: Version, origin: Origin, runs: Mapping[str, Found], needs: Needs
+    version: Version, origin: Origin, runs: Mapping[str, RowAnswer], needs: Needs
 ) -> RunFacts | Absent | Unreadable:
     if not isinstance(version, VersionFacts):
         return version
@@ -188,7 +188,7 @@ def _run_fact(
     return run_facts(row, origin.model if isinstance(origin.model, str) else "")
 
 
-def _logged_model_fact(origin: Origin, models: Mapping[str, Found]) -> LoggedModelFacts | Absent | Unreadable:
+def _logged_model_fact(origin: Origin, models: Mapping[str, RowAnswer]) -> LoggedModelFacts | Absent | Unreadable:
     if not isinstance(origin.model, str):
         return origin.model
     row = models[origin.model]

@@ -9,25 +9,24 @@ from typing import TypeVar
 
 from reconciler.domain.evidence.evidence import Absent, Unreadable
 from reconciler.domain.holding.baselines import HeldNow, Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
-from reconciler.ports import Held, Unavailable
+from reconciler.ports import Unavailable
 from reconciler.registry.looking import created_at, seen_model
-from reconciler.registry.models import MODEL_GONE, get_model
+from reconciler.registry.models import MODEL_GONE
 from reconciler.registry.origins import answered
 from reconciler.registry.paging import Row, rows_of
-from reconciler.registry.tag_reading import place_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import quotable, search_versions, version_facts
+from reconciler.registry.versions import get_model, quotable, search_versions, version_facts, version_in
 
 T = TypeVar("T")
 _NO_ALIASES = Unreadable("a workspace registry has no aliases")
 
-Answers = dict[Held, HeldNow | Unreadable]
+Answers = dict[ModelTarget, HeldNow | Unreadable]
 
 
-def read_holders(transport: Transport, asked: Collection[Held], *, all_of: bool) -> Answers:
+def read_holders(transport: Transport, asked: Collection[ModelTarget], *, all_of: bool) -> Answers:
     """A model shows its aliases, and the newest version in each stage; all versions in a stage are searched for."""
     found: Answers = {}
     for model, targets in _by_model(asked).items():
@@ -40,7 +39,7 @@ def read_holders(transport: Transport, asked: Collection[Held], *, all_of: bool)
     return found
 
 
-def holders_in_stages(asked: Collection[Held], versions: Callable[[str], Iterable[Row]]) -> Answers:
+def holders_in_stages(asked: Collection[ModelTarget], versions: Callable[[str], Iterable[Row]]) -> Answers:
     """Of a registry that has no aliases, and lists all versions of a model."""
     found: Answers = {(model, target): _NO_ALIASES for model, target in asked if not target.is_stage}
     for model, targets in _by_model(one for one in asked if one[1].is_stage).items():
@@ -48,7 +47,7 @@ def holders_in_stages(asked: Collection[Held], versions: Callable[[str], Iterabl
     return found
 
 
-def _by_model(asked: Iterable[Held]) -> Mapping[str, list[Target]]:
+def _by_model(asked: Iterable[ModelTarget]) -> Mapping[str, list[Target]]:
     targets: dict[str, list[Target]] = defaultdict(list)
     for model, target in sorted(asked):
         targets[model].append(target)
@@ -88,7 +87,7 @@ def _in_stage(rows: Sequence[Row], model: str, target: Target) -> HeldNow:
 
 
 def _holding(row: Row, target: Target) -> Holding:
-    model, version = place_of(row)
+    model, version = version_in(row)
     return Holding(Place(model, version, target), created_at(row), version_facts(row))
 
 

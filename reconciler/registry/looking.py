@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from reconciler.domain.holding.looks import Kind, Look, Place, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.holding.looks import Kind, Look, Round, SeenModel, SeenVersion, Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import REQUEST_PREFIX
 from reconciler.domain.text import counted
@@ -16,12 +17,22 @@ from reconciler.ports import NotFound, Refused
 from reconciler.registry.last_shown import LastShown
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.prompts import MarkedModels
-from reconciler.registry.rotation import Rotation, disguised_filters, name_filters
-from reconciler.registry.tag_reading import place_of
+from reconciler.registry.rotation import Finished, PartOfRound, Rotation, disguised_filters, name_filters
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import TrialResult, untried, works
 from reconciler.registry.unlisted import Unlisted
-from reconciler.registry.versions import API, get_version, has_files, integer, member_of, shows_prompt, tags_of
+from reconciler.registry.versions import (
+    API,
+    get_model,
+    get_version,
+    has_files,
+    integer,
+    model_in,
+    name_of,
+    shows_prompt,
+    tags_of,
+    version_in,
+)
 
 LOOK_FOR: Final = timedelta(seconds=2)
 # Several servers write one registry, and a change is committed later than its time says.
@@ -45,8 +56,8 @@ class Looking:
         self._budget = budget.total_seconds()
         self._clock = clock
         self._scope: Scope | None = None
-        self._versions = Rotation(self._ask_versions, "model_versions", place_of, clock)
-        self._models = Rotation(self._ask_models, "registered_models", _place_of_model, clock)
+        self._versions = Rotation(self._ask_versions, "model_versions", version_in, clock)
+        self._models = Rotation(self._ask_models, "registered_models", model_in, clock)
         self._marked = MarkedModels(transport)
 
     def look(self, wanted: Wanted) -> Look:
@@ -75,7 +86,7 @@ class Looking:
             rounds.append(Round(Kind.ALIASES, all_models.keys, in_one_look=all_models.in_one_look))
             as_of[Kind.ALIASES] = timedelta(seconds=all_models.seconds)
         # What changed was read first: where a round shows something else, that is newer.
-        latest = {place_of(row): row for row in [*changed, *rows]}
+        latest = {version_in(row): row for row in [*changed, *rows]}
         return Look(
             versions=[seen_version(row) for row in latest.values()],
             models=[self._seen(row) for row in [*models, *apart]],
@@ -97,7 +108,7 @@ class Looking:
         seen = seen_model(row)
         return seen if self._scope is None else self._marked.looked_into(seen, row, self._scope)
 
-    def _skipped(self, models: Iterable[str], all_models: Any, begun: float) -> dict[str, timedelta]:
+    def _skipped(self, models: Iterable[str], all_models: Finished | None, begun: float) -> dict[str, timedelta]:
         """As `Look.skipped`. `models`: those whose aliases are shown now."""
         shown = list(models)
         skipped = self._last_shown.skipped(shown)
@@ -161,7 +172,7 @@ class Looking:
         ago = max(wanted.since, timedelta()).total_seconds()
         return round((time.time() + skew - ago) * 1000) - _OVERLAP_MS
 
-    def _changes_page(self, more: Any) -> Any:
+    def _changes_page(self, more: Mapping[str, Any]) -> Any:
         # Few versions change in ten minutes; where many do, a page token is an offset, so pages may grow.
         size = _MANY_CHANGES if more else _FEW_CHANGES
         query = {"max_results": size, "order_by": ["last_updated_timestamp DESC"], **more}
@@ -169,22 +180,22 @@ class Looking:
 
     # --- rounds ----------------------------------------------------------------------------------------------
 
-    def _everything(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
+    def _everything(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> PartOfRound:
         filters = name_filters(wanted.scope, lambda target: True)
         if not filters or not (wanted.everything or self._versions.under_way):
             return [], None
         return self._versions.read([*filters, *disguised_filters(wanted.scope)], may_go_on)
 
-    def _aliases(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> Any:
+    def _aliases(self, wanted: Wanted, may_go_on: Callable[[], bool]) -> PartOfRound:
         filters = name_filters(wanted.scope, lambda target: not target.is_stage)
         return self._models.read(filters, may_go_on) if filters else ([], None)
 
-    def _ask_versions(self, query: Any) -> Any:
+    def _ask_versions(self, query: Mapping[str, Any]) -> Any:
         # Pages are offsets: in MLflow's default order (last updated first) rows could move while they are read.
         ordered = {**query, "order_by": ["name ASC", "version_number ASC"]}
         return self._transport.get(f"{API}/model-versions/search", ordered)
 
-    def _ask_models(self, query: Any) -> Any:
+    def _ask_models(self, query: Mapping[str, Any]) -> Any:
         return self._transport.get(f"{API}/registered-models/search", {**query, "order_by": ["name ASC"]})
 
 
@@ -203,7 +214,7 @@ def look_at(transport: Transport, places: Sequence[Place], seen_in: SeenIn | Non
                 versions.append(seen_version(_version_of(transport, place)))
             else:
                 if place.model not in models:
-                    models[place.model] = seen_in(_get_model(transport, place.model))
+                    models[place.model] = seen_in(get_model(transport, place.model))
                 _require_named(transport, models[place.model], place)
         except NotFound:
             gone.add(place)
@@ -219,7 +230,7 @@ def _version_of(transport: Transport, place: Place) -> Row:
     except Refused:
         # Under basic-auth nobody but an administrator may ask for versions of a model that was deleted; of the model
         # itself everybody is told that there is none.
-        _get_model(transport, place.model)
+        get_model(transport, place.model)
         raise
 
 
@@ -229,17 +240,11 @@ def _require_named(transport: Transport, model: SeenModel, place: Place) -> None
         get_version(transport, place.model, place.version)
 
 
-def _get_model(transport: Transport, name: str) -> Row:
-    answer = transport.get(f"{API}/registered-models/get", {"name": name})
-    row: Row = member_of(answer, "registered_model", dict, "the registered model")
-    return row
-
-
 # --- rows ----------------------------------------------------------------------------------------------------
 
 
 def seen_version(row: Row) -> SeenVersion:
-    model, version = place_of(row)
+    model, version = version_in(row)
     stage = str(row.get("current_stage") or "None")
     is_prompt = shows_prompt(row) and not has_files(row)
     tags = tuple(_request_tags(row))
@@ -253,14 +258,6 @@ def _request_tags(row: Row) -> Iterator[str]:
 def seen_model(row: Row) -> SeenModel:
     aliases = {str(one.get("alias", "")): str(one.get("version", "")) for one in rows_of(row, "aliases")}
     return SeenModel(name_of(row), aliases, created_at(row), shows_prompt(row))
-
-
-def _place_of_model(row: Row) -> tuple[str, str]:
-    return name_of(row), ""
-
-
-def name_of(row: Row) -> str:
-    return str(row.get("name", ""))
 
 
 def created_at(row: Row) -> int | None:

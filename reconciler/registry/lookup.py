@@ -9,7 +9,7 @@ from reconciler.domain.text import quoted, visible_name
 from reconciler.ports import NotFound, RegistryError
 from reconciler.registry.paging import rows_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API
+from reconciler.registry.versions import API, name_of
 
 # One page: a guess is not worth more than one call.
 _NAMES = 1000
@@ -41,7 +41,7 @@ def _newest(answer: object) -> str:
 def _names(transport: Transport) -> list[str]:
     try:
         answer = transport.get(f"{API}/registered-models/search", {"max_results": _NAMES})
-        return [str(row.get("name", "")) for row in rows_of(answer, "registered_models")]
+        return list(map(name_of, rows_of(answer, "registered_models")))
     except RegistryError:
         return []
 

@@ -7,13 +7,12 @@ must not keep the others from being judged: whoever asked for it put it among th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.domain.evidence.evidence import Absent, Unreadable
 from reconciler.ports import NotFound, RegistryError
 from reconciler.registry.errors import TooLarge
-from reconciler.registry.paging import rows_in_pages
+from reconciler.registry.paging import Row, rows_in_pages
 from reconciler.registry.transport import Transport
 from reconciler.registry.versions import API
 
@@ -22,11 +21,12 @@ _CHUNK = 50
 # With more experiments than this, their ids alone make a search heavier than single reads.
 _MANY_EXPERIMENTS = 2000
 
-Found = Mapping[str, Any] | Absent | Unreadable
+# A row, or why there is none.
+RowAnswer = Row | Absent | Unreadable
 # Finds rows by ids and the ids of experiments.
-Search = Callable[[Sequence[str], Sequence[str]], dict[str, Found]]
+Search = Callable[[Sequence[str], Sequence[str]], dict[str, RowAnswer]]
 # Reads one by its id. Raises RegistryError; NotFound where there is none.
-Read = Callable[[str], Found]
+Read = Callable[[str], RowAnswer]
 
 # So many that do not come are waited for, each as long as a call may take; then the server is taken to be ill.
 _UNANSWERED = 3
@@ -42,12 +42,12 @@ class Many:
         # Ids of what did not come when it was read by itself. It is left out of searches, and read last.
         self._heavy: set[str] = set()
 
-    def found(self, ids: Sequence[str], search: Search) -> dict[str, Found]:
+    def found(self, ids: Sequence[str], search: Search) -> dict[str, RowAnswer]:
         """What searches find of `ids`. The ids that are missing from the result must be read one by one."""
         ids = [id for id in ids if id not in self._heavy]
         if len(ids) < 2:
             return {}
-        found: dict[str, Found] = {}
+        found: dict[str, RowAnswer] = {}
         try:
             # A run may be newer than the remembered experiments; then they are read once more.
             for refresh in (False, True):
@@ -65,9 +65,9 @@ class Many:
             return found
         return found
 
-    def each(self, ids: Iterable[str], read: Read, absent: Callable[[str], Absent]) -> dict[str, Found]:
+    def each(self, ids: Iterable[str], read: Read, absent: Callable[[str], Absent]) -> dict[str, RowAnswer]:
         """Each read by itself. After several that do not come the others are given up, as when a server is down."""
-        found: dict[str, Found] = {}
+        found: dict[str, RowAnswer] = {}
         unanswered: list[str] = []
         for id in sorted(ids, key=self._heavy.__contains__):
             if len(unanswered) >= _UNANSWERED:
@@ -107,8 +107,3 @@ class Many:
 
 def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-
-
-def quoted(ids: Sequence[str]) -> str:
-    """Ids as a filter takes them."""
-    return ", ".join(f"'{id}'" for id in ids)

@@ -12,7 +12,7 @@ from reconciler.ports import Listed
 from reconciler.registry.origins import answered
 from reconciler.registry.paging import Row
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, member_of, tags_of
+from reconciler.registry.versions import get_model, tags_of
 
 MODEL_GONE = Absent(AbsenceCode.VERSION_MISSING, "the registry has no such model")
 
@@ -23,13 +23,6 @@ def read_models(transport: Transport, wanted: Sequence[tuple[Listed, Needs]]) ->
     names = {request.model for request, _ in asked}
     rows = {name: answered(partial(get_model, transport, name), MODEL_GONE) for name in names}
     return {request.key: {ModelFacts: _facts(rows[request.model], needs)} for request, needs in asked}
-
-
-def get_model(transport: Transport, name: str) -> Row:
-    """Raises NotFound if there is no such model."""
-    answer = transport.get(f"{API}/registered-models/get", {"name": name})
-    row: Row = member_of(answer, "registered_model", dict, "the registered model")
-    return row
 
 
 def _facts(row: Row | Absent | Unreadable, needs: Needs) -> Answer:

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.domain.times import from_millis
 from reconciler.ports import Listed
 from reconciler.registry.paging import Row
-from reconciler.registry.versions import shows_prompt, version_facts
+from reconciler.registry.versions import shows_prompt, version_facts, version_in
 
 _ASSURANCES: Final = {str(member): member for member in Assurance}
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,9 +54,8 @@ class RequestFormat:
 
     def unfiled(self, row: Row, target: Target, now: datetime) -> Request:
         """As if somebody asked for this version now."""
-        model, version = str(row.get("name", "")), str(row.get("version", ""))
-        where = self._registry, self._workspace, model, version, target
-        return Request(*where, NOBODY, now, "", "", "", shows_prompt(row))
+        place, is_prompt = Place(*version_in(row), target), shows_prompt(row)
+        return Request.as_if(self._registry, self._workspace, place, now, is_prompt=is_prompt)
 
     def _requester(self, row: Row, name: str) -> Requester:
         if not name:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.prompts import SOURCES_OF_PROMPTS
 from reconciler.domain.scope import Part, Scope
 from reconciler.domain.target import Target
@@ -26,9 +27,13 @@ Ask = Callable[[Mapping[str, Any]], Any]
 class Finished:
     """A round that was read to its end: what it showed, for how many seconds it went on, and whether at one go."""
 
-    keys: frozenset[tuple[str, str]]
+    keys: frozenset[ModelVersion]
     seconds: float
     in_one_look: bool
+
+
+# The rows that were read now, and the round that they have ended; None: it goes on.
+PartOfRound = tuple[list[Row], Finished | None]
 
 
 class Rotation:
@@ -36,12 +41,10 @@ class Rotation:
 
     Args:
         ask: reads one page by its query.
-        key_of: what a row is about, as `domain.looks.Round.shown` has it.
+        key_of: what a row is about, as `domain.holding.looks.Round.shown` has it.
     """
 
-    def __init__(
-        self, ask: Ask, field: str, key_of: Callable[[Row], tuple[str, str]], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, ask: Ask, field: str, key_of: Callable[[Row], ModelVersion], clock: Callable[[], float]) -> None:
         self._ask = ask
         self._field = field
         self._key_of = key_of
@@ -54,14 +57,14 @@ class Rotation:
         self._left: list[str] = []
         self._query: Mapping[str, str] = {}
         self._tokens: set[str] = set()
-        self._keys: set[tuple[str, str]] = set()
+        self._keys: set[ModelVersion] = set()
         self._started: float | None = None
 
     @property
     def under_way(self) -> bool:
         return self._started is not None
 
-    def read(self, filters: Sequence[str], may_go_on: Callable[[], bool]) -> tuple[list[Row], Finished | None]:
+    def read(self, filters: Sequence[str], may_go_on: Callable[[], bool]) -> PartOfRound:
         """At least one page, and others while there is time.
 
         Args:

@@ -9,11 +9,11 @@ from reconciler.domain.codes import AbsenceCode
 from reconciler.domain.evidence.evidence import Absent
 from reconciler.domain.text import visible_name
 from reconciler.registry.facts import info_of, shows_outputs
-from reconciler.registry.many import Found, Many, quoted
+from reconciler.registry.many import Many, RowAnswer
 from reconciler.registry.origins import answered
 from reconciler.registry.paging import Row, rows_of
 from reconciler.registry.transport import Transport
-from reconciler.registry.versions import API, member_of
+from reconciler.registry.versions import API, member_of, quoted
 
 
 class _Outputs(Enum):
@@ -33,7 +33,7 @@ class Runs:
         self._many = many
         self._outputs = _Outputs.UNKNOWN
 
-    def all(self, ids: Sequence[str], *, has_logged_models: bool) -> dict[str, Found]:
+    def all(self, ids: Sequence[str], *, has_logged_models: bool) -> dict[str, RowAnswer]:
         """Each run by its id.
 
         Args:
@@ -51,7 +51,7 @@ class Runs:
         # A search shows only what the account may see, so it cannot prove that a run does not exist. A read can.
         return found | self._many.each([id for id in ids if id not in found], self.get, _absent)
 
-    def search(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, Found]:
+    def search(self, ids: Sequence[str], experiments: Sequence[str]) -> dict[str, RowAnswer]:
         body = {
             "experiment_ids": experiments,
             "filter": f"attributes.run_id IN ({quoted(ids)})",
@@ -61,10 +61,10 @@ class Runs:
         rows = rows_of(self._tracking.search(f"{API}/runs/search", body), "runs")
         return {str(info_of(row).get("run_id")): row for row in rows}
 
-    def _get(self, id: str) -> Found:
+    def _get(self, id: str) -> RowAnswer:
         return answered(lambda: self.get(id), _absent(id))
 
-    def get(self, id: str) -> Found:
+    def get(self, id: str) -> RowAnswer:
         """Raises NotFound if it does not exist."""
         answer = self._tracking.get(f"{API}/runs/get", {"run_id": id})
         run: Row = member_of(answer, "run", dict, "'run'")

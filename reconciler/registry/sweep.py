@@ -13,9 +13,9 @@ from datetime import timedelta
 from itertools import chain, islice
 from typing import TypeVar
 
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.times import duration_text
 
-Place = tuple[str, str]
 V = TypeVar("V")
 
 # Requests often follow soon after a new version, or after an earlier request.
@@ -31,11 +31,11 @@ class Sweep:
         self._full = full
         self._clock = clock
         # Each version is in one of these two: never read, first found first; or read, longest ago first.
-        self._never: OrderedDict[Place, None] = OrderedDict()
-        self._read: OrderedDict[Place, None] = OrderedDict()
-        self._open: dict[Place, None] = {}
+        self._never: OrderedDict[ModelVersion, None] = OrderedDict()
+        self._read: OrderedDict[ModelVersion, None] = OrderedDict()
+        self._open: dict[ModelVersion, None] = {}
         # When a version was found fresh, or last seen with a request; the latest last.
-        self._warm: OrderedDict[Place, float] = OrderedDict()
+        self._warm: OrderedDict[ModelVersion, float] = OrderedDict()
         self._versions: dict[str, set[str]] = {}
         self._newest: dict[str, int] = {}
         self._planned_at: float | None = None
@@ -44,20 +44,20 @@ class Sweep:
 
     # --- known versions --------------------------------------------------------------------------------------
 
-    def learn(self, places: Iterable[Place]) -> None:
+    def learn(self, model_versions: Iterable[ModelVersion]) -> None:
         """Add versions that exist. Those found after the first complete listing are fresh."""
         now = self._clock()
-        for place in places:
-            model, version = place
+        for model_version in model_versions:
+            model, version = model_version
             known = self._versions.setdefault(model, set())
             if version in known:
                 continue
             known.add(version)
-            self._never[place] = None
+            self._never[model_version] = None
             if model in self._newest:
                 self._newest[model] = max(self._newest[model], int(version))
             if self._listed_before:
-                self._warm[place] = now
+                self._warm[model_version] = now
 
     def learned_all(self) -> None:
         """From now on, an unknown version is a new one."""
@@ -68,8 +68,8 @@ class Sweep:
         for version in self._versions.get(model, set()).difference(versions):
             self.forget((model, version))
 
-    def forget(self, place: Place) -> None:
-        model, version = place
+    def forget(self, model_version: ModelVersion) -> None:
+        model, version = model_version
         known = self._versions.get(model, set())
         if version not in known:
             return
@@ -77,7 +77,7 @@ class Sweep:
         # Looked for again when it is asked for: it may have been this one.
         self._newest.pop(model, None)
         for where in (self._never, self._read, self._open, self._warm):
-            where.pop(place, None)
+            where.pop(model_version, None)
 
     def forget_models_but(self, models: Collection[str]) -> None:
         for model in self._versions.keys() - set(models):
@@ -95,7 +95,7 @@ class Sweep:
 
     # --- what to read ----------------------------------------------------------------------------------------
 
-    def plan(self, calls: int) -> list[Place]:
+    def plan(self, calls: int) -> list[ModelVersion]:
         """Return at most `calls` versions: first those with open requests, then fresh or recently requested ones."""
         now = self._clock()
         self._cool(now)
@@ -103,36 +103,36 @@ class Sweep:
         hot = still_open + list(islice(self._not_open(), max(int(calls * _HOT_SHARE) - len(still_open), 0)))
         chosen = set(hot)
         room = max(calls - len(hot), 0)
-        longest_unread = (place for place in chain(self._never, self._read) if place not in chosen)
+        longest_unread = (one for one in chain(self._never, self._read) if one not in chosen)
         rotation = list(islice(longest_unread, min(room, self._quota(hot, now))))
         self._estimate(len(self) - len(hot), room, now)
         self._planned_at = now
         return (hot + rotation)[: max(calls, len(still_open))]
 
-    def looked(self, place: Place, *, requested: bool) -> None:
-        model, version = place
+    def looked(self, model_version: ModelVersion, *, requested: bool) -> None:
+        model, version = model_version
         if version not in self._versions.get(model, ()):
             return
-        self._never.pop(place, None)
-        _put_last(self._read, place, None)
+        self._never.pop(model_version, None)
+        _put_last(self._read, model_version, None)
         if requested:
-            self._open[place] = None
-            _put_last(self._warm, place, self._clock())
+            self._open[model_version] = None
+            _put_last(self._warm, model_version, self._clock())
         else:
-            self._open.pop(place, None)
+            self._open.pop(model_version, None)
 
     def _cool(self, now: float) -> None:
         """Forget which versions were warm a day ago."""
         while self._warm and now - next(iter(self._warm.values())) >= _WARM:
             self._warm.popitem(last=False)
 
-    def _not_open(self) -> Iterator[Place]:
+    def _not_open(self) -> Iterator[ModelVersion]:
         """Warm versions, the most recent first."""
-        return (place for place in reversed(self._warm) if place not in self._open)
+        return (one for one in reversed(self._warm) if one not in self._open)
 
-    def _quota(self, hot: Collection[Place], now: float) -> int:
+    def _quota(self, hot: Collection[ModelVersion], now: float) -> int:
         """How many keep the sweep in time, plus a tenth; versions that were never read are all included."""
-        never = len(self._never) - sum(place in self._never for place in hot)
+        never = len(self._never) - sum(one in self._never for one in hot)
         passed = self._full if self._planned_at is None else now - self._planned_at
         return max(never, math.ceil((len(self) - len(hot)) * min(passed / self._full, 1.0) * 1.1))
 
@@ -157,6 +157,6 @@ class Sweep:
         )
 
 
-def _put_last(ordered: OrderedDict[Place, V], place: Place, value: V) -> None:
-    ordered[place] = value
-    ordered.move_to_end(place)
+def _put_last(ordered: OrderedDict[ModelVersion, V], model_version: ModelVersion, value: V) -> None:
+    ordered[model_version] = value
+    ordered.move_to_end(model_version)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from reconciler.domain.decision import Decision
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, request_tag
@@ -21,21 +22,13 @@ from reconciler.registry.versions import (
     PROMPTS_ONLY,
     get_version,
     quotable,
+    quoted,
     search_tagged,
     search_versions,
     tags_of,
     version_facts,
+    version_in,
 )
-
-Place = tuple[str, str]
-
-
-def place(request: Request) -> Place:
-    return request.model, request.version
-
-
-def place_of(row: Row) -> Place:
-    return str(row.get("name", "")), str(row.get("version", ""))
 
 
 class TagSearch:
@@ -49,20 +42,20 @@ class TagSearch:
         self._told_first = told_first
         self.takes_names = True
 
-    def rows(self, key: str, decisions: Iterable[Decision]) -> dict[Place, Row]:
+    def rows(self, key: str, decisions: Iterable[Decision]) -> dict[ModelVersion, Row]:
         """The versions with this tag, of the models that these decisions are about.
 
         Models whose names cannot be put in a filter are left out, and all models if the server accepts no list of
         names. What is not in the result must be read by itself.
         """
         requests = [decision.request for decision in decisions if quotable(decision.request.model)]
-        found: dict[Place, Row] = {}
+        found: dict[ModelVersion, Row] = {}
         for prompts in (False, True):
             names = sorted({request.model for request in requests if request.is_prompt == prompts})
             if not names or not self.takes_names:
                 continue
             try:
-                found |= {place_of(row): row for row in self.search(names, key, prompts=prompts)}
+                found |= {version_in(row): row for row in self.search(names, key, prompts=prompts)}
             except Invalid:
                 # The server may refuse only this list, or every list.
                 self.try_names()
@@ -81,7 +74,7 @@ class TagSearch:
         rows = self.rows(decision_tag(target), decisions)
         standings = {}
         for decision in decisions:
-            row = rows.get(place(decision.request))
+            row = rows.get(decision.request.place.model_version)
             if row is None or decision.decision_id not in shown_decision_ids(row, target):
                 continue
             if target.is_stage or not self._told_first or decision.verdict is not VerdictKind.APPROVE:
@@ -102,8 +95,7 @@ class TagSearch:
 
 
 def _named(names: Sequence[str]) -> str:
-    quoted = ", ".join(f"'{name}'" for name in names)
-    return f"name IN ({quoted})"
+    return f"name IN ({quoted(names)})"
 
 
 def rows_with(transport: Transport, key: str, target: Target, scope: Scope) -> list[Row]:
@@ -117,7 +109,7 @@ def told_by_tags(transport: Transport, targets: Collection[Target]) -> Iterator[
     for target in sorted(targets):
         key = decision_tag(target)
         for row in rows_with(transport, key, target, everything):
-            yield Told(*place_of(row), str(target), tags_of(row).get(key, ""))
+            yield Told(*version_in(row), str(target), tags_of(row).get(key, ""))
 
 
 def shown_decision_ids(row: Row, target: Target) -> tuple[str, ...]:
@@ -158,7 +150,7 @@ def standing_elsewhere(transport: Transport, decision: Decision, created: int) -
     """As `ports.Registry.standing_elsewhere`. Decisions are told first, so the version must hold what was decided."""
     request, key = decision.request, decision_tag(decision.request.target)
     rows = search_versions(transport, f"tags.`{key}` LIKE '%{decision.decision_id}%'")
-    same = [place_of(row) for row in rows if version_facts(row).creation_timestamp == created]
+    same = [version_in(row) for row in rows if version_facts(row).creation_timestamp == created]
     if len(same) != 1 or same[0][1] != request.version:
         return None
     # A search omits aliases.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.decision import Decision
-from reconciler.domain.evidence.evidence import Evidence, Needs
-from reconciler.domain.holding.looks import Look, Place, Wanted
+from reconciler.domain.evidence.evidence import Needs
+from reconciler.domain.holding.looks import Look, Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Assurance, Request, Requester
 from reconciler.domain.scope import Scope
 from reconciler.domain.tag_format import decision_tag, read_request, request_tag, request_value
@@ -22,11 +23,9 @@ from reconciler.failpoints import failpoint
 from reconciler.ports import (
     Conflict,
     Found,
-    Held,
     Invalid,
     Listed,
     Listing,
-    Meter,
     NotFound,
     RegistryError,
     Standing,
@@ -35,24 +34,30 @@ from reconciler.ports import (
     Unread,
 )  # fmt: skip
 from reconciler.registry import tag_reading
-from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.holders import Answers, read_holders
 from reconciler.registry.looking import LOOK_FOR, Looking
 from reconciler.registry.paging import Row
 from reconciler.registry.reaching import Unreached
 from reconciler.registry.request_format import in_order
-from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, place, place_of, rows_with, standing_of
-from reconciler.registry.transport import Transport, begin_all
+from reconciler.registry.server import ServerRegistry
+from reconciler.registry.tag_reading import TagSearch, by_target, decision_of, rows_with, standing_of
+from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult, untried, works
 from reconciler.registry.trying import Sample, batches_by_tags, evidence_trials, known_workspaces, one_version
-from reconciler.registry.versions import API, get_version, mlflow_version, shows_prompt, tags_of, version_facts
+from reconciler.registry.versions import (
+    API,
+    get_version,
+    shows_prompt,
+    tags_of,
+    version_facts,
+    version_in,
+)
 
 # As the releases of MLflow say it.
 _TOO_LONG = re.compile("maximum length|length limit|too long")
 
 
-class TagsRegistry:
-    """`Registry` over tags. `uri` carries no credentials; `workspace` is "" if the server has none."""
+class TagsRegistry(ServerRegistry):
+    """`Registry` over tags."""
 
     protocol = "tags"
     shows_decisions = True
@@ -63,16 +68,9 @@ class TagsRegistry:
         self, uri: str, workspace: str, transport: Transport, tracking: Transport, look_for: timedelta = LOOK_FOR
     ) -> None:
         """`look_for`: as `Looking.budget`."""
-        self.uri = uri
-        self.workspace = workspace
-        self._transport = transport
-        self._tracking = tracking
-        self._reader = EvidenceReader(transport, tracking)
+        super().__init__(uri, workspace, transport, tracking)
         self._tag_search = TagSearch(transport, told_first=True)
         self._looking = Looking(transport, look_for)
-
-    def begin(self, deadline: timedelta | None) -> Meter:
-        return begin_all({self._transport, self._tracking}, deadline)
 
     # --- request ---------------------------------------------------------------------------------------------
 
@@ -100,8 +98,7 @@ class TagsRegistry:
 
     def _listed(self, row: Row, target: Target) -> Listed:
         value = tags_of(row).get(request_tag(target), "")
-        model, version = place_of(row)
-        request, stamped = read_request(self.uri, self.workspace, model, version, target, value)
+        request, stamped = read_request(self.uri, self.workspace, *version_in(row), target, value)
         return Listed(replace(request, is_prompt=shows_prompt(row)), version_facts(row), stamped)
 
     # --- observe ---------------------------------------------------------------------------------------------
@@ -113,21 +110,13 @@ class TagsRegistry:
         return self._looking.look_at(places)
 
     def point_out(self, model: str, version: str, tag: str, said: str) -> None:
-        self._set_tag_of(model, version, tag, said)
-
-    # --- evidence --------------------------------------------------------------------------------------------
-
-    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
-        return self._reader.read(wanted, now)
-
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Answers:
-        return read_holders(self._transport, asked, all_of=all_of)
+        self._set_tag(model, version, tag, said)
 
     # --- act -------------------------------------------------------------------------------------------------
 
     def stamp(self, request: Request) -> None:
         if self._is_open(request):
-            self._set_tag(request, request_tag(request.target), request_value(request))
+            self._set_tag(*request.place.model_version, request_tag(request.target), request_value(request))
 
     def act(self, decision: Decision) -> Standing | None:
         """Tell first, so that no move is ever without an id beside it; then move; remove the request last.
@@ -139,7 +128,7 @@ class TagsRegistry:
         if not self._shows(row, request):
             return standing_of(row, target, open=False, told_first=True)
         shown = tags_of(row).get(decision_tag(target), "")
-        self._set_tag(request, decision_tag(target), told_with_earlier(decision, shown))
+        self._set_tag(*request.place.model_version, decision_tag(target), told_with_earlier(decision, shown))
         failpoint("told")
         if decision.verdict is VerdictKind.APPROVE:
             self._move(request, decision.archive_existing)
@@ -158,10 +147,7 @@ class TagsRegistry:
         if stage != request.target.name:
             raise Unavailable(f"the registry accepted the transition but shows stage {visible_name(str(stage))}")
 
-    def _set_tag(self, request: Request, key: str, value: str) -> None:
-        self._set_tag_of(request.model, request.version, key, value)
-
-    def _set_tag_of(self, model: str, version: str, key: str, value: str) -> None:
+    def _set_tag(self, model: str, version: str, key: str, value: str) -> None:
         body = {"name": model, "version": version, "key": key, "value": value}
         self._transport.post(f"{API}/model-versions/set-tag", body)
 
@@ -191,7 +177,7 @@ class TagsRegistry:
         return {
             decision.decision_id: Standing(open=True)
             for decision in decisions
-            if (row := rows.get(place(decision.request))) and self._shows(row, decision.request)
+            if (row := rows.get(decision.request.place.model_version)) and self._shows(row, decision.request)
         }
 
     def standing(self, decision: Decision) -> Standing:
@@ -216,10 +202,6 @@ class TagsRegistry:
             return self._shows(get_version(self._transport, request.model, request.version), request)
         except NotFound:
             return False
-
-    def version(self) -> str:
-        """MLflow's version; "" if the server does not report it."""
-        return mlflow_version(self._transport)
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
         """Every kind of call that a cycle makes and that changes nothing."""
@@ -261,9 +243,9 @@ class TagsRegistry:
         state = decision_of(row, target)
         if request_tag(target) in tags_of(row):
             return Found(self._listed(row, target), True, *state)
-        where = self.uri, self.workspace, model, version, target
-        unfiled = Listed(Request(*where, NOBODY, now, "", "", "", shows_prompt(row)), version_facts(row))
-        return Found(unfiled, False, *state)
+        place, is_prompt = Place(model, version, target), shows_prompt(row)
+        unfiled = Request.as_if(self.uri, self.workspace, place, now, is_prompt=is_prompt)
+        return Found(Listed(unfiled, version_facts(row)), False, *state)
 
     def create(self, model: str, version: str, target: Target, requester: str, comment: str, now: datetime) -> Request:
         """File a request.
@@ -279,7 +261,7 @@ class TagsRegistry:
         filed_by = Requester(requester, Assurance.ASSERTED) if requester else NOBODY
         request = replace(found.listed.request, requester=filed_by, comment=comment, id=str(uuid.uuid4()))
         try:
-            self._set_tag(request, request_tag(target), request_value(request))
+            self._set_tag(*request.place.model_version, request_tag(target), request_value(request))
         except Invalid as error:
             if _TOO_LONG.search(str(error)):
                 raise Invalid(f"the comment is too long for this server: {error}") from None
@@ -288,8 +270,6 @@ class TagsRegistry:
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
         """Withdraw an open request. Raises NotFound if none is open."""
-        found = self.find(model, version, target, now)
-        if not found.open:
-            raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
-        self._delete_tag(found.listed.request)
-        return found.listed.request
+        request = self._open_on(model, version, target, now)
+        self._delete_tag(request)
+        return request

@@ -2,59 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from reconciler.domain.decision import COMMENT_BYTES, Decision
-from reconciler.domain.evidence.evidence import Evidence, Needs, Unreadable
-from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.holding.looks import Look, Place
+from reconciler.domain.evidence.evidence import Needs
+from reconciler.domain.holding.looks import Look
+from reconciler.domain.place import Place
 from reconciler.domain.request import Request
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports import Found, Held, Listed, Meter, NotFound, Standing, Told, Unavailable
-from reconciler.registry.evidence import EvidenceReader
-from reconciler.registry.holders import read_holders
+from reconciler.ports import Found, Listed, Standing, Told, Unavailable
 from reconciler.registry.looking import look_at
 from reconciler.registry.paging import Row, rows_in_pages, rows_of
 from reconciler.registry.request_format import RequestFormat, target_in
+from reconciler.registry.server import ServerRegistry
 from reconciler.registry.tag_protection import TagProtection
 from reconciler.registry.tag_reading import decision_of
-from reconciler.registry.transport import Transport, begin_all
+from reconciler.registry.transport import Transport
 from reconciler.registry.trials import Trial, TrialResult
 from reconciler.registry.trying import Sample, evidence_trials, one_version
-from reconciler.registry.versions import API, get_version, mlflow_version, version_facts
+from reconciler.registry.versions import API, get_version, name_of, version_facts
 
 CALLS = f"{API}/transition-requests"
 _PAGE = 1000
 _DONE = {VerdictKind.APPROVE: "APPROVED_REQUEST", VerdictKind.REJECT: "REJECTED_REQUEST"}
 
 
-class TransitionRequests:
+class TransitionRequestsRegistry(ServerRegistry):
     """The calls that both servers answer alike."""
 
     def __init__(
         self, uri: str, workspace: str, transport: Transport, tracking: Transport, format: RequestFormat
     ) -> None:
-        self.uri = uri
-        self.workspace = workspace
-        self._transport = transport
-        self._tracking = tracking
+        super().__init__(uri, workspace, transport, tracking)
         self._format = format
-        self._reader = EvidenceReader(transport, tracking)
-
-    def begin(self, deadline: timedelta | None) -> Meter:
-        return begin_all({self._transport, self._tracking}, deadline)
-
-    def evidence(self, wanted: Sequence[tuple[Listed, Needs]], now: datetime) -> dict[str, Evidence]:
-        return self._reader.read(wanted, now)
-
-    def held_now(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]:
-        return read_holders(self._transport, asked, all_of=all_of)
 
     def look_at(self, places: Sequence[Place]) -> Look:
         return look_at(self._transport, places)
@@ -152,16 +138,10 @@ class TransitionRequests:
 
     def withdraw(self, model: str, version: str, target: Target, now: datetime) -> Request:
         """Withdraw an open request. Raises NotFound if none is open."""
-        found = self.find(model, version, target, now)
-        if not found.open:
-            raise NotFound(f"no request for {target} is open on version {visible_name(version)}")
-        request = found.listed.request
+        request = self._open_on(model, version, target, now)
         query = {"name": model, "version": version, "stage": str(target), "creator": request.requester.name}
         self._transport.delete_by_query(f"{CALLS}/delete", {key: value for key, value in query.items() if value})
         return request
-
-    def version(self) -> str:
-        return mlflow_version(self._transport)
 
     def trials(self, scope: Scope, needs: Needs) -> list[Trial]:
         sample, here = Sample(self._transport), self._transport.base
@@ -169,8 +149,9 @@ class TransitionRequests:
         second = Trial("versions", here, lambda: one_version(sample, self._transport))
         return [first, second, *evidence_trials(self._reader, self.held_now, sample, needs, self._tracking.base)]
 
+    @abstractmethod
     def _try_list(self, scope: Scope, sample: Sample) -> TrialResult:
-        raise NotImplementedError
+        """Lists requests as a cycle does, and gives the sample a version where that shows one."""
 
     # --- permissions -----------------------------------------------------------------------------------------
 
@@ -183,7 +164,7 @@ class TransitionRequests:
 
     def levels(self, covers: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
         """The account's `permission_level` on each covered model; "" if the registry does not report it."""
-        for name in (str(row.get("name", "")) for row in self.models()):
+        for name in map(name_of, self.models()):
             if covers(name):
                 yield name, self._level(name)
 

@@ -126,9 +126,6 @@ class Transport:
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._write("POST", path, body)
 
-    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._write("PATCH", path, body)
-
     def delete(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._write("DELETE", path, body)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from reconciler.domain.evidence.evidence import Needs, SignatureFacts, Unreadable
-from reconciler.domain.holding.baselines import HeldNow
-from reconciler.domain.request import NOBODY, Request
+from reconciler.domain.place import ModelTarget, Place
+from reconciler.domain.request import Request
 from reconciler.domain.target import Target
 from reconciler.domain.text import counted, visible_name
-from reconciler.ports import Held, Invalid, Listed, NotFound, Unavailable
+from reconciler.ports import HoldersNow, Invalid, Listed, NotFound, Unavailable
 from reconciler.registry.errors import NoEndpoint, PlainlyRefused, TooLarge
 from reconciler.registry.evidence import NO_MODEL, NO_RUN, EvidenceReader
 from reconciler.registry.paging import Row
-from reconciler.registry.tag_reading import TagSearch, place_of
+from reconciler.registry.tag_reading import TagSearch
 from reconciler.registry.transport import Transport
 from reconciler.registry.trials import (
     LISTS_OF_NAMES,
@@ -27,7 +27,15 @@ from reconciler.registry.trials import (
     untried,
     works,
 )
-from reconciler.registry.versions import first_version, get_version, has_workspaces, quotable, version_facts
+from reconciler.registry.versions import (
+    first_version,
+    get_version,
+    has_workspaces,
+    name_of,
+    quotable,
+    version_facts,
+    version_in,
+)
 
 _PRODUCTION: Final = Target.parse("Production")
 _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
@@ -36,7 +44,7 @@ _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
 class ReadHolders(Protocol):
     """As `ports.registry.Registry.held_now`."""
 
-    def __call__(self, asked: Collection[Held], *, all_of: bool = False) -> Mapping[Held, HeldNow | Unreadable]: ...
+    def __call__(self, asked: Collection[ModelTarget], *, all_of: bool = False) -> HoldersNow: ...
 
 
 class Sample:
@@ -61,7 +69,7 @@ class Sample:
 
     @property
     def label(self) -> str:
-        model, version = place_of(self.row or {})
+        model, version = version_in(self.row or {})
         return f"{visible_name(model)} version {visible_name(version)}"
 
 
@@ -70,7 +78,7 @@ def one_version(sample: Sample, transport: Transport) -> TrialResult:
     if sample.row is None:
         return untried("nothing to try it on: the registry has no readable version")
     # The whole version, since evidence is read from it: a list of models omits a version's run.
-    sample.found([get_version(transport, *place_of(sample.row))])
+    sample.found([get_version(transport, *version_in(sample.row))])
     return works(f"{sample.label} can be read")
 
 
@@ -78,7 +86,7 @@ def batches_by_tags(search: TagSearch, sample: Sample, keys: Sequence[str]) -> T
     """The searches that show, for several models at once, which requests are open and what was decided."""
     if not keys:
         return untried("nothing to try it on: no policy says which targets are governed")
-    name = place_of(sample.row or {})[0]
+    name = name_of(sample.row or {})
     try:
         for key in keys:
             search.search([name if quotable(name) else "a"], key)
@@ -119,7 +127,7 @@ def evidence_trials(
 
 
 def _holders(held_now: ReadHolders, sample: Sample) -> TrialResult:
-    name = place_of(sample.row or {})[0]
+    name = name_of(sample.row or {})
     if not quotable(name):
         return untried("nothing to try it on: the registry has no readable version")
     for all_of in (False, True):
@@ -130,7 +138,7 @@ def _holders(held_now: ReadHolders, sample: Sample) -> TrialResult:
 
 
 def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
-    name = place_of(sample.row)[0] if sample.row is not None else "a"
+    name = name_of(sample.row) if sample.row is not None else "a"
     if not _exists(lambda: reader.read_registered_model(name)) or sample.row is None:
         return untried("nothing to try it on: the registry has no readable version")
     return works(f"{visible_name(name)} can be read")
@@ -139,7 +147,7 @@ def _registered_models(reader: EvidenceReader, sample: Sample) -> TrialResult:
 def _model_files(reader: EvidenceReader, sample: Sample) -> TrialResult:
     if sample.row is None:
         return untried("nothing to try it on: the registry has no readable version")
-    request = Request("", "", *place_of(sample.row), _PRODUCTION, NOBODY, _NO_TIME, "", "", "")
+    request = Request.as_if("", "", Place(*version_in(sample.row), _PRODUCTION), _NO_TIME)
     asked = Needs(run=True, logged_model=True, signature=True)
     [evidence] = reader.read([(Listed(request, version_facts(sample.row)), asked)], _NO_TIME).values()
     answer = evidence.fact(SignatureFacts)

@@ -7,10 +7,10 @@ from typing import Final
 
 from reconciler.domain.scope import Scope
 from reconciler.ports import NotFound, Refused
-from reconciler.registry.models import get_model
 from reconciler.registry.paging import Row
 from reconciler.registry.rotation import Finished
 from reconciler.registry.transport import Transport
+from reconciler.registry.versions import get_model
 
 # Each takes one call; the others wait for the next look.
 _READ_TOGETHER: Final = 50

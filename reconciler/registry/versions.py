@@ -1,4 +1,4 @@
-"""Read model versions from an MLflow registry over REST."""
+"""Read models and their versions from an MLflow registry over REST."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from reconciler.domain.evidence.evidence import VersionFacts
+from reconciler.domain.place import ModelVersion
 from reconciler.domain.prompts import MARK, SOURCES_OF_PROMPTS, is_marked
 from reconciler.domain.text import Text
 from reconciler.ports import NotFound, RegistryError, Unavailable
@@ -26,6 +27,11 @@ _QUOTABLE = re.compile(r"[\w .@+-]+", re.ASCII)
 
 def quotable(name: str) -> bool:
     return bool(_QUOTABLE.fullmatch(name))
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names or ids as a filter's list takes them."""
+    return ", ".join(f"'{name}'" for name in names)
 
 
 # Prompts and their versions are in no search that does not ask for them, and then nothing else is.
@@ -60,7 +66,21 @@ def _pages(transport: Transport, filter: str, size: int) -> Iterator[Row]:
 
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
-    return list({(str(row.get("name")), str(row.get("version"))): row for row in rows}.values())
+    return list({version_in(row): row for row in rows}.values())
+
+
+def name_of(row: Row) -> str:
+    return str(row.get("name", ""))
+
+
+def version_in(row: Row) -> ModelVersion:
+    """Which version a row is about."""
+    return name_of(row), str(row.get("version", ""))
+
+
+def model_in(row: Row) -> ModelVersion:
+    """Which model, with all its versions, as `domain.holding.looks.Round.shown` has it."""
+    return name_of(row), ""
 
 
 def mlflow_version(transport: Transport) -> str:
@@ -90,6 +110,13 @@ def get_version(transport: Transport, model: str, version: str) -> Row:
     """Raises NotFound if there is no such model or version."""
     answer = transport.get(f"{API}/model-versions/get", {"name": model, "version": version})
     row: Row = member_of(answer, "model_version", dict, "the model version")
+    return row
+
+
+def get_model(transport: Transport, name: str) -> Row:
+    """Raises NotFound if there is no such model."""
+    answer = transport.get(f"{API}/registered-models/get", {"name": name})
+    row: Row = member_of(answer, "registered_model", dict, "the registered model")
     return row
 
 

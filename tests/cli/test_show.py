@@ -15,11 +15,10 @@ from rich.cells import cell_len
 from reconciler.cli.shown.decision import show_evidence
 from reconciler.cli.shown.output import Format, Shape, write_rows
 from reconciler.domain.evidence.evidence import RunFacts, VersionFacts
-from reconciler.domain.evidence.keeping import kept
 from reconciler.domain.text import Text, visible
 from tests.builders import with_changed
 from tests.unit.test_compare import against, holder
-from tests.whole_evidence import HOSTILE, NEEDS, flooded, whole
+from tests.whole_evidence import HOSTILE, NEEDS, flooded, kept, whole
 
 
 def shown(document: Any, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -17,7 +17,8 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import Cycle, Times, appearing
 from reconciler.demo.server import mlflow_server
 from reconciler.domain.decision import Mode
-from reconciler.domain.holding.looks import Place, Wanted
+from reconciler.domain.holding.looks import Wanted
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.registry.app import AppRegistry

@@ -27,7 +27,7 @@ from reconciler.domain.evidence.history_facts import History
 from reconciler.domain.evidence.redacted import evidence_left
 from reconciler.domain.evidence.signature_facts import Column
 from reconciler.domain.evidence.tenure_facts import TimeHeld
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.fleet import Holder, judged_fleet
 from reconciler.plugins.testing import found as found_by_a_test

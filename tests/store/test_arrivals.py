@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from reconciler.audit.holding.accepting import acknowledge
 from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from tests.store.test_observations import PRODUCTION, Looking
 from tests.store.test_observations_adversary import rename
 

@@ -33,7 +33,6 @@ from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.engines.current import ENGINE
 from reconciler.domain.engines.evaluate import evaluate
 from reconciler.domain.evidence.evidence import Evidence, ModelFacts, Reading, RunFacts, VersionFacts
-from reconciler.domain.evidence.keeping import kept
 from reconciler.domain.request import Request
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import VerdictKind
@@ -42,7 +41,7 @@ from reconciler.policy.file import LoadedPolicy, parse_policy
 from tests.builders import NO_LOGGED_MODEL, REGISTRY, a_request, evidence_of, with_answer, with_changed
 from tests.store.test_log import decide, without_triggers
 from tests.unit.test_policy_properties import ANY, evidences, judged, policies
-from tests.whole_evidence import whole
+from tests.whole_evidence import kept, whole
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 FIRST = json.loads((Path(__file__).parents[1] / "unit/data/decisions_of_engine_1.json").read_text())

@@ -27,9 +27,9 @@ from reconciler.audit.tables import Base
 from reconciler.domain.decision import Mode, Outcome, OutcomeKind
 from reconciler.domain.holding.drift import Change
 from reconciler.domain.holding.earlier_names import Recognised
-from reconciler.domain.holding.looks import Place
 from reconciler.domain.holding.tenures import Began, Ended
 from reconciler.domain.judgements import Confirmation
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 from reconciler.policy.file import parse_policy

@@ -13,7 +13,7 @@ from reconciler.audit.reader import AuditReader, DecisionFilter
 from reconciler.audit.store import SqlAuditLog
 from reconciler.cycle import PolicyInForce
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.times import iso, parse_iso
 from reconciler.policy.file import parse_policy

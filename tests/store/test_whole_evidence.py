@@ -15,12 +15,11 @@ from reconciler.audit.store import SqlAuditLog
 from reconciler.domain.decision import Judged, Mode
 from reconciler.domain.engines.evaluate import evaluate
 from reconciler.domain.evidence.evidence import Evidence, VersionFacts
-from reconciler.domain.evidence.keeping import kept
 from reconciler.domain.evidence.salted import KEPT, fields_of, shown_path
 from reconciler.domain.text import Text
 from reconciler.judging import judge_again
 from tests.builders import REGISTRY, with_changed
-from tests.whole_evidence import ASKED, HOSTILE, NEEDS, NOW, POLICY, flooded
+from tests.whole_evidence import ASKED, HOSTILE, NEEDS, NOW, POLICY, flooded, kept
 
 DIGEST = "0" * 64
 

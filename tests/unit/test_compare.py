@@ -30,7 +30,7 @@ from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.evidence.keeping import permitted, within_room
 from reconciler.domain.evidence.redacted import evidence_left
 from reconciler.domain.evidence.salted import document_of, fields_of
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict, VerdictKind

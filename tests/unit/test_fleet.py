@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import Assurance, Requester
 from reconciler.domain.target import Target
 from reconciler.fleet import Holder, JudgedHolder, Known, judged_fleet

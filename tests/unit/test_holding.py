@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from reconciler.domain.holding.looks import Place, SeenModel, Tenure
+from reconciler.domain.holding.looks import SeenModel, Tenure
 from reconciler.domain.holding.tenures import Ended, Holders, Sign, ungoverned
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 

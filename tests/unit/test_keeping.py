@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reconciler.audit.evidence.storing import salted
 from reconciler.domain.engines.evaluate import evaluate
 from reconciler.domain.evidence.evidence import Evidence, LoggedModelFacts, Needs, RunFacts, VersionFacts
-from reconciler.domain.evidence.keeping import ROOM, kept, within_room
+from reconciler.domain.evidence.keeping import ROOM, within_room
 from reconciler.domain.evidence.redacted import evidence_left
 from reconciler.domain.evidence.salted import KEPT, document_of, fields_of
 from reconciler.domain.evidence.withheld import Withheld
@@ -24,7 +24,7 @@ from reconciler.domain.verdict import VerdictKind
 from reconciler.judging import judge_again
 from reconciler.policy.file import parse_policy
 from tests.builders import with_changed
-from tests.whole_evidence import ASKED, FLOODS, HOSTILE, NEEDS, NOW, POLICY, flooded, reading, whole
+from tests.whole_evidence import ASKED, FLOODS, HOSTILE, NEEDS, NOW, POLICY, flooded, kept, reading, whole
 
 
 def room_of(evidence: Evidence) -> int:

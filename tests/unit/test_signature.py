@@ -19,7 +19,6 @@ from reconciler.domain.evidence.evidence import (
     Unreadable,
     VersionFacts,
 )
-from reconciler.domain.evidence.keeping import kept
 from reconciler.domain.evidence.redacted import evidence_left
 from reconciler.domain.evidence.salted import document_of, fields_of
 from reconciler.domain.evidence.signature_facts import Column, Columns
@@ -30,7 +29,7 @@ from reconciler.judging import judge_again
 from reconciler.policy.file import PolicyError, parse_policy
 from reconciler.policy.testing import outcomes_of, read_cases
 from tests.builders import a_request, evidence_of, with_answer
-from tests.whole_evidence import flooded
+from tests.whole_evidence import flooded, kept
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ASKED = a_request("fraud", NOW)

@@ -22,7 +22,7 @@ from reconciler.domain.evidence.redacted import evidence_left
 from reconciler.domain.evidence.salted import document_of, fields_of
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.drift import changes_since
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text
 from reconciler.domain.verdict import Result, Verdict

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.registry.sweep import Place, Sweep
+from reconciler.domain.place import ModelVersion
+from reconciler.registry.sweep import Sweep
 from reconciler.registry.turns import Turns
 from tests.databricks_simulation import Clock, Simulation, Size
 from tests.steps import steps
@@ -24,10 +25,12 @@ def swept(clock: Clock, models: int, versions: int) -> Sweep:
     return sweep
 
 
-def look(sweep: Sweep, places: list[Place], requested: frozenset[Place] = frozenset()) -> list[Place]:
-    for place in places:
-        sweep.looked(place, requested=place in requested)
-    return places
+def look(
+    sweep: Sweep, versions: list[ModelVersion], requested: frozenset[ModelVersion] = frozenset()
+) -> list[ModelVersion]:
+    for one in versions:
+        sweep.looked(one, requested=one in requested)
+    return versions
 
 
 @pytest.mark.parametrize(("models", "versions"), [(2_000, 50), (100, 1_000)])
@@ -66,7 +69,7 @@ def test_a_cycle_looks_at_what_it_receives_and_what_it_asks_for_and_at_nothing_e
 def test_the_longest_unread_come_first_and_none_comes_twice_before_all_came() -> None:
     clock = Clock()
     sweep = swept(clock, 10, 30)
-    seen: list[Place] = []
+    seen: list[ModelVersion] = []
     while len(seen) < 300:
         clock.sleep(MINUTE)
         seen += look(sweep, sweep.plan(40))

@@ -40,7 +40,7 @@ _FIRST_FENCE = 1
 LOOKED_AT_TOGETHER = 20_000
 
 
-class Answer(Enum):
+class Reply(Enum):
     """What the registry answered to an act."""
 
     NOT_ASKED = "no act was tried"
@@ -171,15 +171,13 @@ class Claims:
         rows = connection.execute(older).all()
         return any(decision.contends_with(_pending(row, row.fence).decision) for row in rows)
 
-    def release(
-        self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, acted: Answer
-    ) -> None:
+    def release(self, connection: Connection, pending: Pending, detail: str, retry_in: timedelta, reply: Reply) -> None:
         """Sets it aside for `retry_in`, then free for any daemon. An act that was tried is counted."""
         row, message, now = PendingActRow, visible(detail), now_in(connection)
         released = {
-            "attempts": row.attempts + int(acted is not Answer.NOT_ASKED),
+            "attempts": row.attempts + int(reply is not Reply.NOT_ASKED),
             # What an earlier act left in doubt stays so.
-            "answer_by": pending.answer_by if acted is Answer.DEFINITE else row.answer_by,
+            "answer_by": pending.answer_by if reply is Reply.DEFINITE else row.answer_by,
             "next_attempt_at": now + retry_in,
             "failures": case((row.last_detail == message, row.failures + 1), else_=1),
             "failing_since": func.coalesce(row.failing_since, literal(now, UtcMillis())),

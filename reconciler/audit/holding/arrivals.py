@@ -19,13 +19,11 @@ from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.holding.baselines import Holding
 from reconciler.domain.holding.causes import Cause, is_approved
-from reconciler.domain.holding.looks import Place
 from reconciler.domain.holding.tenures import is_another
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.target import Target
-from reconciler.domain.text import visible_name
 from reconciler.domain.times import iso
 from reconciler.domain.verdict import VerdictKind
-from reconciler.ports.registry import Held
 
 _NOT_EXPLAINED: Final = "how it came there is not explained yet"
 # A model that was renamed more often is explained no further.
@@ -40,9 +38,9 @@ def arrivals_of(connection: Connection, served: Served, holdings: Sequence[Holdi
     return found | dict(_by_decision(connection, served, doubtful, found))
 
 
-def held(connection: Connection, served: Served, asked: Collection[Held]) -> dict[Held, tuple[str, ...]]:
+def held(connection: Connection, served: Served, asked: Collection[ModelTarget]) -> dict[ModelTarget, tuple[str, ...]]:
     """As `ports.observations.Observations.held`."""
-    found: dict[Held, list[str]] = defaultdict(list)
+    found: dict[ModelTarget, list[str]] = defaultdict(list)
     for row in _open_tenures(connection, served, {model for model, _ in asked}):
         found[json.loads(row.name), Target.parse(row.target)].append(f"{row.version} {row.tenure_id} {row.cause}")
     return {one: tuple(sorted(found[one])) for one in asked if one in found}
@@ -57,17 +55,13 @@ def _open_tenures(connection: Connection, served: Served, models: Collection[str
 
 def open_tenures_of(connection: Connection, served: Served, holdings: Sequence[Holding]) -> dict[Place, Any]:
     """Rows of `holders` by place, but of what was deleted and made again since it was seen."""
-    asked = {(json.dumps(one.place.model), *_shown(one.place)[1:]): one for one in holdings}
+    asked = {(json.dumps(one.place.model), *one.place.shown[1:]): one for one in holdings}
     found = {}
     for row in _open_tenures(connection, served, {one.place.model for one in holdings}):
         one = asked.get((row.name, row.version, row.target))
         if one is not None and one.created in (None, row.created_ms):
             found[one.place] = row
     return found
-
-
-def _shown(place: Place) -> tuple[str, str, str]:
-    return visible_name(place.model), visible_name(place.version), str(place.target)
 
 
 def _by_tenure(connection: Connection, tenure: Any) -> Arrival:
@@ -111,7 +105,7 @@ def _by_decision(
     approved = _last_approvals(connection, served, [one.place for one in holdings])
     created = created_of(connection, {decision.id for decision in approved.values()})
     for one in holdings:
-        decision = approved.get(_shown(one.place))
+        decision = approved.get(one.place.shown)
         if decision is None or is_another(created.get(decision.id), one.created, one.place.target):
             continue
         before = found.get(one.place, Arrival())
@@ -128,7 +122,7 @@ def _last_approvals(
     connection: Connection, served: Served, places: Sequence[Place]
 ) -> dict[tuple[str, str, str], _Approval]:
     """The last approval that was carried out, by model, version and target."""
-    row, ended, shown = DecisionRow, OutcomeRow, [_shown(place) for place in places]
+    row, ended, shown = DecisionRow, OutcomeRow, [place.shown for place in places]
     models, targets = ({one[part] for one in shown} for part in (0, 2))
     effective = (row.verdict == str(VerdictKind.APPROVE)) & row.acts & (ended.outcome == str(OutcomeKind.APPLIED))
     joined = row.__table__.join(ended.__table__, ended.decision_id == row.decision_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,17 +13,15 @@ from sqlalchemy import Connection, delete, select, update
 from reconciler.audit.holding.attribution_queries import BEGINNINGS, ENDS, approved_under_an_earlier_name
 from reconciler.audit.holding.earlier_moves import earlier_moves, of_another_version
 from reconciler.audit.holding.earlier_resolutions import resolved_under_an_earlier_name
-from reconciler.audit.holding.looks import HELD
+from reconciler.audit.holding.looks import HELD, place_of
 from reconciler.audit.holding.tables import AttributionRow, HolderRow, UnattributedRow
 from reconciler.audit.log.appending import Recording
 from reconciler.audit.session import Session
 from reconciler.audit.statements import WRITTEN_TOGETHER, Served
 from reconciler.domain.holding.causes import Cause, Explained, Found, began_by, ended_by
 from reconciler.domain.holding.earlier_names import EarlierMove, Recognised
-from reconciler.domain.holding.looks import Place
 from reconciler.domain.holding.tenures import Sign
 from reconciler.domain.request import Assurance, Requester
-from reconciler.domain.target import Target
 from reconciler.domain.text import visible
 from reconciler.domain.times import from_millis
 from reconciler.failpoints import failpoint
@@ -66,7 +63,7 @@ class Attributing:
         """In parts, with all that may explain them."""
         after = 0
         while True:
-            here = {"registry": self._served.registry, "workspace": self._served.workspace}
+            here = self._served.columns
             asked = {**here, "after": after, "most": WRITTEN_TOGETHER}
             with self._session.snapshot() as connection:
                 rows = connection.execute(query, asked).all()
@@ -100,9 +97,7 @@ class Attributing:
             if began:
                 held = update(HolderRow).where(HolderRow.tenure_id == one.id)
                 connection.execute(held.values(cause=str(why.cause)))
-            model = one.model if one.name is None else json.loads(one.name)
-            place = Place(model, one.version, Target.parse(one.target))
-            yield Attributed(one.id if began else one.tenure_id, place, began, why, one.at)
+            yield Attributed(one.id if began else one.tenure_id, place_of(one), began, why, one.at)
 
 
 class _Names(NamedTuple):

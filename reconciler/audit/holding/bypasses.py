@@ -28,7 +28,7 @@ _ALL: Final = text(f"SELECT count(*) {_OPEN}")
 
 def open_bypasses(connection: Connection, served: Served) -> int:
     """How many bypasses of a registry are neither gone, nor approved since, nor acknowledged."""
-    return connection.scalar(_COUNT, {"registry": served.registry, "workspace": served.workspace}) or 0
+    return connection.scalar(_COUNT, served.columns) or 0
 
 
 def holding(connection: Connection) -> dict[str, Any]:

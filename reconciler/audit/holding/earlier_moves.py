@@ -10,10 +10,9 @@ from sqlalchemy import Connection
 
 from reconciler.audit.evidence.storing import Stored, stored_evidence
 from reconciler.audit.holding.attribution_queries import EARLIER_MOVES
-from reconciler.audit.holding.looks import HELD
+from reconciler.audit.holding.looks import HELD, place_of
 from reconciler.domain.evidence.evidence import VersionFacts
 from reconciler.domain.holding.earlier_names import EarlierMove
-from reconciler.domain.holding.looks import Place
 from reconciler.domain.holding.tenures import is_another
 from reconciler.domain.request import Request
 from reconciler.domain.target import Target
@@ -43,7 +42,7 @@ def earlier_moves(connection: Connection, rows: Sequence[Any]) -> list[EarlierMo
     found = [(row, *move) for row in rows for move in connection.execute(EARLIER_MOVES, _among_the_last(row))]
     created = created_of(connection, [decision_id for _, decision_id, _ in found])
     return [
-        EarlierMove(row.id, _place_of(row), decision_id, Request.from_data(json.loads(request)), created[decision_id])
+        EarlierMove(row.id, place_of(row), decision_id, Request.from_data(json.loads(request)), created[decision_id])
         for row, decision_id, request in found
         if decision_id in created
     ]
@@ -51,12 +50,6 @@ def earlier_moves(connection: Connection, rows: Sequence[Any]) -> list[EarlierMo
 
 def _among_the_last(row: Any) -> dict[str, int]:
     return {"observation": row.id, "newest": _LOOKED_THROUGH}
-
-
-def _place_of(row: Any) -> Place:
-    """Of what is held no more, the name is on record as it is shown; where that differs, nobody finds the version."""
-    model = row.model if row.name is None else json.loads(row.name)
-    return Place(model, row.version, Target.parse(row.target))
 
 
 def created_of(connection: Connection, decision_ids: Collection[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from reconciler.audit.holding.tables import HolderRow, UnattributedRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import OpenRequestRow
 from reconciler.domain.holding.earlier_names import holds_as
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import quoted
 

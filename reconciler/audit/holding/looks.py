@@ -21,10 +21,12 @@ from reconciler.audit.holding.tables import (
 from reconciler.audit.requests.resolution_tables import ResolutionRow
 from reconciler.audit.statements import Served, insert_new, now_after
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, db_now
-from reconciler.domain.holding.looks import Kind, Place, Tenure
+from reconciler.domain.holding.looks import Kind, Tenure
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Names, Part, Scope
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible
+from reconciler.domain.times import millis_of
 from reconciler.ports.observations import AsOf, Known, Looked, Watch
 
 HELD, LEFT = "held", "left"
@@ -50,7 +52,7 @@ def take(connection: Connection, served: Served, daemon: str, lease: timedelta) 
     """Takes the lease where it is free. The first to look at a registry finds no row, or finds the state lost."""
     row = _look_of(connection, served)
     if row is None:
-        values = {"registry": served.registry, "workspace": served.workspace, "leased_by": daemon, "fence": 1}
+        values = {**served.columns, "leased_by": daemon, "fence": 1}
         added = insert_new(connection, LookRow).values(**values, leased_until=now_after(lease))
         if connection.execute(added.returning(LookRow.fence)).one_or_none() is not None:
             _restore(connection, served)
@@ -79,7 +81,7 @@ def keep(connection: Connection, served: Served, looked: Looked, lease: timedelt
         "stages_as_of": as_of.kinds.get(Kind.STAGES),
         "aliases_as_of": as_of.kinds.get(Kind.ALIASES),
         "everything_as_of": as_of.everything,
-        "aliases_take_ms": None if as_of.aliases_take is None else round(as_of.aliases_take.total_seconds() * 1000),
+        "aliases_take_ms": None if as_of.aliases_take is None else millis_of(as_of.aliases_take),
         "problem": None if looked.problem is None else visible(looked.problem),
         "leased_until": now_after(lease),
     }
@@ -113,8 +115,13 @@ def _tenures(connection: Connection, served: Served) -> Iterator[Tenure]:
 
 
 def place_of(row: Any) -> Place:
-    """The place of a row of `holders`."""
-    return Place(json.loads(row.name), row.version, Target.parse(row.target))
+    """The place of a row with the columns of `holders`.
+
+    Of what is held no more `name` is NULL, and `model` is the name as it is shown: where that differs, nobody finds the
+    version.
+    """
+    model = row.model if row.name is None else json.loads(row.name)
+    return Place(model, row.version, Target.parse(row.target))
 
 
 def watched_scope(connection: Connection, served: Served) -> Scope | None:

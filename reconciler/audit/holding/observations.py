@@ -25,11 +25,11 @@ from reconciler.audit.tables import DecisionRow, OpenRequestRow
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place, Tenure
+from reconciler.domain.holding.looks import Tenure
+from reconciler.domain.place import ModelTarget, Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.text import visible_name
 from reconciler.failpoints import failpoint
-from reconciler.ports import Held
 from reconciler.ports.observations import (
     Approved,
     Attributions,
@@ -123,7 +123,7 @@ class SqlObservations:
         return set(connection.scalars(select(HolderRow.tenure_id).where(HolderRow.tenure_id.in_(ids))))
 
     def _begin(self, recording: Recording, begins: Sequence[NewTenure]) -> Iterator[Tenure]:
-        names = {self._key(one.began.place): one.began for one in begins}
+        names = {one.began.place.shown: one.began for one in begins}
         known = self._held_already(recording.connection, [one.began.place.model for one in begins])
         rows = [
             {
@@ -139,7 +139,7 @@ class SqlObservations:
             for one in begins
             if one.began.place not in known
         ]
-        asked = {self._key(one.began.place) for one in begins if one.requested}
+        asked = {one.began.place.shown for one in begins if one.requested}
         added = self._unexplained(recording, rows, asked | self._requested(recording.connection, begins))
         holders = []
         for row in added:
@@ -159,7 +159,7 @@ class SqlObservations:
         """Places that the picture of open requests has."""
         row, models = OpenRequestRow, {visible_name(one.began.place.model) for one in begins}
         named = select(row.model, row.version, row.target).where(self._served.among(row), row.model.in_(models))
-        remade = {self._key(one.began.place) for one in begins if one.remade}
+        remade = {one.began.place.shown for one in begins if one.remade}
         return {(one.model, one.version, one.target) for one in connection.execute(named)} - remade
 
     def _unexplained(
@@ -168,8 +168,7 @@ class SqlObservations:
         added = recording.add_many(ObservationRow, rows)
         unexplained = [row for row in added if row["sign"] != WATCHED]
         if unexplained:
-            here: dict[str, object] = {"registry": self._served.registry, "workspace": self._served.workspace}
-            here["looked_again"] = False
+            here: dict[str, object] = {**self._served.columns, "looked_again": False}
             newest = select(select(func.max(DecisionRow.id)).scalar_subquery().label("decisions_to"))
             newest = newest.add_columns(select(func.max(ResolutionRow.id)).scalar_subquery().label("resolutions_to"))
             here |= recording.connection.execute(newest).one()._asdict()
@@ -185,13 +184,8 @@ class SqlObservations:
         return added
 
     def _place(self, place: Place) -> dict[str, object]:
-        model, version, target = self._key(place)
-        here = {"registry": self._served.registry, "workspace": self._served.workspace}
-        return {**here, "model": model, "version": version, "target": target}
-
-    @staticmethod
-    def _key(place: Place) -> Key:
-        return visible_name(place.model), visible_name(place.version), str(place.target)
+        model, version, target = place.shown
+        return {**self._served.columns, "model": model, "version": version, "target": target}
 
     def keep_scope(self, fence: int, scope: Scope, since: datetime) -> bool | None:
         with self._session.recording() as recording:
@@ -199,8 +193,8 @@ class SqlObservations:
                 return None
             if looks.watched_scope(recording.connection, self._served) == looks.scope_in(looks.scope_text(scope)):
                 return False
-            here = {"registry": self._served.registry, "workspace": self._served.workspace}
-            recording.add_many(WatchedScopeRow, [{**here, "since": since, "scope": looks.scope_text(scope)}])
+            row = {**self._served.columns, "since": since, "scope": looks.scope_text(scope)}
+            recording.add_many(WatchedScopeRow, [row])
             failpoint("scope to be committed")
         return True
 
@@ -217,7 +211,7 @@ class SqlObservations:
         with self._session.snapshot() as connection:
             return tenures.times_held(connection, self._served, holdings)
 
-    def held(self, asked: Collection[Held]) -> Mapping[Held, Sequence[str]]:
+    def held(self, asked: Collection[ModelTarget]) -> Mapping[ModelTarget, Sequence[str]]:
         with self._session.snapshot() as connection:
             return arrivals.held(connection, self._served, asked)
 

@@ -21,8 +21,7 @@ def shown(connection: Connection, served: Served) -> dict[int, str]:
 def keep_shown(connection: Connection, served: Served, groups: Mapping[int, str]) -> None:
     row = ShownModelsRow
     connection.execute(delete(row).where(served.among(row), row.part.in_(list(groups))))
-    here = {"registry": served.registry, "workspace": served.workspace}
-    insert_many(connection, row, [{**here, "part": part, "digests": text} for part, text in groups.items()])
+    insert_many(connection, row, [{**served.columns, "part": part, "digests": text} for part, text in groups.items()])
 
 
 def hide(connection: Connection, seen: Mapping[int, datetime | None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -48,12 +48,11 @@ class Strays:
                 connection.execute(told.values(pointed_out=True))
 
     def _change(self, connection: Connection, new: Sequence[Stray], gone: Sequence[Stray]) -> None:
-        here: Mapping[str, Any] = {"registry": self._served.registry, "workspace": self._served.workspace}
         for stray in gone:
             connection.execute(delete(StrayTagRow).where(self._is(stray)))
         for stray in new:
             named = {"model": stray.model, "version": stray.version, "tag": stray.tag, "pointed_out": False}
-            connection.execute(insert(StrayTagRow).values(**here, **named, first_seen_at=db_now()))
+            connection.execute(insert(StrayTagRow).values(**self._served.columns, **named, first_seen_at=db_now()))
 
     def _is(self, stray: Stray) -> Any:
         row = StrayTagRow

@@ -150,7 +150,7 @@ class HolderRow(Base):
 
 
 class ShownModelsRow(Base):
-    """A group of the models that were shown to the account. `digests`: as `domain.shown` writes them."""
+    """A group of the models that were shown to the account. `digests`: as `domain.holding.shown` writes them."""
 
     __tablename__ = "shown_models"
 

@@ -15,7 +15,7 @@ from reconciler.audit.statements import Served
 from reconciler.audit.tables import UtcMillis, db_now
 from reconciler.domain.evidence.tenure_facts import TimeHeld
 from reconciler.domain.holding.baselines import Holding
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.request import NOBODY, Request, Requester
 from reconciler.domain.target import Target
 from reconciler.fleet import Known, OnRecord
@@ -32,7 +32,7 @@ WHERE h.registry = :registry AND h.workspace = :workspace AND t.first_seen_witho
 
 
 def open_tenures(connection: Connection, served: Served) -> OnRecord:
-    rows = connection.execute(_OPEN, {"registry": served.registry, "workspace": served.workspace})
+    rows = connection.execute(_OPEN, served.columns)
     return {
         (row.model, row.version, row.target): Known(
             row.first_seen_with, row.began_by or "", row.decision_id or "", _requester(row.request)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -178,15 +178,3 @@ def verdicts(reading: Reading) -> Mapping[str, int]:
     for one in by_day(reading):
         sums[one.verdict] += one.decisions
     return sums
-
-
-def of_models(reading: Reading, models: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Of each of these, how many decisions had which verdict."""
-    row = DecisionRow
-    query: Any = select(row.model, row.verdict, row.acts, func.count().label("many"))
-    about = reading.about(row.__table__, "decided_at")
-    found: dict[str, dict[str, int]] = defaultdict(dict)
-    grouped = query.where(*about, row.model.in_(models)).group_by(row.model, row.verdict, row.acts)
-    for one in reading.connection.execute(grouped):
-        found[one.model][conditional(one.verdict, one.acts)] = one.many
-    return found

@@ -80,21 +80,21 @@ def strip_of(reading: Reading) -> list[Part]:
 def _parts(reading: Reading, served: Served) -> Iterator[Part]:
     edges = _edges(began_of(reading), reading.until)
     spent: list[Counter[Doing]] = [Counter() for _ in edges[1:]]
-    place = 0
+    at = 0
     for began, ended, doing in _stretches(reading, served, edges[0], edges[-1]):
         while began < ended:
-            while edges[place + 1] <= began:
-                place += 1
-            until = min(ended, edges[place + 1])
-            spent[place][doing] += (until - began) / timedelta(seconds=1)  # type: ignore[assignment]
+            while edges[at + 1] <= began:
+                at += 1
+            until = min(ended, edges[at + 1])
+            spent[at][doing] += (until - began) / timedelta(seconds=1)  # type: ignore[assignment]
             began = until
     for (begins, ends), seconds in zip(pairwise(edges), spent, strict=True):
         whole = (ends - begins).total_seconds()
         shares = {doing: seconds[doing] / whole for doing in Doing if doing is not Doing.DOWN}
-        yield Part(*_place(served), begins, ends, shares | {Doing.DOWN: max(1 - sum(shares.values()), 0.0)})
+        yield Part(*_registry_of(served), begins, ends, shares | {Doing.DOWN: max(1 - sum(shares.values()), 0.0)})
 
 
-def _place(served: Served) -> tuple[str, str]:
+def _registry_of(served: Served) -> tuple[str, str]:
     return served.registry, served.workspace
 
 

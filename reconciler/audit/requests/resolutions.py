@@ -15,7 +15,7 @@ from reconciler.audit.log.appending import Recording
 from reconciler.audit.requests.resolution_tables import HistoryCursorRow, ResolutionRow
 from reconciler.audit.rows import RequestColumns, place_of
 from reconciler.audit.session import Session
-from reconciler.audit.statements import WRITTEN_TOGETHER, Served, chunks
+from reconciler.audit.statements import Served, chunks, parts
 from reconciler.audit.tables import DecisionRow, OpenRequestRow, OutcomeRow, PendingActRow
 from reconciler.domain.decision import OutcomeKind
 from reconciler.domain.request import Assurance, Request, Requester
@@ -47,19 +47,14 @@ def read_to(connection: Connection, served: Served) -> int:
 
 def add_history(session: Session, served: Served, history: History) -> None:
     """As `ports.audit.AuditLog.add_history`. Of many entries some are added at a time: others wait for the lock."""
-    parts = _in_parts(history.entries)
-    for number, part in enumerate(parts, 1):
+    # Without entries, there is still how far it was read.
+    together = list(parts(history.entries)) or [()]
+    for number, entries in enumerate(together, 1):
         with session.recording() as recording:
-            _add_entries(recording, served, part)
-            if number == len(parts):
+            _add_entries(recording, served, entries)
+            if number == len(together):
                 _keep_cursor(recording.connection, served, history.read_to)
             failpoint("history to be committed")
-
-
-def _in_parts(entries: Sequence[Resolved]) -> list[Sequence[Resolved]]:
-    """One part at least."""
-    starts = range(0, max(len(entries), 1), WRITTEN_TOGETHER)
-    return [entries[start : start + WRITTEN_TOGETHER] for start in starts]
 
 
 def _add_entries(recording: Recording, served: Served, entries: Sequence[Resolved]) -> None:
@@ -77,7 +72,7 @@ def _add_entries(recording: Recording, served: Served, entries: Sequence[Resolve
 def _keep_cursor(connection: Connection, served: Served, number: int) -> None:
     cursor = HistoryCursorRow
     if connection.execute(update(cursor).where(served.among(cursor)).values(number=number)).rowcount == 0:
-        connection.execute(insert(cursor).values(registry=served.registry, workspace=served.workspace, number=number))
+        connection.execute(insert(cursor).values(**served.columns, number=number))
 
 
 def _known(connection: Connection, served: Served, numbers: Sequence[int]) -> set[tuple[int, datetime]]:
@@ -115,8 +110,7 @@ def _carried_out(decision: Row[Any] | None, entry: Resolved) -> bool:
 
 def _row_of(entry: Resolved, served: Served) -> dict[str, object]:
     return {
-        "registry": served.registry,
-        "workspace": served.workspace,
+        **served.columns,
         "model": visible_name(entry.model),
         "version": visible_name(entry.version),
         "target": visible_name(entry.target),

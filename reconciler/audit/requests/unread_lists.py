@@ -35,8 +35,7 @@ def keep_unread(connection: Connection, served: Served, unread: Sequence[Unread]
 def _row(served: Served, item: Unread, before: Any, now: datetime) -> dict[str, Any]:
     said = visible(item.said)
     return {
-        "registry": served.registry,
-        "workspace": served.workspace,
+        **served.columns,
         "target": str(item.target),
         "said": said,
         "failures": before.failures + 1 if before is not None and before.said == said else 1,

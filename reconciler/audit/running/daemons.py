@@ -13,6 +13,7 @@ from reconciler.audit.statements import Served
 from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.decision import Mode
 from reconciler.domain.text import visible
+from reconciler.domain.times import millis_of
 from reconciler.ports import CycleNote
 
 # How long `status` shows a daemon that was never heard from again.
@@ -62,8 +63,7 @@ class Daemons:
             "mode": str(mode),
             "policy_digest": policy_digest,
             "duration_ms": 0,
-            "registry": self._served.registry,
-            "workspace": self._served.workspace,
+            **self._served.columns,
         }
         connection.execute(insert(DaemonRow).values(values))
 
@@ -74,11 +74,10 @@ class Daemons:
             "ok": note.ok,
             "mode": str(note.mode),
             "policy_digest": note.policy_digest,
-            "duration_ms": round(note.duration.total_seconds() * 1000),
-            "registry": self._served.registry,
-            "workspace": self._served.workspace,
+            "duration_ms": millis_of(note.duration),
+            **self._served.columns,
             "problem": None if note.problem is None else visible(note.problem),
-            "skew_ms": None if note.skew is None else round(note.skew.total_seconds() * 1000),
+            "skew_ms": None if note.skew is None else millis_of(note.skew),
             "ended_at": None if self._resident else db_now(),
         }
         mine = update(DaemonRow).where(DaemonRow.name == self._name)

@@ -41,7 +41,7 @@ def picture_of(reader: AuditReader, here: tuple[str, str] | None = None) -> Row:
 
 def _holding(found: Row, here: tuple[str, str] | None) -> Row:
     """What stands without a decision, in any registry; looks of `here` only."""
-    looks = [row for row in found["looks"] if here in {None, _place(row)}]
+    looks = [row for row in found["looks"] if here in {None, _registry_of(row)}]
     return found | {"looks": looks, **{name: _plain(found[name]) for name in ("bypasses", "stray_tags")}}
 
 
@@ -53,25 +53,26 @@ def _parted(rows: list[Row], here: tuple[str, str] | None) -> tuple[list[Row], l
     """The rows of `here`, and those of other registries."""
     if here is None:
         return rows, []
-    return _of(here, rows), [row for row in rows if _place(row) != here]
+    return _of(here, rows), [row for row in rows if _registry_of(row) != here]
 
 
-def _place(row: Row) -> tuple[str, str]:
+def _registry_of(row: Row) -> tuple[str, str]:
+    """Registry and workspace."""
     return row["registry"], row["workspace"]
 
 
 def _others(daemons: list[Row], requests: list[Row]) -> list[Row]:
-    places = sorted({_place(row) for row in [*daemons, *requests]})
-    return [_other(place, _of(place, daemons), _of(place, requests)) for place in places]
+    registries = sorted({_registry_of(row) for row in [*daemons, *requests]})
+    return [_other(one, _of(one, daemons), _of(one, requests)) for one in registries]
 
 
-def _of(place: tuple[str, str], rows: list[Row]) -> list[Row]:
-    return [row for row in rows if _place(row) == place]
+def _of(registry: tuple[str, str], rows: list[Row]) -> list[Row]:
+    return [row for row in rows if _registry_of(row) == registry]
 
 
-def _other(place: tuple[str, str], daemons: list[Row], requests: list[Row]) -> Row:
+def _other(registry: tuple[str, str], daemons: list[Row], requests: list[Row]) -> Row:
     last = max((daemon["last_cycle_at"] for daemon in daemons if daemon["sentence"]), default=None)
-    return {"registry": place[0], "workspace": place[1], "open": len(requests), "last_cycle_at": last}
+    return {"registry": registry[0], "workspace": registry[1], "open": len(requests), "last_cycle_at": last}
 
 
 def _is_alive(daemon: Row) -> bool:

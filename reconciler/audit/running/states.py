@@ -21,6 +21,7 @@ from reconciler.audit.running.tables import RunningStateRow
 from reconciler.audit.statements import Served
 from reconciler.audit.tables import DaemonRow, db_now, now_in
 from reconciler.domain.text import visible, visible_name
+from reconciler.domain.times import millis_of
 from reconciler.ports.audit_values import Operation
 
 # At least one row in this time, however little changes.
@@ -66,7 +67,7 @@ class Said(NamedTuple):
             operation.policy_digest,
             visible_name(operation.policy_file),
             visible_name(operation.loaded_by),
-            round(operation.interval.total_seconds() * 1000),
+            millis_of(operation.interval),
             "" if operation.paused is None else visible(operation.paused),
         )
 
@@ -202,8 +203,8 @@ class RunningStates:
     def _add(self, connection: Connection, rows: Sequence[tuple[Said, datetime]], name: str | None = None) -> None:
         if not rows:
             return
-        place = {"registry": self._served.registry, "workspace": self._served.workspace, "daemon": name or self._name}
+        here = self._served.columns | {"daemon": name or self._name}
         with recorded(connection) as recording:
             for said, since in rows:
-                values = {**place, **said._asdict(), "since": since, "at": db_now(), "product_version": __version__}
+                values = {**here, **said._asdict(), "since": since, "at": db_now(), "product_version": __version__}
                 recording.add(RunningStateRow, values)

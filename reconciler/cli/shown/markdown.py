@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reconciler.domain.text import is_address, visible, visible_name
+from reconciler.domain.text import is_address, visible
 from reconciler.domain.verdict import CheckResult, Role
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ _PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9./_~?=%#-]+")
 
 def explanation_page(explanation: Explanation) -> str:
     verdict, request = explanation.verdict, explanation.request
-    place = f"{visible_name(request.model)} version {visible_name(request.version)} to {request.target}"
-    lines = [f"### {code_span(place)}: would {verdict.kind} ({verdict.reason_code})", ""]
+    lines = [f"### {code_span(request.place.text)}: would {verdict.kind} ({verdict.reason_code})", ""]
     if verdict.checks:
         lines += ["| | check | expected | observed | read from | rule |", "|---|---|---|---|---|---|"]
         lines += [_row(check) for check in verdict.checks if check.role is not Role.PART]

@@ -21,7 +21,7 @@ from reconciler.domain.checks.tag import TagCheck
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.engines import first
 from reconciler.domain.engines.applying import Applying, Doubted
-from reconciler.domain.engines.results import Find, Judged, found, judged, why_unknown
+from reconciler.domain.engines.results import Find, JudgedCheck, found, judged, why_unknown
 from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.policy import Policy
 from reconciler.domain.request import Request
@@ -89,7 +89,7 @@ def evaluate(meaning: Meaning, policy: Policy, request: Request, evidence: Evide
     return Verdict(kind, code, checks, tuple(rule.name for rule in rules), archive)
 
 
-def strictest(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
+def strictest(checks: Sequence[JudgedCheck]) -> tuple[VerdictKind, ReasonCode]:
     unknown = {check.code for check in checks if check.result is Result.UNKNOWN}
     if unknown:
         return VerdictKind.ABSTAIN, why_unknown(unknown)

@@ -21,7 +21,7 @@ from reconciler.domain.engines.applying import (
     perhaps_overridden,
 )
 from reconciler.domain.engines.current import ENGINE
-from reconciler.domain.engines.results import Find, Judged, first_unknown, found, judged, why_unknown
+from reconciler.domain.engines.results import Find, JudgedCheck, first_unknown, found, judged, why_unknown
 from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.evidence.requester_facts import RequesterFacts
 from reconciler.domain.policy import Policy, Rule
@@ -72,7 +72,7 @@ def evaluate_by(engine: Engine, policy: Policy, request: Request, evidence: Evid
     return Verdict(kind, code, checks, names, archive)
 
 
-def combined(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
+def combined(checks: Sequence[JudgedCheck]) -> tuple[VerdictKind, ReasonCode]:
     """The verdict that checks give, of now or as they were recorded: only those that decide count."""
     deciding = [check for check in checks if check.role is Role.DECIDES]
     if not deciding:
@@ -80,7 +80,7 @@ def combined(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
     return _strictest(deciding)
 
 
-def _strictest(checks: Sequence[Judged]) -> tuple[VerdictKind, ReasonCode]:
+def _strictest(checks: Sequence[JudgedCheck]) -> tuple[VerdictKind, ReasonCode]:
     if any(check.result is Result.FAILED for check in checks):
         return VerdictKind.REJECT, ReasonCode.CHECKS_FAILED
     unknown = {check.code for check in checks if check.result is Result.UNKNOWN}
@@ -224,7 +224,7 @@ ENGINES: Mapping[int, Evaluate] = MappingProxyType(
     }
 )
 
-Combine = Callable[[Sequence[Judged]], tuple[VerdictKind, ReasonCode]]
+Combine = Callable[[Sequence[JudgedCheck]], tuple[VerdictKind, ReasonCode]]
 
 # How each engine makes the verdict of its checks.
 COMBINED: Mapping[int, Combine] = MappingProxyType(

@@ -41,7 +41,7 @@ _ORDER = (
 )
 
 
-class Judged(Protocol):
+class JudgedCheck(Protocol):
     """A check as far as the verdict depends on it: of now, or as it was recorded."""
 
     @property

@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
-from reconciler.domain.answers import Answer, answer_data, answer_of
 from reconciler.domain.codes import AbsenceCode
+from reconciler.domain.evidence.answers import Answer, answer_data, answer_of
 from reconciler.domain.evidence.code_facts import Code, CodeFacts
 from reconciler.domain.evidence.facts import (
     Absent,
@@ -267,21 +267,8 @@ class Needs:
     def together(cls, many: Iterable[Needs]) -> Needs:
         """All that any of them asks for."""
         needs = tuple(many)
-        return cls(
-            metrics=frozenset().union(*(need.metrics for need in needs)),
-            tags=frozenset().union(*(need.tags for need in needs)),
-            run=any(need.run for need in needs),
-            logged_model=any(need.logged_model for need in needs),
-            metrics_of_logged_model=any(need.metrics_of_logged_model for need in needs),
-            metric_globs=frozenset().union(*(need.metric_globs for need in needs)),
-            run_user=any(need.run_user for need in needs),
-            registered_model=any(need.registered_model for need in needs),
-            model_tags=frozenset().union(*(need.model_tags for need in needs)),
-            holder=any(need.holder for need in needs),
-            histories=frozenset().union(*(need.histories for need in needs)),
-            params=frozenset().union(*(need.params for need in needs)),
-            codes=frozenset().union(*(need.codes for need in needs)),
-            held=frozenset().union(*(need.held for need in needs)),
-            held_for=frozenset().union(*(need.held_for for need in needs)),
-            signature=any(need.signature for need in needs),
-        )
+        values: dict[str, Any] = {}
+        for member in fields(cls):
+            each = [getattr(need, member.name) for need in needs]
+            values[member.name] = any(each) if isinstance(member.default, bool) else frozenset().union(*each)
+        return cls(**values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self, TypeVar
 
-from reconciler.domain.answers import answer_data, answer_of
+from reconciler.domain.evidence.answers import answer_data, answer_of
 from reconciler.domain.evidence.facts import Absent, Fact, LoggedModelFacts, RunFacts, Unreadable, VersionFacts
 
 F = TypeVar("F", VersionFacts, RunFacts, LoggedModelFacts)

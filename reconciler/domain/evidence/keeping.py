@@ -62,11 +62,6 @@ class _Kind(IntEnum):
     OUR_TAGS = auto()  # requests and decisions: the audit has them by itself
 
 
-def kept(evidence: Evidence, needs: Needs, exclude: Sequence[str]) -> Evidence:
-    """The evidence that a decision rests on, and that is stored with it. `exclude`: as of `permitted`."""
-    return within_room(permitted(evidence, needs, exclude), needs)
-
-
 def permitted(evidence: Evidence, needs: Needs, exclude: Sequence[str]) -> Evidence:
     """The evidence without what the configuration keeps out.
 

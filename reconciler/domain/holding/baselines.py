@@ -23,7 +23,7 @@ from reconciler.domain.evidence.evidence import (
 from reconciler.domain.evidence.holder_facts import Arrival
 from reconciler.domain.evidence.readings import latest
 from reconciler.domain.evidence.salted import json_text
-from reconciler.domain.holding.looks import Place
+from reconciler.domain.place import Place
 from reconciler.domain.target import Target
 from reconciler.domain.text import Text, visible_name
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
 
+from reconciler.domain.place import ModelVersion, Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target
 
@@ -21,14 +21,6 @@ class Kind(Enum):
     @classmethod
     def of(cls, target: Target) -> Kind:
         return cls.STAGES if target.is_stage else cls.ALIASES
-
-
-class Place(NamedTuple):
-    """A version and a target, with the model's name exactly as the registry has it."""
-
-    model: str
-    version: str
-    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +64,14 @@ class Round:
     """
 
     kind: Kind
-    shown: frozenset[tuple[str, str]]
+    shown: frozenset[ModelVersion]
     only_in: frozenset[str] | None = None
     in_one_look: bool = True
 
     def lacks(self, place: Place) -> bool:
         if Kind.of(place.target) is not self.kind or (self.only_in is not None and place.model not in self.only_in):
             return False
-        return (place.model, "") not in self.shown and (place.model, place.version) not in self.shown
+        return (place.model, "") not in self.shown and place.model_version not in self.shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from reconciler.domain.holding.looks import Look, Place
+from reconciler.domain.holding.looks import Look
+from reconciler.domain.place import Place
 
 GROUPS: Final = 64
 _LENGTH: Final = 8

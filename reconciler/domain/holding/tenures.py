@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from reconciler.domain.holding.looks import Look, Place, SeenModel, SeenVersion, Tenure
+from reconciler.domain.holding.looks import Look, SeenModel, SeenVersion, Tenure
+from reconciler.domain.place import Place
 from reconciler.domain.scope import Scope
 from reconciler.domain.target import Target, TargetKind
 
