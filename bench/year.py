@@ -22,7 +22,7 @@ from sqlalchemy import Connection, func, select, update
 
 from bench.audit import grow
 from reconciler.audit.database import make_engine
-from reconciler.audit.evidence.storing import stored_digests
+from reconciler.audit.evidence.covering import covered_of
 from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.holding.tables import AttributionRow, ObservationRow
 from reconciler.audit.log.appending import Entry, entry_of, entry_of_decision, tree_of
@@ -152,7 +152,7 @@ def _forms(connection: Connection) -> Iterator[_Form]:
 
     decisions, checks = read(DecisionRow, "decision_id"), read(DecisionCheckRow, "decision_id")
     evidence, outcomes = read(EvidenceRow, "evidence_key"), read(OutcomeRow, "decision_id")
-    digests = stored_digests(connection, list(decisions))
+    covered = covered_of(connection, list(decisions))
     for id, [decision] in decisions.items():
         ordered = sorted(checks[id], key=lambda check: int(check["position"]))
         five = [{**ordered[at % len(ordered)], "position": at} for at in range(_CHECKS)]
@@ -164,7 +164,7 @@ def _forms(connection: Connection) -> Iterator[_Form]:
             [tuple(check[name] for name in check if name != "decision_id") for check in five],
             tuple(kept[name] for name in kept if name != "evidence_key"),
             outcome,
-            _text(entry_of_decision(marked, five, digests[id]), 6),
+            _text(entry_of_decision(marked, five, covered[id]), 6),
             _text(entry_of(OutcomeRow, ended), 3),
         )
 

@@ -42,18 +42,23 @@ from reconciler.policy.file import parse_policy
 from tests import whole_evidence
 from tests.builders import REGISTRY, accuracy_policy
 from tests.fake_registry import FakeRegistry
+from tests.other_writers import decided_before_0024
 
 LOADED = parse_policy(accuracy_policy(), "policy.yaml")
 IN_FORCE = PolicyInForce(LOADED.policy, LOADED.digest, LOADED.text)
 
 
 class History(NamedTuple):
-    """`redacted`: the decision with a row in every table about decisions, and a field that was redacted."""
+    """`redacted`: the decision with a row in every table about decisions, and a field that was redacted.
+
+    `earlier`: two decisions as an earlier release recorded them; of the second a field was redacted.
+    """
 
     path: Path
     heads: Path
     key: Path
     redacted: str
+    earlier: tuple[str, str]
 
     @property
     def url(self) -> str:
@@ -78,12 +83,14 @@ def made(folder: Path) -> History:
         decide(engine, accuracies)
         keeper.keep()
     redacted = _with_the_rest(engine)
+    earlier = decided_before_0024(engine, redacted), decided_before_0024(engine, redacted)
+    redact(engine, earlier[1], ["run.run_id"], "ticket", "ada")
     keeper.keep()
     assert keeper.problem is None
     engine.dispose()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
-    return History(path, heads, public, redacted)
+    return History(path, heads, public, redacted, earlier)
 
 
 def decide(engine: Engine, accuracies: tuple[str, ...], mode: Mode = Mode.ENFORCE) -> None:
@@ -187,6 +194,13 @@ class Owner:
         except sqlite3.IntegrityError:
             return False
         return True
+
+    def is_sealed(self, rowid: int) -> bool:
+        """Whether a hash covers each byte of this row of evidence."""
+        redacted = "evidence_key IN (SELECT evidence_key FROM redactions)"
+        query = f"SELECT sealed IS NOT NULL AND NOT {redacted} FROM evidence WHERE rowid = ?"
+        [(sealed,)] = self.ask(query, (rowid,)).fetchall()
+        return bool(sealed)
 
     def put_back(self, flip: Flip) -> None:
         self._update(flip, flip.before, flip.after if flip.is_key else flip.rowid)

@@ -238,6 +238,11 @@ def field_digest(path, value, salt):
     return sha(salt, text_of([path, value]).encode()).hex()
 
 
+def all_of(digests):
+    """The hash that stands for the digests of all fields."""
+    return sha(text_of(digests).encode()).hex()
+
+
 def evidence_digests(fields, salts, content, redacted):
     """The digests of the fields of a row of evidence; `redacted`: field and digest by position."""
     try:
@@ -322,9 +327,17 @@ class Copy:
         self.covered["evidence"] += 1
         removed = self.rows("redactions", "evidence_key = ?", key)
         redacted = {row["position"]: (row["field"], row["digest"]) for row in removed}
-        digests, same = evidence_digests(found[0]["fields"], found[0]["salts"], found[0]["content"], redacted)
-        self.odd += not same
-        return digests
+        row = {"sealed": None, "digests": None, **dict(found[0])}
+        digests, same = evidence_digests(row["fields"], row["salts"], row["content"], redacted)
+        hashes = {name: row[name] for name in ("sealed", "digests")}
+        if set(hashes.values()) == {None}:
+            self.odd += not same
+            return digests  # as earlier releases wrote it
+        need(all(isinstance(one, bytes) for one in hashes.values()), "its evidence was changed")
+        need(all_of(digests) == row["digests"].hex(), "its evidence was changed")
+        need(redacted or sha(row["salts"], row["content"]) == row["sealed"], "its evidence was changed")
+        self.odd += bool(redacted) and not same
+        return {"fields": row["fields"], **{name: one.hex() for name, one in hashes.items()}}
 
 
 def check_copy(path, heads):
@@ -474,7 +487,10 @@ def check_belongs(id, rows, evidence):
                 need(isinstance(salt, str) and re.fullmatch("[0-9a-f]{32}", salt), "a salt is none")
                 digest = field_digest(path, value, bytes.fromhex(salt))
             digests.append(digest)
-        need(digests == wanted.pop(key), "the evidence is not what was judged")
+        covered = wanted.pop(key)
+        if isinstance(covered, dict):  # else each digest, as earlier releases wrote it
+            digests = {"fields": len(digests), "digests": all_of(digests), "sealed": covered.get("sealed")}
+        need(digests == covered, "the evidence is not what was judged")
     need(not wanted and not removed, "evidence is missing")
 
 

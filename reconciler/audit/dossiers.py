@@ -158,12 +158,14 @@ def _as_hashed(table: str, key: str, content: bytes | None, leaf: Row[Any] | Non
 
 def _evidence(connection: Connection, keys: Sequence[str]) -> list[dict[str, Any]]:
     found = stored_evidence(connection, keys)
-    return [{"evidence_key": key, "fields": [_field(slot) for slot in _whole(found.get(key)).slots]} for key in keys]
+    return [{"evidence_key": key, "fields": [_field(slot) for slot in _whole(key, found).slots]} for key in keys]
 
 
-def _whole(stored: Stored | Damaged | None) -> Stored:
-    # Its digests are in an entry that was compared with the log.
-    assert isinstance(stored, Stored)
+def _whole(key: str, found: Mapping[str, Stored | Damaged]) -> Stored:
+    stored = found.get(key)
+    if not isinstance(stored, Stored):
+        # Its entry agrees with the log: the two hashes in it did not agree when they were recorded.
+        raise Unprovable(f"evidence {key} {stored or 'is missing'}: its fields cannot be proven")
     return stored
 
 

@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from reconciler.audit.database import Access, any_bytes, audit_errors, make_engine, one_state, opened
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 P = TypeVar("P")
 P_contra = TypeVar("P_contra", contravariant=True)
@@ -52,6 +54,25 @@ def results_of(url: str, work: Work[P, T_co], parts: Sequence[P]) -> Iterator[T_
                 yield result
     with opened(url, Access.READ) as engine:
         yield from (_one(engine, work, part) for part in parts[done:])
+
+
+def beside(url: str, work: Work[P, T], part: P) -> Future[T]:
+    """One piece of work that the database does nearly alone, while this process goes on: the driver waits without
+    Python's lock, so that a thread is enough. It ends with the process, whatever it is at.
+
+    The result raises what `results_of` raises.
+    """
+    promised: Future[T] = Future()
+
+    def do() -> None:
+        try:
+            with opened(url, Access.READ) as engine:
+                promised.set_result(_one(engine, work, part))
+        except BaseException as error:  # noqa: BLE001  whoever asks for the result is told
+            promised.set_exception(error)
+
+    Thread(target=do, daemon=True).start()
+    return promised
 
 
 def _by_processes(url: str, work: Work[P, T_co], parts: Sequence[P], processes: int) -> Iterator[T_co]:

@@ -20,14 +20,19 @@ from sqlalchemy import Engine, event, select, text
 from reconciler.audit import schema
 from reconciler.audit.database import Access, make_engine, one_state
 from reconciler.audit.dossiers import Unprovable, dossier_of, written
+from reconciler.audit.evidence.redacting import redact
 from reconciler.audit.log.filling import take_in
 from reconciler.audit.log.head_files import read
 from reconciler.audit.log.heads import HeadKeeper
+from reconciler.audit.log.verifying import verify
+from reconciler.audit.reader import AuditReader
 from reconciler.audit.sampling import Drawing, write_sample
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.proofs.checkpoint import Head
+from reconciler.ports import AuditUnavailable
 from tests import command
 from tests.history import History, Owner, made
+from tests.other_writers import decided_with_other_digests
 from tests.proofs.test_heads import pause
 from tests.store.test_log import decide, forget_log, without_triggers
 from tests.verifier import TOOL, VERIFIER, Differs
@@ -85,6 +90,34 @@ def test_a_dossier_with_a_redacted_field_is_vouched_for_without_the_product(hist
     gone = [field for piece in data["evidence"] for field in piece["fields"] if "digest" in field]
     assert [field["field"] for field in gone] == ["version.description"] * len(gone)
     assert gone
+
+
+def test_a_dossier_of_what_an_earlier_release_recorded_is_vouched_for_as_well(history: History, tmp_path: Path) -> None:
+    engine = make_engine(history.url, Access.READ)
+    for id in history.earlier:
+        content = dossier(engine, id, read(history.heads).heads)
+        [decision] = [one["row"] for one in json.loads(content)["entries"] if one["table"] == "decisions"]
+        assert isinstance(decision["evidence"], list)
+        file = tmp_path / f"{id}.json"
+        file.write_bytes(content)
+        assert run(file, "--head", history.heads).returncode == 0
+        file.write_bytes(content.replace(b'"salt": "', b'"salt": "0', 1))
+        assert run(file, "--head", history.heads).returncode == 1
+    engine.dispose()
+
+
+def test_there_is_no_dossier_of_evidence_whose_two_hashes_never_agreed(engine: Engine) -> None:
+    """Whoever has the daemon's role can record that; the log then agrees, and the fields prove nothing."""
+    id = decided_with_other_digests(engine)
+    assert verify(engine).differences == ()
+    with pytest.raises(Unprovable, match="evidence .* is not what was recorded"):
+        dossier(engine, id, [])
+    with pytest.raises(AuditUnavailable, match="is not what was recorded"):
+        redact(engine, id, ["version.description"], "a test", "ada")
+    assert AuditReader(engine).decision(id)["evidence"] is None
+    if engine.dialect.name == "sqlite":
+        told, _ = VERIFIER.check_copy(str(engine.url.database), [VERIFIER.Head(f"x\n1\n{'A' * 43}=")])
+        assert any(f"{id} " in one and "its evidence was changed" in one for one in told)
 
 
 def test_what_cannot_be_checked_by_what_was_named_is_no_difference(history: History, tmp_path: Path) -> None:
@@ -193,7 +226,11 @@ def test_a_dossier_that_was_put_together_otherwise_is_refused(history: History, 
 def test_a_row_of_another_decision_does_not_fit_into_a_dossier(history: History) -> None:
     engine = make_engine(history.url, Access.READ)
     with engine.connect() as connection:
-        ids = [id for id in connection.scalars(select(DecisionRow.decision_id)) if id != history.redacted]
+        ids = [
+            id
+            for id in connection.scalars(select(DecisionRow.decision_id))
+            if id not in {history.redacted, *history.earlier}
+        ]
     heads = read(history.heads).heads
     mine, other = json.loads(of(history, heads[-1:])), json.loads(dossier(engine, ids[0], heads[-1:]))
     engine.dispose()
@@ -280,7 +317,7 @@ def test_a_sample_is_drawn_again_byte_by_byte_and_is_checked_without_the_product
     file.write_bytes(sample(history, 2, "q3"))
     done = run(file, "--head", history.heads, "--key", history.key)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "2 dossiers, drawn from 3 decisions" in done.stdout
+    assert "2 dossiers, drawn from 5 decisions" in done.stdout
 
 
 def drawn_by(history: History, seed: str) -> list[str]:

@@ -21,7 +21,7 @@ from reconciler.audit.database import make_engine
 from reconciler.audit.decisions.judgements import add_confirmation
 from reconciler.audit.evidence.redacting import empty_write_ahead_log, redact
 from reconciler.audit.evidence.storing import Stored, salted, stored_evidence
-from reconciler.audit.evidence.tables import EvidenceRow
+from reconciler.audit.evidence.tables import EvidenceRow, RedactionRow
 from reconciler.audit.log.appending import REST_ON_EVIDENCE
 from reconciler.audit.log.verifying import verify
 from reconciler.audit.reader import AuditReader, DecisionFilter
@@ -34,23 +34,30 @@ from reconciler.domain.request import Request
 from reconciler.domain.verdict import Verdict, VerdictKind
 from reconciler.judging import judge_again
 from reconciler.ports import NoSuchField
+from tests.other_writers import decided_before_0024, field_digests
 from tests.postgres import PostgresServer
 from tests.store.test_log import LOADED, decide, leaves, without_triggers
 
 FIELD = "version.description"
 
 
-@pytest.fixture
-def decision(engine: Engine) -> str:
+@pytest.fixture(params=["of now", "of an earlier release"])
+def decision(engine: Engine, request: pytest.FixtureRequest) -> str:
     """The id of one decision, among others."""
     decide(engine, 3)
     ids = [row["decision_id"] for row in AuditReader(engine).decisions(DecisionFilter())]
-    return sorted(ids)[1]
+    id = sorted(ids)[1]
+    return id if request.param == "of now" else decided_before_0024(engine, id)
 
 
 def row_of(engine: Engine, decision: str) -> Any:
     with engine.connect() as connection:
         return connection.execute(select(EvidenceRow.__table__).where(EvidenceRow.evidence_key == decision)).one()
+
+
+def the_decision(engine: Engine) -> str:
+    [id] = [str(leaf.row_key) for leaf in leaves(engine) if leaf.entry == "decisions"]
+    return id
 
 
 def entries_in(row: Any) -> list[list[Any]]:
@@ -76,12 +83,14 @@ def test_evidence_is_put_together_again_from_its_fields(document: dict[str, Any]
     assert document_of(dict(fields)) == document
 
 
-def test_the_entry_of_a_decision_covers_digests_that_anybody_can_recompute(engine: Engine, decision: str) -> None:
+def test_the_entry_of_a_decision_covers_hashes_that_anybody_can_recompute(engine: Engine, decision: str) -> None:
     row = row_of(engine, decision)
-    digests = []
-    for number, (path, value) in enumerate(entries_in(row)):
-        told = json.dumps([path, value], sort_keys=True, separators=(",", ":"))
-        digests.append(hashlib.sha256(row.salts[number * 16 : number * 16 + 16] + told.encode()).hexdigest())
+    covered: Any = field_digests(row.salts, row.content)
+    if row.sealed is not None:
+        told = json.dumps(covered, separators=(",", ":")).encode()
+        sealed, digests = hashlib.sha256(row.salts + row.content), hashlib.sha256(told)
+        assert (row.sealed, row.digests) == (sealed.digest(), digests.digest())
+        covered = {"fields": len(covered), "sealed": sealed.hexdigest(), "digests": digests.hexdigest()}
     with engine.connect() as connection:
         found = connection.execute(text("SELECT * FROM decisions WHERE decision_id = :id"), {"id": decision}).mappings()
         columns = plain(dict(found.one()))
@@ -91,7 +100,7 @@ def test_the_entry_of_a_decision_covers_digests_that_anybody_can_recompute(engin
         del check["decision_id"]
     entry = {
         "format": "mlflow-reconciler audit v1",
-        "row": {**columns, "checks": checks, "evidence": digests},
+        "row": {**columns, "checks": checks, "evidence": covered},
         "table": "decisions",
     }
     written = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
@@ -262,6 +271,12 @@ REFUSED = {
         _ADDED.format(at=0), f"{_ONE_LESS} WHERE evidence_key = :key",
         "UPDATE evidence SET salts = salts || substr(salts, 1, 16) WHERE evidence_key = :key",
     ],
+    "what seals it changed by a redaction": [
+        _ADDED.format(at=0), f"{_ONE_LESS}, sealed = salts WHERE evidence_key = :key",
+    ],
+    "the hash of its digests changed by a redaction": [
+        _ADDED.format(at=0), f"{_ONE_LESS}, digests = salts WHERE evidence_key = :key",
+    ],
 }  # fmt: skip
 
 
@@ -275,6 +290,35 @@ def test_the_triggers_allow_no_other_change(engine: Engine, decision: str, what:
         with pytest.raises(DBAPIError, match="append-only|unique|duplicate"):
             connection.execute(text(refused), {"key": decision} if ":key" in refused else {})
         transaction.rollback()
+
+
+# What makes a row look as an earlier release wrote it, in whole or in part; or has its hashes in each other's place.
+HASHES = ["sealed = NULL, digests = NULL", "sealed = NULL", "digests = NULL", "sealed = digests, digests = sealed"]
+
+
+@pytest.mark.parametrize("hashes", HASHES)
+def test_a_redaction_cannot_take_the_hashes_along(engine: Engine, hashes: str) -> None:
+    decide(engine, 1)
+    key = {"key": the_decision(engine)}
+    with engine.connect() as connection:
+        connection.execute(text(_ADDED.format(at=0)), key)
+        with pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(f"{_ONE_LESS}, {hashes} WHERE evidence_key = :key"), key)
+
+
+@pytest.mark.parametrize("hashes", HASHES)
+@pytest.mark.parametrize("redacted", [False, True])
+def test_a_row_without_its_hashes_is_told_with_its_decision(engine: Engine, hashes: str, redacted: bool) -> None:
+    decide(engine, 1)
+    key = the_decision(engine)
+    if redacted:
+        redact(engine, key, [FIELD], "a test", "ada")
+    assert verify(engine).differences == ()
+    without_triggers(engine, "evidence")
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE evidence SET {hashes} WHERE evidence_key = :key"), {"key": key})
+    [told] = verify(engine).differences
+    assert told.startswith(f"decisions {key} (entry ")
 
 
 # --- whatever is changed behind the product ------------------------------------------------------------------
@@ -347,6 +391,74 @@ def test_no_byte_of_what_is_compressed_can_be_changed_unseen(engine: Engine, dat
     assert any(key in found for found in differences) or zlib.decompress(changed) == zlib.decompress(row.content)
 
 
+def test_evidence_in_other_bytes_is_told_though_all_its_hashes_fit(engine: Engine) -> None:
+    decide(engine, 1)
+    key = the_decision(engine)
+    without_triggers(engine, "evidence")
+    row = row_of(engine, key)
+    entries = entries_in(row)
+    entries[-1][1] = "FAILED"
+    as_before, other = zlib.decompress(row.content), json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
+    for content in (zlib.compress(as_before, 1), zlib.compress(other, 9)):
+        digests = json.dumps(field_digests(row.salts, content), separators=(",", ":")).encode()
+        hashes = {
+            "sealed": hashlib.sha256(row.salts + content).digest(), "digests": hashlib.sha256(digests).digest(),
+        }  # fmt: skip
+        with engine.begin() as connection:
+            put(connection, key, {"content": content, **hashes})
+        [told] = verify(engine).differences
+        assert told.startswith(f"decisions {key} ")
+
+
+def test_where_salts_end_is_covered_too(engine: Engine) -> None:
+    """The hash is over both columns, one behind the other."""
+    decide(engine, 1)
+    key = the_decision(engine)
+    without_triggers(engine, "evidence")
+    row = row_of(engine, key)
+    for at in (-16, -1, 1, 16):
+        end = len(row.salts) + at
+        both = row.salts + row.content
+        with engine.begin() as connection:
+            put(connection, key, {"salts": both[:end], "content": both[end:]})
+        [told] = verify(engine).differences
+        assert told.startswith(f"decisions {key} ")
+
+
+def test_evidence_of_two_decisions_in_each_others_place_is_told(engine: Engine, decision: str) -> None:
+    [other] = [leaf.row_key for leaf in leaves(engine) if leaf.entry == "decisions" and leaf.row_key != decision][:1]
+    without_triggers(engine, "evidence")
+    rows = {decision: row_of(engine, other), other: row_of(engine, decision)}
+    with engine.begin() as connection:
+        for key, row in rows.items():
+            put(connection, key, {name: cell for name, cell in row._asdict().items() if name != "evidence_key"})
+    told = verify(engine).differences
+    assert len(told) == 2
+    assert all(any(f"decisions {key} " in one for one in told) for key in rows)
+
+
+def test_a_redaction_on_record_without_a_removal_is_told_and_so_is_a_removal_without_one(
+    engine: Engine, decision: str
+) -> None:
+    without_triggers(engine, "evidence")
+    row = row_of(engine, decision)
+    entries = [[path] if path == FIELD else [path, *value] for path, *value in entries_in(row)]
+    at = entries.index([FIELD])
+    left = zlib.compress(json.dumps(entries, sort_keys=True, separators=(",", ":")).encode(), 9)
+    with engine.begin() as connection:
+        put(connection, decision, {"content": left, "salts": row.salts[: at * 16] + row.salts[at * 16 + 16 :]})
+    [told] = verify(engine).differences
+    assert told.startswith(f"decisions {decision} ")
+    digest = field_digests(row.salts, row.content)[at]
+    with engine.begin() as connection:
+        put(connection, decision, {"content": row.content, "salts": row.salts})
+        added = {"evidence_key": decision, "position": at, "field": FIELD, "digest": digest}
+        with_why = added | {"reason": "", "person": "", "at": db_now()}
+        connection.execute(RedactionRow.__table__.insert().values(with_why))
+    told = verify(engine).differences
+    assert [one.split(" ")[0] for one in told] == ["decisions", "redactions"]
+
+
 _BETWEEN = b'],["'
 
 
@@ -385,7 +497,7 @@ def packed(entries: list[list[Any]]) -> bytes:
     return zlib.compress(json.dumps(entries).encode())
 
 
-def put(connection: Any, key: str, values: dict[str, bytes]) -> None:
+def put(connection: Any, key: str, values: dict[str, Any]) -> None:
     connection.execute(EvidenceRow.__table__.update().where(EvidenceRow.evidence_key == key).values(values))
 
 

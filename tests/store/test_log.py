@@ -15,6 +15,8 @@ from sqlalchemy import Engine, event, insert, select, text
 
 from reconciler.audit import schema, transfer
 from reconciler.audit.database import any_bytes, make_engine, one_state
+from reconciler.audit.in_parts import beside
+from reconciler.audit.log import verifying
 from reconciler.audit.log.appending import ENTRIES
 from reconciler.audit.log.filling import TAKEN_IN_TOGETHER, take_in, unseen
 from reconciler.audit.log.recomputing import Differences, Roots, begun, recomputed
@@ -26,7 +28,7 @@ from reconciler.audit.tables import Base, OutcomeRow
 from reconciler.cycle import Cycle, PolicyInForce
 from reconciler.domain.decision import Mode
 from reconciler.policy.file import parse_policy
-from reconciler.ports import SchemaMismatch
+from reconciler.ports import AuditUnavailable, SchemaMismatch
 from tests.builders import REGISTRY, accuracy_policy
 from tests.fake_registry import FakeRegistry
 from tests.postgres import PostgresServer
@@ -222,6 +224,28 @@ def test_a_row_added_behind_the_product_is_found(engine: Engine) -> None:
 
 
 # --- many writers --------------------------------------------------------------------------------------------
+
+
+def test_of_a_long_log_all_rows_are_looked_at_beside_its_entries_and_the_same_is_told(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(engine, 2)
+    without_triggers(engine, "outcomes")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE outcomes SET detail = 'another'"))
+        connection.execute(
+            text("INSERT INTO pause_events (action, reason, person, at) VALUES ('pause', '', 'x', :at)"),
+            {"at": "2026-11-26T00:00:00.000Z"},
+        )
+    told = verify(engine).differences
+    assert told[-1].startswith("pause_events 1: the row is not in the log")
+    monkeypatch.setattr(verifying, "LONG", 0)
+    assert verify(engine).differences == told
+
+
+def test_what_cannot_be_read_beside_is_told_to_who_asks_for_it(tmp_path: Path) -> None:
+    with pytest.raises(AuditUnavailable):
+        beside(f"sqlite:///{tmp_path / 'none.db'}", lambda connection, part: part, 1).result()
 
 
 def test_replicas_that_write_at_once_make_one_log(postgres: PostgresServer) -> None:

@@ -32,6 +32,7 @@ from reconciler.policy.file import parse_policy
 from reconciler.ports import Ending, SchemaMismatch
 from tests.builders import a_request
 from tests.builders import evidence_of as an_evidence
+from tests.other_writers import all_before_0024
 from tests.postgres import PostgresServer
 from tests.store.test_store import NOW, REGISTRY, Audit, audit, claimed
 
@@ -183,6 +184,9 @@ def test_a_full_database_of_an_earlier_version_keeps_every_row_and_tells_what_ea
         [pending] = [one for one in claimed(audit.log) if one.decision.request.model == model]
         if outcome is not None:
             audit.log.conclude(Ending(pending, Outcome(outcome, "shown")))
+    engine = make_engine(audit.url)
+    all_before_0024(engine)
+    engine.dispose()
     put = copied(audit.url, earlier.url, earlier.revision)
     assert {"decisions", "outcomes", "pending_acts", "policy_versions"} <= {name for name, rows in put.items() if rows}
     schema.upgrade(earlier.url)

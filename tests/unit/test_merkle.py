@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 from pymerkle import InmemoryTree
 
-from reconciler.domain.proofs.merkle import Node, Span, Tree, above, consistency, inclusion, leaf_hash, with_parents
+from reconciler.domain.proofs.merkle import (
+    Node,
+    Span,
+    Tree,
+    above,
+    consistency,
+    inclusion,
+    leaf_hash,
+    peaks,
+    with_parents,
+)
 from tests.verifier import VERIFIER, Differs
 
 # The leaves and the roots that Certificate Transparency's implementations test themselves with.
@@ -55,6 +65,31 @@ class Grown:
 @pytest.fixture(scope="module")
 def grown() -> Grown:
     return Grown([f"entry {number}".encode() for number in range(MANY)])
+
+
+def test_many_leaves_at_once_make_the_same_nodes_as_one_after_the_other(grown: Grown) -> None:
+    for first in range(MANY):
+        for end in range(first, MANY + 1):
+            tree = Tree(first, [grown.hashes[node] for node in peaks(first)])
+            runs = list(tree.extend(grown.leaves[first:end]))
+            assert (tree.size, tree.root()) == (end, grown.roots[end])
+            made = {Node(level, at): one for level, begin, many in runs for at, one in enumerate(many, begin)}
+            complete = {
+                node for node in grown.hashes if first < (node.position + 1) << node.level <= end and node.level
+            }
+            assert made == {node: grown.hashes[node] for node in complete}
+
+
+def test_a_part_of_a_tree_that_is_made_at_once_is_taken_in(grown: Grown) -> None:
+    tree, made = Tree(), dict[Node, bytes]()
+    for first in range(0, MANY, 8):
+        part = Tree.of_part(first)
+        # In two batches, as it is read.
+        runs = [*part.extend(grown.leaves[first : first + 3]), *part.extend(grown.leaves[first + 3 : first + 8])]
+        runs += tree.take(part)
+        made |= {Node(level, at): one for level, begin, many in runs for at, one in enumerate(many, begin)}
+    assert tree.root() == grown.roots[MANY]
+    assert made == {node: hash_ for node, hash_ in grown.hashes.items() if node.level}
 
 
 @pytest.fixture(scope="module")

@@ -6,49 +6,43 @@ the names of its fields. Salts lie beside the compressed part, since nothing mak
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import sha256
-from operator import add
-from struct import Struct
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from reconciler.audit.evidence.tables import EvidenceRow, RedactionRow
-from reconciler.audit.log.canonical import Damaged, bytes_of
-from reconciler.audit.statements import chunks, driver_rows
+from reconciler.audit.log.canonical import Covered, Damaged, bytes_of
+from reconciler.audit.statements import chunks
 from reconciler.domain.evidence.evidence import Evidence
 from reconciler.domain.evidence.redacted import evidence_left
 from reconciler.domain.evidence.salted import (
     SALT_BYTES,
     Field,
     digest_of,
+    digest_of_all,
     document_of,
     fields_of,
     json_text,
+    seal_of,
     shown_path,
 )
 
 _LEVEL = 9
 # Far more than any evidence has: texts are cut at 4,096 characters.
 _MOST_BYTES = 64 * 1024 * 1024
-_KEY = ("evidence_key",)
-_STORED = (*_KEY, "fields", "salts", "content")
-_BETWEEN = '","'
 
 
 class Salted(NamedTuple):
-    """Evidence ready to be stored: the columns of its row but the key, and the digests of its fields in their order."""
+    """Evidence ready to be stored: the columns of its row but the key, and what the entry of its owner covers."""
 
     columns: Mapping[str, Any]
-    digests: tuple[str, ...]
+    covered: Covered
 
 
 def salted(evidence: str) -> Salted:
@@ -56,7 +50,10 @@ def salted(evidence: str) -> Salted:
     fields = list(fields_of(json.loads(evidence)))
     salts = [os.urandom(SALT_BYTES) for _ in fields]
     slots = [Slot(field.path, digest_of(field, salt), field, salt) for field, salt in zip(fields, salts, strict=True)]
-    return Salted({"fields": len(fields), **packed(slots)}, tuple(slot.digest for slot in slots))
+    columns = packed(slots)
+    hashes = {"sealed": seal_of(**columns), "digests": digest_of_all([slot.digest for slot in slots])}
+    row = {"fields": len(fields), **columns, **hashes}
+    return Salted(row, what_is_covered(row))
 
 
 class Slot(NamedTuple):
@@ -100,13 +97,20 @@ class Stored:
             raise Damaged("lacks other fields than were redacted")
         salt_of = dict(zip(left, salts, strict=True))
         try:
-            return cls(tuple(_slot(entry, salt_of.get(at), redacted.get(at)) for at, entry in enumerate(entries)))
+            stored = cls(tuple(_slot(entry, salt_of.get(at), redacted.get(at)) for at, entry in enumerate(entries)))
         except (ValueError, RecursionError):
             # What JSON has no text for, such as a number without an end.
             raise Damaged("cannot be read") from None
+        if has_hashes(row) and not (stored.has_digests(row) and (gone or is_sealed(row))):
+            raise Damaged("is not what was recorded")
+        return stored
 
     def digests(self) -> tuple[str, ...]:
         return tuple(slot.digest for slot in self.slots)
+
+    def has_digests(self, row: Mapping[str, Any]) -> bool:
+        """Whether its row says that it has these, redacted or not."""
+        return digest_of_all(self.digests()) == bytes_of(row["digests"])
 
     def redacted(self) -> tuple[str, ...]:
         """The paths of the fields that are gone."""
@@ -154,25 +158,22 @@ def text_in(content: object) -> bytes:
     return text
 
 
-def _at_once(fields: object, salts: bytes, content: object) -> list[str] | None:
-    """The digests of evidence of which nothing is gone, of the text as it lies there; None where it is not plain.
-
-    No quotation mark stands within a string of JSON without a backslash before it, so `],["` only ends one array and
-    begins another. Where it does so within a value there are more parts than fields. No line ends in what we write.
-    """
-    text = text_in(content)
-    parts = text[1:-1].replace(b'],["', b']\n["').split(b"\n")
-    if len(parts) != fields or len(salts) != SALT_BYTES * len(parts) or text[:3] + text[-2:] != b'[["]]':
-        return None
-    if b"\n" in text:
-        return None
-    return [made.hexdigest() for made in map(sha256, map(add, _salts(len(parts)).unpack(salts), parts))]
+def has_hashes(row: Mapping[str, Any]) -> bool:
+    """Rows of earlier releases have none."""
+    return row["sealed"] is not None or row["digests"] is not None
 
 
-@lru_cache(1000)
-def _salts(many: int) -> Struct:
-    """So many salts in a row."""
-    return Struct(f"{SALT_BYTES}s" * many)
+def is_sealed(row: Mapping[str, Any]) -> bool:
+    """Whether evidence of which nothing is gone is as it was recorded, as far as its row tells."""
+    salts, content = bytes_of(row["salts"]), bytes_of(row["content"])
+    # So many bytes are salts: the hash alone does not tell where they end.
+    return len(salts) == SALT_BYTES * row["fields"] and seal_of(salts, content) == bytes_of(row["sealed"])
+
+
+def what_is_covered(row: Mapping[str, Any]) -> Covered:
+    """What the entry of its owner covers of a row that has hashes."""
+    hashes = {name: bytes_of(row[name]).hex() for name in ("sealed", "digests")}
+    return {"fields": row["fields"], **hashes}
 
 
 def _slot(entry: Sequence[Any], salt: bytes | None, redacted: tuple[str, str] | None) -> Slot:
@@ -187,7 +188,7 @@ def stored_evidence(connection: Connection, keys: Collection[str]) -> dict[str, 
     """Evidence by its key; a key whose row is gone is missing."""
     found: dict[str, Stored | Damaged] = {}
     for chunk in chunks(keys):
-        redacted = _redactions(connection, chunk)
+        redacted = redactions(connection, chunk)
         query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
         for row in connection.execute(query).mappings():
             key = row["evidence_key"]
@@ -196,32 +197,6 @@ def stored_evidence(connection: Connection, keys: Collection[str]) -> dict[str, 
             except Damaged as damage:
                 found[key] = damage
     return found
-
-
-def stored_digests(connection: Connection, keys: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """The digests of evidence by its key, for a verification of all of history; none where it is gone or damaged."""
-    digests: dict[str, tuple[str, ...]] = {}
-    for chunk in chunks(keys):
-        redacted = _redactions(connection, chunk)
-        query = select(EvidenceRow.__table__).where(EvidenceRow.evidence_key.in_(chunk))
-        for row in connection.execute(query).all():
-            key = row.evidence_key
-            with contextlib.suppress(Damaged):
-                at_once = None if key in redacted else _at_once(row.fields, bytes_of(row.salts), row.content)
-                digests[key] = tuple(at_once or Stored.of(row._asdict(), redacted[key]).digests())
-    return digests
-
-
-def digests_at_once(connection: Connection, keys: Collection[Any]) -> dict[Any, str]:
-    """As `stored_digests`, of evidence of which nothing is gone and which is plain: each as a list of JSON."""
-    digests: dict[Any, str] = {}
-    for chunk in chunks(keys):
-        redacted = {key for (key,) in driver_rows(connection, RedactionRow, _KEY, _KEY[0], chunk)}
-        for key, fields, salts, content in driver_rows(connection, EvidenceRow, _STORED, _KEY[0], chunk):
-            with contextlib.suppress(Damaged):
-                if key not in redacted and (of_it := _at_once(fields, bytes_of(salts), content)) is not None:
-                    digests[key] = f'["{_BETWEEN.join(of_it)}"]'
-    return digests
 
 
 def shown(evidence: Stored | Damaged | None) -> dict[str, Any] | None:
@@ -236,7 +211,8 @@ def damage_of(connection: Connection, keys: Collection[str]) -> dict[str, str]:
     return missing | {key: str(damage) for key, damage in found.items() if isinstance(damage, Damaged)}
 
 
-def _redactions(connection: Connection, keys: Collection[str]) -> dict[str, dict[int, tuple[str, str]]]:
+def redactions(connection: Connection, keys: Collection[str]) -> dict[str, dict[int, tuple[str, str]]]:
+    """The field and the digest that each redaction names, by the key of the evidence and position."""
     redacted: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
     gone = RedactionRow
     # Not its time: a damaged one is a difference of the redaction's own entry.

@@ -11,7 +11,10 @@ from reconciler.audit.tables import Base, UtcMillis, numbered
 
 
 class EvidenceRow(Base):
-    """What was judged. `fields`: how many fields it had; `salts`: those of the fields that are left, in order."""
+    """What was judged. `fields`: how many fields it had; `salts`: those of the fields that are left, in order.
+
+    `sealed` and `digests` are over all of it as it was recorded; both None in a row of an earlier release.
+    """
 
     __tablename__ = "evidence"
 
@@ -19,6 +22,8 @@ class EvidenceRow(Base):
     fields: ColumnElement[int] = Column(Integer, nullable=False)
     salts: ColumnElement[bytes] = Column(LargeBinary, nullable=False)
     content: ColumnElement[bytes] = Column(LargeBinary, nullable=False)
+    sealed: ColumnElement[bytes | None] = Column(LargeBinary, nullable=True)
+    digests: ColumnElement[bytes | None] = Column(LargeBinary, nullable=True)
 
 
 class RedactionRow(Base):

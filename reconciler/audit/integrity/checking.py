@@ -17,7 +17,7 @@ from reconciler.audit.integrity.row_checks import RowChecks
 from reconciler.audit.log.filling import Progress, unseen
 from reconciler.audit.log.reading import leaves_from
 from reconciler.audit.log.recomputing import MOST_TOLD, Differences
-from reconciler.audit.log.verifying import compare_all_rows, compare_log, compare_new_rows
+from reconciler.audit.log.verifying import compare_everything, compare_log, compare_new_rows
 from reconciler.audit.recent import first_entry_since
 from reconciler.audit.tables import now_in
 
@@ -57,10 +57,10 @@ def check(engine: Engine, everything: bool = False, progress: Progress = unseen)
         since = now_in(connection) - RECENT
         first = 0 if everything else first_entry_since(connection, since)
         rows = Differences()
-        entries = compare_log(connection, first, rows, progress).size - first
         if everything:
-            compare_all_rows(connection, rows)
+            entries = compare_everything(connection, rows, progress).size
         else:
+            entries = compare_log(connection, first, rows, progress).size - first
             compare_new_rows(connection, rows, since)
         told = [*rows.told, *islice(_what_rows_say(connection, first), MOST_TOLD)]
         restore = "compare it with a backup"

@@ -18,14 +18,14 @@ from itertools import compress
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Connection, Integer, Row
+from sqlalchemy import Column, Connection, Integer
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.audit.cells import Real, Truth
 from reconciler.audit.database import texts_only
-from reconciler.audit.evidence.storing import digests_at_once
+from reconciler.audit.evidence.covering import covered_at_once
 from reconciler.audit.log.appending import ENTRIES, REST_ON_EVIDENCE
-from reconciler.audit.log.canonical import FORMAT, Damaged, bytes_of
+from reconciler.audit.log.canonical import FORMAT, Damaged
 from reconciler.audit.log.reading import TABLES, cell_of
 from reconciler.audit.statements import chunks, driver_rows
 from reconciler.audit.tables import Base, DecisionCheckRow, DecisionRow, UtcMillis
@@ -38,12 +38,16 @@ _NOTHING: Final = type(None)
 _OTHERWISE: Final = (TypeError, ValueError, KeyError, AttributeError, Damaged)
 
 
-def agreeing(connection: Connection, leaves: Sequence[Row[Any]]) -> set[int]:
-    """The numbers of the entries whose rows are as they were recorded, as far as that can be told at once."""
+def agreeing(connection: Connection, leaves: Sequence[Any]) -> set[int]:
+    """The numbers of the entries whose rows are as they were recorded, as far as that can be told at once.
+
+    Args:
+        leaves: rows of `log_leaves`.
+    """
     wanted: dict[str, dict[str, tuple[int, bytes]]] = defaultdict(dict)
-    for leaf in leaves:
-        if isinstance(leaf.row_key, str):
-            wanted[leaf.entry][leaf.row_key] = leaf.leaf, bytes_of(leaf.hash)
+    for number, entry, row_key, hash_ in leaves:
+        if isinstance(row_key, str):
+            wanted[entry][row_key] = number, hash_
     found: set[int] = set()
     for table, of_table in wanted.items():
         if table in TABLES:
@@ -91,10 +95,10 @@ def _columns(connection: Connection, row: type[Base], key: str, keys: Sequence[A
 
 def _with_the_rest(connection: Connection, row: type[Base], columns: Columns) -> Columns:
     """With what else belongs into their entries; rows whose evidence is not plain are left out."""
-    found = digests_at_once(connection, columns[REST_ON_EVIDENCE[row]])
-    digests = [found.get(key) for key in columns[REST_ON_EVIDENCE[row]]]
-    whole = {name: tuple(compress(column, digests)) for name, column in columns.items()}
-    whole["evidence"] = tuple(filter(None, digests))
+    found = covered_at_once(connection, columns[REST_ON_EVIDENCE[row]])
+    covered = [found.get(key) for key in columns[REST_ON_EVIDENCE[row]]]
+    whole = {name: tuple(compress(column, covered)) for name, column in columns.items()}
+    whole["evidence"] = tuple(filter(None, covered))
     if row is DecisionRow:
         checks = _checks(connection, whole["decision_id"])
         whole["checks"] = tuple(f"[{','.join(checks[id])}]" for id in whole["decision_id"])

@@ -25,7 +25,7 @@ from reconciler.audit.holding.tables import (
     WatchedScopeRow,
 )
 from reconciler.audit.inserting import insert_many
-from reconciler.audit.log.canonical import Columns, Damaged, bytes_of, decision_bytes, row_bytes
+from reconciler.audit.log.canonical import Columns, Covered, Damaged, bytes_of, decision_bytes, row_bytes
 from reconciler.audit.log.tables import LogEpochRow, LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.requests.abstention_tables import AbstentionRow
 from reconciler.audit.requests.resolution_tables import ResolutionRow
@@ -147,7 +147,7 @@ class Recording:
         self._add_evidence(kept)
         stored: dict[str, AddedDecision] = {}
         for id in kept:
-            entry = entry_of_decision(rows[id], checks[id], kept[id].digests)
+            entry = entry_of_decision(rows[id], checks[id], kept[id].covered)
             leaf = Leaf(self.size + len(self._entries), leaf_hash(entry.content).hex())
             stored[id] = AddedDecision(rows[id], leaf)
             self._entries.append(entry)
@@ -164,7 +164,7 @@ class Recording:
         if rows:
             insert_many(self.connection, EvidenceRow, rows)
 
-    def _entered(self, row: type[Base], added: Row[Any], evidence: Sequence[str] | None = None) -> Columns:
+    def _entered(self, row: type[Base], added: Row[Any], evidence: Covered | None = None) -> Columns:
         stored = added._asdict()
         self._entries.append(entry_of(row, stored, evidence))
         return stored
@@ -174,20 +174,20 @@ class Recording:
         append(self.connection, self.size, self._entries)
 
 
-def entry_of(row: type[Base], values: Columns, evidence: Sequence[str] | None = None) -> Entry:
+def entry_of(row: type[Base], values: Columns, evidence: Covered | None = None) -> Entry:
     """The entry of a row of any table but `decisions`."""
     return Entry(row.__tablename__, str(values[ENTRIES[row]]), row_bytes(row.__tablename__, values, evidence))
 
 
-def add_evidence(connection: Connection, key: str, evidence: str) -> Sequence[str]:
-    """Stores evidence (JSON) under a key of its owner's, whose entry has to cover the digests that are returned."""
+def add_evidence(connection: Connection, key: str, evidence: str) -> Covered:
+    """Stores evidence (JSON) under a key of its owner's, whose entry has to cover what is returned."""
     kept = salted(evidence)
     connection.execute(insert(EvidenceRow), {"evidence_key": key, **kept.columns})
-    return kept.digests
+    return kept.covered
 
 
-def entry_of_decision(decision: Columns, checks: Iterable[Columns], evidence: Sequence[str]) -> Entry:
-    """The entry of a decision, which holds its checks without its own id, and the digests of its evidence."""
+def entry_of_decision(decision: Columns, checks: Iterable[Columns], evidence: Covered) -> Entry:
+    """The entry of a decision, which holds its checks without its own id, and what is covered of its evidence."""
     ordered = sorted(checks, key=_position)
     bare = [{name: cell for name, cell in check.items() if name != "decision_id"} for check in ordered]
     return Entry(DecisionRow.__tablename__, decision["decision_id"], decision_bytes(decision, bare, evidence))

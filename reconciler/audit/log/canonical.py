@@ -19,6 +19,9 @@ from reconciler.domain.times import iso
 FORMAT: Final = "mlflow-reconciler audit v1"
 
 Columns = Mapping[str, Any]
+# What an entry covers of evidence: how many fields it has, and two hashes over all of them (hex), by name. Of a row
+# that an earlier release wrote it is the salted digest of each field, in order (`domain/evidence/salted.py`).
+Covered = Mapping[str, object] | Sequence[str]
 _PLAIN: Final = frozenset({str, int, bool})
 
 
@@ -31,16 +34,14 @@ def bytes_of(cell: object) -> bytes:
     return bytes(cell) if isinstance(cell, bytes | memoryview) else b""
 
 
-def row_bytes(table: str, row: Columns, evidence: Sequence[str] | None = None) -> bytes:
-    """The canonical bytes of a row of any table but `decisions`; `evidence`: the digests of what it rests on."""
-    return _bytes(table, _values(row) | ({} if evidence is None else {"evidence": list(evidence)}))
+def row_bytes(table: str, row: Columns, evidence: Covered | None = None) -> bytes:
+    """The canonical bytes of a row of any table but `decisions`; `evidence`: of what it rests on."""
+    return _bytes(table, _values(row) | ({} if evidence is None else {"evidence": evidence}))
 
 
-def decision_bytes(row: Columns, checks: Sequence[Columns], evidence: Sequence[str]) -> bytes:
+def decision_bytes(row: Columns, checks: Sequence[Columns], evidence: Covered) -> bytes:
     """As `row_bytes`, of a decision with its checks, which covers all that it was judged on."""
-    return _bytes(
-        "decisions", _values(row) | {"checks": [_values(check) for check in checks], "evidence": list(evidence)}
-    )
+    return _bytes("decisions", _values(row) | {"checks": [_values(check) for check in checks], "evidence": evidence})
 
 
 def _bytes(table: str, row: Mapping[str, object]) -> bytes:

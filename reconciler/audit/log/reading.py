@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, String, cast, func, not_, or_, select
 
-from reconciler.audit.evidence.storing import stored_digests
+from reconciler.audit.evidence.covering import covered_of
 from reconciler.audit.evidence.tables import EvidenceRow
 from reconciler.audit.log.appending import ENTRIES, REST_ON_EVIDENCE, Entry, entry_of, entry_of_decision
 from reconciler.audit.log.canonical import Columns, Damaged
@@ -127,13 +127,13 @@ def _entries(connection: Connection, row: type[Base], query: Select[Any]) -> lis
         return [entry_of(row, stored) for stored in found]
     keys = [stored[REST_ON_EVIDENCE[row]] for stored in found]
     # None at all where the evidence is gone or damaged, so that the entry differs from the one in the log.
-    evidence = stored_digests(connection, keys)
-    digests = [evidence.get(key, ()) for key in keys]
+    evidence = covered_of(connection, keys)
+    covered = [evidence.get(key, ()) for key in keys]
     if row is not DecisionRow:
-        return [entry_of(row, stored, of_it) for stored, of_it in zip(found, digests, strict=True)]
+        return [entry_of(row, stored, of_it) for stored, of_it in zip(found, covered, strict=True)]
     checks = _checks(connection, keys)
     return [
-        entry_of_decision(stored, checks[id], of_it) for stored, id, of_it in zip(found, keys, digests, strict=True)
+        entry_of_decision(stored, checks[id], of_it) for stored, id, of_it in zip(found, keys, covered, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ hash, from which the tree above is made.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -23,10 +23,12 @@ from reconciler.audit.log.reading import TABLES, end_without_gap, entries_of, le
 from reconciler.audit.log.tables import LogNodeRow
 from reconciler.audit.tables import DecisionRow
 from reconciler.domain.proofs.checkpoint import Head
-from reconciler.domain.proofs.merkle import Node, Tree, leaf_hash, peaks
+from reconciler.domain.proofs.merkle import Run, Tree, leaf_hash, peaks
 
 # Entries of a range: a power of two.
 _TOGETHER: Final = 4096
+# So many entries are worth more processes than one.
+LONG: Final = FEW * _TOGETHER
 # Differences that are told; the first one proves as much as all.
 MOST_TOLD = 100
 
@@ -118,7 +120,7 @@ def recomputed(
             found.add(difference)
         for part in of_range.at_heads:
             roots.note(tree.with_part(part))
-        compare_nodes(connection, dict(tree.take(of_range.part)), found)
+        compare_nodes(connection, tree.take(of_range.part), found)
         roots.note(tree)
         shown[1](tree.size, shown[0])
     # What was added meanwhile is not of this state of the database.
@@ -140,19 +142,25 @@ def _in_turn(
     for leaves in leaves_from(connection, tree.size, until):
         progress(tree.size, size)
         _compare_rows(connection, leaves, found)
-        nodes: dict[Node, bytes] = {}
         for leaf in leaves:
             if leaf.leaf != expected:
                 found.add(f"the log has nothing between its entries {expected - 1} and {leaf.leaf}")
             expected = leaf.leaf + 1
-            nodes.update(tree.add(bytes_of(leaf.hash)))
-            if tree.size in roots.wanted:
-                roots.note(tree)
+        runs = list(_added(tree, [bytes_of(leaf.hash) for leaf in leaves], roots))
         # Behind a gap no entry has its number any more, so no node can agree.
         if tree.size == expected:
-            compare_nodes(connection, nodes, found)
+            compare_nodes(connection, runs, found)
     progress(size, size)
     return tree
+
+
+def _added(tree: Tree, hashes: list[bytes], roots: Roots) -> Iterator[Run]:
+    """Adds leaves to the tree, in parts where a root is asked for within."""
+    first = tree.size
+    ends = sorted(size for size in roots.wanted if first < size < first + len(hashes))
+    for end in (*ends, first + len(hashes)):
+        yield from tree.extend(hashes[tree.size - first : end - first])
+        roots.note(tree)
 
 
 def _compare_rows(connection: Connection, leaves: list[Row[Any]], found: Differences) -> None:
@@ -186,18 +194,13 @@ def _what_was_changed(connection: Connection, leaf: Row[Any]) -> str:
     return f"its evidence {damage}" if damage else "the row, its checks or its evidence was changed"
 
 
-def compare_nodes(connection: Connection, nodes: dict[Node, bytes], found: Differences) -> None:
-    """Compares the interior nodes that these leaves complete with those that are stored."""
+def compare_nodes(connection: Connection, runs: Iterable[Run], found: Differences) -> None:
+    """Compares interior nodes that leaves complete with those that are stored."""
     row = LogNodeRow
-    by_level: dict[int, list[int]] = defaultdict(list)
-    for level, position in nodes:
-        by_level[level].append(position)
-    # A node is equal to a plain pair, which is made sooner.
-    stored: dict[tuple[int, int], bytes] = {}
-    for level, positions in by_level.items():
-        within = row.level == level, row.position.between(positions[0], positions[-1])
-        for position, hash_ in connection.execute(select(row.position, row.hash).where(*within)):
-            stored[level, position] = bytes_of(hash_)
-    for node, hash_ in nodes.items():
-        if stored.get(node) != hash_:
-            found.add(f"node {node.level}/{node.position} of the log does not stand for the entries below it")
+    for level, first, hashes in runs:
+        within = row.level == level, row.position.between(first, first + len(hashes) - 1)
+        # As a whole: row by row takes longer.
+        stored = dict(connection.execute(select(row.position, row.hash).where(*within)).all())
+        for position, hash_ in enumerate(hashes, first):
+            if stored.get(position) != hash_:
+                found.add(f"node {level}/{position} of the log does not stand for the entries below it")

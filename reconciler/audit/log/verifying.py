@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, and_, func, select, text
 
 from reconciler.audit.database import any_bytes, audit_errors, one_state
 from reconciler.audit.evidence.tables import RedactionRow
+from reconciler.audit.in_parts import beside
 from reconciler.audit.integrity.row_checks import checks_without_decision
 from reconciler.audit.log.appending import ENTRIES, tree_of
 from reconciler.audit.log.filling import Progress, unseen
@@ -21,7 +22,7 @@ from reconciler.audit.log.reading import (
     keys_not_in_log,
     leaves_without_number,
 )
-from reconciler.audit.log.recomputing import MOST_TOLD, Differences, Roots, begun, recomputed
+from reconciler.audit.log.recomputing import LONG, MOST_TOLD, Differences, Roots, begun, recomputed
 from reconciler.audit.log.tables import LogLeafRow, LogNodeRow, LogStateRow
 from reconciler.audit.log.witnesses import Epoch, Log, compared, epochs_in, of_others
 from reconciler.audit.recent import new_keys_not_in_log
@@ -71,11 +72,11 @@ def verify(engine: Engine, progress: Progress = unseen, asked: Asked = Asked()) 
     with audit_errors(engine), one_state(engine) as connection, any_bytes(connection):
         found, roots = Differences(), Roots(asked.heads)
         first = _first_to_read(connection, asked, found)
-        tree = compare_log(connection, first, found, progress, roots)
         if first:
+            tree = compare_log(connection, first, found, progress, roots)
             compare_new_rows(connection, found, _moment_of(connection, first - 1))
         else:
-            compare_all_rows(connection, found)
+            tree = compare_everything(connection, found, progress, roots)
         log = Log(origin_of(first_leaf(connection)), tree.size, roots.found, tuple(epochs_in(connection)))
         heads = [head for head in asked.heads if head.size >= first]
         # What heads say first: it names what no row can tell.
@@ -112,14 +113,26 @@ def compare_log(
 ) -> Tree:
     """Compares the entries of the log from the first one on with their rows, and with the nodes above them."""
     sizes = list(connection.scalars(select(LogStateRow.size)))
-    shown = next((size for size in sizes if isinstance(size, int)), 0)
-    tree = recomputed(connection, begun(connection, first), (shown, progress), found, roots or Roots())
+    tree = recomputed(connection, begun(connection, first), (_size_among(sizes), progress), found, roots or Roots())
     if sizes != [tree.size]:
         found.add(f"the log says that it has {_listed(sizes)} entries, and has {tree.size}")
     for leaf in leaves_without_number(connection, MOST_TOLD):
         found.add(f"{leaf.entry} {leaf.row_key}: its entry has a number that no entry has: it was added by another way")
     _find_nodes_beyond(connection, tree.size, found)
     _compare_peaks(connection, tree, found)
+    return tree
+
+
+def compare_everything(
+    connection: Connection, found: Differences, progress: Progress = unseen, roots: Roots | None = None
+) -> Tree:
+    """Compares the whole log, and looks for rows of all of history that it has no entry of."""
+    long = _size_among(connection.scalars(select(LogStateRow.size))) >= LONG
+    url = connection.engine.url.render_as_string(hide_password=False)
+    rest = beside(url, _of_all_rows, MOST_TOLD) if long else None
+    tree = compare_log(connection, 0, found, progress, roots)
+    for sentence in rest.result() if rest else _of_all_rows(connection, MOST_TOLD):
+        found.add(sentence)
     return tree
 
 
@@ -130,24 +143,26 @@ def compare_new_rows(connection: Connection, found: Differences, since: datetime
             found.add(not_in_log(row.__tablename__, key))
 
 
-def compare_all_rows(connection: Connection, found: Differences) -> None:
-    """Looks for rows, in all of history, that no entry of the log is about."""
-    for row in ENTRIES:
-        for key in keys_not_in_log(connection, row, MOST_TOLD):
-            found.add(not_in_log(row.__tablename__, key))
-    for key in evidence_of_nobody(connection, MOST_TOLD):
-        found.add(f"evidence {key}: no row of history rests on it: it was added by another way")
-    for sentence in checks_without_decision(connection, MOST_TOLD):
-        found.add(sentence)
+def _of_all_rows(connection: Connection, limit: int) -> list[str]:
+    """A sentence for each row, in all of history, that no entry of the log is about; so many of a kind at most."""
+    told = [not_in_log(row.__tablename__, key) for row in ENTRIES for key in keys_not_in_log(connection, row, limit)]
+    nobody = evidence_of_nobody(connection, limit)
+    told += [f"evidence {key}: no row of history rests on it: it was added by another way" for key in nobody]
+    told += checks_without_decision(connection, limit)
     if connection.dialect.name == "sqlite":
         # A row that no index has is not found by it, and an index that has none refuses none.
-        for (told,) in connection.execute(text(f"PRAGMA integrity_check({MOST_TOLD})")):
-            if told != "ok":
-                found.add(f"the file is damaged: {told}")
+        damage = connection.scalars(text(f"PRAGMA integrity_check({limit})"))
+        told += [f"the file is damaged: {one}" for one in damage if one != "ok"]
+    return told
 
 
 def not_in_log(table: str, key: str) -> str:
     return f"{table} {key}: the row is not in the log: it was added by another way"
+
+
+def _size_among(sizes: Iterable[object]) -> int:
+    """How many entries there are, as `log_state` says: for what no answer depends on."""
+    return next((size for size in sizes if isinstance(size, int)), 0)
 
 
 def _listed(sizes: Sequence[object]) -> str:

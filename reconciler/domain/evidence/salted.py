@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 SALT_BYTES: Final = 16
@@ -56,6 +56,16 @@ def document_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 def digest_of(field: Field, salt: bytes) -> str:
     """SHA-256 (hex) over the salt and the field as JSON: an array of path and value, in ASCII with sorted keys."""
     return hashlib.sha256(salt + json_text(field).encode()).hexdigest()
+
+
+def digest_of_all(digests: Sequence[str]) -> bytes:
+    """SHA-256 over the digests of all fields in their order, as a list of JSON: it stays when fields are gone."""
+    return hashlib.sha256(json_text(digests).encode()).digest()
+
+
+def seal_of(salts: bytes, content: bytes) -> bytes:
+    """SHA-256 over all salts and the compressed fields: it shows at once that nothing of them was changed."""
+    return hashlib.sha256(salts + content).digest()
 
 
 def shown_path(path: str) -> str:

@@ -7,13 +7,21 @@ the roots of the perfect subtrees that it is made of, by their levels, at most o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 
 class Node(NamedTuple):
     level: int
     position: int
+
+
+class Run(NamedTuple):
+    """The hashes of nodes of one level that are next to each other, from a position on."""
+
+    level: int
+    position: int
+    hashes: list[bytes]
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -125,10 +133,23 @@ class Tree:
         """Adds the hash of a leaf, and yields the interior nodes that are complete with it, the lowest first."""
         return self._put(0, leaf)
 
-    def take(self, part: Tree) -> Iterator[tuple[Node, bytes]]:
+    def extend(self, leaves: Sequence[bytes]) -> Iterator[Run]:
+        """Adds the hashes of many leaves, and yields the interior nodes that are complete with them, by level."""
+        level, at, hashes = 0, self.size, [*leaves]
+        self.size += len(hashes)
+        while hashes:
+            row = [self._peaks.pop(level), *hashes] if level in self._peaks else hashes
+            if len(row) & 1:
+                self._peaks[level] = row[-1]
+            level, at, hashes = level + 1, at >> 1, [*map(node_hash, row[::2], row[1::2])]
+            if hashes:
+                yield Run(level, at, hashes)
+
+    def take(self, part: Tree) -> Iterator[Run]:
         """Adds a part that begins where this tree ends, and yields the nodes that are complete with it."""
         for level in sorted(part._peaks, reverse=True):
-            yield from self._put(level, part._peaks[level])
+            for node, hash_ in self._put(level, part._peaks[level]):
+                yield Run(*node, [hash_])
 
     def with_part(self, part: Tree) -> Tree:
         """This tree as it is with a part that ends within a perfect subtree of it."""
