@@ -10,14 +10,11 @@ from reconciler.domain.holding.looks import Kind, Look, Tenure
 from reconciler.domain.holding.shown import GROUPS, Shown
 from reconciler.domain.holding.tenures import Holders
 from reconciler.domain.place import Place
-from reconciler.domain.target import Target
 from reconciler.ports import Registry
 from reconciler.ports.observations import Known, Observations, Watch
 
 # Of the registry's clock, which is told in whole seconds, and of servers that differ.
 _CLOSE: Final = timedelta(minutes=1)
-# To read a version; what holds it does not matter.
-_OF_A_VERSION: Final = Target.parse("Production")
 
 
 class Appearing:
@@ -55,10 +52,10 @@ class Appearing:
 
     def _changed(self, look: Look, place: Place) -> timedelta:
         """When the version changed last, by the registry's clock."""
-        changed = _changed_in(look, place)
-        if changed is None:
-            changed = _changed_in(self._registry.look_at([place._replace(target=_OF_A_VERSION)]), place)
-        return timedelta.max if changed is None else timedelta(milliseconds=changed)
+        seen = look.version_at(place)
+        if seen is None or seen.changed is None:
+            seen = self._registry.look_at([place.of_the_version]).version_at(place)
+        return timedelta.max if seen is None or seen.changed is None else timedelta(milliseconds=seen.changed)
 
     def keep(self, watch: Watch, look: Look) -> bool:
         """After what the look shows is on record. False: another replica has the lease."""
@@ -74,11 +71,6 @@ class Appearing:
         return True
 
 
-def _changed_in(look: Look, place: Place) -> int | None:
-    same = (one.changed for one in look.versions if (one.model, one.version) == (place.model, place.version))
-    return next(same, None)
-
-
 def hidden_in(look: Look, holders: Holders) -> list[Tenure]:
     """Open tenures whose models the account may not read any more, or which are gone: some servers say the same."""
     tenures = (holders.at(place) for place in look.refused)
@@ -92,7 +84,7 @@ def seen_again(looks: Sequence[Look], holders: Holders) -> list[Tenure]:
 
 def _shows(look: Look, place: Place) -> bool:
     if place.target.is_stage:
-        return any((one.model, one.version) == (place.model, place.version) for one in look.versions)
+        return look.version_at(place) is not None
     return any(one.model == place.model for one in look.models)
 
 

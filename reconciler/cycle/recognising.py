@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from reconciler.domain.decision import Decision
 from reconciler.domain.holding.earlier_names import EarlierMove, Recognised, unambiguous
 from reconciler.domain.holding.looks import Look
 from reconciler.domain.place import Place
 from reconciler.domain.request import Request
-from reconciler.domain.target import Target
 from reconciler.ports import Registry, RegistryError, Standing
 from reconciler.ports.observations import Observations
-
-# Which target does not matter: versions are read, and not what holds it.
-_OF_A_VERSION: Final = Target.parse("Production")
 
 
 class Recognising:
@@ -41,7 +36,7 @@ class Recognising:
         Where versions show their decisions, it names this one too: a time of creation alone may be that of two.
         """
         request = move.request
-        now, before = (Place(name, request.version, _OF_A_VERSION) for name in (move.place.model, request.model))
+        now, before = (request.place._replace(model=name).of_the_version for name in (move.place.model, request.model))
         look = self._registry.look_at([now, before])
         if _created(look, now) != move.created or _created(look, before) == move.created:
             return False
@@ -51,13 +46,13 @@ class Recognising:
 
     def is_another(self, request: Request, created: int | None) -> bool:
         """Whether the version that was asked for was created then, and the one of its name at another time."""
-        place = request.place._replace(target=_OF_A_VERSION)
+        place = request.place.of_the_version
         seen = None if created is None else _created(self._registry.look_at([place]), place)
         return seen is not None and seen != created
 
     def new_name(self, request: Request, created: int, places: Sequence[Place]) -> str | None:
         """Which of these is the version of a request that is gone, where one alone is; it was created then."""
-        before, *now = (place._replace(target=_OF_A_VERSION) for place in [request.place, *places])
+        before, *now = (place.of_the_version for place in [request.place, *places])
         look = self._registry.look_at([before, *now])
         if _created(look, before) == created:
             return None
@@ -77,5 +72,5 @@ def standing_now(registry: Registry, record: Observations, decision: Decision, s
 
 
 def _created(look: Look, place: Place) -> int | None:
-    seen = (one.created for one in look.versions if (one.model, one.version) == (place.model, place.version))
-    return next(seen, None)
+    seen = look.version_at(place)
+    return None if seen is None else seen.created

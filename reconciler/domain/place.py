@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from reconciler.domain.target import Target
 from reconciler.domain.text import visible_name
@@ -11,6 +11,8 @@ from reconciler.domain.text import visible_name
 ModelVersion = tuple[str, str]
 # A model's name and a target.
 ModelTarget = tuple[str, Target]
+
+_ANY: Final = Target.parse("Production")
 
 
 class Place(NamedTuple):
@@ -27,6 +29,11 @@ class Place(NamedTuple):
     @property
     def model_target(self) -> ModelTarget:
         return self.model, self.target
+
+    @property
+    def of_the_version(self) -> Place:
+        """The place by which a version is read when it does not matter what it holds."""
+        return self._replace(target=_ANY)
 
     @property
     def text(self) -> str:

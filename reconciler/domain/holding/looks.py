@@ -106,6 +106,11 @@ class Look:
     shown: frozenset[str] = frozenset()
     clock: int | None = None
 
+    def version_at(self, place: Place) -> SeenVersion | None:
+        """The version of a place, whatever it holds; None: the look does not show it."""
+        same = (seen for seen in self.versions if (seen.model, seen.version) == place.model_version)
+        return next(same, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
