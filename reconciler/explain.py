@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from time import monotonic
 from typing import Protocol
 
@@ -15,13 +16,18 @@ from reconciler.cycle.summary import summary_of
 from reconciler.domain.codes import ReasonCode
 from reconciler.domain.decision import Mode, left_undone
 from reconciler.domain.evidence.evidence import Evidence
+from reconciler.domain.evidence.facts import LoggedModelFacts, RunFacts
+from reconciler.domain.metric_codes import MetricCode
 from reconciler.domain.request import Assurance, Request, Requester
 from reconciler.domain.target import Target
-from reconciler.domain.text import command_line
-from reconciler.domain.verdict import Verdict, VerdictKind
+from reconciler.domain.text import command_line, visible_name
+from reconciler.domain.verdict import CheckResult, Verdict, VerdictKind
 from reconciler.judging import JUDGED_TOGETHER, judge_batch
 from reconciler.ports import Found, Listed, Registry, RegistryError
 from reconciler.ports.observations import Arrivals
+
+# Names of metrics that are shown where one is missing.
+_NAMES = 8
 
 
 class Asking(Registry, Protocol):
@@ -66,6 +72,19 @@ class Explanation:
         if self.verdict.kind is VerdictKind.ABSTAIN or (self.holds and not self.open_request):
             return ""
         return left_undone(self.mode, self.verdict.kind, is_set=self.mode_is_set)
+
+    def logged_there(self, check: CheckResult) -> Sequence[str]:
+        """Metrics that were logged where one is missing, the likeliest first: its name may have been misspelt."""
+        if check.code != MetricCode.METRIC_MISSING:
+            return ()
+        run, model = self.evidence.fact(RunFacts), self.evidence.fact(LoggedModelFacts)
+        logged: Mapping[str, object] = {}
+        if isinstance(run, RunFacts) and check.source == f"run {run.run_id}":
+            logged = run.metrics
+        elif isinstance(model, LoggedModelFacts) and check.source == f"logged model {model.model_id}":
+            logged = {name: readings for name, readings in model.metrics.items() if readings}
+        near = get_close_matches(check.check.removeprefix("metric "), logged, n=_NAMES)
+        return [visible_name(name) for name in dict.fromkeys([*near, *sorted(logged)])][:_NAMES]
 
     @property
     def next_step(self) -> str:

@@ -145,6 +145,7 @@ def _data(explanation: Explanation) -> dict[str, Any]:
                 "help": check.help,
                 "note": check.note,
                 "remedy": check.remedy if check.result != "passed" else "",
+                "logged_there": list(explanation.logged_there(check)),
             }
             for check in verdict.checks
         ],
@@ -162,7 +163,8 @@ def _show(explanation: Explanation) -> None:
         guard = check.guard if check.source else ""
         print(f"  {result}: {check.sentence} ({'; '.join(filter(None, (check.origin, check.note, guard)))})")
         if check.result != "passed" and check.role == "decides":
-            for label, text in (("read from", check.source), ("to do", check.remedy)):
+            logged = ", ".join(explanation.logged_there(check))
+            for label, text in (("read from", check.source), ("logged there", logged), ("to do", check.remedy)):
                 if text:
                     print(f"    {label}: {text}")
     if not verdict.checks or verdict.detail:

@@ -200,6 +200,21 @@ def test_explain_names_the_next_step_that_fits(server: Server, product: Product,
     assert (told["holds_target"], told["next_step"]) == (True, "there is nothing to request")
 
 
+def test_explain_names_the_metrics_that_were_logged_where_one_is_missing(
+    server: Server, product: Product, name: Name
+) -> None:
+    run = server.version(name("fraud"), metric=None)
+    for key in ("loss", "val_accuracy"):
+        server.call("POST", "runs/log-metric", json={"run_id": run, "key": key, "value": 0.95, "timestamp": 1})
+    table = product.run("explain", name("fraud"), "1", "Production")
+    assert (table.returncode, "    logged there: val_accuracy, loss\n" in table.stdout) == (1, True)
+    page = product.run("explain", name("fraud"), "1", "Production", "--format", "markdown").stdout
+    assert "(logged there: `val_accuracy`, `loss`)" in page
+    [missing, *others] = json.loads(product.run("explain", name("fraud"), "1", "Production", "--json").stdout)["checks"]
+    assert (missing["code"], missing["logged_there"]) == ("metric_missing", ["val_accuracy", "loss"])
+    assert [check["logged_there"] for check in others] == [[] for _ in others]
+
+
 def test_observe_speaks_in_the_conditional_everywhere(
     server: Server, product: Product, name: Name, tmp_path: Path
 ) -> None:

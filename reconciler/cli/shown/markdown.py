@@ -6,6 +6,7 @@ Texts of strangers are code: no link, no mention of a person, no HTML comes of t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.domain.text import is_address, visible
@@ -27,7 +28,7 @@ def explanation_page(explanation: Explanation) -> str:
     if not verdict.checks or verdict.detail:
         lines += [code_span(verdict.reason), ""]
     open_ones = [one for one in verdict.checks if one.role is Role.DECIDES and one.result != "passed"]
-    lines += [_to_do(check) for check in open_ones]
+    lines += [_to_do(check, explanation.logged_there(check)) for check in open_ones]
     lines += [""] if open_ones else []
     return "\n".join([*lines, f"Next: {code_span(explanation.next_step)}", ""])
 
@@ -38,9 +39,10 @@ def _row(check: CheckResult) -> str:
     return f"| {check.result}{role} | " + " | ".join(map(code_span, texts)) + " |"
 
 
-def _to_do(check: CheckResult) -> str:
-    """What to do about a check, what demands it, and where to read more."""
-    more = [code_span(check.why)] if check.why else []
+def _to_do(check: CheckResult, logged: Sequence[str]) -> str:
+    """What to do about a check, what was logged instead, what demands it, and where to read more."""
+    more = [f"logged there: {', '.join(map(code_span, logged))}"] if logged else []
+    more += [code_span(check.why)] if check.why else []
     more += [f"<{check.help}>" if _is_plain(check.help) else code_span(check.help)] if check.help else []
     return f"- {code_span(check.check)}: {check.remedy or 'look again later'}" + (
         f" ({', '.join(more)})" if more else ""
