@@ -113,6 +113,17 @@ def test_each_report_says_what_it_is_of_and_its_lists_add_up_in_every_format(rep
         assert whole["log"]["root"] in done.stderr
 
 
+def test_people_are_shown_durations_and_programs_seconds(report: Run) -> None:
+    [seconds] = {
+        row["longest_gap_seconds"] for row in json.loads(report("operated", "--format", "json").stdout)["control"]
+    }
+    table = report("operated").stdout
+    assert (isinstance(seconds, float), "longest gap" in table, "seconds" in table.partition("control\n")[2]) == (
+        True, True, False,
+    )  # fmt: skip
+    assert report("operated", "--section", "times").stdout.count("p50") == 1
+
+
 def test_no_cell_of_a_csv_is_a_formula(report: Run) -> None:
     told = ok(report("decisions", "--format", "csv"))
     assert "'=cmd|calc!A0\\n\\u001b[31m" in told

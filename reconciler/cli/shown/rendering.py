@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -16,7 +16,7 @@ from reconciler.cli.shown.decision_lines import decisions_text
 from reconciler.cli.shown.output import Format, Shape, row_writer
 from reconciler.cli.shown.tables import write_record, write_table
 from reconciler.domain.text import visible
-from reconciler.domain.times import iso
+from reconciler.domain.times import duration_text, iso
 
 if TYPE_CHECKING:
     from reconciler.audit.reporting import Answer, Matter, Section
@@ -131,9 +131,11 @@ def _flat(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, count in counts.items():
         if isinstance(count, Mapping):
             parts = ", ".join(
-                f"{many} {visible(_short(what) or '').replace('_', ' ')}" for what, many in count.items() if many
+                f"{_cell(name, many)} {visible(_short(what) or '').replace('_', ' ')}"
+                for what, many in count.items()
+                if many
             )
-            yield name.replace("_", " "), parts or "none"
+            yield _heading(name).replace("_", " "), parts or "none"
         elif count:
             yield name.replace("_", " "), str(count)
 
@@ -152,7 +154,8 @@ def _write_section(section: Section, stream: TextIO) -> None:
         if (as_lines := _AS_LINES.get(section.row.__name__)) is not None:
             stream.write(as_lines(part) + "\n")
         else:
-            write_table([_for_people(row) for row in part], _shown_columns(section, part), stream)
+            columns = [_heading(name) for name in _shown_columns(section, part)]
+            write_table([_for_people(row) for row in part], columns, stream)
         title = ""
 
 
@@ -163,7 +166,20 @@ def _shown_columns(section: Section, part: Sequence[Mapping[str, Any]]) -> Seque
 
 
 def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _short(value) if name.endswith("digest") else value for name, value in row.items()}
+    return {_heading(name): _cell(name, value) for name, value in row.items()}
+
+
+def _heading(name: str) -> str:
+    """Of a column of seconds, in which people are shown durations."""
+    return "lasted" if name == "seconds" else name.removesuffix("_seconds")
+
+
+def _cell(name: str, value: Any) -> Any:
+    if name.endswith("digest"):
+        return _short(value)
+    if name.endswith("seconds") and value is not None:
+        return duration_text(timedelta(seconds=round(value)))
+    return value
 
 
 def _wrapped(text: str, indent: str = "") -> Iterable[str]:
