@@ -24,10 +24,7 @@ from reconciler.audit.tables import Base, UtcMillis
 _STORED: Final = json.loads((EXPECTED / "postgresql.json").read_text(encoding="utf-8"))
 # In the order in which a view has its columns.
 _MIGRATIONS: Final = Path(__file__).parent.with_name("migrations")
-_TEXTS: Final = {
-    **json.loads((_MIGRATIONS / "comments_0023.json").read_text("utf-8")),
-    **json.loads((_MIGRATIONS / "comments_0020.json").read_text("utf-8")),
-}
+_ORDERED: Final = json.loads((_MIGRATIONS / "comments_0025.json").read_text("utf-8"))
 _VIEWS: Final = {one.name: one for one in [REGISTER, *vars(views).values()] if isinstance(one, Table)}
 _TYPES: Final = {
     "character varying": "text", "timestamp with time zone": "time", "bigint": "integer", "double precision": "number",
@@ -70,7 +67,8 @@ def _columns(name: str) -> dict[str, tuple[str, bool]]:
     # A view has the columns of its tables, and others.
     kinds = {column: _type(told) for column, told in _STORED["decisions"]["column"].items()}
     kinds |= {one.name: _type_in_a_view(one.type) for one in _VIEWS[name].columns}
-    return {column: (kinds[column], "NULL:" in text) for column, text in _TEXTS[name].items() if column}
+    texts = described()[name]
+    return {column: (kinds[column], "NULL:" in texts[column]) for column in _ORDERED[name] if column}
 
 
 def _type(told: str) -> str:
