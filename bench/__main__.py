@@ -39,9 +39,10 @@ API = "/api/2.0/mlflow"
 REQUEST = "transition_request.stage.Production"
 DECISION = "transition_decision.stage.Production"
 OVERHEAD = (
-    "What the walls of the MLflow app cost the calls that they have nothing to say to; also made by",
-    "`python -m bench.app --overhead`. The aim is 1.05 at most. An upload asks the database once whether it would",
-    "land in the files of a version that holds a protected target.",
+    "How much slower the walls of the MLflow app make the calls that they let pass.",
+    "`python -m bench.app --overhead`",
+    "measures this alone. The aim is a ratio of at most 1.05. For an upload, the app asks the database once",
+    "whether the file belongs to a version that holds a protected target.",
 )
 ROUNDS, REQUESTS = 5, 30
 
@@ -161,11 +162,11 @@ def page(table: list[str], overhead: list[str]) -> str:
         [
             "# Performance",
             "",
-            "One `mlflow server` (one uvicorn worker, SQLite) on loopback and the product on the same machine:",
+            "One `mlflow server` (one uvicorn worker, SQLite) and the product ran on the same machine, over loopback:",
             f"{machine()}.",
-            "Read the ratios. The plain loop does for each request: get version, get run, transition, set tag, delete",
-            "tag, and records nothing. With the app: on a server that has it; pairs alternate between two servers call",
-            "by call. Made by `make bench BENCH_ARGS=--write`.",
+            "Read the ratios. For each request the plain loop gets the version and the run, transitions the version,",
+            "sets a tag and deletes a tag; it records nothing. *With the app* means on a server that has the app;",
+            "there the pairs alternate between two servers, call by call. Made by `make bench BENCH_ARGS=--write`.",
             "",
             "| measured | figure |",
             "|---|---|",

@@ -203,7 +203,7 @@ def _of_one_server(folder: Path, uri: str) -> list[str]:
     return [
         f"| with the app: calls of an idle cycle, 10 versions | {few[0]} |",
         f"| the same, {MANY:,} versions with closed requests | {closed[0]} in {closed[1] * 1000:.0f} ms |",
-        f"| the same, {MANY:,} more with open requests that are decided already | {opened[0]} in {opened[1]:.1f} s |",
+        f"| the same, {MANY:,} more with open requests that were decided already | {opened[0]} in {opened[1]:.1f} s |",
         f"| with the app: calls per decision, {REQUESTS} requests in a cycle | {calls:.2f}, of which 1 is a write |",
         f"| with the app: decisions per second | {rate:.1f} |",
         f"| ratio to a plain MlflowClient loop on the same server, median of {ROUNDS} pairs (least, most) | "

@@ -42,9 +42,9 @@ _APPLIED = Outcome(OutcomeKind.APPLIED, "the registry shows it")
 _SECTION = Section(
     "audit",
     "An audit database that grows",
-    "Decisions with 8 kB of evidence each, in the log like all others; the registry is a double in memory, so only\n"
-    "the database is measured. SQLite's unit is a step of its machine, PostgreSQL's a block that was touched. Made\n"
-    "by `make bench BENCH_ARGS='audit --write'`.",
+    "Decisions with 8 kB of evidence each, in the log like all others. The registry is simulated in memory, so\n"
+    "only the database is measured: on SQLite in steps of its virtual machine, on PostgreSQL in blocks that were\n"
+    "touched. Made by `make bench BENCH_ARGS='audit --write'`.",
 )
 
 
@@ -109,13 +109,13 @@ class Grown:
             Figure(f"idle cycle: {self._unit}", f"{idle:,}"),
             Figure("idle cycle: CPU of the daemon", f"{cpu * 1000:.1f} ms"),
             Figure(f"`status`: {self._unit}", f"{seen:,}"),
-            Figure(f"statements for each of {_DECIDED} decisions in a cycle", f"{sent / _DECIDED:.1f}"),
-            Figure("the longest transaction of that cycle that writes", f"{longest * 1000:.0f} ms"),
+            Figure(f"statements per decision, {_DECIDED} decisions in a cycle", f"{sent / _DECIDED:.1f}"),
+            Figure("longest writing transaction of that cycle", f"{longest * 1000:.0f} ms"),
             Figure("first cycle after a start, which looks for lost work", f"{self.took:.2f} s"),
-            Figure("its longest transaction that writes", f"{longest_at_start * 1000:.0f} ms"),
-            Figure("`pause` meanwhile", f"{self._pause_at_start() * 1000:.0f} ms"),
+            Figure("its longest writing transaction", f"{longest_at_start * 1000:.0f} ms"),
+            Figure("`pause` during that cycle", f"{self._pause_at_start() * 1000:.0f} ms"),
             Figure("statements of that cycle", f"{started}"),
-            Figure("room on disk, for each decision", f"{size_of(self.engine) / self.decisions / 1000:.1f} kB"),
+            Figure("disk space per decision", f"{size_of(self.engine) / self.decisions / 1000:.1f} kB"),
         ]
 
     @property
@@ -189,7 +189,7 @@ def measure(url: str, most: int) -> Iterator[tuple[int, list[Figure]]]:
     for size in SIZES:
         if size <= most:
             each = grown.grow_to(size)
-            yield size, [*grown.measure(), Figure("to write one, with 200 together", f"{each * 1000:.2f} ms")]
+            yield size, [*grown.measure(), Figure("time to write a decision, 200 in a batch", f"{each * 1000:.2f} ms")]
     grown.engine.dispose()
 
 

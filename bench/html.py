@@ -20,9 +20,9 @@ from bench.sections import Section
 _SECTION = Section(
     "html",
     "Reports as pages",
-    "`audit report --html` of a period with so many decisions, each with 8 kB of evidence: about what a quarter has\n"
-    "of a million. Seconds of the processor count where others work on the machine, too. Made by\n"
-    "`make bench BENCH_ARGS='html --decisions 250000 --write'`.",
+    "`audit report --html` of a period with as many decisions as the table says, each with 8 kB of evidence; a\n"
+    "quarter of a year with a million decisions has about 250,000. If the machine has other work, compare the\n"
+    "seconds of the processor. Made by `make bench BENCH_ARGS='html --decisions 250000 --write'`.",
 )
 
 

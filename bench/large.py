@@ -16,8 +16,8 @@ from bench.sections import Section
 _SECTION = Section(
     "large",
     "A large registry",
-    "CPU is that of the daemon alone. The requests wait on a server with the app, which is a process of its own; the\n"
-    "workspace is a double in memory, and its minutes are simulated. Made by `make bench BENCH_ARGS='large --write'`.",
+    "CPU is that of the daemon alone. The requests wait on a server with the app, in another process. The Databricks\n"
+    "workspace is simulated in memory, minutes included. Made by `make bench BENCH_ARGS='large --write'`.",
 )
 
 

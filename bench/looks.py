@@ -48,9 +48,9 @@ _BUDGET = timedelta(seconds=2)
 _SECTION = Section(
     "looks",
     "What holds a target",
-    f"What a look costs where {MODELS:,} models have {MODELS * EACH:,} versions; half of the models have a version in\n"
-    "Production, half an alias @champion. The server is one worker on SQLite, `observe.budget` is 2 s, and cycles\n"
-    "follow one another at once. Without the app aliases are read in rounds. Made by\n"
+    f"What a look costs with {MODELS:,} models and {MODELS * EACH:,} versions. Half of the models have a version\n"
+    "in Production, half an alias @champion. The server has one worker, on SQLite; `observe.budget` is 2 s, and\n"
+    "each cycle begins when the one before ends. Without the app, aliases are read in rounds. Made by\n"
     "`make bench BENCH_ARGS='looks --write'`.",
 )
 
@@ -190,12 +190,12 @@ def measure(place: Path, *, app: bool) -> Iterator[str]:
         written = bench.history() - before
         assert written == 0, f"{written} rows of history in idle cycles"
         changed = bench.rows_changed()
-        yield f"| {what}: rows that an idle cycle changes: its heartbeat, and where the look is | {changed} | | | |"
+        yield f"| {what}: rows that an idle cycle changes (its heartbeat, and how far the look is) | {changed} | | | |"
         seen = bench.until_a_moved_alias_is_seen(place / "mlflow.db")
-        yield f"| {what}: until an alias is seen that moved right after its page was read | {seen} | | | |"
+        yield f"| {what}: until an alias that moved right after its page was read is seen | {seen} | | | |"
         if not app:
             told = f"{bench.told_round():.0f} s"
-            yield f"| {what}: a round over the aliases takes, as `status` says | {told} | | | |"
+            yield f"| {what}: duration of a round over the aliases, as `status` says | {told} | | | |"
         yield f"| {what}: tenures on record | {bench.tenures():,} | | | |"
 
 

@@ -21,9 +21,9 @@ from bench.sections import Section
 _SECTION = Section(
     "reperform",
     "Judging decisions again",
-    "`audit reperform` over all decisions, and `policy replay` of a policy with a stricter bound. Each decision has\n"
-    "8 kB of evidence and three checks; there is a process for each core. Seconds of the processors count where\n"
-    "others work on the machine, too. Made by `make bench BENCH_ARGS='reperform --decisions 100000 --write'`.",
+    "`audit reperform` over all decisions, and `policy replay` of a policy with a stricter bound. Each decision\n"
+    "has 8 kB of evidence and three checks. Each core runs one process. If the machine has other work, compare\n"
+    "the seconds of the processors. Made by `make bench BENCH_ARGS='reperform --decisions 100000 --write'`.",
 )
 
 

@@ -22,10 +22,10 @@ from bench.year import TENURES, decisions_in, make
 _SECTION = Section(
     "reports",
     "Reports of a quarter",
-    "Each as it is typed, start-up included; a quarter has a fourth of the decisions. Seconds are those of the\n"
-    "processor, on PostgreSQL without the server's; then their ratio to `alembic --help`, measured in the same run,\n"
-    "and the most resident memory. Made by `make bench BENCH_ARGS='reports --write'`, or, of a history that\n"
-    "`python -m bench.year` made, by `reports --url URL --write`.",
+    "Each command as it is typed, start-up included; a quarter has a fourth of the decisions. The figures are the\n"
+    "seconds of the processor (on PostgreSQL without the server's), their ratio to `alembic --help` in the same\n"
+    "run, and the most resident memory. Made by `make bench BENCH_ARGS='reports --write'`, or by\n"
+    "`reports --url URL --write` on a history that `python -m bench.year` made.",
 )
 _QUARTER = ("--since", "2025-07-01", "--until", "2025-10-01")
 _NAMES = ("completeness", "bypasses", "drift", "operated", "policies", "decisions")

@@ -72,10 +72,10 @@ def measure() -> list[str]:
     size = f"{VERSIONS:,} versions of {MODELS:,} models"
     return [
         f"| Databricks, {size}, {PER_SECOND} calls a second that take {LATENCY} s: cycles of a minute until all "
-        f"have been looked at | {cycles} |",
-        f"| CPU of a cycle then, median of 20 (least, most) | {cpus[10]:.2f} s ({cpus[0]:.2f}, {cpus[-1]:.2f}) |",
+        f"were looked at | {cycles} |",
+        f"| CPU of such a cycle, median of 20 (least, most) | {cpus[10]:.2f} s ({cpus[0]:.2f}, {cpus[-1]:.2f}) |",
         f"| calls of a cycle | {spent[-1][1]:,} |",
-        f"| 429 in ten cycles where the workspace allows {ALLOWED} a second | {len(throttle.refused)} |",
+        f"| 429 answers in ten cycles if the workspace allows {ALLOWED} a second | {len(throttle.refused)} |",
     ]
 
 

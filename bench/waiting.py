@@ -118,10 +118,10 @@ def measure(folder: Path, profile: bool = False) -> list[str]:
                 waiting.run()
             pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
     return [
-        f"| CPU of a cycle in which {WAITING:,} requests wait as before, median of 3 (least, most) | "
+        f"| CPU of a cycle in which {WAITING:,} requests still wait, median of 3 (least, most) | "
         f"{spent[1]:.2f} s ({spent[0]:.2f}, {spent[-1]:.2f}) |",
-        f"| its calls, and the statements that write or look for rows to write | {calls}, {written} |",
-        f"| CPU of the first cycle, which writes them all down | {first:.2f} s |",
+        f"| its calls, and its statements that write or look for rows to write | {calls}, {written} |",
+        f"| CPU of the first cycle, which records them all | {first:.2f} s |",
     ]
 
 
