@@ -33,7 +33,7 @@ CLI = """\
 Made from `--help` by `make docs`. Machine output goes to stdout, messages for people to stderr.
 
 Exit codes: 0 done, or `explain` would approve; 1 a negative answer; 2 usage; 3 `explain` abstains, a request is still
-open, or what was asked cannot be told; 4 there is no such model, version, request or decision; 69 the registry or the
+open, or what was asked cannot be judged; 4 there is no such model, version, request or decision; 69 the registry or the
 database cannot be reached or written; 70 a defect; 78 the configuration, the policy, a credential or the schema is
 wrong; 130 interrupted.
 """

@@ -26,7 +26,7 @@ EXIT_CODES = {
     "0": "Done, or `explain` would approve.",
     "1": "A negative answer.",
     "2": "The command line is wrong.",
-    "3": "`explain` abstains, a request is still open, or what was asked cannot be told.",
+    "3": "`explain` abstains, a request is still open, or what was asked cannot be judged.",
     "4": "There is no such model, version, request or decision.",
     "69": "The registry or the database cannot be reached or written.",
     "70": "A defect of mlflow-reconciler.",

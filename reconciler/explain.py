@@ -115,14 +115,14 @@ _AFTER_ABSTENTION = {
     ReasonCode.NO_POLICY: "no daemon decides such a request: ask the policy's owner for a rule, or a person to decide",
     ReasonCode.OUTSIDE_WINDOW: "an open request is decided when the window opens; see {explain}",
     ReasonCode.HELD_TOO_SHORT: "an open request is decided once the time is over; see {explain}",
-    ReasonCode.NOT_OBSERVED: "see that a daemon with this policy looks, then look again: {explain}",
+    ReasonCode.NOT_OBSERVED: "make sure that a daemon with this policy runs, then look again: {explain}",
     ReasonCode.ONLY_ADVISORY: "the policy only observes such a request: a person must decide",
-    ReasonCode.CONFLICTING_RULES: "no daemon decides such a request: ask the policy's owner to mend the rules",
+    ReasonCode.CONFLICTING_RULES: "no daemon decides such a request: ask the policy's owner to fix the rules",
     ReasonCode.WAITING: "a missing value may still arrive; look again later: {explain}",
     ReasonCode.MISSING: "log what is missing, then look again: {explain}; until then, a person must decide",
-    ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to mend the policy or evidence.exclude",
+    ReasonCode.WITHHELD: "no daemon decides such a request: ask its operator to fix the policy or evidence.exclude",
     ReasonCode.UNDETERMINED: "no daemon decides such a request: a person must, or its operator must change the policy",
-    ReasonCode.UNREADABLE: "what could not be told is named above; try again: {explain}",
+    ReasonCode.UNREADABLE: "what could not be read is named above; try again: {explain}",
 }
 
 

@@ -150,7 +150,7 @@ def _why_not_judged(verdict: Verdict) -> str:
     if not verdict.deciding:
         return verdict.reason
     asked = ", ".join(check.check for check in verdict.deciding)
-    return f"not judged: what decides is about a request, and says nothing about a version that is there ({asked})"
+    return f"not judged: the checks that decide are about a request, not about a version already there ({asked})"
 
 
 def _about_requests(policy: Policy) -> frozenset[str]:

@@ -40,7 +40,7 @@ class RecordIfThere:
             with self._read() as (connection, served):
                 return arrivals_of(connection, served, holdings)
         except _NOT_THERE as error:
-            return _of_each(holdings, Arrival(why=f"no audit database tells how it came there ({_short(error)})"))
+            return _of_each(holdings, Arrival(why=f"no audit database says how it came there ({_short(error)})"))
 
     def times_held(self, holdings: Sequence[Holding]) -> Mapping[Place, TimeHeld]:
         """As `arrivals`."""
@@ -50,7 +50,7 @@ class RecordIfThere:
             with self._read() as (connection, served):
                 return times_held(connection, served, holdings)
         except _NOT_THERE as error:
-            return _of_each(holdings, TimeHeld(True, why=f"no audit database tells it ({_short(error)})"))
+            return _of_each(holdings, TimeHeld(True, why=f"no audit database says since when ({_short(error)})"))
 
     def stuck(self, request: Request) -> list[Stuck] | None:
         """What keeps a request from an answer: its decision, its judging, or the list that it is in.

@@ -30,7 +30,7 @@ class Bound:
     def parse(cls, text: str) -> Bound:
         """Raises ValueError."""
         if (found := _BOUND.fullmatch(text)) is None:
-            raise ValueError(f"{text!r} is no bound: write METRIC>=NUMBER or METRIC<=NUMBER")
+            raise ValueError(f"{text!r} is not a bound: write METRIC>=NUMBER or METRIC<=NUMBER")
         # YAML reads 1e-2 as a text.
         return cls(found["metric"], found["sign"] == ">=", format(Decimal(found["number"]), "f"))
 

@@ -38,7 +38,7 @@ def upgrade(sql: Annotated[bool, typer.Option("--sql", help=_SQL)] = False) -> i
 
     if sql:
         return _print_sql(_url())
-    with progress_bar("taking rows into the log") as progress:
+    with progress_bar("adding rows to the log") as progress:
         revision = schema.upgrade(_url(), progress)
     print(revision)
     say(f"{schema.shown_url(_url())} is ready")
@@ -53,7 +53,7 @@ def _print_sql(url: str) -> int:
     statements = schema.upgrade_as_sql(url)
     sys.stdout.write(statements)
     done = f"{schema.shown_url(url)} is at {schema.head()} already"
-    say("when this has run: `mlflow-reconciler db upgrade` takes rows that exist into the log" if statements else done)
+    say("after running this: `mlflow-reconciler db upgrade` adds the existing rows to the log" if statements else done)
     return DONE
 
 
@@ -82,7 +82,7 @@ def roles(
 
     for option, name in (("--prefix", prefix), ("--schema", schema)):
         if not re.fullmatch("[a-z_][a-z0-9_]{0,49}", name):
-            raise typer.BadParameter(f"{name!r} is no plain name: use a-z, 0-9 and _", param_hint=option)
+            raise typer.BadParameter(f"{name!r} is not a plain name: use a-z, 0-9 and _", param_hint=option)
     print(script(prefix, schema), end="")
     return DONE
 

@@ -72,7 +72,7 @@ def sample(
 
     if report not in POPULATIONS:
         known = ", ".join(POPULATIONS)
-        raise typer.BadParameter(f"{quoted(report)} is not among: {known}", param_hint="--report")
+        raise typer.BadParameter(f"{quoted(report)} is not one of: {known}", param_hint="--report")
     drawing = Drawing(report, *period(since, until), size, seed)
     heads = _heads(head)
     with audit_snapshot(settings()) as connection, put(output) as file, progress_bar("writing dossiers") as progress:
@@ -80,7 +80,7 @@ def sample(
     say(f"wrote {output}: {counted(drawn.many, 'decision')} of {drawn.population}")
     if drawn.strange:
         have = counted(drawn.strange, "decision has an id that is", "decisions have ids that are")
-        say(f"{have} no UUID, as no daemon writes: look into who wrote them; their files are named by the id's SHA-256")
+        say(f"{have} not a UUID, as no daemon writes: find out who wrote it; the file is named by the id's SHA-256")
     return DONE
 
 
@@ -90,7 +90,7 @@ def _heads(named: Path | None) -> tuple[Head, ...]:
 
     found = own_heads() if named is None else read(named).heads
     if not found and named is None:
-        say("no head proves it (--head): only whoever keeps the head that it carries can tell later that it is genuine")
+        say("no head proves it: name a file of heads with --head, or keep the head that it carries, to prove it later")
     return found
 
 

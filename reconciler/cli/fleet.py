@@ -100,7 +100,7 @@ def _check(check: CheckResult) -> dict[str, str]:
 
 def _end(about: dict[str, Any], stream: RowWriter | None) -> None:
     said = f"{counted(about['holders'], 'holder')}: {about['passes']} pass, {about['fails']} fail, "
-    said += f"{about['unknown']} cannot be told"
+    said += f"{about['unknown']} cannot be judged"
     if stream is None:
         print(said)
         say(f"{counted(about['calls'], 'call')} of the registry")

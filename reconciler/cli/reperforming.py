@@ -107,7 +107,7 @@ def _rows(one: Reperformed) -> Iterator[dict[str, Any]]:
 def _sentence(found: Discrepancy) -> str:
     subject = f"{found.check}: {found.what}" if found.check else found.what
     if found.kind == "unknown":
-        return f"{subject}: cannot be told: {found.why}"
+        return f"{subject}: cannot be judged: {found.why}"
     why = f" ({found.why})" if found.why else ""
     return f"{subject}: recorded {found.recorded or 'nothing'}, judged again {found.again or 'nothing'}{why}"
 
@@ -116,7 +116,7 @@ def _ended(count: Counter[str], stream: RowWriter | None) -> int:
     differ, unknown = count["differs"], count["unknown"]
     agree = count["decisions"] - differ - unknown
     sentence = f"{counted(count['decisions'], 'decision')} judged again: {agree} agree, {differ} differ"
-    sentence += f", {unknown} cannot be told"
+    sentence += f", {unknown} cannot be judged"
     if stream is None:
         print(sentence)
     else:

@@ -91,7 +91,7 @@ def _tell(one: ReplayedDecision, stream: RowWriter | None) -> None:
     would, place = one.would, f"{one.model} version {one.version} to {one.target}"
     known = f"{one.decision_id} {place}, decided {one.decided_at}: {one.recorded}"
     if would.cause is None:
-        print(f"{known}, {painted('cannot be told', Colour.DOUBTFUL)}: {would.why}")
+        print(f"{known}, {painted('cannot be judged', Colour.DOUBTFUL)}: {would.why}")
         return
     print(f"{known}, {painted(f'would {would.would}', Colour.BAD)} ({would.reason_code}), {_CAUSES[would.cause]}")
     for check in would.checks:
@@ -127,7 +127,7 @@ def _end(count: Counter[str], digest: str, stream: RowWriter | None) -> None:
     by = [f"{count[f'by {cause}']} {words}" for cause, words in _CAUSES.items() if count[f"by {cause}"]]
     causes = f" ({', '.join(by)})" if by else ""
     sentence = f"of {counted(_all(count), 'decision')} {count['differs']} would differ{causes}"
-    sentence += f", {count['unknown']} cannot be told"
+    sentence += f", {count['unknown']} cannot be judged"
     if stream is None:
         print(sentence)
         return

@@ -120,7 +120,7 @@ def report(
         _refuse_beside_html(names=names, at=at, section=section, output=output, format=format, no_headers=no_headers)
         return _write_pages(asked, html)
     if len(chosen) > 1 and (output is None or not output.is_dir()):
-        raise typer.BadParameter("several reports go into a directory: name one that is there", param_hint="--output")
+        raise typer.BadParameter("several reports need a directory: name an existing one", param_hint="--output")
     with _reading(settings(), asked) as reading:
         for one in chosen:
             _write(one, reading, shape, output, section)
@@ -139,7 +139,7 @@ def _shape(format: ReportFormat | None, no_headers: bool) -> Shape | None:
     if format is not ReportFormat.HTML:
         return Shape(Format(format or ReportFormat.TABLE), not no_headers)
     if no_headers:
-        raise typer.BadParameter("is for rows, and a page has none: leave it out", param_hint="--no-headers")
+        raise typer.BadParameter("applies to rows, and an HTML page has none: leave it out", param_hint="--no-headers")
     return None
 
 
@@ -167,12 +167,12 @@ def _refuse_beside_html(**others: object) -> None:
     for name, value in others.items():
         if value:
             hint = "name" if name == "names" else f"--{name.replace('_', '-')}"
-            raise typer.BadParameter("does not go with --html, which writes every report", param_hint=hint)
+            raise typer.BadParameter("cannot be combined with --html, which writes every report", param_hint=hint)
 
 
 def _known(name: str, known: Mapping[str, Report]) -> Report:
     if name not in known:
-        raise typer.BadParameter(f"{quoted(name)} is not among: {', '.join(known)}", param_hint="name")
+        raise typer.BadParameter(f"{quoted(name)} is not one of: {', '.join(known)}", param_hint="name")
     return known[name]
 
 
@@ -182,9 +182,9 @@ def _refuse(chosen: Sequence[Report], asked: Asked) -> None:
     if asked.since and asked.until:
         need_some_time(asked.since, asked.until)
     elif asked.since and asked.since >= now:
-        raise typer.BadParameter("is yet to come", param_hint="--since")
+        raise typer.BadParameter("is in the future", param_hint="--since")
     if asked.at and asked.at > now:
-        raise typer.BadParameter("is yet to come", param_hint="--at")
+        raise typer.BadParameter("is in the future", param_hint="--at")
     for one in chosen:
         if one.of_a_moment and (asked.since or asked.until):
             raise typer.BadParameter(f"{one.name} is about a moment: use --at", param_hint="--since")
@@ -227,7 +227,7 @@ def _write(report: Report, reading: Reading, shape: Shape | None, output: Path |
 
 def _write_page(report: Report, reading: Reading, output: Path | None, section: str | None) -> None:
     if section is not None:
-        raise typer.BadParameter("a page has every list of its report", param_hint="--section")
+        raise typer.BadParameter("an HTML page has every list: leave it out", param_hint="--section")
     require_libraries()
     with progress_bar(f"drawing {report.name}"):
         page = page_of(report, reading)
@@ -239,7 +239,7 @@ def _only(section: str, answer: Answer) -> Answer:
     """The same, with the rows of one section."""
     names = [one.name for one in answer.sections]
     if section not in names:
-        raise typer.BadParameter(f"{quoted(section)} is not among: {', '.join(names)}", param_hint="--section")
+        raise typer.BadParameter(f"{quoted(section)} is not one of: {', '.join(names)}", param_hint="--section")
     return replace(answer, sections=[answer.sections[names.index(section)]])
 
 

@@ -154,7 +154,7 @@ def _refuse_places(root: Path, prefix: Path | None) -> None:
 def _refuse_unwritable(command: str) -> None:
     """A unit would not start what an unquoted ExecStart reads otherwise, such as a space or systemd's %h."""
     if not _PLAIN.fullmatch(command):
-        allowed = "only letters, digits and @+=:,._- can stand in a unit: install in a folder named so"
+        allowed = "only letters, digits and @+=:,._- may be in a unit's paths: install in a folder with such a name"
         raise typer.BadParameter(f"{visible(repr(command), 200)}: {allowed}", param_hint="--prefix")
 
 

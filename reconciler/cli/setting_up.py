@@ -152,7 +152,7 @@ def _refuse_existing(files: Files) -> None:
     for path, (content, _) in files.items():
         if not _is_there(path, content) and (path.exists() or path.is_symlink()):
             remedy = "change it yourself, or remove it, or choose another --directory"
-            raise SettingsError([f"{path} exists, says something else, and is not overwritten: {remedy}"])
+            raise SettingsError([f"{path} exists with other content, and is not overwritten: {remedy}"])
 
 
 def _is_there(path: Path, content: str) -> bool:
@@ -203,7 +203,7 @@ def _create_database(answers: Answers) -> ExitCode:
             for folder in new:
                 folder.rmdir()
         say(str(error))
-        say(f"nothing was written; once that is mended, or with another --database: {answers.command}")
+        say(f"nothing was written; fix this, or choose another --database, then run: {answers.command}")
         return error.exit_code
     return DONE
 
@@ -223,7 +223,7 @@ def _try_out(answers: Answers) -> int:
     _say_overridden({"RECONCILER_REGISTRY__URI": answers.server, "RECONCILER_AUDIT__URL": answers.database})
     command = command_line("--config", str(config))
     if doctor.worst(findings) is doctor.Level.FAIL:
-        say(f"next: mend what FAIL names, then `{command} check`")
+        say(f"next: fix what FAIL names, then `{command} check`")
         return NEGATIVE
     say(f"next: `{command} explain MODEL VERSION {answers.target}` says what would be decided about a version")
     say(f"then: `{command} once --dry-run` looks at the open requests; `{command} run` is the daemon")
@@ -233,4 +233,4 @@ def _try_out(answers: Answers) -> int:
 def _say_overridden(answered: Mapping[str, str]) -> None:
     for variable, answer in answered.items():
         if os.environ.get(variable, answer) != answer:
-            say(f"warning: {variable} is set to something else, and the configuration has no say against it: unset it")
+            say(f"warning: {variable} is set to another value, which overrides the configuration: unset it")

@@ -43,8 +43,8 @@ _WHY: dict[str, str] = {
     ReasonCode.UNREADABLE: "the evidence cannot be read",
     ReasonCode.UNDETERMINED: "the registry does not show what a check asks for",
     ReasonCode.OUTSIDE_WINDOW: "the window is closed",
-    ReasonCode.HELD_TOO_SHORT: "it has to hold its stage for longer",
-    ReasonCode.NOT_OBSERVED: "no look has seen for how long it holds its stage",
+    ReasonCode.HELD_TOO_SHORT: "it must hold its stage for longer",
+    ReasonCode.NOT_OBSERVED: "how long it has held its stage is not known",
     ReasonCode.ONLY_ADVISORY: "no check decides it",
     ReasonCode.CONFLICTING_RULES: "rules disagree on archive_existing",
 }
@@ -69,7 +69,7 @@ def status(
     limit = duration_of(max_age, "--max-age") if max_age is not None else None
     as_json = wants_json(format, as_json)
     if watch and (as_json or limit is not None):
-        raise typer.BadParameter("shows it to people: use it without --json and --max-age", param_hint="--watch")
+        raise typer.BadParameter("is for people: use it without --json and --max-age", param_hint="--watch")
     configured = settings()
     here = None if all_registries else configured.recorded_registry
     if watch:
@@ -200,7 +200,7 @@ def _show_open(picture: dict[str, Any], with_registry: bool) -> None:
     if not picture["open_requests"]:
         last = next(iter(_with_a_cycle(picture)), None)
         if last is not None and not last["ok"]:
-            say("the last cycle failed: what is open is not known")
+            say("the last cycle failed: which requests are open is not known")
         elif last is not None:
             print("no open requests")
         return

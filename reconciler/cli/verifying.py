@@ -124,8 +124,8 @@ def _tell_registry(compared: Compared | None) -> None:
         named = counted(len(compared.unnamed), "decision is named", "decisions are named")
         say(f"{named} by id only, as a tag's earlier decisions and those of release 0.1.0 are: the database has each")
     if compared.unshown:
-        applied = f"{counted(compared.unshown, 'decision')} that the database has as applied"
-        say(f"{applied}, and nothing in the registry names: of versions that were deleted, or older than its newest")
+        applied = f"nothing in the registry names {counted(compared.unshown, 'applied decision')} of the database"
+        say(f"{applied}: the versions were deleted, or the decisions are older than the newest one that it names")
 
 
 def _pinned(key: str | None, heads: Path | None) -> PublicKey | None:
@@ -155,9 +155,7 @@ def _heads_of(path: Path | None, pinned: PublicKey | None) -> Witnesses:
 
     heads = read(path)
     if heads.torn:
-        say(
-            f"{path}: {counted(heads.torn, 'part')} of it is no head: torn by a full disk, or damaged; the rest is read"
-        )
+        say(f"{path}: skipped {counted(heads.torn, 'part')} of it: not a head, but cut off by a full disk, or damaged")
     return trusted(heads.heads, pinned)
 
 
@@ -190,7 +188,7 @@ def _trust(heads: Sequence[Head], pinned: PublicKey | None) -> str:
     if not signed:
         return "not signed: they prove as much as the place where they were kept"
     by = f"{visible_name(signed[0].name)}+{signed[0].key_id.hex()}"
-    return f"trust on first use: nobody pinned the key {by}, and no signature was checked (--key)"
+    return f"trust on first use: the key {by} was not pinned (--key), and no signature was checked"
 
 
 def _counted_differences(differences: Sequence[str]) -> str:

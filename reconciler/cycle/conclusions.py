@@ -30,7 +30,7 @@ def conclusion(decision: Decision, standing: Standing, acted: Acted) -> tuple[Ou
         # Withdrawn before the move, or moved and taken away again: nothing tells which.
         return (
             OutcomeKind.SUPERSEDED,
-            "this decision was told, and the request is gone, but the version has not the target",
+            "the registry shows this decision, and the request is gone, but the version does not hold the target",
         )
     if not standing.tells_who and acted is not Acted.NO:
         return OutcomeKind.UNATTRIBUTED, "the request is gone, and the registry does not show whether by this decision"

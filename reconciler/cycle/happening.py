@@ -87,7 +87,7 @@ def event(kind: str, request: Request, text: str, decision: Decision | None = No
 def of_bypass(found: Attributed) -> Event:
     """A version holds a target, and nothing on record brought it there."""
     place = found.place
-    text = f"{place.version_text} holds {place.target} without a decision, seen first at {iso(found.first_seen)}"
+    text = f"{place.version_text} holds {place.target} without a decision, first seen at {iso(found.first_seen)}"
     remedy = f"(tenure {found.tenure_id}: see `mlflow-reconciler status`)"
     return Event("bypass", place.model, place.version, str(place.target), f"{text} {remedy}", weight=Weight.FAILED)
 

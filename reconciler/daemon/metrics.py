@@ -55,7 +55,7 @@ class Metrics:
             Gauge, "stuck", "Items that have failed for ten minutes, or three times in a row in the same way.", ["kind"]
         )
         self.stuck_info = make(
-            Gauge, "stuck_info", "Always 1: the first ten stuck items, with the words of the refusal.",
+            Gauge, "stuck_info", "Always 1: the first ten stuck items, with the message of the refusal.",
             ["kind", "model", "version", "target", "decision_id", "said"],
         )  # fmt: skip
         self.success = make(Gauge, "last_success_timestamp_seconds", "When a cycle last reached registry and database.")

@@ -47,7 +47,7 @@ def _schema(engine: Engine) -> Finding:
         found = differences(connection)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return fail("schema", f"{found[0]}{more}; `mlflow-reconciler db check` tells every difference")
+        return fail("schema", f"{found[0]}{more}; `mlflow-reconciler db check` lists every difference")
     return ok("schema", "tables, triggers, indexes and views are as a new database has them")
 
 

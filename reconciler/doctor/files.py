@@ -91,7 +91,7 @@ def heads(settings: Settings) -> Finding:
         return ok("heads", f"of the log are appended to {path}, {signed}: is a copy kept where its owner cannot write?")
     folder = path.absolute().parent
     if path.exists() and not path.is_file():
-        return fail("heads", f"audit.heads: {path} is no regular file: name another")
+        return fail("heads", f"audit.heads: {path} is not a regular file: name another")
     if not folder.is_dir():
         return warn("heads", f"audit.heads: there is no folder {folder}: create it, or name a file elsewhere")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -31,20 +31,20 @@ def _unprotected(speaking: Speaking, relied: Mapping[str, Sequence[str]]) -> Fin
     if speaking.shows_decisions and speaking.protocol != "tags":
         older = f"the server's app is older than protected tags, and the policy rests on {_named(relied)}"
         return warn("tags", f"{older}: upgrade the app, and name them in {_OPTION} there")
-    return skip("tags", f"nothing tells who may change {_named(relied)}, on which the policy rests")
+    return skip("tags", f"this registry does not say who may change {_named(relied)}, on which the policy rests")
 
 
 def by_protection(protection: TagProtection, relied: Mapping[str, Sequence[str]]) -> Finding:
     """What is wrong with the protection of these tags, the worst of it. `relied`: the rules that rest on each."""
     unprotected = {key: rules for key, rules in relied.items() if key not in protection.keys}
     if unprotected:
-        may = f"whoever may edit a model may change {_named(unprotected)}, on which the policy rests"
+        may = f"everybody who may edit a model may change {_named(unprotected)}, on which the policy rests"
         return warn("tags", f"{may}: name them in {_OPTION} of the server")
     if not protection.enforced:
         only_logged = f"changes of {_named(relied)} are only logged"
         return warn("tags", f"{only_logged}: set TRANSITION_REQUESTS_WALL=enforce on the server")
     if not protection.approvers_named:
-        manage = f"whoever has MANAGE on a model, as its creator, may change {_named(relied)}"
+        manage = f"everybody with MANAGE on a model, such as its creator, may change {_named(relied)}"
         return warn("tags", f"{manage}: name approvers in TRANSITION_REQUESTS_APPROVERS of the server")
     return ok("tags", f"only approvers and administrators may change {_named(relied)}, on which the policy rests")
 

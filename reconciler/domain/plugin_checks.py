@@ -149,7 +149,7 @@ def _found(answer: Mapping[str, Any], code: Code, codes: type[FindingCode]) -> F
     for kind, not_told in _NOT_TOLD.items():
         if isinstance(why := answer.get(kind), str):
             return Finding(not_told, why, source=str(code), unreadable=True)
-    raise PluginFault("gave an answer that is no finding")
+    raise PluginFault("returned an invalid finding")
 
 
 def _is_number(number: object) -> bool:

@@ -204,7 +204,7 @@ def approvals(reading: Reading, _: Links) -> Figure:
     approved = sum(one.times for one in found if one.resolution == "approved")
     sentence = f"{counted(every, 'act')} of people in the period, {counted(approved, 'approval')} among them."
     columns = ("person", "person_assurance", "resolution", "times")
-    table = grid("people-table", "Who did what how often", columns, found[:_ROWS])
+    table = grid("people-table", "Who did what, and how often", columns, found[:_ROWS])
     return _figure("people", title, sentence, charts.people(dict(sums.most_common(_PEOPLE)), sentence), table=table)
 
 

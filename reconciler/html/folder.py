@@ -198,7 +198,9 @@ def _proof(dossier: Dossier, heads: Sequence[Head]) -> str:
     _, size, root = dossier["head"].splitlines()[:3]
     entries = counted(len(dossier["entries"]), "row")
     kept = any(head.note == dossier["head"] for head in heads)
-    vouching = "which was kept beside the database" if kept else "which proves something later only to who keeps it now"
+    vouching = (
+        "which was kept beside the database" if kept else "which proves it later only to those who keep the head now"
+    )
     proven = f"{entries} about it, each proven to be in the log by the head over {int(size):,} entries"
     return f"{proven} with the root {root}, {vouching}."
 

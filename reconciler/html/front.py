@@ -28,7 +28,7 @@ GLOSSARY: Final = (
         "Target",
         "A stage (Production) or an alias (@champion) of a model. Governed targets are those that a rule names.",
     ),
-    ("Tenure", "A version's time at a target. Its times are those of the looks that saw it first, and gone."),
+    ("Tenure", "A version's time at a target, from the look that first saw it there to the one that saw it gone."),
     ("Decision", "A verdict of the daemon, on record before anything is done about it, with its evidence and policy."),
     ("Exception", "A tenure that began without a decision, a person's approval, or anything else that explains it."),
     ("Acknowledged", "An exception that a named person has accepted, with a reason."),
@@ -38,8 +38,8 @@ GLOSSARY: Final = (
     ("Near miss", "A metric within 2 % of its bound, on either side."),
     (
         "Observed",
-        "The share of the period in which a daemon ended its cycles, acting or only observing. What is left are gaps; "
-        "a pause is one, too. Of several registries it is that of the one with the least.",
+        "The share of the period in which a daemon ended its cycles, acting or only observing. The rest are gaps, "
+        "pauses included. With several registries it is the share of the one with the least.",
     ),
     ("Acting", "A daemon ended its cycles and carried out what it had decided, so in another mode than observe."),
     ("Not running", "No daemon of the registry ended a cycle: what came and went was not seen."),
@@ -50,8 +50,8 @@ LIMITS: Final = (
     "Names are those that the registry, or the request itself, states: assurance says which.",
     "That nobody rewrote the history is proven only against heads of the log that were kept elsewhere: run "
     "`mlflow-reconciler audit verify --head FILE`. The root of the log below is what such a head holds.",
-    "These pages are a copy: a dossier's JSON can be checked by itself, a page cannot.",
-    "That a metric was honestly measured is not known: it is what the run logged.",
+    "These pages are a copy: the JSON of a dossier can be verified on its own, a page cannot.",
+    "Whether a metric was measured honestly is not known: it is what the run logged.",
 )
 
 
@@ -154,7 +154,7 @@ def _register(reading: Reading, links: Links) -> Grid:
         note = f"The newest {_REGISTER}; the others are on the page of the report decisions, or in the CSV beside it. "
     if any(row.decision_id not in links.decisions for row in found):
         pages = f"Only the newest {len(links.decisions)} have a page"
-        note += f"{pages}: of another, mlflow-reconciler audit show ID, or audit dossier ID."
+        note += f"{pages}: for another, run mlflow-reconciler audit show ID, or audit dossier ID."
     return grid("register", "Decisions, the newest first", columns, found, links, note=note, sortable=True)
 
 
@@ -163,6 +163,6 @@ def _models(contents: Contents) -> Grid:
     if contents.all_models > len(contents.models):
         pages = f"{counted(len(contents.models), 'model')} of {contents.all_models:,}"
         command = "mlflow-reconciler audit report completeness --model NAME --format html"
-        note = f"{pages} have a page: those with exceptions, and with most decisions. Of another: {command}."
+        note = f"{pages} have a page: those with exceptions, and with most decisions. For another, run {command}."
     columns = ("model", "exceptions", "tenures", "decisions")
     return grid("models", "Models", columns, contents.models, contents.links, note=note, sortable=True)

@@ -116,7 +116,7 @@ def _forbid_changes(connection: Connection) -> None:
         if connection.dialect.name not in {"mysql", "mariadb"}:
             raise
         _log.warning(
-            "%s can be changed by whoever writes this database, since it does not allow triggers (%s)",
+            "%s can be changed by everybody who can write to this database, since it does not allow triggers (%s)",
             history.name, str(error.__cause__ or error).splitlines()[0],
         )  # fmt: skip
 

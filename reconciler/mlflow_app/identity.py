@@ -30,7 +30,7 @@ class Identity:
             return Caller("")
         caller = self._login.caller()
         if not (isinstance(caller, Caller) and isinstance(caller.name, str)):
-            raise TypeError(f"the login answered {type(caller).__name__} in place of a caller with a name")
+            raise TypeError(f"the login returned {type(caller).__name__} instead of a caller with a name")
         # Who has no name is nobody, whatever else the login says: an administrator's change must have an author.
         return caller if caller.name.strip() else Caller("")
 

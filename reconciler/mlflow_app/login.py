@@ -46,7 +46,7 @@ class Caller:
 
 # Variables that only some logins use, and what to do about one that the configured login does not.
 _USED_BY_SOME: Final = {
-    "ADMINISTRATORS": "{login} has administrators of its own: make them there, and leave it unset",
+    "ADMINISTRATORS": "{login} has its own administrators: name them there, and leave this unset",
     "APPROVER_GROUPS": "{login} knows no groups: name users in TRANSITION_REQUESTS_APPROVERS",
     "GROUP_HEADER": "{login} reads no header: leave it unset, or use the login header",
     "PROXY_SECRET_FILE": "{login} asks no proxy for a secret: leave it unset, or use the login header",
@@ -71,7 +71,7 @@ class Login(ABC):
         self.options = options
         if options.login_argument and not self.takes_argument:
             text = quoted(f"{options.login}:{options.login_argument}")
-            raise OptionsError(f"{PREFIX}AUTH: {text}: use {options.login}, which takes nothing behind a colon")
+            raise OptionsError(f"{PREFIX}AUTH: {text}: use {options.login}, which takes nothing after a colon")
         for name, remedy in _USED_BY_SOME.items():
             if environ.get(PREFIX + name) and name not in self.variables:
                 raise OptionsError(f"{PREFIX}{name}: {remedy.format(login=options.login)}")

@@ -124,7 +124,7 @@ def _targets(text: str) -> frozenset[Target]:
 def _tag(key: str) -> str:
     if not _TAG.fullmatch(key):
         allowed = "name each key in full, with letters, digits, blanks and /_.-: in it, 250 characters at most"
-        raise OptionsError(f"{PREFIX}PROTECTED_TAGS: {quoted(key)} is no key of a tag: {allowed}")
+        raise OptionsError(f"{PREFIX}PROTECTED_TAGS: {quoted(key)} is not a tag key: {allowed}")
     if is_our_tag(key) or folded(key) == IS_PROMPT_TAG_KEY:
         raise OptionsError(f"{PREFIX}PROTECTED_TAGS: {quoted(key)} is protected already: leave it out")
     return key

@@ -60,7 +60,7 @@ def _shared_logins(files: Sequence[File]) -> Iterator[Problem]:
             for at, login in enumerate(logins):
                 where = ("people", person, at)
                 if not login:
-                    yield file.problem(where, "'' is no login: remove it")
+                    yield file.problem(where, "'' is not a login: remove it")
                 elif owner.setdefault(login, person) != person:
                     message = f"{quoted(login)} is {quoted(owner[login])} already: name each login once"
                     yield file.problem(where, message)
@@ -88,9 +88,9 @@ def _unnamed(place: _Place) -> Iterator[Problem]:
         if required.overridable and not required.id and is_whole:
             yield place.problem("needs an id, by which it is overridden", "require", at, "overridable")
         if required.overridable and required.overrides:
-            yield place.problem("what overrides another check cannot be overridden", "require", at, "overridable")
+            yield place.problem("a check that overrides another cannot be overridden", "require", at, "overridable")
         if required.overrides and required.level == "advisory":
-            yield place.problem("what is advisory overrides nothing: it never decides", "require", at, "overrides")
+            yield place.problem("an advisory check overrides nothing: it never decides", "require", at, "overrides")
 
 
 def _not_about_prompts(place: _Place) -> Iterator[Problem]:
@@ -147,7 +147,7 @@ class _Overridable:
         overridable = sorted(name for name, is_one in self._by_name.items() if is_one)
         names = ", ".join(map(quoted, overridable[:20]))
         known = f"overridable are {names}" if overridable else "no check is overridable"
-        what = "is not overridable" if name in self._by_name else "is no check: name it as rule/id"
+        what = "is not overridable" if name in self._by_name else "is not a check: name it as rule/id"
         return f"{quoted(name)} {what}: {known}"
 
     def _may_be(self, name: str) -> bool:

@@ -28,8 +28,8 @@ _OR = ", or read the metric from the model itself with `source: logged_model`"
 
 
 _ESCAPE = (
-    "whoever may edit the model's tags may change `{}`, and the rule then applies no longer: add a rule for the other "
-    "values, or see that only approvers may edit it (`check` says whether the MLflow app protects it)"
+    "everybody who may edit the model's tags may change `{}`, and the rule then no longer applies: add a rule for the "
+    "other values, or make sure that only approvers may edit it (`check` says whether the MLflow app protects it)"
 )
 
 

@@ -122,14 +122,14 @@ class LoadedPlugin:
                 shown = visible(title or self.code.check, 300)
                 told = tuple(visible(str(doubt), 500) for doubt in doubts)
                 return Terms(shown, visible(expected, 500), self._needs_in(needs), told)
-        raise PluginFault("gave an answer that is no title, no expectation or no needs")
+        raise PluginFault("returned an invalid title, expectation or needs")
 
     def _needs_in(self, told: Mapping[str, Any]) -> Needs:
         """Raises PluginFault where it asks for what there cannot be."""
         try:
             return _needs(told, self.code)
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
-            raise PluginFault(f"asks for what there is not: {visible(str(error), 300)}") from None
+            raise PluginFault(f"needs what does not exist: {visible(str(error), 300)}") from None
 
     def judge(self, value: object, evidence: Mapping[str, Any]) -> Answer:
         """Raises PluginFault."""
@@ -139,7 +139,7 @@ class LoadedPlugin:
         """Raises PluginFault, also where it rests."""
         about = _about_what(question)
         if self._process.rests(about):
-            raise PluginFault("failed several times within a minute, and is not asked before that is over")
+            raise PluginFault("failed several times within a minute, and is not asked again until the minute is over")
         if not self._process.is_running:
             self._start_again()
         return self._process.ask(question, about)
@@ -149,7 +149,7 @@ class LoadedPlugin:
         answer, _ = self._process.start()
         if answer.get("sha256") != self.code.sha256:
             self._process.end()
-            raise PluginFault("has other code by now: reload or restart what judges")
+            raise PluginFault("has other code now: reload or restart the process that judges")
 
 
 def _about_what(question: Mapping[str, Any]) -> str:
@@ -162,7 +162,7 @@ def _about_what(question: Mapping[str, Any]) -> str:
 def _needs(told: Mapping[str, Any], code: Code) -> Needs:
     """Raises PluginFault."""
     if not all(isinstance(told.get(name), list) for name in _NAMES):
-        raise PluginFault("gave an answer that is no needs")
+        raise PluginFault("returned invalid needs")
     names: dict[str, Any] = {name: frozenset(map(str, told[name])) for name in _NAMES}
     parts: dict[str, Any] = {part: bool(told.get(part)) for part in _PARTS}
     asked = NeedsOfPlugin(**names, **parts, steps=frozenset(map(int, told.get("steps", ()))))

@@ -101,7 +101,7 @@ class PluginProcess:
             answer = self._exchange(json.dumps(numbered, default=str).encode() + b"\n", self._seconds)
             if answer.get("number") != self._asked:
                 # Such as of a process that the check forked: it is about other evidence.
-                raise self._failure("gave an answer to another question")
+                raise self._failure("answered another question")
         except PluginFault:
             self._failed_on = {*list(self._failed_on)[: _REMEMBERED - 1], about}
             raise
@@ -120,7 +120,7 @@ class PluginProcess:
             line = self._line_after(question, time.monotonic() + seconds)
             answer = json.loads(line)
             if not isinstance(answer, dict):
-                raise PluginFault("gave an answer that is no finding")
+                raise PluginFault("returned an invalid finding")
         except TimeoutError:
             raise self._failure(f"took longer than {duration_text(timedelta(seconds=seconds))}") from None
         except (OSError, ValueError, RecursionError):

@@ -50,7 +50,7 @@ def _number(value: Any) -> int:
     """Raises ValueError for what no column has room for."""
     number = int(value)
     if not 0 <= number <= _LARGEST:
-        raise ValueError(f"{number} is no number of a history")
+        raise ValueError(f"{number} is not the number of an entry of the history")
     return number
 
 

@@ -58,7 +58,7 @@ def _root(raw: bytes) -> yaml.Node:
 def _members(node: yaml.Node, what: str) -> Mapping[str, yaml.Node]:
     """The nodes of a mapping by their keys."""
     if not isinstance(node, yaml.MappingNode) or node.tag != f"{_TAG}map":
-        raise Unclear(f"MLmodel: {what} is no mapping")
+        raise Unclear(f"MLmodel: {what} is not a mapping")
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else ""
@@ -77,7 +77,7 @@ def _schema(node: yaml.Node | None, what: str) -> Columns | None:
     if node is None or _is_nothing(node):
         return None
     if not isinstance(node, yaml.ScalarNode) or node.tag != f"{_TAG}str":
-        raise Unclear(f"MLmodel: {what} of the signature is no text")
+        raise Unclear(f"MLmodel: {what} of the signature is not text")
     try:
         columns = json.loads(node.value)
     except ValueError:
@@ -94,7 +94,7 @@ def _column(spec: Any, what: str) -> Column:
     # Columns of a table without names are numbered.
     named = str(name) if type(name) is int else "" if name is None else name
     if not isinstance(spec, Mapping) or not isinstance(named, str):
-        raise Unclear(f"MLmodel: {what} of the signature has a column that is none")
+        raise Unclear(f"MLmodel: {what} of the signature has an invalid column")
     return Column(named, _type(spec, what), _is_optional(spec))
 
 

@@ -74,7 +74,7 @@ class Origins:
         if not isinstance(location, str):
             return Origin(location)
         if location.startswith(_FILES_OF_THE_REGISTRY):
-            return Origin(Unreadable("the registry keeps the files of a copy by itself: nothing shows whose they are"))
+            return Origin(Unreadable("the registry keeps the files of a copy apart, and does not show whose they are"))
         return Origin(model, OriginFacts(version.source, location))
 
     def logged_model_id(self, version: VersionFacts) -> str | Absent | Unreadable:

@@ -9,7 +9,7 @@ from enum import Enum
 # What a server may lack; a cycle works without it.
 LOGGED_MODELS = "logged models"
 WORKSPACES = "workspaces"
-LISTS_OF_NAMES = "lists of names in a search (each request is read by itself)"
+LISTS_OF_NAMES = "lists of names in a search (each request is read on its own)"
 
 
 class Answer(Enum):

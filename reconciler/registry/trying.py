@@ -92,7 +92,7 @@ def batches_by_tags(search: TagSearch, sample: Sample, keys: Sequence[str]) -> T
             search.search([name if quotable(name) else "a"], key)
     except Invalid:
         return lacking(
-            LISTS_OF_NAMES, "the server accepts no lists of names in a search: each request is read by itself"
+            LISTS_OF_NAMES, "the server accepts no lists of names in a search: each request is read on its own"
         )
     return works(f"lists of names in a search, with {counted(len(keys), 'tag')} of requests and decisions")
 
@@ -195,7 +195,7 @@ def _search_result(search: Callable[[], object]) -> str:
         raise
     except (TooLarge, Invalid, NotFound) as error:
         # As in a cycle: what cannot be searched is read one by one.
-        return f"searches fail, so each is read by itself ({error})"
+        return f"searches fail, so each is read on its own ({error})"
     return "searches work"
 
 

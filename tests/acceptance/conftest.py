@@ -65,7 +65,7 @@ class Server:
     @property
     def lacks(self) -> str:
         """How `check` ends what it says of this server."""
-        lists = "lists of names in a search (each request is read by itself)"
+        lists = "lists of names in a search (each request is read on its own)"
         lacking = [] if self.takes_lists_of_names else [lists]
         lacking += [] if self.has_logged_models else ["logged models"]
         lacking += [] if self.has_workspaces else ["workspaces"]

@@ -143,4 +143,4 @@ def test_it_sees_on_a_real_server_what_the_products_own_checks_see(
     assert (decision["outcome"], check["code"], check["observed"]) == ("applied", "ok", "0.25 0.25 3 age,income")
     since = whole["evidence"]["tenure"]["targets"]["Staging"]["since"]
     assert check["source"].endswith(f"; tenure {since.replace('T', ' ').replace('Z', '000+00:00')}")
-    assert product.ok("audit", "reperform").endswith("1 agree, 0 differ, 0 cannot be told\n")
+    assert product.ok("audit", "reperform").endswith("1 agree, 0 differ, 0 cannot be judged\n")

@@ -85,7 +85,7 @@ def test_explain_says_what_the_holder_has_and_without_a_database_that_nothing_te
     product.variables["RECONCILER_AUDIT__URL"] = f"sqlite:///{product.place}/none.db"
     alone = product.run("explain", people.model, candidate, target, "--json")
     assert (alone.returncode, "holder_unapproved" in alone.stdout) == (3, True)
-    assert "no audit database tells how it came there" in alone.stdout
+    assert "no audit database says how it came there" in alone.stdout
     assert not (product.place / "none.db").exists()
     # The version itself is never its own baseline.
     itself = product.run("explain", people.model, "1", target, "--json")

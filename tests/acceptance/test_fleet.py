@@ -174,7 +174,7 @@ def test_the_table_and_the_csv_say_the_same(server: Server, product: Product, na
     product.ok("once")
     table = product.run("fleet")
     assert table.stdout.splitlines()[0].startswith(f"{name('good')} version 1 at Production")
-    assert table.stdout.splitlines()[-1] == "1 holder: 1 pass, 0 fail, 0 cannot be told"
+    assert table.stdout.splitlines()[-1] == "1 holder: 1 pass, 0 fail, 0 cannot be judged"
     assert "calls of the registry" in table.stderr
     [row] = csv.DictReader(io.StringIO(product.ok("fleet", "--format", "csv")))
     assert (row["model"], row["result"]) == (name("good"), "passes")

@@ -152,7 +152,7 @@ def test_the_decision_keeps_what_was_read_and_is_judged_the_same_again(
     shown = product.ok("audit", "show", row["decision_id"])
     assert "signature" in shown
     assert "income" in shown
-    assert "1 agree, 0 differ, 0 cannot be told" in product.ok("audit", "reperform", row["decision_id"])
+    assert "1 agree, 0 differ, 0 cannot be judged" in product.ok("audit", "reperform", row["decision_id"])
     assert "model files" in product.run("check").stdout
 
 

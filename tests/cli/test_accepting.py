@@ -46,7 +46,7 @@ def number_of_the_bypass(run: Run) -> str:
 def test_status_names_a_bypass_and_the_command_that_accepts_it(run: Run) -> None:
     shown = run("status").stdout
     number = number_of_the_bypass(run)
-    assert f"bypass {number}: fraud version 2 holds Production without a decision, seen first at 20" in shown
+    assert f"bypass {number}: fraud version 2 holds Production without a decision, first seen at 20" in shown
     assert "mlflow-reconciler audit acknowledge NUMBER --reason TEXT" in shown
     assert "1 version held a target when first looked at: mlflow-reconciler audit baseline" in shown
     assert "holders looked at: stages " in shown

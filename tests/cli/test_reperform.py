@@ -64,12 +64,12 @@ def flip(url: str, id: str) -> None:
 def test_decisions_that_agree_are_counted_with_exit_0(url: str) -> None:
     done = running(url)()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "3 decisions judged again: 3 agree, 0 differ, 0 cannot be told\n"
+    assert done.stdout == "3 decisions judged again: 3 agree, 0 differ, 0 cannot be judged\n"
 
 
 def test_one_decision_by_the_beginning_of_its_id(url: str) -> None:
     run, [first, *_] = running(url), ids(url)
-    assert run(first[:13]).stdout == "1 decision judged again: 1 agree, 0 differ, 0 cannot be told\n"
+    assert run(first[:13]).stdout == "1 decision judged again: 1 agree, 0 differ, 0 cannot be judged\n"
     missing = run("nothing")
     assert (missing.returncode, missing.stdout) == (4, "")
     both = run(first, "--since", "1d")
@@ -92,7 +92,7 @@ def test_a_flipped_verdict_is_told_with_both_values_and_exit_1(url: str) -> None
     assert re.fullmatch(rf"{flipped} model-\w+ version \d to Production, decided \S+: differs", lines[0])
     assert lines[1:] == [
         "  verdict: recorded reject, judged again approve",
-        "3 decisions judged again: 2 agree, 1 differ, 0 cannot be told",
+        "3 decisions judged again: 2 agree, 1 differ, 0 cannot be judged",
     ]
 
 
@@ -107,7 +107,7 @@ def test_every_format_has_the_same_rows(url: str) -> None:
     assert json.loads(line) == row
     as_csv = run("--format", "csv")
     assert list(csv.DictReader(io.StringIO(as_csv.stdout))) == [row]
-    assert as_csv.stderr == "3 decisions judged again: 2 agree, 1 differ, 0 cannot be told\n"
+    assert as_csv.stderr == "3 decisions judged again: 2 agree, 1 differ, 0 cannot be judged\n"
 
 
 def test_what_was_redacted_cannot_be_told_with_exit_3(url: str) -> None:
@@ -117,8 +117,8 @@ def test_what_was_redacted_cannot_be_told_with_exit_3(url: str) -> None:
     done = running(url)()
     assert done.returncode == 3
     assert done.stdout.splitlines()[1:] == [
-        "  accuracy/metric validation_accuracy: result: cannot be told: run.metrics.validation_accuracy was redacted",
-        "3 decisions judged again: 2 agree, 0 differ, 1 cannot be told",
+        "  accuracy/metric validation_accuracy: result: cannot be judged: run.metrics.validation_accuracy was redacted",
+        "3 decisions judged again: 2 agree, 0 differ, 1 cannot be judged",
     ]
     flip(url, ids(url)[0])
     assert running(url)().returncode == 1
@@ -135,7 +135,7 @@ def test_names_that_strangers_wrote_do_nothing_in_a_terminal_or_a_spreadsheet(ur
 def test_a_terminal_sees_no_rest_of_the_progress_bar(url: str) -> None:
     code, shown = on_terminal([command.COMMAND, "audit", "reperform"], {**os.environ, "RECONCILER_AUDIT__URL": url})
     assert code == 0
-    assert shown.splitlines()[-1].endswith("3 decisions judged again: 3 agree, 0 differ, 0 cannot be told")
+    assert shown.splitlines()[-1].endswith("3 decisions judged again: 3 agree, 0 differ, 0 cannot be judged")
 
 
 def test_a_database_that_is_not_there_is_not_reached(tmp_path: Path) -> None:

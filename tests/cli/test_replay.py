@@ -63,14 +63,14 @@ def test_it_says_how_many_would_differ_which_and_why(run: Run, ids: dict[str, st
         "  accuracy/metric validation_accuracy: recorded passed, would be failed: "
         "validation_accuracy 0.93, at least 0.95 required"
     )
-    assert last == "of 3 decisions 1 would differ (1 by the policy), 0 cannot be told"
+    assert last == "of 3 decisions 1 would differ (1 by the policy), 0 cannot be judged"
 
 
 def test_a_pipeline_fails_where_the_policy_changes_one(run: Run) -> None:
     assert run(NEW, "--fail-on-change").returncode == 1
     assert run(OLD, "--fail-on-change").returncode == 0
     assert run(OLD + "# said otherwise\n", "--fail-on-change").stdout == (
-        "of 3 decisions 0 would differ, 0 cannot be told\n"
+        "of 3 decisions 0 would differ, 0 cannot be judged\n"
     )
     assert run(NEW, "--fail-on-change", "--until", "2020-01-01").returncode == 0
 
@@ -116,4 +116,4 @@ def test_a_policy_of_several_files_is_one(run: Run, tmp_path: Path) -> None:
     assert run(including + OLD.partition("\n")[2]).returncode == 78  # one name for two rules
     (tmp_path / "team.yaml").write_text(NEW.replace("name: accuracy", "name: team"))
     done = run(including + OLD.partition("\n")[2])
-    assert done.stdout.splitlines()[-1] == "of 3 decisions 1 would differ (1 by the policy), 0 cannot be told"
+    assert done.stdout.splitlines()[-1] == "of 3 decisions 1 would differ (1 by the policy), 0 cannot be judged"

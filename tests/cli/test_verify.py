@@ -111,7 +111,7 @@ def test_heads_are_compared_and_without_a_key_they_are_trusted_on_first_use(
 ) -> None:
     done = run("audit", "verify", "--head", str(heads))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 head agrees, the latest over 4 of these entries; trust on first use: nobody pinned the key" in done.stdout
+    assert "1 head agrees, the latest over 4 of these entries; trust on first use: the key" in done.stdout
     assert "verified" not in done.stdout
     done = run("audit", "verify", "--head", str(heads), "--key", str(tmp_path / "audit.pub"))
     assert done.stdout.rstrip().endswith("signed by the key that you named")

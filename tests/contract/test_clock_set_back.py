@@ -99,7 +99,7 @@ def test_what_a_decision_moves_is_held_by_that_decision(ahead: Ahead) -> None:
 def test_status_says_that_changes_are_dated_ahead(ahead: Ahead, capsys: pytest.CaptureFixture[str]) -> None:
     with ahead.engine.connect() as connection:
         show_holding(holding(connection), None)
-    said = r"the registry dates its newest change (1d|23h 59m) ahead: its clock was set back, or is ahead"
+    said = r"the registry dates its newest change (1d|23h 59m) in the future: its clock was set back, or is ahead"
     assert re.search(said, capsys.readouterr().out)
 
 

@@ -226,7 +226,7 @@ def test_a_directory_that_is_not_ours_is_left_alone(folder: Folder, tmp_path: Pa
     done = report(folder.url, "--html", str(place))
     said = {
         "a file": "is not a directory", "a link": "is a symbolic link", "no parent": "cannot be written: No such file",
-    }.get(what, "holds what is no part of a report (notes.txt): name an empty directory")  # fmt: skip
+    }.get(what, "has a file that is not part of a report (notes.txt): name an empty directory")  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.startswith(f"{place}: {said}")
     assert len(done.stderr.splitlines()) == 1
@@ -295,11 +295,11 @@ def test_where_nothing_written_may_be_executed_one_sentence_says_what_to_set() -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["decisions", "--html", "x"], "name: does not go with --html, which writes every report"),
-        (["--html", "x", "--output", "y"], "--output: does not go with --html, which writes every report"),
+        (["decisions", "--html", "x"], "name: cannot be combined with --html, which writes every report"),
+        (["--html", "x", "--output", "y"], "--output: cannot be combined with --html, which writes every report"),
         (["--format", "html"], "--format: name a report, or write all with --html DIRECTORY"),
         (["decisions", "--format", "html", "--section", "crossed"],
-         "--section: a page has every list of its report"),
+         "--section: an HTML page has every list: leave it out"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_sentence(folder: Folder, arguments: list[str], says: str) -> None:

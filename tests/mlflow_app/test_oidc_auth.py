@@ -77,7 +77,7 @@ def test_the_trash_removes_nothing_that_a_holder_was_made_of(scene: Scene, direc
             "its database (OIDC_USERS_DB_URI) cannot be used: ",
         ),
         ({"SECRET_KEY": ""}, "SECRET_KEY: set it to a secret of its own"),
-        ({"DEFAULT_MLFLOW_PERMISSION": "ALL"}, "DEFAULT_MLFLOW_PERMISSION: 'ALL' is none of its permissions"),
+        ({"DEFAULT_MLFLOW_PERMISSION": "ALL"}, "DEFAULT_MLFLOW_PERMISSION: 'ALL' is not one of its permissions"),
     ],
     ids=["database", "key", "level"],
 )

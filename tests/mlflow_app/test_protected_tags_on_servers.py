@@ -201,7 +201,7 @@ def test_check_says_which_tags_of_the_policy_are_not_protected(people: People, t
     daemon.policy(POLICY.replace("{tag: note, level: advisory}", "{tag: note}"))
     assert of_tags(daemon) == (
         "WARN",
-        "whoever may edit a model may change note (rule 'tier-1'), on which the policy rests: "
+        "everybody who may edit a model may change note (rule 'tier-1'), on which the policy rests: "
         "name them in TRANSITION_REQUESTS_PROTECTED_TAGS of the server",
     )
 
@@ -239,7 +239,7 @@ def test_the_daemon_decides_by_protected_tags(people: People, model: str, tmp_pa
     assert [check["source"] for check in json.loads(explained["json"])["checks"]] == [
         f"version; {date}", f"version; {note}"
     ]  # fmt: skip
-    assert daemon.ok("audit", "reperform").endswith("2 agree, 0 differ, 0 cannot be told\n")
+    assert daemon.ok("audit", "reperform").endswith("2 agree, 0 differ, 0 cannot be judged\n")
 
 
 def explanations(daemon: Product, model: str) -> dict[str, str]:
@@ -265,4 +265,4 @@ def test_check_says_that_a_server_only_logs_what_it_would_refuse(tmp_path: Path)
 def test_check_knows_nothing_of_a_server_without_the_app(tmp_path: Path) -> None:
     with mlflow_server(tmp_path / "server", python=python_of("2.22.5")) as uri:
         level, said = of_tags(product(uri, tmp_path))
-        assert (level, said.startswith("nothing tells who may change tier (rule")) == ("SKIP", True)
+        assert (level, said.startswith("this registry does not say who may change tier (rule")) == ("SKIP", True)

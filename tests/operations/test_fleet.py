@@ -44,7 +44,7 @@ def test_every_holder_of_a_stage_is_found_on_databricks_and_the_cost_is_told(hel
 def test_nothing_holds_anything(held: Workspace, product: Product) -> None:
     held.version("idle", "0.1")
     done = product.run("fleet")
-    assert (done.returncode, done.stdout) == (0, "0 holders: 0 pass, 0 fail, 0 cannot be told\n")
+    assert (done.returncode, done.stdout) == (0, "0 holders: 0 pass, 0 fail, 0 cannot be judged\n")
 
 
 def test_what_cannot_be_read_is_unknown_and_only_that_ends_with_3(held: Workspace, product: Product) -> None:

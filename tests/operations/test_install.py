@@ -179,7 +179,7 @@ def test_a_place_that_cannot_be_one_is_a_mistake_in_the_command(product: Product
 def test_a_prefix_that_a_unit_would_read_otherwise_is_refused(product: Product, tmp_path: Path, prefix: str) -> None:
     done = product.run("install-service", "--root", str(tmp_path / "root"), "--prefix", prefix)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert "can stand in a unit: install in a folder named so" in " ".join(done.stderr.split())
+    assert "may be in a unit's paths: install in a folder with such a name" in " ".join(done.stderr.split())
     assert not (tmp_path / "root").exists()
 
 

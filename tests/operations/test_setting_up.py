@@ -74,7 +74,7 @@ def test_nothing_that_exists_is_overwritten(mlflow_uri: str, tmp_path: Path) -> 
     (tmp_path / "set-up/policy.yaml").write_text("mine")
     done = init(tmp_path, "--server", mlflow_uri)
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
-    assert "policy.yaml exists, says something else, and is not overwritten" in done.stderr
+    assert "policy.yaml exists with other content, and is not overwritten" in done.stderr
     assert [path.name for path in (tmp_path / "set-up").iterdir()] == ["policy.yaml"]
     assert (tmp_path / "set-up/policy.yaml").read_text() == "mine"
 
@@ -93,13 +93,13 @@ def test_a_server_that_does_not_answer_is_told_with_what_to_run_next(tmp_path: P
     done = init(tmp_path, "--server", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "connection refused" in done.stdout
-    assert done.stderr.startswith("next: mend what FAIL names, then `mlflow-reconciler --config")
+    assert done.stderr.startswith("next: fix what FAIL names, then `mlflow-reconciler --config")
 
 
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--bound", "accuracy=0.9"], 2, "--bound: 'accuracy=0.9' is no bound: write METRIC>=NUMBER"),
+        (["--bound", "accuracy=0.9"], 2, "--bound: 'accuracy=0.9' is not a bound: write METRIC>=NUMBER"),
         (["--bound", "accuracy>=1.2.3"], 2, "--bound: 'accuracy>=1.2.3' is no bound"),
         (["--target", "@"], 2, "--target"),
         (["--server", "ftp://x"], 2, "--server"),
@@ -169,7 +169,7 @@ def test_after_a_server_was_down_the_same_answers_go_on_and_others_change_nothin
     assert again.stdout.startswith("".join(f"kept {tmp_path}/set-up/{name}.yaml\n" for name in ("config", "policy")))
     other = init(tmp_path, "--server", mlflow_uri)
     assert (other.returncode, other.stdout, other.stderr.count("\n")) == (78, "", 1)
-    assert "config.yaml exists, says something else, and is not overwritten" in other.stderr
+    assert "config.yaml exists with other content, and is not overwritten" in other.stderr
     assert {path: path.read_bytes() for path in files} == files
 
 

@@ -191,7 +191,7 @@ MEANWHILE = {
     "checking rows": ["db", "check"],
     "copying pages": ["db", "backup", "backup.db"],
     "copying rows": ["db", "copy", "--from", "sqlite:///audit.db", "--to", "sqlite:///copy.db"],
-    "taking rows into the log": ["db", "upgrade"],
+    "adding rows to the log": ["db", "upgrade"],
 }
 
 

@@ -154,7 +154,7 @@ def test_after_an_error_it_is_asked_again_and_after_several_it_rests(mine: Load,
     plugins = mine(source_of(judge))
     loaded = parse_policy(policy(), "p", plugins.kinds())
     observed = [only(by(loaded, seen())).observed.removeprefix("mine of acme-mine 1.0.0 ") for _ in range(5)]
-    rests = "failed several times within a minute, and is not asked before that is over"
+    rests = "failed several times within a minute, and is not asked again until the minute is over"
     assert observed == ["ended before it answered"] * 2 + [rests] * 3
     assert (tmp_path / "asked").read_text() == ".."
 
@@ -306,7 +306,7 @@ def test_a_mistake_is_told_with_its_place_and_a_doubt_too(mine: Load) -> None:
         ("def parse(self, value): raise RuntimeError('oh')", "mine of acme-mine 1.0.0 raised RuntimeError: oh"),
         ("def parse(self, value):\n    while True: pass", "mine of acme-mine 1.0.0 took longer than 3s"),
         ("def needs(self, terms): return None", "raised TypeError: needs returned NoneType, not Needs"),
-        ("def expected(self, terms): return 3", "gave an answer that is no title, no expectation or no needs"),
+        ("def expected(self, terms): return 3", "returned an invalid title, expectation or needs"),
         ("def expected(self, terms): return object()", "raised TypeError: Object of type object is not JSON"),
     ],
 )

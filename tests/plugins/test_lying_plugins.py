@@ -57,7 +57,7 @@ def test_what_is_answered_twice_or_by_the_check_itself_abstains(mine: Load) -> N
     for judge in (twice, itself):
         [check] = found(mine(source_of(judge, head=WRITES)), seen("0.1"))
         assert (check.code, check.observed) == (
-            "check_error", "mine of acme-mine 1.0.0 gave an answer to another question"
+            "check_error", "mine of acme-mine 1.0.0 answered another question"
         ), judge  # fmt: skip
 
 
@@ -88,7 +88,7 @@ json.dumps = forged
     )
     [check] = found(mine(source_of("return passed('fine', number=1.5)", head=numbered)), seen())
     assert (check.code, check.observed) == (
-        "check_error", "mine of acme-mine 1.0.0 gave an answer that is no finding"
+        "check_error", "mine of acme-mine 1.0.0 returned an invalid finding"
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_needs_that_are_none_are_a_mistake_at_their_place(mine: Load, needs: str
     more = f"def expected(self, terms):\n    {forged.replace(chr(10), chr(10) + '    ')}\n    return 'x'\n"
     with pytest.raises(PolicyError) as caught:
         parse_policy(policy(), "p", mine(source_of(more=more)).kinds())
-    assert "mine of acme-mine 1.0.0 gave an answer that is no needs" in str(caught.value)
+    assert "mine of acme-mine 1.0.0 returned invalid needs" in str(caught.value)
 
 
 def test_few_requests_at_which_it_fails_do_not_keep_the_others_waiting(mine: Load) -> None:
@@ -117,7 +117,7 @@ def test_few_requests_at_which_it_fails_do_not_keep_the_others_waiting(mine: Loa
     bad, worse, worst, good = seen("0.97"), seen("0.98"), seen("0.99"), seen("0.5")
     # The last failure of a minute is for what it has not failed at.
     checks = found(mine(source_of(fails)), bad, worse, bad, worse, good, worst, good)
-    rests = "failed several times within a minute, and is not asked before that is over"
+    rests = "failed several times within a minute, and is not asked again until the minute is over"
     assert [check.observed.removeprefix("mine of acme-mine 1.0.0 ") for check in checks] == [
         "ended before it answered", "ended before it answered", rests, rests, "fine", "ended before it answered", rests
     ]  # fmt: skip

@@ -306,7 +306,7 @@ def test_in_the_fleet_it_says_nothing_of_where_a_holder_came_from(
 @pytest.mark.parametrize(
     ("needs", "says"),
     [
-        ('held=frozenset({"Nowhere"})', "asks for what there is not: "),
+        ('held=frozenset({"Nowhere"})', "needs what does not exist: "),
         ('held="Staging"', "raised TypeError: held of its needs is 'Staging': give a frozenset of names"),
         ("metrics=3", "raised TypeError: metrics of its needs is 3: give a frozenset of names"),
         ("metrics=None", "raised TypeError: metrics of its needs is None: give a frozenset of names"),

@@ -112,22 +112,22 @@ def test_a_decision_names_the_code_in_its_check_and_in_its_evidence(
 
 
 def test_the_same_code_judges_it_again_to_the_same(run: Run, tmp_path: Path) -> None:
-    assert run("audit", "reperform").stdout == "3 decisions judged again: 3 agree, 0 differ, 0 cannot be told\n"
+    assert run("audit", "reperform").stdout == "3 decisions judged again: 3 agree, 0 differ, 0 cannot be judged\n"
     done = run("policy", "replay", str(tmp_path / "stricter.yaml"))
-    assert done.stdout.splitlines()[-1] == "of 3 decisions 1 would differ (1 by the policy), 0 cannot be told"
+    assert done.stdout.splitlines()[-1] == "of 3 decisions 1 would differ (1 by the policy), 0 cannot be judged"
 
 
 def test_other_code_cannot_tell_and_never_passes(run: Run, site: Path, tmp_path: Path) -> None:
     install(site, source_of('return passed("whatever")'), version="1.0.1")
     done = run("audit", "reperform")
     assert done.returncode == 3
-    assert done.stdout.splitlines()[-1] == "3 decisions judged again: 0 agree, 0 differ, 3 cannot be told"
-    assert "ours/mine: result: cannot be told: mine was judged by acme-mine 1.0.0 (sha256 " in done.stdout
+    assert done.stdout.splitlines()[-1] == "3 decisions judged again: 0 agree, 0 differ, 3 cannot be judged"
+    assert "ours/mine: result: cannot be judged: mine was judged by acme-mine 1.0.0 (sha256 " in done.stdout
     assert "; here is acme-mine 1.0.1 (sha256 " in done.stdout
     for file in ("policy.yaml", "stricter.yaml"):
         done = run("policy", "replay", str(tmp_path / file), "--fail-on-change")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (
-            3, "of 3 decisions 0 would differ, 3 cannot be told"
+            3, "of 3 decisions 0 would differ, 3 cannot be judged"
         )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_without_the_plugin_it_cannot_be_told_either(run: Run, tmp_path: Path) -
     assert "checks of your own are loaded by plugins.checks" in done.stdout
     (tmp_path / "new.yaml").write_text("version: 1\nrules: [{name: r, targets: [Production], require: [{run: {}}]}]\n")
     assert run("policy", "replay", str(tmp_path / "new.yaml"), checks="").stdout.endswith(
-        "0 would differ, 3 cannot be told\n"
+        "0 would differ, 3 cannot be judged\n"
     )
 
 
@@ -152,7 +152,7 @@ def test_a_check_that_nobody_asked_for_then_is_tried_on_the_past(
     )
     by_a_cycle(audit_url, registry, parse_policy(text, "p"))
     named = {"RECONCILER_AUDIT__URL": audit_url, "RECONCILER_PLUGINS__CHECKS": "mine"}
-    for least, says in (("0.9", "0 would differ, 0 cannot be told"), ("0.95", "1 would differ (1 by the policy), ")):
+    for least, says in (("0.9", "0 would differ, 0 cannot be judged"), ("0.95", "1 would differ (1 by the policy), ")):
         (tmp_path / "new.yaml").write_text(policy(f"mine: {{min: {least}}}"))
         done = command.run("policy", "replay", str(tmp_path / "new.yaml"), environment={**os.environ, **named})
         assert says in done.stdout

@@ -254,21 +254,21 @@ def test_the_unit_of_the_timer_writes_its_reports(report: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nope"], f"name: 'nope' is not among: {', '.join(sorted(reports()))}"),
+        (["nope"], f"name: 'nope' is not one of: {', '.join(sorted(reports()))}"),
         (["decisions", "--since", "2026-03-01", "--until", "2026-02-01"], "--until: the period ends before it begins"),
-        (["decisions", "--since", "2099-01-01"], "--since: is yet to come"),
+        (["decisions", "--since", "2099-01-01"], "--since: is in the future"),
         (
             ["decisions", "--since", "2026-03-01", "--until", "2026-03-01"],
             "--until: the period ends as it begins, and is empty: --until is the first moment behind it",
         ),
-        (["as-of", "--at", "2099-01-01"], "--at: is yet to come"),
+        (["as-of", "--at", "2099-01-01"], "--at: is in the future"),
         (["as-of", "--since", "7d"], "--since: as-of is about a moment: use --at"),
         (["decisions", "--at", "7d"], "--at: decisions is about a period: use --since and --until"),
-        (["decisions", "--format", "csv", "--section", "x"], "--section: 'x' is not among: register, crossed, "
+        (["decisions", "--format", "csv", "--section", "x"], "--section: 'x' is not one of: register, crossed, "
          "failed_checks, by_model, pending"),
-        (["decisions", "policies"], "--output: several reports go into a directory: name one that is there"),
-        (["--html", "x", "--format", "csv"], "--format: does not go with --html, which writes every report"),
-        (["--html", "x", "--no-headers"], "--no-headers: does not go with --html, which writes every report"),
+        (["decisions", "policies"], "--output: several reports need a directory: name an existing one"),
+        (["--html", "x", "--format", "csv"], "--format: cannot be combined with --html, which writes every report"),
+        (["--html", "x", "--no-headers"], "--no-headers: cannot be combined with --html, which writes every report"),
         (["decisions", "--format", "html", "--no-headers"], "--no-headers: is for rows, and a page has none: leave it "
          "out"),
         (["--html", ""], "--html: is empty: name a file or a directory"),

@@ -211,7 +211,7 @@ def test_duties_are_told_apart(past: Past) -> None:
     named = [one for one in past.truth.judged if one.verdict == "approve" and one.requester]
     not_told = sum(one.model not in RUN_USERS for one in named)
     assert answer.counts["run_user_not_told"] == not_told > 0
-    assert f"of {not_told} approvals the evidence does not tell who ran the run" in answer.qualifications
+    assert f"for {not_told} approvals the evidence does not say who ran the run" in answer.qualifications
     unknown = [one for one in past.truth.judged if not one.requester]
     assert answer.counts["unknown_requester"] == len(unknown) == sum(row.what == "unknown_requester" for row in rows)
 

@@ -88,7 +88,7 @@ def test_looks_that_fail_for_longer_than_a_gap_that_is_named_qualify_the_opinion
 
     monkeypatch.setattr(looking.registry, "look", fails)
     looking.cycles(8)
-    assert [one for one in completeness(looking).qualifications if "was last looked at on" in one]
+    assert [one for one in completeness(looking).qualifications if "were last looked at on" in one]
 
 
 def test_a_registry_where_nobody_looks_any_more_costs_the_same_however_much_came_since(looking: Looking) -> None:

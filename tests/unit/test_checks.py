@@ -301,7 +301,7 @@ def test_a_login_that_two_persons_share_or_that_is_none_is_refused_with_its_plac
         parse_policy(text, "p")
     assert str(error.value).splitlines() == [
         "p:4:9: people.bob[0]: 'uid-7' is 'ada' already: name each login once",
-        "p:4:16: people.bob[1]: '' is no login: remove it",
+        "p:4:16: people.bob[1]: '' is not a login: remove it",
         "p:5:9: people.eve[0]: 'ada' is 'ada' already: name each login once",
     ]
 

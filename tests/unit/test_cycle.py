@@ -270,7 +270,7 @@ def test_what_was_moved_and_taken_away_again_is_not_said_never_to_have_moved(ben
     bench.registry.holders[request.model, request.target] = "2"
     bench.cycle()
     [row] = AuditReader(bench.engine).decisions(DecisionFilter(), None)
-    told = "this decision was told, and the request is gone, but the version has not the target"
+    told = "the registry shows this decision, and the request is gone, but the version does not hold the target"
     assert (row["outcome"], row["outcome_detail"]) == ("superseded", told)
 
 

@@ -155,7 +155,7 @@ def test_what_the_server_does_not_hand_out_is_unreadable(answer: Answer, told: s
     ("answer", "told"),
     [
         (replying(200, b"x" * (MOST_BYTES + 1)), "MLmodel is larger than 64 kB"),
-        (replying(200, "<html><form>sign in</form></html>"), "the file is no mapping"),
+        (replying(200, "<html><form>sign in</form></html>"), "the file is not a mapping"),
         (replying(200, "<html>sign in: please</html>"), "has no flavors"),
         (replying(404, "<html>"), "has no such endpoint"),
         (replying(200, LONG), "as it would be kept"),

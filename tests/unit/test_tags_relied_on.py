@@ -67,9 +67,15 @@ def test_the_tags_that_decide_are_those_of_rules_and_checks_that_do() -> None:
             True,
             True,
             Level.WARN,
-            "whoever may edit a model may change a.b (rule 'r'), on which the policy rests:",
+            "everybody who may edit a model may change a.b (rule 'r'), on which the policy rests:",
         ),
-        ("Tier", False, False, Level.WARN, "whoever may edit a model may change a.b (rule 'r'), tier (rule 'r' and 1"),
+        (
+            "Tier",
+            False,
+            False,
+            Level.WARN,
+            "everybody who may edit a model may change a.b (rule 'r'), tier (rule 'r' and 1",
+        ),
         (
             "tier,a.b,c",
             False,
@@ -82,7 +88,7 @@ def test_the_tags_that_decide_are_those_of_rules_and_checks_that_do() -> None:
             True,
             False,
             Level.WARN,
-            "whoever has MANAGE on a model, as its creator, may change a.b (rule 'r')",
+            "everybody with MANAGE on a model, such as its creator, may change a.b (rule 'r')",
         ),
     ],
 )

@@ -112,7 +112,7 @@ def _require_right(connection: Connection) -> None:
 def _named(evidence: Mapping[str, Stored], path: str) -> list[tuple[str, int]]:
     """Where a field stands: key and position, wherever it is left. A path is taken as it is, or as it is shown."""
     if path in KEPT or _OF_OURS.fullmatch(path):
-        raise NoSuchField(f"{quoted(path)} cannot be redacted: it holds nothing of the registry's")
+        raise NoSuchField(f"{quoted(path)} cannot be redacted: it has no value from the registry")
     slots = [(key, at, slot) for key, stored in evidence.items() for at, slot in enumerate(stored.slots)]
     found = [named for named in slots if path in {named[2].path, shown_path(named[2].path)}]
     if not found:

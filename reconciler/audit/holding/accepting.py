@@ -51,8 +51,8 @@ def acknowledge(engine: Engine, tenure_id: int, reason: str, person: str) -> Acc
         if row is None:
             raise NoSuchTenure(f"there is no tenure {tenure_id}: see `mlflow-reconciler status`")
         if row.standing is None and row.began_by != Cause.UNDETERMINED:
-            began = row.began_by or "nothing that is known yet"
-            raise NoSuchTenure(f"tenure {tenure_id} began by {began}: only a bypass can be acknowledged")
+            began = f"began by {row.began_by}" if row.began_by else "is not explained yet"
+            raise NoSuchTenure(f"tenure {tenure_id} {began}: only a bypass can be acknowledged")
         place = f"{row.model} version {row.version} at {row.target}"
         if row.accepted_by is not None:
             return Accepted(tenure_id, place, row.accepted_by)

@@ -51,7 +51,7 @@ def _locked(path: Path) -> Iterator[int]:
     file = os.open(path, how, 0o644)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         _lock(file)
         yield file
     finally:

@@ -176,24 +176,24 @@ def _some_stored(connection: Connection, keys: list[str]) -> Mapping[str, _Store
 
 def _compare_one(shown: _Shown, stored: _Stored | None, read_now: ReadNow, compared: Compared) -> None:
     if stored is None:
-        compared.differences.append(f"{shown} is not in the database: it was removed, or that text is somebody else's")
+        compared.differences.append(f"{shown} is not in the database: it was removed, or somebody else wrote that text")
     elif stored.place != shown.place and not _is_renamed(stored, shown, read_now):
         model, version, target = stored.place
         compared.differences.append(
-            f"{shown} is about {model} version {version} for {target}, says the database: it was changed, or that text "
-            "was put there by somebody else"
+            f"{shown} is about {model} version {version} for {target} according to the database: it was changed, or "
+            "somebody else wrote that text"
         )
     elif shown.leaf is None and shown.newest and not (shown.as_first and stored.engine == _FIRST_ENGINE):
         compared.differences.append(
-            f"{shown} was told with its entry of the log, and no entry and hash can be read there now: {_EDITED}"
+            f"{shown} was written with its entry of the log, and no entry and hash can be read there now: {_EDITED}"
         )
     elif shown.leaf is None:
         compared.unnamed.add(shown.id)
     elif shown.leaf != stored.leaf:
         was, now = shown.leaf, stored.leaf
         compared.differences.append(
-            f"{shown} was entry {was.number} of the log with hash {was.hash[:16]} when it was told, and is entry "
-            f"{now.number} with hash {now.hash[:16]} now: the database or that text was changed"
+            f"{shown} was entry {was.number} of the log with hash {was.hash[:16]} when it was written, and is now "
+            f"entry {now.number} with hash {now.hash[:16]}: the database or that text was changed"
         )
     else:
         compared.agreeing.add(shown.id)
@@ -246,6 +246,6 @@ def _compare_unshown(stored: _Stored, read_now: ReadNow, compared: Compared) -> 
         tag = "the decision tag of that version does not name it" if there.told else "that version has no decision tag"
         compared.unshown -= 1
         compared.differences.append(
-            f"decision {stored.id} about {model} version {version} for {target} was applied, says the database, and "
-            f"{tag}: {_EDITED}"
+            f"decision {stored.id} about {model} version {version} for {target} was applied according to the database, "
+            f"and {tag}: {_EDITED}"
         )

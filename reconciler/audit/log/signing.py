@@ -52,9 +52,11 @@ class Signer:
         try:
             private = load_pem_private_key(pem.encode(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise UnusableKey(f"audit.signing_key: is no private key in PEM without a password: {_GENERATE}") from None
+            raise UnusableKey(
+                f"audit.signing_key: is not a private key in PEM without a password: {_GENERATE}"
+            ) from None
         if not isinstance(private, Ed25519PrivateKey):
-            raise UnusableKey(f"audit.signing_key: is no key for Ed25519: {_GENERATE}")
+            raise UnusableKey(f"audit.signing_key: is not an Ed25519 key: {_GENERATE}")
         return cls(private)
 
     def signed(self, head: Head) -> Head:
@@ -87,7 +89,7 @@ class PublicKey:
             key = None
         if not isinstance(key, Ed25519PublicKey):
             remedy = "write the public half of the daemon's key with `openssl pkey -pubout`"
-            raise UnusablePublicKey(f"--key: is no public key for Ed25519: {remedy}")
+            raise UnusablePublicKey(f"--key: is not an Ed25519 public key: {remedy}")
         return cls(key.public_bytes_raw())
 
     @classmethod

@@ -54,8 +54,8 @@ def trusted(heads: Sequence[Head], key: PublicKey | None) -> Witnesses:
     others = len(heads) - len(signed) - len(forged)
     told = [f"{_named(forged[0])} has a signature of this key that is wrong{_and_more(forged)}"] if forged else []
     if not signed:
-        told.append("no head is signed by this key: none vouches for anything")
-    vouches = f"{counted(others, 'head')} without a signature of this key: not taken into account"
+        told.append("no head is signed by this key: none proves anything")
+    vouches = f"{counted(others, 'head')} without a signature of this key: ignored"
     return Witnesses(signed, tuple(told), (vouches,) if others else ())
 
 
@@ -124,7 +124,7 @@ def of_others(heads: Sequence[Head], origin: str) -> str:
 def _forked(heads: Sequence[Head], agreeing: Sequence[Head]) -> str:
     first = min(heads, key=lambda head: head.size)
     before = max((head.size for head in agreeing if head.size < first.size), default=0)
-    where = f"what entries {before} to {first.size - 1} said then is not what they say now"
+    where = f"some of the entries {before} to {first.size - 1} were changed since"
     return f"the log does not extend {_named(first)}{_and_more(heads)}: {where}"
 
 

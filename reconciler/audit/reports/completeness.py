@@ -29,7 +29,7 @@ COUNTED: Final[Mapping[str, tuple[str, str]]] = {
     EXCEPTION: ("exception", "exceptions"),
     UNEXPLAINED: ("not explained yet", "not explained yet"),
     Cause.UNDETERMINED: ("undetermined", "undetermined"),
-    UNKNOWN_PERSON: ("by a person of whom nothing tells the name", "by people of whom nothing tells the name"),
+    UNKNOWN_PERSON: ("by a person whose name is not known", "by people whose name is not known"),
     Cause.ADMINISTRATOR: ("by an administrator", "by administrators"),
     Cause.BASELINE: ("baseline", "baselines"),
     Cause.ROLLBACK: ("rollback", "rollbacks"),
@@ -160,13 +160,13 @@ def _opinion(counts: Mapping[str, Any], found: list[Control], looks: LastLooks) 
 def _qualifications(counts: Mapping[str, Any]) -> Iterator[str]:
     causes = counts["by_cause"]
     if many := causes[UNKNOWN_PERSON]:
-        yield f"{counted(many, 'tenure')} began by a person of whom nothing tells the name"
+        yield f"{counted(many, 'tenure')} began by a person whose name is not known"
     if many := causes[Cause.UNDETERMINED]:
-        yield f"of {counted(many, 'tenure')} it cannot be told whether a person approved"
+        yield f"for {counted(many, 'tenure')} it is not known whether a person approved"
     if many := causes[UNEXPLAINED]:
         yield f"{counted(many, 'tenure')} will be explained by the next look"
     if many := counts["perhaps"]:
-        yield f"{counted(many, 'tenure')} may lie outside the period: times are known up to the looks around them"
+        yield f"{counted(many, 'tenure')} may lie outside the period: times are known only to within two looks"
 
 
 def _answer(reading: Reading) -> Answer:

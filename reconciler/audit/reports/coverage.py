@@ -226,7 +226,7 @@ def _answer(reading: Reading) -> Answer:
 
 
 def _limits(reading: Reading) -> Iterator[str]:
-    yield "of a model that was neither asked for nor held a governed target nothing is on record"
+    yield "nothing is on record about a model that was never requested and never held a governed target"
     if _narrowed(reading):
         yield "rules for other models on record, or for other targets alone, are left out"
 

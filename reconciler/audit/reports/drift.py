@@ -119,8 +119,8 @@ def _doubts(reading: Reading) -> Iterator[str]:
     for served in reading.registries:
         last = reading.connection.scalar(select(row.everything_as_of).where(served.among(row)))
         if last is None or (reading.since is not None and last <= reading.since):
-            when = "was never looked at" if last is None else f"was last looked at {iso(last)}, before the period"
-            yield f"what holds a target of {shown(served)} {when}"
+            when = "were never looked at" if last is None else f"were last looked at {iso(last)}, before the period"
+            yield f"the holders at {shown(served)} {when}"
         elif many := _not_yet_again(reading, served, last):
             were = counted(many, "approved holder was", "approved holders were")
             last_look = f"when everything was last looked at ({iso(last)})"

@@ -225,17 +225,17 @@ def _answer(reading: Reading) -> Answer:
         UNKNOWN: reading.connection.scalar(decided.where(_unknown())) or 0,
     }
     opinion = (
-        f"{counted(counts['decisions'], 'decision')}; {counts[OWN_REQUEST]} approved by whoever asked, "
-        f"{counts[OWN_RUN]} approved for whoever ran the run, {counts[UNKNOWN]} asked for by somebody unknown"
+        f"{counted(counts['decisions'], 'decision')}; {counts[OWN_REQUEST]} approved by the requester, "
+        f"{counts[OWN_RUN]} approved for the user of the run, {counts[UNKNOWN]} requested by somebody unknown"
     )
     rows = chain(_own_requests(reading), _own_runs(reading), _unknown_requesters(reading))
-    doubts = ["names are compared, and not persons"]
+    doubts = ["names are compared, not persons"]
     if counts[ASKER_NOT_TOLD]:
-        doubts.append(f"of {counted(counts[ASKER_NOT_TOLD], 'approval')} by people nothing tells who had asked")
+        doubts.append(f"for {counted(counts[ASKER_NOT_TOLD], 'approval')} by people the requester is not known")
     if counts[RUN_NOT_TOLD]:
-        doubts.append(f"of {counted(counts[RUN_NOT_TOLD], 'approval')} the evidence does not tell who ran the run")
+        doubts.append(f"for {counted(counts[RUN_NOT_TOLD], 'approval')} the evidence does not say who ran the run")
     if counts[UNKNOWN]:
-        doubts.append(f"of {counted(counts[UNKNOWN], 'decision')} nothing tells reliably who asked")
+        doubts.append(f"for {counted(counts[UNKNOWN], 'decision')} the requester is not reliably known")
     return Answer(
         opinion,
         counts,

@@ -145,7 +145,7 @@ def _answer(reading: Reading) -> Answer:
 
 def _observing(seconds: dict[str, int]) -> Iterator[str]:
     if watched := seconds.get("observe"):
-        yield f"daemons only observed for {duration_text(timedelta(seconds=watched))}: then nothing was carried out"
+        yield f"daemons only observed for {duration_text(timedelta(seconds=watched))}: nothing was carried out then"
 
 
 REPORT = Report(

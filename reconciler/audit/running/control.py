@@ -129,7 +129,7 @@ def doubts(reading: Reading, found: list[Control]) -> Iterator[str]:
     for control in found:
         where = f" at {shown(Served(control.registry, control.workspace))}" if len(found) > 1 else ""
         if control.began_at >= control.ended_at:
-            yield f"nothing is on record of the period{where}: it ends before the first daemon ran, or is yet to come"
+            yield f"nothing is on record of the period{where}: it ends before the first daemon ran, or is in the future"
         if control.gaps:
             longest = duration_text(timedelta(seconds=control.longest_gap_seconds))
             least = duration_text(reading.asked.longer_than)

@@ -23,7 +23,7 @@ def show_holding(picture: dict[str, Any], here: tuple[str, str] | None) -> None:
         if row["problem"]:
             print(painted(f"  the last look failed: {row['problem']}", Colour.BAD))
         if (ahead := row["newest_change_ahead_seconds"] or 0) >= _FAR_AHEAD:
-            dated = f"  the registry dates its newest change {_short(ahead)} ahead"
+            dated = f"  the registry dates its newest change {_short(ahead)} in the future"
             print(painted(f"{dated}: its clock was set back, or is ahead", Colour.DOUBTFUL))
     _show_bypasses(picture["bypasses"], picture["bypass_count"], here)
     if picture["baselines"]:
@@ -57,7 +57,7 @@ def _look_text(row: dict[str, Any]) -> str:
 def _show_bypasses(bypasses: list[dict[str, Any]], count: int, here: tuple[str, str] | None) -> None:
     for row in bypasses:
         held = f"{row['model']} version {row['version']} holds {row['target']} without a decision"
-        since = f"seen first at {row['first_seen_with'][:19]}Z"
+        since = f"first seen at {row['first_seen_with'][:19]}Z"
         print(f"{painted('bypass', Colour.BAD)} {row['tenure_id']}: {held}, {since}{_elsewhere(row, here)}")
     if bypasses:
         more = f"{count - len(bypasses)} more; " if count > len(bypasses) else ""

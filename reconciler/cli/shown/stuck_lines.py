@@ -23,8 +23,8 @@ def stuck_lines(stuck: Stuck) -> Iterator[str]:
     yield f"{since(iso(stuck.since))}: {what} {_NOT_DONE[stuck.kind]}, {in_a_row(stuck.failures)}:"
     yield f"  {visible(stuck.said)}"
     remedy = (
-        "what to do: whoever runs the registry or the daemon mends what is named above; the daemon tries again by "
-        "itself (mlflow-reconciler status shows when), and nothing has to be asked for anew"
+        "what to do: the operator of the registry or of the daemon fixes what is named above; the daemon then tries "
+        "again (mlflow-reconciler status shows when), and no new request is needed"
     )
     yield from textwrap.wrap(remedy, 80, initial_indent="  ", subsequent_indent="  ")
 

@@ -54,7 +54,7 @@ def put_folder(place: Path, kind: Kind) -> Iterator[Path]:
     """
     place = Path(os.path.abspath(place))
     if reason := _not_ours(place, kind):
-        raise Unwritable(f"{place}: {reason}: name an empty directory, or one that is not there yet")
+        raise Unwritable(f"{place}: {reason}: name an empty directory, or one that does not exist yet")
     partial = _beside(place, "partial", f"{os.getpid()}-{secrets.token_hex(3)}")
     with ended_in_order() as no_signal_now:
         try:
@@ -112,7 +112,7 @@ def _not_ours(place: Path, kind: Kind) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     strange = sorted(names - (kind.files_of(place) or set()))
-    return f"holds what is no part of a report ({visible(strange[0], 80)})" if strange else ""
+    return f"has a file that is not part of a report ({visible(strange[0], 80)})" if strange else ""
 
 
 def _swap(partial: Path, place: Path, kind: Kind) -> None:

@@ -34,7 +34,7 @@ class BasicAuth(Login):
         with _told("its database (database_uri in its configuration) cannot be used"):
             self._auth.bootstrap_admin_user()
         # Both would be found out by the first call only.
-        with _told(f"its default_permission {quoted(configured.default_permission)} is none"):
+        with _told(f"its default_permission {quoted(configured.default_permission)} is not a permission"):
             self._auth.get_permission(configured.default_permission)
         with _told(f"its authorization_function {quoted(configured.authorization_function)} cannot be loaded"):
             self._auth.get_auth_func(configured.authorization_function)

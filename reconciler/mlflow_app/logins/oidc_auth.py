@@ -52,7 +52,7 @@ class OidcAuth(Login):
             # It would make a key up in each worker, and a session of one would be none to the next.
             raise OptionsError("oidc-auth needs SECRET_KEY: set it to a secret of its own, for people's sessions")
         default = str(settings.config.DEFAULT_MLFLOW_PERMISSION)
-        with one_sentence(f"oidc-auth: DEFAULT_MLFLOW_PERMISSION: {quoted(default)} is none of its permissions"):
+        with one_sentence(f"oidc-auth: DEFAULT_MLFLOW_PERMISSION: {quoted(default)} is not one of its permissions"):
             permissions.get_permission(default)
         _create_tables()
 
