@@ -44,7 +44,9 @@ def judged(*checks: str, asker: Requester | None = None) -> JudgedHolder:
 def test_what_no_check_has_looked_at_is_not_judged_whether_a_window_is_open_or_not(checks: list[str]) -> None:
     one = judged(*checks)
     assert (str(one.fitness), one.checks, one.rule) == ("unknown", (), "r")
-    assert one.why.startswith("not judged: the checks that decide are about a request, not about a version already there ")
+    assert one.why.startswith(
+        "not judged: the checks that decide are about a request, not about a version already there "
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ approved if its tenure began by a decision, a person's approval, an administrato
 a decision has approved it since; see `tenures` in [the audit database](audit.md). A version is never compared with
 itself.
 
-If the holder came by a bypass, or the audit database does not tell or is missing, the verdict is an abstention
+If the holder came by a bypass, or the audit database is missing or does not say how, the verdict is an abstention
 (`holder_unapproved`). Otherwise anybody could get a worse version approved by first moving one there that nobody had
 approved. `bypassed_holder: allow` turns this off. A holder whose metric is missing or out of bounds counts as a missing
 value: the check fails, or with `on_missing: abstain` leaves the request to a person.
@@ -139,7 +139,7 @@ decision."""
 
     def doubts(self) -> Iterator[str]:
         if self.bypassed_holder == "allow":
-            yield "whoever may move the target can put a bad version there first: leave bypassed_holder out"
+            yield "anybody who may move the target can put a bad version there first: leave bypassed_holder out"
         low, high = self.limits or (-math.inf, math.inf)
         if self.min_absolute_change is not None and self.min_absolute_change > high - low:
             change = f"min_absolute_change {number_text(self.min_absolute_change)}"

@@ -95,7 +95,7 @@ of the smallest value to the largest, and requires values above zero. `bounds` w
 
     def doubts(self) -> Iterator[str]:
         if not self.expect:
-            yield "whoever trains decides which groups are logged: name them in `expect`"
+            yield "the person who trains decides which groups are logged: name them in `expect`"
 
     def find(self, evidence: Evidence, now: datetime) -> Finding:
         run = evidence.fact(RunFacts)

@@ -138,10 +138,10 @@ In MLflow, tensors and columns need no names. If the policy names columns and th
 as `columns_unnamed`. `on_missing: abstain` leaves this case to a person, as well as models without a signature and
 versions without the file.
 
-What cannot be told is an abstention. It is `undetermined` if the version's files do not provably lie among those of its
-run (as for `linked` of `run`), or if the file is larger, is not YAML, or is not what MLflow writes. It is `unreadable`
-if the server refuses the file or cannot reach it. Databricks documents no such route. Whoever may write to the run's
-artifacts may change the file afterwards; [drift](audit.md#drifts) shows that."""
+What cannot be judged is an abstention. It is `undetermined` if the version's files do not provably lie among those of
+its run (as for `linked` of `run`), or if the file is larger, is not YAML, or is not what MLflow writes. It is
+`unreadable` if the server refuses the file or cannot reach it. Databricks documents no such route. Whoever may write to
+the run's artifacts may change the file afterwards; [drift](audit.md#drifts) shows that."""
 
     signature: SignatureTerms
 

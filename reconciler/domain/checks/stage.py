@@ -45,7 +45,7 @@ The daemon looks at a stage or alias named with `held_for` from the first cycle 
 governs it. The time counts from then, so a new policy makes everybody wait once. This does not make the target
 governed: nothing there is a bypass, a baseline or an exception, and its tenures are in `observations` (`sign` is
 `watched`), not in `tenures`. The time starts again if a rule begins or ceases to govern the target, or if the audit
-database is set up anew. It goes on if the model is renamed.
+database is set up again. It goes on if the model is renamed.
 
 `seen_within` must be longer than the time between two looks: between cycles, or runs of `once`; for an alias, between
 rounds over all models; on Databricks, between sweeps. In `fleet` this check says nothing, since a version that holds a

@@ -44,7 +44,7 @@ class TagCheck(Check):
 
     kind: ClassVar[str] = "tag"
     codes: ClassVar[type[FindingCode]] = TagCode
-    remedy: ClassVar[str] = "have the tag set or changed by whoever is responsible for it"
+    remedy: ClassVar[str] = "ask the person responsible for the tag to set or change it"
     example: ClassVar[str] = "{tag: validated.at, type: date, max_age: 90d}"
     notes: ClassVar[str] = (
         "`tag: KEY` alone requires that the tag is present. Give at most one of `equals`, `one_of` and `matches`.\n\n"
