@@ -45,9 +45,9 @@ def test_decisions_that_moved_a_version_since_the_last_look_are_counted_and_told
     assert len(looking.registry.holders) == 2
     answer = completeness(looking)
     assert (answer.counts["tenures"], answer.counts["moved_since_the_last_look"]) == (0, 2)
-    assert "2 decisions since the last look are not in it" in answer.opinion
+    assert "2 decisions since the last look are not included" in answer.opinion
     assert [one for one in answer.qualifications if "2 decisions moved versions since the last look" in one]
-    assert "1 decision since the last look is not in it" in completeness(looking, model="churn").opinion
+    assert "1 decision since the last look is not included" in completeness(looking, model="churn").opinion
     looking.cycle()
     answer = completeness(looking)
     assert (answer.counts["tenures"], answer.counts["moved_since_the_last_look"]) == (2, 0)
@@ -74,7 +74,7 @@ def test_where_nothing_could_ever_be_looked_at_the_opinion_says_so(
     looking.cycles(2)
     answer = completeness(looking)
     assert looking.registry.holders
-    assert "not everything that holds a target was looked at yet" in answer.opinion
+    assert "not every target has been looked at yet" in answer.opinion
     assert answer.qualifications
 
 

@@ -59,21 +59,21 @@ class LastLooks:
     def told(self) -> list[str]:
         """Parts of an opinion, which must not sound complete."""
         if self.never:
-            return ["not everything that holds a target was looked at yet"]
+            return ["not every target has been looked at yet"]
         are = "is" if self.moved == 1 else "are"
-        return [f"{counted(self.moved, 'decision')} since the last look {are} not in it"] if self.moved else []
+        return [f"{counted(self.moved, 'decision')} since the last look {are} not included"] if self.moved else []
 
     def doubts(self, reading: Reading) -> Iterator[str]:
         for served in reading.registries:
             where = f" at {shown(served)}" if len(reading.registries) > 1 else ""
             as_of = self.as_of.get(served)
             if served in self.never:
-                yield f"not everything that holds a target{where} had been looked at when the period ended"
+                yield f"not every target{where} had been looked at when the period ended"
             elif as_of is not None and reading.until - as_of > reading.asked.longer_than:
-                yield f"what holds a target{where} was last looked at on {iso(as_of)}: what came since is not in it"
+                yield f"the holders{where} were last looked at on {iso(as_of)}: later changes are not included"
         if self.moved:
             versions, many = "a version" if self.moved == 1 else "versions", counted(self.moved, "decision")
-            yield f"{many} moved {versions} since the last look, and will be in it after the next one"
+            yield f"{many} moved {versions} since the last look, and will be included after the next one"
 
 
 def last_looks(reading: Reading) -> LastLooks:
