@@ -33,7 +33,7 @@ _ENDED = {
     "applied": "and carried out",
     "failed": "and given up",
     "superseded": "and resolved by somebody else first",
-    "unattributed": "and resolved, nothing tells by whom",
+    "unattributed": "and resolved, it is not known by whom",
 }
 _WHY: dict[str, str] = {
     ReasonCode.NO_POLICY: "no rule covers it",

@@ -43,7 +43,7 @@ class Value(BaseModel):
         for name, field in type(self).model_fields.items():
             if name in self.model_fields_set - self.may_be_empty and getattr(self, name) is None:
                 key = field.alias or name
-                yield Mistake("nothing stands here: give it a value, or remove the key", at=(key,))
+                yield Mistake("there is no value here: give one, or remove the key", at=(key,))
 
     @model_validator(mode="after")
     def _without_mistakes(self, info: ValidationInfo) -> Self:

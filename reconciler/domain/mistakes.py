@@ -79,7 +79,7 @@ def typed_and_wrong(error: Mapping[str, Any]) -> str:
     if error["type"] in _NUMBERS or (error["type"] == "literal_error" and value == error["ctx"]["expected"]):
         words += _how_to_write(value)
     if value is None and error["type"] != "value_error":
-        return f"nothing stands here: {words}"
+        return f"there is no value here: {words}"
     show_value = error["type"] != "value_error" and isinstance(value, str | int | float)
     return f"{visible(repr(value), 100)}: {words}" if show_value else words
 

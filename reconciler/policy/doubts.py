@@ -44,7 +44,7 @@ def doubts_about(file: File, policy: Policy) -> Iterator[Problem]:
             yield file.problem(("rules", index, *at), message)
     for at, text in _texts(file.marks.data, ()):
         for word in mixed_words(text):
-            yield file.marks.problem(at, f"{word}: it is another name than it looks", file=file.name)
+            yield file.marks.problem(at, f"{word}: it is a different name than it looks", file=file.name)
 
 
 def _texts(data: Any, at: Location) -> Iterator[tuple[Location, str]]:

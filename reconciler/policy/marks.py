@@ -119,7 +119,7 @@ class Marks:
         for key_node, value_node in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             if self._as_read and not isinstance(key_node, yaml.ScalarNode):
-                self._add_problem(key_node.start_mark, (*at, key), "a key must be a text: this is a list or a section")
+                self._add_problem(key_node.start_mark, (*at, key), "a key must be text: this is a list or a section")
             elif key in seen:
                 self._add_problem(key_node.start_mark, (*at, key), "duplicate key: remove one of the two")
             seen.add(key)

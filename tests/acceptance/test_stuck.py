@@ -222,7 +222,7 @@ def test_after_a_cycle_that_failed_status_does_not_say_that_nothing_was_open(pro
     product.run("once")
     told = product.run("status")
     assert "no request was open" not in told.stdout + told.stderr
-    assert "what is open is not known" in told.stderr
+    assert "which requests are open is not known" in told.stderr
 
 
 def test_whoever_may_read_the_experiment_may_read_the_file_and_nobody_else(

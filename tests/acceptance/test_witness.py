@@ -72,7 +72,7 @@ def test_a_database_that_was_rewritten_with_its_log_is_found_by_what_the_registr
     engine.dispose()
     assert product.run("audit", "verify").returncode == 0
     told = said(product, name)
-    assert any(decided["later"] in line and "when it was told" in line for line in told)
+    assert any(decided["later"] in line and "when it was written" in line for line in told)
 
 
 def test_a_decision_that_is_gone_from_the_database_is_still_named_by_the_registry(

@@ -82,7 +82,7 @@ def test_what_cannot_be_told_is_no_pass(run: Run, ids: dict[str, str], audit_url
     done = run(OLD, "--fail-on-change")
     assert done.returncode == 3
     assert done.stdout.splitlines()[0].endswith(
-        "approve, cannot be told: accuracy/metric validation_accuracy: run.metrics.validation_accuracy was redacted"
+        "approve, cannot be judged: accuracy/metric validation_accuracy: run.metrics.validation_accuracy was redacted"
     )
     assert run(NEW, "--fail-on-change").returncode == 1
 

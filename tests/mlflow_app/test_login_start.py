@@ -114,7 +114,7 @@ def test_an_older_mlflow_is_told_which_one_is_needed(tmp_path: Path, version: st
     [
         ({AUTH: "ldap"}, "unknown value 'ldap': use basic-auth or header or oidc-auth"),
         ({AUTH: "basic-auth:x"}, "use basic-auth, which takes nothing after a colon"),
-        ({AUTH: "basic-auth", "TRANSITION_REQUESTS_ADMINISTRATORS": "zoe"}, "basic-auth has administrators of its own"),
+        ({AUTH: "basic-auth", "TRANSITION_REQUESTS_ADMINISTRATORS": "zoe"}, "basic-auth has its own administrators"),
         ({AUTH: "basic-auth", "TRANSITION_REQUESTS_APPROVER_GROUPS": "x"}, "basic-auth knows no groups"),
         ({AUTH: "basic-auth", "TRANSITION_REQUESTS_PROXY_SECRET_FILE": "x"}, "basic-auth asks no proxy"),
         ({AUTH: "oidc-auth", "TRANSITION_REQUESTS_GROUP_HEADER": "x"}, "oidc-auth reads no header"),

@@ -66,7 +66,7 @@ def test_variables_that_the_configuration_has_no_say_against_are_the_defaults_or
     assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
     assert yaml.safe_load((tmp_path / "set-up/config.yaml").read_text())["audit"]["url"].endswith("/own.db")
     elsewhere = ("--directory", str(tmp_path / "b"), "--database", f"sqlite:///{tmp_path}/other.db")
-    assert "warning: RECONCILER_AUDIT__URL is set to something else" in init(tmp_path, *elsewhere, **variables).stderr
+    assert "warning: RECONCILER_AUDIT__URL is set to another value" in init(tmp_path, *elsewhere, **variables).stderr
 
 
 def test_nothing_that_exists_is_overwritten(mlflow_uri: str, tmp_path: Path) -> None:

@@ -374,7 +374,7 @@ def test_code_that_changes_on_disk_is_not_taken_in_by_a_process_that_starts_agai
     loaded = parse_policy(policy(), "p", plugins.kinds())
     by(loaded, seen())
     install(site, source_of(PASSES))
-    assert "has other code by now" in only(by(loaded, seen())).observed
+    assert "has other code now" in only(by(loaded, seen())).observed
     again = parse_policy(policy(), "p", plugins.kinds())
     assert by(again, seen()).kind is VerdictKind.APPROVE
 

@@ -216,7 +216,7 @@ def test_a_pipe_that_nobody_reads_does_not_stop_the_daemon(engine: Engine, path:
     keeper = HeadKeeper(engine, path)
     pause(engine)
     keeper.keep()
-    assert "no regular file" in str(keeper.problem) or "no such device" in str(keeper.problem)
+    assert "not a regular file" in str(keeper.problem) or "no such device" in str(keeper.problem)
 
 
 def test_a_lock_that_another_program_holds_does_not_stop_the_daemon(engine: Engine, path: Path) -> None:

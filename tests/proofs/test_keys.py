@@ -101,7 +101,7 @@ def test_a_place_that_is_no_file_and_a_folder_that_is_missing_are_told_before_th
     credentials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECONCILER_AUDIT__HEADS", str(tmp_path))
-    assert (heads(load_settings()).level, "no regular file" in heads(load_settings()).detail) == ("FAIL", True)
+    assert (heads(load_settings()).level, "not a regular file" in heads(load_settings()).detail) == ("FAIL", True)
     monkeypatch.setenv("RECONCILER_AUDIT__HEADS", str(tmp_path / "missing" / "audit.heads"))
     assert heads(load_settings()).level == "WARN"
     monkeypatch.setenv("RECONCILER_AUDIT__HEADS", "")

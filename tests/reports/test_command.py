@@ -269,8 +269,8 @@ def test_the_unit_of_the_timer_writes_its_reports(report: Run, tmp_path: Path) -
         (["decisions", "policies"], "--output: several reports need a directory: name an existing one"),
         (["--html", "x", "--format", "csv"], "--format: cannot be combined with --html, which writes every report"),
         (["--html", "x", "--no-headers"], "--no-headers: cannot be combined with --html, which writes every report"),
-        (["decisions", "--format", "html", "--no-headers"], "--no-headers: is for rows, and a page has none: leave it "
-         "out"),
+        (["decisions", "--format", "html", "--no-headers"], "--no-headers: applies to rows, and an HTML page has "
+         "none: leave it out"),
         (["--html", ""], "--html: is empty: name a file or a directory"),
         (["decisions", "--output", ""], "--output: is empty: name a file or a directory"),
         (["operated", "--longer-than", "x"], "--longer-than: 'x' is not a duration: use for example 90s, 10m, 1h30m "

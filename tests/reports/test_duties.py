@@ -49,7 +49,7 @@ def found(past: Past) -> tuple[list[str], int]:
     past.cycle()
     with answered(past, "duties") as answer:
         own = [row.person for row in rows_of(answer, "duties") if row.what == "approved_own_request"]
-        told = any("nothing tells who had asked" in doubt for doubt in answer.qualifications)
+        told = any("the requester is not known" in doubt for doubt in answer.qualifications)
         assert answer.counts["approved_own_request"] == len(own)
         assert told == bool(answer.counts["asker_not_told"])
         return own, answer.counts["asker_not_told"]

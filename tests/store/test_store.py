@@ -185,7 +185,7 @@ def test_a_list_that_cannot_be_read_is_stuck_after_three_times_and_what_was_open
     ("outcome", "said"),
     [(None, "being carried out"), (OutcomeKind.APPLIED, "and carried out"), (OutcomeKind.FAILED, "and given up"),
      (OutcomeKind.SUPERSEDED, "and resolved by somebody else first"),
-     (OutcomeKind.UNATTRIBUTED, "and resolved, nothing tells by whom")],
+     (OutcomeKind.UNATTRIBUTED, "and resolved, it is not known by whom")],
 )  # fmt: skip
 def test_a_request_that_another_replica_decided_meanwhile_is_told_with_what_became_of_it(
     audit: Audit, outcome: OutcomeKind | None, said: str

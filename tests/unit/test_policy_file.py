@@ -57,7 +57,7 @@ def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
         (RULE + "      - {metric: a, min: '0.9'}\n", "'0.9': must be a number: remove the quotes"),
         (RULE + f"      - {{metric: a, max: 1{'0' * 400}}}\n", "must be a number below 1.797e+308"),
         (RULE + "      - {metric: a, max: 1.8e+308}\n", "inf: must be a number other than infinity and NaN"),
-        (RULE + "      - run:\n", "rules[0].require[0].run: nothing stands here: must be a section with keys"),
+        (RULE + "      - run:\n", "rules[0].require[0].run: there is no value here: must be a section with keys"),
         (RULE + "      - description\n", "any_of: write `description: …`, with what it asks for"),
         (RULE + "      - <<: {tag: t}\n", "p.yaml:6:9: rules[0].require[0].<<: merge keys are not read"),
         ("version: '1'\nrules: []\n", "p.yaml:1:10: version: '1': must be 1: remove the quotes"),

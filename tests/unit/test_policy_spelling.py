@@ -66,13 +66,13 @@ def test_a_value_that_is_not_what_its_tag_says_is_a_mistake_and_no_defect(value:
 )
 def test_a_key_behind_which_nothing_stands_asks_for_nothing_and_is_refused(check: str) -> None:
     text = RULE + f"      - {check}\n"
-    assert mistakes(text) == ["nothing stands here: give it a value, or remove the key"]
+    assert mistakes(text) == ["there is no value here: give one, or remove the key"]
     assert as_stored(text).policy.rules
 
 
 def test_a_mistake_between_the_keys_of_every_check_is_told_once() -> None:
     assert mistakes(RULE + "      - {metric: a, min: 1, id: ~}\n") == [
-        "nothing stands here: give it a value, or remove the key"
+        "there is no value here: give one, or remove the key"
     ]
 
 
@@ -83,7 +83,7 @@ def test_bounds_say_something_without_a_value() -> None:
 def test_a_key_that_is_no_text_is_refused() -> None:
     text = "version: 1\nrules:\n  - name: r\n    when: {model_tag: {[tier]: '1'}}\n    targets: [Production]\n"
     text += "    require: [{tag: a}]\n"
-    assert mistakes(text) == ["a key must be a text: this is a list or a section"]
+    assert mistakes(text) == ["a key must be text: this is a list or a section"]
     assert as_stored(text).policy.rules
 
 

@@ -59,7 +59,7 @@ def _fields(text: bytes, many: int, needs: Needs) -> tuple[dict[str, Any], list[
         text = b'[["%b]]' % _BETWEEN.join(kept)
     entries = _entries(text)
     if len(parts) != many and len(entries) != many:
-        raise Damaged("has not the fields that it had")
+        raise Damaged("does not have the fields that it had")
     gone = [entry[0] for entry in entries if len(entry) == 1]
     return {entry[0]: entry[1] for entry in entries if len(entry) > 1}, gone
 

@@ -91,7 +91,7 @@ class Stored:
         entries, salts = _unpacked(row)
         left = [at for at, entry in enumerate(entries) if len(entry) > 1]
         if len(entries) != row["fields"] or len(salts) != len(left):
-            raise Damaged("has not the fields that it had")
+            raise Damaged("does not have the fields that it had")
         gone = {at: shown_path(entry[0]) for at, entry in enumerate(entries) if len(entry) == 1}
         if gone != {at: field for at, (field, digest) in redacted.items() if isinstance(digest, str)}:
             raise Damaged("lacks other fields than were redacted")

@@ -29,7 +29,7 @@ COUNTED: Final[Mapping[str, tuple[str, str]]] = {
     EXCEPTION: ("exception", "exceptions"),
     UNEXPLAINED: ("not explained yet", "not explained yet"),
     Cause.UNDETERMINED: ("undetermined", "undetermined"),
-    UNKNOWN_PERSON: ("by a person whose name is not known", "by people whose name is not known"),
+    UNKNOWN_PERSON: ("by a person whose name is not known", "by people whose names are not known"),
     Cause.ADMINISTRATOR: ("by an administrator", "by administrators"),
     Cause.BASELINE: ("baseline", "baselines"),
     Cause.ROLLBACK: ("rollback", "rollbacks"),
