@@ -69,7 +69,7 @@ def test_what_is_no_key_for_ed25519_is_refused_in_one_line_that_does_not_repeat_
     (credentials / "audit.signing_key").write_text(content)
     with pytest.raises(SettingsError) as refused:
         signer_of(load_settings())
-    assert str(refused.value).startswith("audit.signing_key: is no ")
+    assert str(refused.value).startswith("audit.signing_key: is not a")
     assert "openssl genpkey" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "AAAA" not in str(refused.value)
