@@ -51,7 +51,8 @@ def test_texts_are_kept_to_the_letter(engine: Engine) -> None:
 
 
 def test_bytes_and_numbers_are_kept(engine: Engine) -> None:
-    rows = [{"evidence_key": f"{n}", "fields": n, "salts": bytes([0, n, 255]), "content": b'"\\{,}'} for n in range(9)]
+    cells = {"content": b'"\\{,}', "sealed": bytes(range(32)), "digests": None}
+    rows = [{"evidence_key": f"{n}", "fields": n, "salts": bytes([0, n, 255]), **cells} for n in range(9)]
     leaf = {"leaf": 2**40, "entry": "outcomes", "row_key": "1", "hash": bytes(range(32))}
     with engine.begin() as connection:
         insert_many(connection, EvidenceRow, rows)
