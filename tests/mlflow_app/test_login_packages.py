@@ -92,7 +92,7 @@ def test_what_such_a_login_raises_while_the_command_prepares_it_is_one_sentence(
         ("[mlflow]\nauth_cache_ttl_seconds = x", "its configuration (CONFIG) cannot be used: "),
         ("database_uri = sqlite:////proc/nowhere/users.db", "its database (database_uri in its configuration) cannot"),
         ("database_uri = sqlite:///GARBAGE", "its database (database_uri in its configuration) cannot be used: Dat"),
-        ("database_uri = sqlite:///USERS\ndefault_permission = ALL", "its default_permission 'ALL' is none: KeyError"),
+        ("database_uri = sqlite:///USERS\ndefault_permission = ALL", "its default_permission 'ALL' is not a perm"),
         ("database_uri = sqlite:///USERS\nauthorization_function = no.such:thing", "its authorization_function 'no.s"),
     ],
     ids=["missing", "garbage", "number", "folder", "file", "level", "function"],
