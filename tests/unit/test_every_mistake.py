@@ -50,7 +50,7 @@ CHECKS: Sequence[Sequence[Line]] = [
     [Line("- id: c{}", "bounds [1.0, 0.0]: the lower bound is greater", "min 2 is greater than max 1"),
      Line("  metric: auc"), Line("  min: 2.0"), Line("  max: 1.0"), Line("  bounds: [1, 0]")],
     [Line("- nonsense: 1", "not a check: use exactly one of"), Line("  id: c{}"),
-     Line("  level: hrd", "must be 'hard' or 'advisory'"), Line("  overrides: [no/where]", "'no/where' is no check")],
+     Line("  level: hrd", "must be 'hard' or 'advisory'"), Line("  overrides: [no/where]", "'no/where' is not a check")],
     [Line("- metric: auc", "not a check: use exactly one of"), Line("  tag: auc")],
     [Line("- <<: {{tag: t}}", "merge keys are not read"), Line("  id: c{}"), Line("  level: x", "must be 'hard'")],
     [Line("- just words", "not a check")],
@@ -189,7 +189,7 @@ def policies(draw: st.DrawFn) -> tuple[Written, Written]:
     own = placed(head, "", 0) + placed(include, "  ", 0) + [Line("rules:")] + draw(rules(range(1, 4), names))
     team = [*placed(draw(st.sampled_from(HEADS)), "", 0), Line("rules:"), *draw(rules(range(4, 6), names))]
     written = Written(own), Written(team)
-    if not all(" is no check" not in line for one in written for line in one.says()):
+    if not all(" is not a check" not in line for one in written for line in one.says()):
         return written
     return _unsure(written) if any("gone.yaml" in one.text or "../x" in one.text for one in own) else written
 
@@ -197,7 +197,7 @@ def policies(draw: st.DrawFn) -> tuple[Written, Written]:
 def _unsure(written: tuple[Written, Written]) -> tuple[Written, Written]:
     """Where a file could not be read, an override may be of a check in it."""
     return tuple(  # type: ignore[return-value]
-        Written([Line(line.text, *(said for said in line.says if "is no check" not in said)) for line in one.lines])
+        Written([Line(line.text, *(said for said in line.says if "is not a check" not in said)) for line in one.lines])
         for one in written
     )
 
