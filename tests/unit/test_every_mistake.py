@@ -105,7 +105,7 @@ HEADS: Sequence[Sequence[Line]] = [
 FIRST_HEADS: Sequence[Sequence[Line]] = [
     [],
     [Line("people:"), Line("  ada: [ada, shared]"), Line("  bob:"), Line("  - shared", "is 'ada' already"),
-     Line("  - ''", "is no login"), Line("  - 7", "7 is not a string")],
+     Line("  - ''", "is not a login"), Line("  - 7", "7 is not a string")],
     [Line("defaults: {{archive_existing: maybe, archve: 1}}", "must be true or false", "unknown key")],
 ]  # fmt: skip
 INCLUDES: Sequence[Sequence[Line]] = [
