@@ -392,7 +392,7 @@ def test_ids_that_are_no_uuids_neither_lead_out_of_a_sample_nor_overwrite_one_an
     arguments = ["--seed", "s", "--output", str(file), "--head", str(heads)]
     done = command.run("audit", "sample", *arguments, environment=environment)
     assert done.returncode == 0, done.stderr
-    assert f"{len(STRANGE)} decisions have ids that are no UUID" in done.stderr
+    assert f"{len(STRANGE)} decisions have ids that are not a UUID" in done.stderr
     with zipfile.ZipFile(file) as whole:
         names = [name.lower() for name in whole.namelist()]
         whole.extractall(tmp_path / "out")
