@@ -20,7 +20,7 @@ from reconciler.audit.evidence.storing import Stored, has_hashes, is_sealed, red
 from reconciler.audit.evidence.tables import EvidenceRow, RedactionRow
 from reconciler.audit.log.canonical import Covered, Damaged, bytes_of
 from reconciler.audit.statements import chunks, driver_rows
-from reconciler.domain.evidence.salted import SALT_BYTES
+from reconciler.domain.evidence.salted import SALT_BYTES, seal_of
 
 _KEY = ("evidence_key",)
 _STORED = (*_KEY, "fields", "salts", "content", "sealed", "digests")
@@ -69,7 +69,7 @@ def _covered_at_once(
         # As earlier releases wrote it.
         of_it = _at_once(fields, bytes_of(salts), content)
         return None if sealed is not digests or of_it is None else f'["{_BETWEEN.join(of_it)}"]'
-    if not isinstance(fields, int) or len(salts) != SALT_BYTES * fields or sha256(salts + content).digest() != sealed:
+    if not isinstance(fields, int) or len(salts) != SALT_BYTES * fields or seal_of(salts, content) != sealed:
         return None
     return f'{{"digests":"{digests.hex()}","fields":{fields},"sealed":"{sealed.hex()}"}}'
 
